@@ -1,0 +1,3 @@
+//! Calling other models. Needs the grant `models` with their names.
+
+pub use crate::bindings::model::aimass::plugin::models::infer;
