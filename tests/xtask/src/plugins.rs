@@ -1,0 +1,38 @@
+//! `cargo xtask plugins`: first-party plugins, built as a third party would build them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::{repository, run};
+
+/// The one place that knows how `aimass plugin build` is called.
+fn build_command(aimass: &Path, project: &Path, component: &Path) -> Command {
+    let mut command = Command::new(aimass);
+    command.args(["plugin", "build"]).arg(project);
+    command
+        .args(["--profile", "plugin"])
+        .arg("--out")
+        .arg(component);
+    command
+}
+
+/// Builds every plugin of `plugins/` and returns the folder of the unsigned components, each
+/// named after its plugin's folder.
+pub(crate) fn build_all() -> anyhow::Result<PathBuf> {
+    let aimass = repository::build_aimass()?;
+    let folder = repository::target_dir()?.join("plugins");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let projects = repository::projects("plugins")?;
+    if projects.is_empty() {
+        bail!("plugins/ holds no project; expected one folder with a Cargo.toml for each plugin");
+    }
+    for project in projects {
+        let name = project.file_name().unwrap_or_default();
+        let component = folder.join(name).with_extension("wasm");
+        println!("plugins: {}", name.display());
+        run::check(&mut build_command(&aimass, &project, &component))?;
+    }
+    Ok(folder)
+}

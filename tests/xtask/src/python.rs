@@ -1,0 +1,93 @@
+//! The Python environment in the cache: made once, refilled when a requirements file changes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::{cache, repository, run};
+
+/// Oldest Python that the pinned packages support.
+const VERSION_MIN: &str = "3.11";
+
+/// Requirements of `cargo xtask fetch`.
+pub(crate) const TESTS: &str = "requirements.txt";
+
+/// Requirements of `cargo xtask bench`.
+pub(crate) const BENCH: &str = "requirements-bench.txt";
+
+/// The environment's Python, with everything of `requirements` installed.
+///
+/// A stamp remembers the digest of the file, so that a second call does nothing.
+pub(crate) fn ensure(cache: &Path, requirements: &str) -> anyhow::Result<PathBuf> {
+    let venv = cache.join("venv");
+    let python = venv.join("bin/python");
+    let file = repository::root().join("tests/xtask").join(requirements);
+    let text = std::fs::read(&file).with_context(|| file.display().to_string())?;
+    let digest = cache::sha256_hex(&text);
+    let stamp = venv.join(format!("{requirements}.sha256"));
+    if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|found| found == digest) {
+        return Ok(python);
+    }
+    if !has_pip(&python) {
+        make_venv(&venv)?;
+    }
+    println!("fetch: installing {requirements} into {}", venv.display());
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
+        .arg(&file);
+    run::check(&mut pip).with_context(|| {
+        format!(
+            "the pinned Python packages of {} did not install from PyPI",
+            file.display()
+        )
+    })?;
+    std::fs::write(&stamp, digest).with_context(|| stamp.display().to_string())?;
+    Ok(python)
+}
+
+fn make_venv(venv: &Path) -> anyhow::Result<()> {
+    println!("fetch: making a Python environment in {}", venv.display());
+    let Ok(version) = run::output(Command::new("python3").args(["-c", PRINT_VERSION])) else {
+        bail!(
+            "python3 was not found; install Python {VERSION_MIN} or newer, on Debian with \
+             `apt-get install -y python3 python3-venv`"
+        );
+    };
+    if parse_version(&version) < parse_version(VERSION_MIN) {
+        bail!(
+            "python3 is {}; expected {VERSION_MIN} or newer, first on PATH",
+            version.trim()
+        );
+    }
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(venv);
+    run::check(&mut make).context(
+        "python3 has no venv module or no pip; on Debian `apt-get install -y python3-venv` mends it",
+    )
+}
+
+/// Whether an earlier run got as far as a usable environment.
+fn has_pip(python: &Path) -> bool {
+    python.exists() && run::output(Command::new(python).args(["-m", "pip", "--version"])).is_ok()
+}
+
+const PRINT_VERSION: &str = "import sys; print('%d.%d' % sys.version_info[:2])";
+
+/// `(3, 11)` of `3.11`; anything unreadable is older than every version.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.trim().split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(parse_version("3.9") < parse_version(VERSION_MIN));
+        assert!(parse_version("3.12\n") > parse_version(VERSION_MIN));
+        assert!(parse_version("nonsense") < parse_version(VERSION_MIN));
+    }
+}

@@ -1,0 +1,63 @@
+//! Where things lie in this repository.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use serde::Deserialize;
+
+use crate::run;
+
+/// The folder of the workspace's `Cargo.toml`.
+pub(crate) fn root() -> &'static Path {
+    const XTASK: &str = env!("CARGO_MANIFEST_DIR");
+    Path::new(XTASK)
+        .ancestors()
+        .nth(2)
+        .unwrap_or(Path::new(XTASK))
+}
+
+/// The Cargo that runs this task, started in the repository's root.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Cargo's output folder, wherever the user's settings put it.
+pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let mut metadata = cargo();
+    metadata.args(["metadata", "--no-deps", "--format-version", "1"]);
+    let text = run::output(&mut metadata)?;
+    let metadata: Metadata = serde_json::from_str(&text).context("output of cargo metadata")?;
+    Ok(metadata.target_directory)
+}
+
+/// Builds the `aimass` binary and returns its path.
+pub(crate) fn build_aimass() -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--package", "aimass"]);
+    run::check(&mut build)?;
+    Ok(target_dir()?.join("debug/aimass"))
+}
+
+/// Folders directly below `folder` of the repository that hold a `Cargo.toml`, sorted by name.
+pub(crate) fn projects(folder: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = root().join(folder);
+    let entries = folder
+        .read_dir()
+        .with_context(|| folder.display().to_string())?;
+    let mut projects = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.join("Cargo.toml").exists() {
+            projects.push(path);
+        }
+    }
+    projects.sort();
+    Ok(projects)
+}

@@ -1,0 +1,229 @@
+//! `cargo xtask test`: every check in an order that fails early, and one line of sums.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::fetch::Fetched;
+use crate::{fetch, plugins, repository, run};
+
+/// How many tests passed and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+}
+
+impl Counts {
+    fn plus(self, other: Counts) -> Counts {
+        Counts {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
+/// The checks so far, each with its time and its count.
+#[derive(Default)]
+struct Report {
+    rows: Vec<(&'static str, Duration, Counts)>,
+}
+
+impl Report {
+    /// Runs one check; a failure is printed, counts as one and does not stop the next check.
+    fn step<T>(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce() -> anyhow::Result<T>,
+    ) -> Option<T> {
+        let mut value = None;
+        self.counted(name, || {
+            value = Some(check()?);
+            Ok(Counts::default())
+        });
+        value
+    }
+
+    /// Runs a check that counts its tests itself.
+    fn counted(&mut self, name: &'static str, check: impl FnOnce() -> anyhow::Result<Counts>) {
+        println!("test: {name}");
+        let start = Instant::now();
+        let counts = check().unwrap_or_else(|error| {
+            println!("test: {name} failed: {error:#}");
+            Counts {
+                passed: 0,
+                failed: 1,
+            }
+        });
+        self.rows.push((name, start.elapsed(), counts));
+    }
+
+    fn sum(&self) -> Counts {
+        self.rows
+            .iter()
+            .fold(Counts::default(), |sum, (_, _, counts)| sum.plus(*counts))
+    }
+
+    /// Prints a line a check, then the sums; ends the process with 1 if anything failed.
+    fn finish(self) {
+        println!();
+        for (name, time, counts) in &self.rows {
+            let word = if counts.failed == 0 { "ok" } else { "FAILED" };
+            println!("{name:<10} {:>7.1} s  {word}", time.as_secs_f64());
+        }
+        let Counts { passed, failed } = self.sum();
+        println!("{passed} passed, {failed} failed");
+        if failed > 0 {
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Runs all checks, or with `names` only the tests whose names contain one of them. `all` adds
+/// the tests marked as slow.
+pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    if names.is_empty() {
+        report.step("format", || cargo(&["fmt", "--all", "--check"]));
+    }
+    let fetched = report.step("fetch", fetch::fetch);
+    if names.is_empty() {
+        report.step("lints", || {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ])
+        });
+        report.step("docs", docs);
+    }
+    let plugins_dir = report.step("plugins", plugins::build_all);
+    if let (Some(fetched), Some(plugins_dir)) = (fetched, plugins_dir) {
+        report.counted("tests", || cargo_test(&fetched, &plugins_dir, all, names));
+    }
+    report.finish();
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    run::check(repository::cargo().args(arguments))
+}
+
+fn docs() -> anyhow::Result<()> {
+    let mut docs = repository::cargo();
+    docs.args(["doc", "--workspace", "--no-deps", "--quiet"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    run::check(&mut docs)
+}
+
+/// `cargo test`, streamed through, with what was fetched and built in environment variables.
+fn cargo_test(
+    fetched: &Fetched,
+    plugins_dir: &Path,
+    all: bool,
+    names: &[String],
+) -> anyhow::Result<Counts> {
+    let mut command = repository::cargo();
+    command
+        .args(["test", "--workspace", "--no-fail-fast", "--"])
+        .args(all.then_some("--include-ignored"))
+        .args(names)
+        .env("AIMASS_PYTHON", &fetched.python)
+        .env("AIMASS_MODEL_DIR", &fetched.model_dir)
+        .env("AIMASS_PLUGINS_DIR", plugins_dir);
+    stream_and_count(&mut command)
+}
+
+/// Prints what `command` prints and adds up its result lines.
+fn stream_and_count(command: &mut Command) -> anyhow::Result<Counts> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo test")?;
+    let mut counts = Counts::default();
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|out| BufReader::new(out).lines())
+    {
+        let line = line.context("output of cargo test")?;
+        println!("{line}");
+        if let Some(found) = counts_of(&line) {
+            counts = counts.plus(found);
+        }
+    }
+    let status = child.wait().context("cargo test")?;
+    if !status.success() && counts.failed == 0 {
+        bail!("cargo test ended with {status} before its tests did");
+    }
+    Ok(counts)
+}
+
+/// The counts in a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+fn counts_of(line: &str) -> Option<Counts> {
+    let rest = line.trim_start().strip_prefix("test result: ")?;
+    let (_, numbers) = rest.split_once(". ")?;
+    let number = |word: &str| {
+        let part = numbers
+            .split("; ")
+            .find_map(|part| part.strip_suffix(word))?;
+        part.trim().parse().ok()
+    };
+    Some(Counts {
+        passed: number("passed")?,
+        failed: number("failed")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(passed: u64, failed: u64) -> Counts {
+        Counts { passed, failed }
+    }
+
+    #[test]
+    fn counts_are_read_from_result_lines_only() {
+        let ok = "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; \
+                  finished in 0.11s";
+        assert_eq!(counts_of(ok), Some(counts(12, 0)));
+        let bad = "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(counts_of(bad), Some(counts(1, 2)));
+        assert_eq!(counts_of("test result_is_named ... ok"), None);
+        assert_eq!(counts_of("running 3 tests"), None);
+    }
+
+    #[test]
+    fn every_line_of_a_run_is_added_up() {
+        let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; \
+                      echo 'test result: FAILED. 1 passed; 4 failed; 0 ignored'; exit 101";
+        let found = stream_and_count(Command::new("sh").args(["-c", script]));
+        assert_eq!(found.unwrap(), counts(3, 4));
+    }
+
+    #[test]
+    fn a_run_that_does_not_compile_is_an_error() {
+        let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; exit 101";
+        let error = stream_and_count(Command::new("sh").args(["-c", script])).unwrap_err();
+        assert!(error.to_string().contains("101"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_check_is_one_failure() {
+        let mut report = Report::default();
+        assert_eq!(report.step("good", || Ok(1)), Some(1));
+        assert_eq!(
+            report.step("bad", || -> anyhow::Result<()> { bail!("reason") }),
+            None
+        );
+        assert_eq!(report.sum(), counts(0, 1));
+    }
+}
