@@ -7,11 +7,13 @@ mod bench;
 mod cache;
 mod demo;
 mod fetch;
+mod installation;
 mod model;
 mod plugins;
 mod python;
 mod repository;
 mod run;
+mod server;
 mod test;
 
 use clap::{Parser, Subcommand};

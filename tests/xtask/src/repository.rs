@@ -47,17 +47,24 @@ pub(crate) fn build_aimass() -> anyhow::Result<PathBuf> {
 
 /// Folders directly below `folder` of the repository that hold a `Cargo.toml`, sorted by name.
 pub(crate) fn projects(folder: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut projects = folders(folder)?;
+    projects.retain(|path| path.join("Cargo.toml").exists());
+    Ok(projects)
+}
+
+/// Folders directly below `folder` of the repository, sorted by name.
+pub(crate) fn folders(folder: &str) -> anyhow::Result<Vec<PathBuf>> {
     let folder = root().join(folder);
-    let entries = folder
+    let mut folders = Vec::new();
+    for entry in folder
         .read_dir()
-        .with_context(|| folder.display().to_string())?;
-    let mut projects = Vec::new();
-    for entry in entries {
+        .with_context(|| folder.display().to_string())?
+    {
         let path = entry?.path();
-        if path.join("Cargo.toml").exists() {
-            projects.push(path);
+        if path.is_dir() {
+            folders.push(path);
         }
     }
-    projects.sort();
-    Ok(projects)
+    folders.sort();
+    Ok(folders)
 }

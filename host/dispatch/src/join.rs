@@ -1,0 +1,225 @@
+//! Joining the inputs of several calls along the row dimension, and splitting the outputs again.
+
+use aimass_graph::{Dim, Signature, TensorSpec};
+use aimass_tensor::{BufferMut, DType, Tensor};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::ops::Range;
+
+/// Rows of one call within a joined batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Rows of ragged dimensions.
+    pub(crate) ragged: Range<usize>,
+    /// Rows of batch dimensions: items, or sequences of a ragged plan.
+    pub(crate) batch: Range<usize>,
+}
+
+/// What must be equal for two calls to share a launch: everything but the extent of axis 0 of row
+/// tensors, and the content of inputs that have no row dimension.
+///
+/// The hash is keyed by `state`, so that nobody can prepare inputs that collide.
+pub(crate) fn compatibility(signature: &Signature, inputs: &[Tensor], state: &RandomState) -> u64 {
+    let mut hasher = state.build_hasher();
+    for (spec, tensor) in signature.inputs.iter().zip(inputs) {
+        tensor.dtype().hash(&mut hasher);
+        match row_class(signature, spec) {
+            RowClass::None => {
+                tensor.shape().hash(&mut hasher);
+                tensor.bytes().hash(&mut hasher);
+            }
+            RowClass::Offsets => {}
+            RowClass::Batch | RowClass::Ragged => tensor.shape()[1..].hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
+/// Rows and items of one call: `(ragged rows, batch items)`.
+pub(crate) fn extents(signature: &Signature, inputs: &[Tensor]) -> (usize, usize) {
+    let (mut ragged, mut batch) = (0, 0);
+    for (spec, tensor) in signature.inputs.iter().zip(inputs) {
+        match row_class(signature, spec) {
+            RowClass::Offsets => batch = tensor.shape().elements().saturating_sub(1),
+            RowClass::Ragged => ragged = tensor.shape()[0],
+            RowClass::Batch => batch = tensor.shape()[0],
+            RowClass::None => {}
+        }
+    }
+    (ragged, batch)
+}
+
+/// The inputs of all calls as one, and where each call's rows lie.
+pub(crate) fn join(signature: &Signature, calls: &[&[Tensor]]) -> (Vec<Tensor>, Vec<Extent>) {
+    let mut parts = Vec::with_capacity(calls.len());
+    let (mut ragged_end, mut batch_end) = (0, 0);
+    for inputs in calls {
+        let (ragged, batch) = extents(signature, inputs);
+        parts.push(Extent {
+            ragged: ragged_end..ragged_end + ragged,
+            batch: batch_end..batch_end + batch,
+        });
+        ragged_end += ragged;
+        batch_end += batch;
+    }
+    let joined = signature.inputs.iter().enumerate().map(|(index, spec)| {
+        let tensors = calls.iter().map(|inputs| &inputs[index]);
+        match row_class(signature, spec) {
+            RowClass::None => calls[0][index].clone(),
+            RowClass::Offsets => joined_offsets(tensors, &parts),
+            RowClass::Batch | RowClass::Ragged => concatenated(tensors),
+        }
+    });
+    (joined.collect(), parts)
+}
+
+/// One call's part of the outputs of a joined batch; shares their memory.
+pub(crate) fn split(signature: &Signature, outputs: &[Tensor], part: &Extent) -> Vec<Tensor> {
+    let rows =
+        signature
+            .outputs
+            .iter()
+            .zip(outputs)
+            .map(|(spec, tensor)| match spec.dims.first() {
+                Some(Dim::Ragged(_)) => tensor.rows(part.ragged.clone()),
+                Some(Dim::Batch) => tensor.rows(part.batch.clone()),
+                Some(Dim::Fixed(_) | Dim::Dynamic(_)) | None => tensor.clone(),
+            });
+    rows.collect()
+}
+
+enum RowClass {
+    None,
+    Batch,
+    Ragged,
+    Offsets,
+}
+
+fn row_class(signature: &Signature, spec: &TensorSpec) -> RowClass {
+    let names_offsets = |other: &TensorSpec| {
+        other
+            .dims
+            .iter()
+            .any(|dim| matches!(dim, Dim::Ragged(name) if *name == spec.name))
+    };
+    if signature
+        .inputs
+        .iter()
+        .chain(&signature.outputs)
+        .any(names_offsets)
+    {
+        return RowClass::Offsets;
+    }
+    match spec.dims.first() {
+        Some(Dim::Batch) => RowClass::Batch,
+        Some(Dim::Ragged(_)) => RowClass::Ragged,
+        Some(Dim::Fixed(_) | Dim::Dynamic(_)) | None => RowClass::None,
+    }
+}
+
+fn joined_offsets<'a>(tensors: impl Iterator<Item = &'a Tensor>, parts: &[Extent]) -> Tensor {
+    let mut all = vec![0u32];
+    for (tensor, part) in tensors.zip(parts) {
+        let own = tensor
+            .as_slice::<u32>()
+            .expect("Plan::check saw u32 offsets");
+        all.extend(
+            own.iter()
+                .skip(1)
+                .map(|&end| end + part.ragged.start as u32),
+        );
+    }
+    Tensor::from_slice(&[all.len()], &all).expect("as many offsets as the shape says")
+}
+
+fn concatenated<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Tensor {
+    let first = tensors.clone().next().expect("a batch has a call");
+    debug_assert_ne!(first.dtype(), DType::Bytes, "strings never enter a plan");
+    let rows = tensors.clone().map(|tensor| tensor.shape()[0]).sum();
+    let mut block = BufferMut::uninit(tensors.clone().map(|tensor| tensor.bytes().len()).sum());
+    let mut rest = block.as_mut_slice();
+    for tensor in tensors {
+        let (part, tail) = rest.split_at_mut(tensor.bytes().len());
+        part.copy_from_slice(tensor.bytes());
+        rest = tail;
+    }
+    let shape = first
+        .shape()
+        .with_rows(rows)
+        .expect("the batch's rows are bounded");
+    Tensor::new(first.dtype(), shape, block.freeze()).expect("bytes of equal rows")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn spec(name: &str, dtype: DType, dims: Vec<Dim>) -> TensorSpec {
+        TensorSpec {
+            name: Arc::from(name),
+            dtype,
+            dims,
+        }
+    }
+
+    fn ragged_signature() -> Signature {
+        let ragged = || Dim::Ragged(Arc::from("offsets"));
+        Signature {
+            inputs: vec![
+                spec("ids", DType::I32, vec![ragged()]),
+                spec("offsets", DType::U32, vec![Dim::Dynamic(Arc::from("n"))]),
+            ],
+            outputs: vec![
+                spec("hidden", DType::F32, vec![ragged(), Dim::Fixed(2)]),
+                spec("pooled", DType::F32, vec![Dim::Batch, Dim::Fixed(2)]),
+            ],
+        }
+    }
+
+    fn call(ids: &[i32], offsets: &[u32]) -> Vec<Tensor> {
+        vec![
+            Tensor::from_slice(&[ids.len()], ids).unwrap(),
+            Tensor::from_slice(&[offsets.len()], offsets).unwrap(),
+        ]
+    }
+
+    #[test]
+    fn ragged_calls_join_tokens_and_offsets_and_split_again() {
+        let signature = ragged_signature();
+        let (a, b) = (call(&[1, 2, 3], &[0, 1, 3]), call(&[4], &[0, 0, 1]));
+        let (joined, parts) = join(&signature, &[&a, &b]);
+        assert_eq!(joined[0].as_slice::<i32>().unwrap(), [1, 2, 3, 4]);
+        assert_eq!(joined[1].as_slice::<u32>().unwrap(), [0, 1, 3, 3, 4]);
+        let hidden = Tensor::from_slice(&[4, 2], &[0f32, 0., 1., 1., 2., 2., 3., 3.]).unwrap();
+        let pooled = Tensor::from_slice(&[4, 2], &[0f32, 0., 1., 1., 2., 2., 3., 3.]).unwrap();
+        let second = split(&signature, &[hidden, pooled], &parts[1]);
+        assert_eq!(second[0].as_slice::<f32>().unwrap(), [3., 3.]);
+        assert_eq!(second[1].as_slice::<f32>().unwrap(), [2., 2., 3., 3.]);
+    }
+
+    #[test]
+    fn other_extents_and_constant_inputs_must_be_equal() {
+        let signature = Signature {
+            inputs: vec![
+                spec(
+                    "x",
+                    DType::F32,
+                    vec![Dim::Batch, Dim::Dynamic(Arc::from("n"))],
+                ),
+                spec("scale", DType::F32, vec![Dim::Fixed(1)]),
+            ],
+            outputs: vec![],
+        };
+        let inputs = |rows: usize, n: usize, scale: f32| {
+            vec![
+                Tensor::from_slice(&[rows, n], &vec![0f32; rows * n]).unwrap(),
+                Tensor::from_slice(&[1], &[scale]).unwrap(),
+            ]
+        };
+        let state = RandomState::new();
+        let of = |inputs: &[Tensor]| compatibility(&signature, inputs, &state);
+        assert_eq!(of(&inputs(1, 4, 1.0)), of(&inputs(3, 4, 1.0)));
+        assert_ne!(of(&inputs(1, 4, 1.0)), of(&inputs(1, 5, 1.0)));
+        assert_ne!(of(&inputs(1, 4, 1.0)), of(&inputs(1, 4, 2.0)));
+    }
+}
