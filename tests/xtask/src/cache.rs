@@ -26,10 +26,7 @@ fn dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 
 /// Lower-case hexadecimal SHA-256 of `bytes`.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -41,15 +38,9 @@ mod tests {
         let all = |name: &str| Some(OsString::from(format!("/{name}")));
         assert_eq!(dir_from(all), Some(PathBuf::from("/AIMASS_CACHE")));
         let no_own = |name: &str| all(name).filter(|_| name != "AIMASS_CACHE");
-        assert_eq!(
-            dir_from(no_own),
-            Some(PathBuf::from("/XDG_CACHE_HOME/aimass"))
-        );
+        assert_eq!(dir_from(no_own), Some(PathBuf::from("/XDG_CACHE_HOME/aimass")));
         let home_only = |name: &str| all(name).filter(|_| name == "HOME");
-        assert_eq!(
-            dir_from(home_only),
-            Some(PathBuf::from("/HOME/.cache/aimass"))
-        );
+        assert_eq!(dir_from(home_only), Some(PathBuf::from("/HOME/.cache/aimass")));
         assert_eq!(dir_from(|_| None), None);
     }
 

@@ -11,19 +11,10 @@ use crate::{fetch, repository};
 
 /// Pairs whose similarity is shown, from near to far.
 const PAIRS: &[(&str, &str)] = &[
-    (
-        "A man is playing a guitar on stage.",
-        "Someone performs music with a guitar.",
-    ),
-    (
-        "How do I reset my password?",
-        "I forgot my login credentials.",
-    ),
+    ("A man is playing a guitar on stage.", "Someone performs music with a guitar."),
+    ("How do I reset my password?", "I forgot my login credentials."),
     ("The cat sleeps on the sofa.", "Un chat dort sur le canapé."),
-    (
-        "The cat sleeps on the sofa.",
-        "Quarterly revenue rose by nine percent.",
-    ),
+    ("The cat sleeps on the sofa.", "Quarterly revenue rose by nine percent."),
 ];
 
 #[derive(Deserialize)]
@@ -47,7 +38,8 @@ pub(crate) fn demo(keep: bool) -> anyhow::Result<()> {
     let fetched = fetch::fetch()?;
     println!("{}", fetched.summary());
     let folder = repository::target_dir()?.join("demo");
-    let installation = Installation::make(&fetched, &folder)?;
+    let aimass = repository::build_aimass()?;
+    let installation = Installation::make(&fetched, &aimass, &folder)?;
     let start = Instant::now();
     let server = Server::start(&installation, &folder.join("server.log"))?;
     println!(
@@ -84,18 +76,11 @@ fn show_answers(server: &Server) -> anyhow::Result<()> {
     let vectors: Embeddings = serde_json::from_str(&answer.body).context("embeddings")?;
     println!("\nsimilarity");
     for ((a, b), pair) in PAIRS.iter().zip(vectors.data.chunks(2)) {
-        let similarity: f32 = pair[0]
-            .embedding
-            .iter()
-            .zip(&pair[1].embedding)
-            .map(|(x, y)| x * y)
-            .sum();
+        let similarity: f32 =
+            pair[0].embedding.iter().zip(&pair[1].embedding).map(|(x, y)| x * y).sum();
         println!("  {similarity:>6.3}  {a} | {b}");
     }
-    println!(
-        "\n{} tokens; time in each room:",
-        vectors.usage.prompt_tokens
-    );
+    println!("\n{} tokens; time in each room:", vectors.usage.prompt_tokens);
     show_rooms(&answer);
     Ok(())
 }

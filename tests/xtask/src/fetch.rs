@@ -33,25 +33,18 @@ pub(crate) fn fetch() -> anyhow::Result<Fetched> {
     let cache = cache::dir()?;
     let toolchain = WasmToolchain::find(true, &mut |line| println!("fetch: {line}"))?;
     let mut crates = toolchain.cargo(repository::root());
-    crates
-        .args(["fetch", "--quiet"])
-        .args(toolchain.target_arguments());
+    crates.args(["fetch", "--quiet"]).args(toolchain.target_arguments());
     run::check(&mut crates)?;
     let mut crates = repository::cargo();
     run::check(crates.args(["fetch", "--quiet", "--target", &host()?]))?;
     let python = python::ensure(&cache, python::TESTS)?;
     let model_dir = model::ensure(&cache, &python)?;
-    Ok(Fetched {
-        python,
-        model_dir,
-        toolchain,
-    })
+    Ok(Fetched { python, model_dir, toolchain })
 }
 
 /// The platform that tests run on, as rustc names it.
 fn host() -> anyhow::Result<String> {
     let version = run::output(std::process::Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned)
-        .ok_or_else(|| anyhow::anyhow!("`rustc -vV` names no host"))
+    host.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("`rustc -vV` names no host"))
 }

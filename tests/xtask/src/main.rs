@@ -16,6 +16,8 @@ mod run;
 mod server;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Tasks of the AI Mass repository.
@@ -52,11 +54,9 @@ enum Task {
     ///
     /// The last line is `N passed, N failed`, over all tests; a failed check counts as one more
     /// failure.
-    #[command(
-        after_help = "Examples:\n  cargo xtask test                 what CI runs\n  \
+    #[command(after_help = "Examples:\n  cargo xtask test                 what CI runs\n  \
                             cargo xtask test --all           slow tests too\n  \
-                            cargo xtask test golden flipped  only tests with these words in their names"
-    )]
+                            cargo xtask test golden flipped  only tests with these words in their names")]
     Test {
         /// Run the tests marked as slow (`#[ignore]`) as well.
         #[arg(long)]
@@ -71,15 +71,24 @@ enum Task {
         /// Print one JSON object a row instead of a table.
         #[arg(long)]
         json: bool,
+        /// Passed on to the benchmark program, as `-- --only encoder --pairs 5`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().task {
+fn main() -> ExitCode {
+    let Err(error) = perform(Cli::parse().task) else { return ExitCode::SUCCESS };
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn perform(task: Task) -> anyhow::Result<()> {
+    match task {
         Task::Fetch => fetch::fetch().map(|fetched| println!("{}", fetched.summary())),
-        Task::Plugins => plugins::build_all().map(|_| ()),
+        Task::Plugins => plugins::build_all(&repository::build_aimass()?).map(|_| ()),
         Task::Demo { keep } => demo::demo(keep),
         Task::Test { all, names } => test::test(all, &names),
-        Task::Bench { suite, json } => bench::bench(suite, json),
+        Task::Bench { suite, json, arguments } => bench::bench(suite, json, &arguments),
     }
 }

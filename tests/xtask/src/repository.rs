@@ -2,19 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use anyhow::Context;
 use serde::Deserialize;
 
 use crate::run;
 
-/// The folder of the workspace's `Cargo.toml`.
+/// The folder of the workspace's `Cargo.toml`. Asked at run time where Cargo says it: clones that
+/// share one output folder of Cargo share this program too.
 pub(crate) fn root() -> &'static Path {
-    const XTASK: &str = env!("CARGO_MANIFEST_DIR");
-    Path::new(XTASK)
-        .ancestors()
-        .nth(2)
-        .unwrap_or(Path::new(XTASK))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR");
+        let own = own.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        own.ancestors().nth(2).map_or_else(|| own.clone(), Path::to_owned)
+    });
+    &ROOT
 }
 
 /// The Cargo that runs this task, started in the repository's root.
@@ -56,10 +59,7 @@ pub(crate) fn projects(folder: &str) -> anyhow::Result<Vec<PathBuf>> {
 pub(crate) fn folders(folder: &str) -> anyhow::Result<Vec<PathBuf>> {
     let folder = root().join(folder);
     let mut folders = Vec::new();
-    for entry in folder
-        .read_dir()
-        .with_context(|| folder.display().to_string())?
-    {
+    for entry in folder.read_dir().with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if path.is_dir() {
             folders.push(path);

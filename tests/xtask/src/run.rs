@@ -17,10 +17,7 @@ pub(crate) fn check(command: &mut Command) -> anyhow::Result<()> {
 /// Standard output of `command`; its error output goes through.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let line = line(command);
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| line.clone())?;
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| line.clone())?;
     if !output.status.success() {
         bail!("`{line}` ended with {}", output.status);
     }
@@ -30,10 +27,7 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 /// The command as a person would type it.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -42,13 +36,9 @@ mod tests {
 
     #[test]
     fn a_failure_shows_the_command_line() {
-        let error = check(Command::new("false").arg("--now"))
-            .unwrap_err()
-            .to_string();
+        let error = check(Command::new("false").arg("--now")).unwrap_err().to_string();
         assert!(error.contains("`false --now` ended with"), "{error}");
-        let error = output(Command::new("/missing/program").arg("x"))
-            .unwrap_err()
-            .to_string();
+        let error = output(Command::new("/missing/program").arg("x")).unwrap_err().to_string();
         assert!(error.contains("/missing/program x"), "{error}");
     }
 

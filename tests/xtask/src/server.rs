@@ -43,16 +43,10 @@ impl Server {
         let api_key = made.lines().next().unwrap_or_default().to_owned();
         let output = File::create(log).with_context(|| log.display().to_string())?;
         let mut command = installation.command();
-        command
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null());
+        command.args(["serve", "--listen", "127.0.0.1:0"]).stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
         let process = command.spawn().context("starting `aimass serve`")?;
-        let mut server = Server {
-            process: Some(process),
-            address: String::new(),
-            api_key,
-        };
+        let mut server = Server { process: Some(process), address: String::new(), api_key };
         server.address = server.wait_for_address(log)?;
         server.wait_until_ready(log)?;
         Ok(server)
@@ -82,9 +76,7 @@ impl Server {
             body.len()
         )?;
         let mut text = String::new();
-        stream
-            .read_to_string(&mut text)
-            .with_context(|| format!("{method} {path}"))?;
+        stream.read_to_string(&mut text).with_context(|| format!("{method} {path}"))?;
         parse(&text).with_context(|| format!("{method} {path}"))
     }
 
@@ -142,28 +134,18 @@ impl Drop for Server {
 impl Answer {
     /// Value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(own, _)| own == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 }
 
 fn parse(text: &str) -> anyhow::Result<Answer> {
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .context("an HTTP answer has a head")?;
+    let (head, body) = text.split_once("\r\n\r\n").context("an HTTP answer has a head")?;
     let mut lines = head.lines();
-    let status = lines
-        .next()
-        .and_then(|line| line.split(' ').nth(1))
-        .unwrap_or_default();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
     Ok(Answer {
-        status: status
-            .parse()
-            .with_context(|| format!("status of {head:?}"))?,
+        status: status.parse().with_context(|| format!("status of {head:?}"))?,
         headers: headers.collect(),
         body: body.to_owned(),
     })

@@ -1,14 +1,14 @@
 //! `cargo xtask test`: every check in an order that fails early, and one line of sums.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use crate::fetch::Fetched;
-use crate::{fetch, plugins, repository, run};
+use crate::installation::Installation;
+use crate::{fetch, repository, run};
 
 /// How many tests passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,10 +19,7 @@ struct Counts {
 
 impl Counts {
     fn plus(self, other: Counts) -> Counts {
-        Counts {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-        }
+        Counts { passed: self.passed + other.passed, failed: self.failed + other.failed }
     }
 }
 
@@ -53,18 +50,13 @@ impl Report {
         let start = Instant::now();
         let counts = check().unwrap_or_else(|error| {
             println!("test: {name} failed: {error:#}");
-            Counts {
-                passed: 0,
-                failed: 1,
-            }
+            Counts { passed: 0, failed: 1 }
         });
         self.rows.push((name, start.elapsed(), counts));
     }
 
     fn sum(&self) -> Counts {
-        self.rows
-            .iter()
-            .fold(Counts::default(), |sum, (_, _, counts)| sum.plus(*counts))
+        self.rows.iter().fold(Counts::default(), |sum, (_, _, counts)| sum.plus(*counts))
     }
 
     /// Prints a line a check, then the sums; ends the process with 1 if anything failed.
@@ -92,23 +84,24 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
     let fetched = report.step("fetch", fetch::fetch);
     if names.is_empty() {
         report.step("lints", || {
-            cargo(&[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ])
+            cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
         });
         report.step("docs", docs);
     }
-    let plugins_dir = report.step("plugins", plugins::build_all);
-    if let (Some(fetched), Some(plugins_dir)) = (fetched, plugins_dir) {
-        report.counted("tests", || cargo_test(&fetched, &plugins_dir, all, names));
+    if let Some(fetched) = fetched {
+        let installation = report.step("plugins", || install(&fetched));
+        if let Some(installation) = installation {
+            report.counted("tests", || cargo_test(&fetched, &installation, all, names));
+        }
     }
     report.finish();
     Ok(())
+}
+
+/// What the end-to-end tests serve: the demo's installation, in a folder of its own.
+fn install(fetched: &Fetched) -> anyhow::Result<Installation> {
+    let folder = repository::target_dir()?.join("test");
+    Installation::make(fetched, &repository::build_aimass()?, &folder)
 }
 
 fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
@@ -117,15 +110,14 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
 
 fn docs() -> anyhow::Result<()> {
     let mut docs = repository::cargo();
-    docs.args(["doc", "--workspace", "--no-deps", "--quiet"])
-        .env("RUSTDOCFLAGS", "-D warnings");
+    docs.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
     run::check(&mut docs)
 }
 
 /// `cargo test`, streamed through, with what was fetched and built in environment variables.
 fn cargo_test(
     fetched: &Fetched,
-    plugins_dir: &Path,
+    installation: &Installation,
     all: bool,
     names: &[String],
 ) -> anyhow::Result<Counts> {
@@ -136,23 +128,17 @@ fn cargo_test(
         .args(names)
         .env("AIMASS_PYTHON", &fetched.python)
         .env("AIMASS_MODEL_DIR", &fetched.model_dir)
-        .env("AIMASS_PLUGINS_DIR", plugins_dir);
+        .env("AIMASS_PLUGINS_DIR", &installation.components)
+        .env("AIMASS_BIN", &installation.aimass)
+        .env("AIMASS_TEST_DATA", &installation.data);
     stream_and_count(&mut command)
 }
 
 /// Prints what `command` prints and adds up its result lines.
 fn stream_and_count(command: &mut Command) -> anyhow::Result<Counts> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo test")?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cargo test")?;
     let mut counts = Counts::default();
-    for line in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|out| BufReader::new(out).lines())
-    {
+    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
         let line = line.context("output of cargo test")?;
         println!("{line}");
         if let Some(found) = counts_of(&line) {
@@ -171,15 +157,10 @@ fn counts_of(line: &str) -> Option<Counts> {
     let rest = line.trim_start().strip_prefix("test result: ")?;
     let (_, numbers) = rest.split_once(". ")?;
     let number = |word: &str| {
-        let part = numbers
-            .split("; ")
-            .find_map(|part| part.strip_suffix(word))?;
+        let part = numbers.split("; ").find_map(|part| part.strip_suffix(word))?;
         part.trim().parse().ok()
     };
-    Some(Counts {
-        passed: number("passed")?,
-        failed: number("failed")?,
-    })
+    Some(Counts { passed: number("passed")?, failed: number("failed")? })
 }
 
 #[cfg(test)]
@@ -220,10 +201,7 @@ mod tests {
     fn a_failed_check_is_one_failure() {
         let mut report = Report::default();
         assert_eq!(report.step("good", || Ok(1)), Some(1));
-        assert_eq!(
-            report.step("bad", || -> anyhow::Result<()> { bail!("reason") }),
-            None
-        );
+        assert_eq!(report.step("bad", || -> anyhow::Result<()> { bail!("reason") }), None);
         assert_eq!(report.sum(), counts(0, 1));
     }
 }
