@@ -29,7 +29,8 @@ use crate::signature::Signature;
 ///
 ///     fn process(&self, inputs: Inputs, _parameters: &Parameters) -> Result<Outputs> {
 ///         let text = inputs.get("text")?;
-///         let loud = text.as_strings()?.texts("text").map(|t| t.map(str::to_uppercase));
+///         let strings = text.as_strings()?;
+///         let loud = strings.texts("text").map(|text| text.map(str::to_uppercase));
 ///         let loud = loud.collect::<Result<Vec<_>>>()?;
 ///         Ok(Outputs::new().with("loud", Tensor::strings(&text.shape(), loud)?))
 ///     }
