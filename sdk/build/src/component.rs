@@ -88,10 +88,8 @@ impl WasmToolchain {
     /// [`BuildError`]; a plugin's own compile errors are [`BuildError::Compile`].
     pub fn build_component(&self, build: &ComponentBuild<'_>) -> Result<Vec<u8>, BuildError> {
         let path = self.build_module(build)?;
-        let module = std::fs::read(&path).map_err(|source| BuildError::ReadModule {
-            path: path.clone(),
-            source,
-        })?;
+        let module = std::fs::read(&path)
+            .map_err(|source| BuildError::ReadModule { path: path.clone(), source })?;
         core_to_component(&module)
     }
 
@@ -101,14 +99,8 @@ impl WasmToolchain {
         let manifest = project_dir.join("Cargo.toml");
         let manifest = manifest
             .canonicalize()
-            .map_err(|source| BuildError::NoProject {
-                path: manifest,
-                source,
-            })?;
-        let cargo_error = |source| BuildError::Cargo {
-            project_dir: project_dir.clone(),
-            source,
-        };
+            .map_err(|source| BuildError::NoProject { path: manifest, source })?;
+        let cargo_error = |source| BuildError::Cargo { project_dir: project_dir.clone(), source };
         let mut cargo = self.cargo(&project_dir);
         cargo
             .args(["build", "--lib", "--profile", build.profile])
@@ -123,20 +115,12 @@ impl WasmToolchain {
         }
         let mut child = cargo.spawn().map_err(cargo_error)?;
         let mut module = None;
-        for line in child
-            .stdout
-            .take()
-            .into_iter()
-            .flat_map(|out| BufReader::new(out).lines())
-        {
+        for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
             module = module_of(&line.map_err(cargo_error)?, &manifest).or(module);
         }
         let status = child.wait().map_err(cargo_error)?;
         if !status.success() {
-            return Err(BuildError::Compile {
-                project_dir,
-                status,
-            });
+            return Err(BuildError::Compile { project_dir, status });
         }
         module.ok_or(BuildError::NoModule { project_dir })
     }
@@ -151,9 +135,7 @@ pub fn core_to_component(module: &[u8]) -> Result<Vec<u8>, BuildError> {
         .validate(true)
         .module(module)
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| BuildError::Encode {
-            reason: format!("{error:#}"),
-        })
+        .map_err(|error| BuildError::Encode { reason: format!("{error:#}") })
 }
 
 /// A line of `cargo build --message-format=json`, as far as it matters here.
@@ -171,10 +153,7 @@ fn module_of(line: &str, manifest: &Path) -> Option<PathBuf> {
     if message.reason != "compiler-artifact" || message.manifest_path.as_deref() != Some(manifest) {
         return None;
     }
-    message
-        .filenames
-        .into_iter()
-        .find(|file| file.extension().is_some_and(|it| it == "wasm"))
+    message.filenames.into_iter().find(|file| file.extension().is_some_and(|it| it == "wasm"))
 }
 
 #[cfg(test)]
@@ -189,10 +168,7 @@ mod tests {
         assert_eq!(module, Some(PathBuf::from("/t/p.wasm")));
         assert_eq!(module_of(line, Path::new("/other/Cargo.toml")), None);
         assert_eq!(
-            module_of(
-                r#"{"reason":"build-finished","success":true}"#,
-                Path::new("/")
-            ),
+            module_of(r#"{"reason":"build-finished","success":true}"#, Path::new("/")),
             None
         );
         assert_eq!(module_of("a build script's own line", Path::new("/")), None);
@@ -210,9 +186,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_manifest_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let toolchain = WasmToolchain {
-            route: crate::Route::Target,
-        };
+        let toolchain = WasmToolchain { route: crate::Route::Target };
         let build = ComponentBuild {
             project_dir: folder.path(),
             target_dir: folder.path(),

@@ -43,23 +43,13 @@ mod tests {
 
     #[test]
     fn an_outer_cargo_is_hidden_and_the_users_settings_are_kept() {
-        for name in [
-            "CARGO",
-            "CARGO_PKG_NAME",
-            "CARGO_TARGET_DIR",
-            "CARGO_ENCODED_RUSTFLAGS",
-        ] {
+        for name in ["CARGO", "CARGO_PKG_NAME", "CARGO_TARGET_DIR", "CARGO_ENCODED_RUSTFLAGS"] {
             assert!(is_foreign(name, true), "{name} must be removed");
         }
         for name in ["RUSTC", "RUSTC_WRAPPER", "RUSTFLAGS"] {
             assert!(is_foreign(name, true), "{name} must be removed");
         }
-        for name in [
-            "CARGO_HOME",
-            "CARGO_NET_OFFLINE",
-            "CARGO_REGISTRIES_X_INDEX",
-            "PATH",
-        ] {
+        for name in ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_REGISTRIES_X_INDEX", "PATH"] {
             assert!(!is_foreign(name, false), "{name} must be kept");
         }
     }

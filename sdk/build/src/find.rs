@@ -161,9 +161,7 @@ fn allowed_routes() -> Result<(bool, bool), ToolchainError> {
         Err(_) | Ok("") => Ok((true, true)),
         Ok("rustup") => Ok((true, false)),
         Ok("debian") => Ok((false, true)),
-        Ok(got) => Err(ToolchainError::UnknownRoute {
-            got: got.to_owned(),
-        }),
+        Ok(got) => Err(ToolchainError::UnknownRoute { got: got.to_owned() }),
     }
 }
 
@@ -187,15 +185,11 @@ fn target_is_installed() -> bool {
 }
 
 fn holds_std(libdir: &Path) -> bool {
-    std::fs::read_dir(libdir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("libstd-") && name.ends_with(".rlib")
-        })
+    std::fs::read_dir(libdir).into_iter().flatten().flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("libstd-") && name.ends_with(".rlib")
+    })
 }
 
 fn debian_is_installed() -> Result<(), String> {
@@ -207,21 +201,13 @@ fn debian_is_installed() -> Result<(), String> {
     let version = version_line(debian_rustc()).ok_or("/usr/bin/rustc does not run")?;
     let (major, minor) = RUSTC_MIN;
     if parse_version(&version).is_none_or(|found| found < RUSTC_MIN) {
-        return Err(format!(
-            "{DEBIAN_RUSTC} is `{version}`; expected {major}.{minor} or newer"
-        ));
+        return Err(format!("{DEBIAN_RUSTC} is `{version}`; expected {major}.{minor} or newer"));
     }
     let mut sysroot = debian_rustc();
     sysroot.args(["--print", "sysroot"]);
-    let sysroot = output_of(sysroot)
-        .map(PathBuf::from)
-        .ok_or("/usr/bin/rustc has no sysroot")?;
+    let sysroot = output_of(sysroot).map(PathBuf::from).ok_or("/usr/bin/rustc has no sysroot")?;
     let library = sysroot.join("lib/rustlib/src/rust/library/std/Cargo.toml");
-    if library.exists() {
-        Ok(())
-    } else {
-        Err(format!("{} is missing", library.display()))
-    }
+    if library.exists() { Ok(()) } else { Err(format!("{} is missing", library.display())) }
 }
 
 fn version_line(mut rustc: Command) -> Option<String> {
@@ -236,9 +222,7 @@ fn parse_version(line: &str) -> Option<(u32, u32)> {
 }
 
 fn add_target(report: &mut dyn FnMut(&str)) -> Result<(), String> {
-    report(&format!(
-        "adding the target: rustup target add {TARGET} (at most 60 s)"
-    ));
+    report(&format!("adding the target: rustup target add {TARGET} (at most 60 s)"));
     let mut rustup = Command::new("rustup");
     environment::clean(&mut rustup, true);
     rustup.args(["target", "add", TARGET]);
@@ -252,10 +236,7 @@ fn add_target(report: &mut dyn FnMut(&str)) -> Result<(), String> {
 
 fn install_debian(report: &mut dyn FnMut(&str)) -> Result<(), String> {
     let elevation = elevation().ok_or("not root, and sudo is missing or wants a password")?;
-    report(&format!(
-        "installing Debian's compiler: apt-get install {}",
-        DEBIAN_PACKAGES.join(" ")
-    ));
+    report(&format!("installing Debian's compiler: apt-get install {}", DEBIAN_PACKAGES.join(" ")));
     if run_bounded(apt_install(elevation), APT_LIMIT).is_err() {
         report("package lists may be old: apt-get update");
         run_bounded(apt_get(elevation, &["update"]), APT_LIMIT)?;
@@ -271,11 +252,7 @@ fn apt_install(elevation: &[&str]) -> Command {
 }
 
 fn apt_get(elevation: &[&str], arguments: &[&str]) -> Command {
-    let words = [
-        elevation,
-        &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"],
-        arguments,
-    ];
+    let words = [elevation, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments];
     let words = words.concat();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
@@ -318,18 +295,10 @@ mod tests {
 
     #[test]
     fn the_error_says_what_to_install() {
-        let error = ToolchainError::NotFound {
-            tried: "\n- rustup: missing".to_owned(),
-        }
-        .to_string();
-        assert!(
-            error.contains("rustup target add wasm32-unknown-unknown"),
-            "{error}"
-        );
-        assert!(
-            error.contains("rustc-web cargo-web rust-web-src lld-19"),
-            "{error}"
-        );
+        let error =
+            ToolchainError::NotFound { tried: "\n- rustup: missing".to_owned() }.to_string();
+        assert!(error.contains("rustup target add wasm32-unknown-unknown"), "{error}");
+        assert!(error.contains("rustc-web cargo-web rust-web-src lld-19"), "{error}");
         assert!(error.contains("- rustup: missing"), "{error}");
     }
 }

@@ -13,13 +13,8 @@ const STDERR_BYTES_MAX: usize = 64 * 1024;
 /// Runs `command` silently for at most `limit`; the error is one line that says what happened.
 pub(crate) fn run_bounded(mut command: Command, limit: Duration) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("{program}: {error}"))?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
     let stderr = child.stderr.take();
     let reader = std::thread::spawn(move || drain(stderr));
     let deadline = Instant::now() + limit;
@@ -31,10 +26,7 @@ pub(crate) fn run_bounded(mut command: Command, limit: Duration) -> Result<(), S
                 // The child may have ended by itself since; both ways it is gone afterwards.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!(
-                    "{program} gave no result within {} s",
-                    limit.as_secs()
-                ));
+                return Err(format!("{program} gave no result within {} s", limit.as_secs()));
             }
             Err(error) => return Err(format!("{program}: {error}")),
         }
@@ -43,21 +35,13 @@ pub(crate) fn run_bounded(mut command: Command, limit: Duration) -> Result<(), S
         return Ok(());
     }
     let text = reader.join().unwrap_or_default();
-    let reason = text
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("no message");
+    let reason = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
     Err(format!("{program} ended with {status}: {}", reason.trim()))
 }
 
 /// Standard output of `command` without the line break at its end, if it succeeds.
 pub(crate) fn output_of(mut command: Command) -> Option<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim_end().to_owned())
 }
@@ -95,10 +79,8 @@ mod tests {
 
     #[test]
     fn a_failure_carries_the_last_line_that_the_child_said() {
-        let error = run_bounded(
-            shell("echo first >&2; echo why >&2; exit 3"),
-            Duration::from_secs(60),
-        );
+        let error =
+            run_bounded(shell("echo first >&2; echo why >&2; exit 3"), Duration::from_secs(60));
         let error = error.unwrap_err();
         assert!(error.contains("why") && !error.contains("first"), "{error}");
     }
