@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
         "aimass-trust",
         "aimass-sdk",
         "aimass-build",
+        "aimass-testkit",
         "aimass-tidy",
     ],
     &["aimass-cpu", "aimass-cuda", "aimass-media", "aimass-registry"],
