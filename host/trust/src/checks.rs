@@ -25,12 +25,7 @@ pub(crate) fn check_size(wasm: &[u8]) -> Result<(), Refusal> {
         false => {
             let got = format!("{} bytes", wasm.len());
             let remedy = "ship data as files of a model package, not inside the plugin";
-            Err(Refusal::new(
-                RefusalCode::Size,
-                "a component of at most 64 MiB",
-                got,
-                remedy,
-            ))
+            Err(Refusal::new(RefusalCode::Size, "a component of at most 64 MiB", got, remedy))
         }
     }
 }
@@ -67,17 +62,11 @@ pub(crate) fn check_digest(statement: &PluginStatement, digest: [u8; 32]) -> Res
         [subject] if subject.digest.sha256.0 == digest => Ok(()),
         [subject] => Err(Refusal::new(
             RefusalCode::Digest,
-            format!(
-                "a component with SHA-256 {}",
-                hex::encode(&subject.digest.sha256.0)
-            ),
+            format!("a component with SHA-256 {}", hex::encode(&subject.digest.sha256.0)),
             hex::encode(&digest),
             "take component and statement from the same release",
         )),
-        other => Err(Refusal::format(
-            "a statement with one subject",
-            format!("{}", other.len()),
-        )),
+        other => Err(Refusal::format("a statement with one subject", format!("{}", other.len()))),
     }
 }
 
@@ -88,16 +77,10 @@ pub(crate) fn check_binding(
 ) -> Result<(), Refusal> {
     let said = &statement.predicate;
     if said.name().ok().as_ref() != Some(&manifest.name) {
-        return Err(bind(
-            manifest.name.as_str(),
-            &format!("{}/{}", said.publisher, said.name),
-        ));
+        return Err(bind(manifest.name.as_str(), &format!("{}/{}", said.publisher, said.name)));
     }
     if said.version != manifest.version {
-        return Err(bind(
-            &format!("version {}", manifest.version),
-            said.version.as_str(),
-        ));
+        return Err(bind(&format!("version {}", manifest.version), said.version.as_str()));
     }
     let subject = format!("{}@{}", manifest.name, manifest.version);
     if statement.subject.iter().any(|one| one.name != subject) {
@@ -108,10 +91,7 @@ pub(crate) fn check_binding(
     }
     let digest: [u8; 32] = Sha256::digest(manifest_text).into();
     if said.manifest_sha256.0 != digest {
-        return Err(bind(
-            "the digest of the manifest in the component",
-            "another",
-        ));
+        return Err(bind("the digest of the manifest in the component", "another"));
     }
     if said.capabilities != manifest.capabilities || said.limits != manifest.limits {
         return Err(bind("the manifest's capabilities and limits", "others"));
@@ -127,10 +107,7 @@ pub(crate) fn check_host(said: &PluginPredicate) -> Result<(), Refusal> {
     match said.min_host.numbers() <= host {
         true => Ok(()),
         false => {
-            let expected = format!(
-                "a plugin for AI Mass {} or older",
-                env!("CARGO_PKG_VERSION")
-            );
+            let expected = format!("a plugin for AI Mass {} or older", env!("CARGO_PKG_VERSION"));
             let remedy = "update this host, or use an older release of the plugin";
             Err(Refusal::new(
                 RefusalCode::Bind,
@@ -144,12 +121,7 @@ pub(crate) fn check_host(said: &PluginPredicate) -> Result<(), Refusal> {
 
 pub(crate) fn bind(expected: &str, got: &str) -> Refusal {
     let remedy = "sign the package again: its statement and its content contradict one another";
-    Refusal::new(
-        RefusalCode::Bind,
-        format!("a statement about {expected}"),
-        excerpt(got),
-        remedy,
-    )
+    Refusal::new(RefusalCode::Bind, format!("a statement about {expected}"), excerpt(got), remedy)
 }
 
 pub(crate) fn check_name_use(
@@ -174,12 +146,7 @@ pub(crate) fn check_name_use(
         && expected != name
     {
         let remedy = "ask for the package by its own name, or get the one that you meant";
-        return Err(Refusal::new(
-            RefusalCode::Name,
-            expected.as_str(),
-            name.as_str(),
-            remedy,
-        ));
+        return Err(Refusal::new(RefusalCode::Name, expected.as_str(), name.as_str(), remedy));
     }
     match publisher.may_use(name.as_str()) {
         true => Ok(()),
@@ -201,12 +168,7 @@ pub(crate) fn check_validity<S, P: Predicate>(
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let refused = |expected: String, remedy: &str| {
-        Err(Refusal::new(
-            RefusalCode::Expired,
-            expected,
-            format!("the time {now}"),
-            remedy,
-        ))
+        Err(Refusal::new(RefusalCode::Expired, expected, format!("the time {now}"), remedy))
     };
     let (not_before, expires) = statement.predicate.validity();
     if now < not_before {
@@ -223,10 +185,7 @@ pub(crate) fn check_validity<S, P: Predicate>(
     }
     match publisher.expires {
         Some(expires) if now >= expires => refused(
-            format!(
-                "a time before {expires}, when trust in {} ends",
-                publisher.name
-            ),
+            format!("a time before {expires}, when trust in {} ends", publisher.name),
             "renew `expires` of the publisher in trust.toml",
         ),
         Some(_) | None => Ok(()),
@@ -238,14 +197,9 @@ pub(crate) fn check_imports<'a>(
     imports: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), Refusal> {
     for import in imports {
-        let interface = import
-            .strip_prefix("aimass:plugin/")
-            .and_then(|rest| rest.split_once('@'));
+        let interface = import.strip_prefix("aimass:plugin/").and_then(|rest| rest.split_once('@'));
         let granted = interface.is_some_and(|(name, _)| {
-            name == "types"
-                || name
-                    .parse()
-                    .is_ok_and(|capability| capabilities.allows(capability))
+            name == "types" || name.parse().is_ok_and(|capability| capabilities.allows(capability))
         });
         if !granted {
             return Err(Refusal::new(
@@ -272,25 +226,17 @@ pub(crate) fn check_files(
     let mut stated = BTreeSet::new();
     for subject in subjects {
         if !is_file_name(&subject.name) || !stated.insert(subject.name.as_str()) {
-            return Err(Refusal::format(
-                "every file once, by a flat name",
-                excerpt(&subject.name),
-            ));
+            return Err(Refusal::format("every file once, by a flat name", excerpt(&subject.name)));
         }
-        let digest = FileDigest {
-            bytes: subject.annotations.bytes,
-            root: subject.digest.merkle_sha256.0,
-        };
+        let digest =
+            FileDigest { bytes: subject.annotations.bytes, root: subject.digest.merkle_sha256.0 };
         match files.get(&subject.name) {
             Some(file) if *file == digest => {}
             Some(file) => {
                 let text = |one: &FileDigest| {
                     format!("{} bytes with root {}", one.bytes, hex::encode(&one.root))
                 };
-                return refused(
-                    format!("`{}` of {}", subject.name, text(&digest)),
-                    text(file),
-                );
+                return refused(format!("`{}` of {}", subject.name, text(&digest)), text(file));
             }
             None => return refused(format!("a file `{}`", subject.name), "none".to_owned()),
         }
@@ -300,10 +246,9 @@ pub(crate) fn check_files(
             "only files that the statement names".to_owned(),
             format!("`{}`", excerpt(extra)),
         ),
-        None if stated.is_empty() => Err(Refusal::format(
-            "a statement about at least one file",
-            "none",
-        )),
+        None if stated.is_empty() => {
+            Err(Refusal::format("a statement about at least one file", "none"))
+        }
         None => Ok(()),
     }
 }

@@ -86,10 +86,7 @@ impl<'a> Parts<'a> {
                 }
                 Some((MANIFEST, payload)) if manifest.is_none() => manifest = Some(payload),
                 Some((MANIFEST, _)) => {
-                    return Err(Refusal::format(
-                        "one `aimass:manifest` section",
-                        "a second one",
-                    ));
+                    return Err(Refusal::format("one `aimass:manifest` section", "a second one"));
                 }
                 Some((_, _)) => {}
                 None if section.id == IMPORT => read_imports(section.body, &mut imports)?,
@@ -98,19 +95,9 @@ impl<'a> Parts<'a> {
         }
         let manifest = manifest.ok_or_else(|| {
             let remedy = "build the plugin with `aimass plugin build`, which embeds it";
-            Refusal::new(
-                RefusalCode::Format,
-                "an `aimass:manifest` section",
-                "none",
-                remedy,
-            )
+            Refusal::new(RefusalCode::Format, "an `aimass:manifest` section", "none", remedy)
         })?;
-        Ok(Parts {
-            signature,
-            signed,
-            manifest,
-            imports,
-        })
+        Ok(Parts { signature, signed, manifest, imports })
     }
 }
 
@@ -121,11 +108,7 @@ impl SignatureSection {
             let (hash, record) = key_part.split_first_chunk::<32>()?;
             let key_id = record.strip_prefix(RECORD)?.strip_suffix(ALGORITHM)?;
             let key_id = key_id.try_into().ok()?;
-            Some(SignatureSection {
-                key_id,
-                hash: *hash,
-                signature: *signature,
-            })
+            Some(SignatureSection { key_id, hash: *hash, signature: *signature })
         };
         let expected = "a `signature` section of 132 bytes with one hash and one Ed25519 signature";
         read()
@@ -136,15 +119,7 @@ impl SignatureSection {
     pub(crate) fn sign(signed: &[u8], key: &SigningKey) -> Vec<u8> {
         let hash: [u8; 32] = Sha256::digest(signed).into();
         let signature = key.sign(&message(&hash));
-        [
-            HEAD,
-            &hash[..],
-            RECORD,
-            &key.public().key_id(),
-            ALGORITHM,
-            &signature,
-        ]
-        .concat()
+        [HEAD, &hash[..], RECORD, &key.public().key_id(), ALGORITHM, &signature].concat()
     }
 
     /// Checks that `signed` has this section's hash and that `key` signed the hash.
@@ -158,10 +133,7 @@ impl SignatureSection {
                 GET_AGAIN,
             ))
         };
-        match (
-            hash == self.hash,
-            key.verifies(&message(&hash), &self.signature),
-        ) {
+        match (hash == self.hash, key.verifies(&message(&hash), &self.signature)) {
             (true, true) => Ok(()),
             (false, _) => refused("bytes that were changed after signing"),
             (true, false) => refused("a signature that does not hold"),
@@ -235,22 +207,13 @@ fn read_imports<'a>(body: &'a [u8], names: &mut Vec<&'a str>) -> Result<(), Refu
         let (name, needs_grant) = reader.import().ok_or_else(wrong)?;
         if names.len() == IMPORTS_MAX {
             let remedy = "drop imports that the plugin does not use";
-            return Err(Refusal::new(
-                RefusalCode::Size,
-                "at most 1,000 imports",
-                "more",
-                remedy,
-            ));
+            return Err(Refusal::new(RefusalCode::Size, "at most 1,000 imports", "more", remedy));
         }
         if needs_grant {
             names.push(name);
         }
     }
-    if reader.0.is_empty() {
-        Ok(())
-    } else {
-        Err(wrong())
-    }
+    if reader.0.is_empty() { Ok(()) } else { Err(wrong()) }
 }
 
 /// Reads the front of a slice; `None` where the bytes end or are not in their only form.
@@ -270,12 +233,7 @@ impl<'a> Reader<'a> {
             }
             _ => None,
         };
-        Some(Section {
-            custom,
-            whole,
-            id,
-            body,
-        })
+        Some(Section { custom, whole, id, body })
     }
 
     /// An import's name, and whether it is more than a type that equals one of the component's own.

@@ -48,12 +48,7 @@ impl Envelope {
         if text.is_empty() {
             let remedy =
                 "publish the `.dsse.json` file beside the package; `aimass plugin sign` makes it";
-            return Err(Refusal::new(
-                RefusalCode::Unsigned,
-                "a signed statement",
-                "none",
-                remedy,
-            ));
+            return Err(Refusal::new(RefusalCode::Unsigned, "a signed statement", "none", remedy));
         }
         if text.len() > STATEMENT_BYTES_MAX {
             let got = format!("{} bytes", text.len());
@@ -82,34 +77,25 @@ impl Envelope {
         if read.signatures.len() > SIGNATURES_MAX {
             return Err(wrong("more than 16 signatures"));
         }
-        let payload = STANDARD
-            .decode(&read.payload)
-            .map_err(|_| wrong("a payload that is not base64"))?;
+        let payload =
+            STANDARD.decode(&read.payload).map_err(|_| wrong("a payload that is not base64"))?;
         let mut signatures: Vec<(String, [u8; 64])> = Vec::new();
         for line in read.signatures {
-            let bytes = STANDARD
-                .decode(&line.sig)
-                .map_err(|_| wrong("a signature that is not base64"))?;
-            let signature = bytes
-                .try_into()
-                .map_err(|_| wrong("a signature that is not 64 bytes"))?;
+            let bytes =
+                STANDARD.decode(&line.sig).map_err(|_| wrong("a signature that is not base64"))?;
+            let signature =
+                bytes.try_into().map_err(|_| wrong("a signature that is not 64 bytes"))?;
             if signatures.iter().any(|(keyid, _)| *keyid == line.keyid) {
                 return Err(wrong("two signatures by one key"));
             }
             signatures.push((line.keyid, signature));
         }
-        Ok(Envelope {
-            payload,
-            signatures,
-        })
+        Ok(Envelope { payload, signatures })
     }
 
     /// An envelope without signatures yet.
     pub(crate) fn of(payload: &[u8]) -> Self {
-        Envelope {
-            payload: payload.to_vec(),
-            signatures: Vec::new(),
-        }
+        Envelope { payload: payload.to_vec(), signatures: Vec::new() }
     }
 
     /// Adds `key`'s signature; an older one by the same key is replaced.
@@ -157,28 +143,17 @@ impl Envelope {
 
     /// Key texts of all lines, fit for a message.
     pub(crate) fn signers(&self) -> String {
-        let names: Vec<String> = self
-            .signatures
-            .iter()
-            .map(|(keyid, _)| excerpt(keyid))
-            .collect();
+        let names: Vec<String> = self.signatures.iter().map(|(keyid, _)| excerpt(keyid)).collect();
         names.join(" and ")
     }
 
     fn signature_of(&self, key: PublicKey) -> Option<&[u8; 64]> {
         let keyid = key.to_string();
-        self.signatures
-            .iter()
-            .find(|(other, _)| *other == keyid)
-            .map(|(_, signature)| signature)
+        self.signatures.iter().find(|(other, _)| *other == keyid).map(|(_, signature)| signature)
     }
 
     fn message(&self) -> Vec<u8> {
-        let head = format!(
-            "DSSEv1 {} {PAYLOAD_TYPE} {} ",
-            PAYLOAD_TYPE.len(),
-            self.payload.len()
-        );
+        let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), self.payload.len());
         [head.as_bytes(), &self.payload].concat()
     }
 }
@@ -211,18 +186,12 @@ mod tests {
     #[test]
     fn the_signed_message_is_that_of_the_dsse_specification() {
         let envelope = Envelope::of(b"{}");
-        assert_eq!(
-            envelope.message(),
-            b"DSSEv1 28 application/vnd.in-toto+json 2 {}"
-        );
+        assert_eq!(envelope.message(), b"DSSEv1 28 application/vnd.in-toto+json 2 {}");
     }
 
     #[test]
     fn a_signature_counts_once_and_only_for_its_key_and_payload() {
-        let (key, other) = (
-            SigningKey::from_seed(&[1; 32]),
-            SigningKey::from_seed(&[2; 32]),
-        );
+        let (key, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
         let mut envelope = Envelope::of(b"{}");
         envelope.sign(&key);
         envelope.sign(&key);
@@ -231,10 +200,7 @@ mod tests {
         assert!(read.check(key.public()).is_ok() && read.check(other.public()).is_err());
         assert!(read.names(key.public()) && !read.names(other.public()));
         read.payload.push(b' ');
-        assert_eq!(
-            read.check(key.public()).expect_err("changed").code,
-            RefusalCode::Sig
-        );
+        assert_eq!(read.check(key.public()).expect_err("changed").code, RefusalCode::Sig);
     }
 
     #[test]
@@ -255,25 +221,15 @@ mod tests {
             ("e30=", "e31=", RefusalCode::Format),
             ("e30=", "e3 0=", RefusalCode::Format),
             (line.as_str(), "", RefusalCode::Unsigned),
-            (
-                line.as_str(),
-                &format!("{line},{line}"),
-                RefusalCode::Format,
-            ),
-            (
-                line.as_str(),
-                &vec![line.clone(); 17].join(","),
-                RefusalCode::Format,
-            ),
+            (line.as_str(), &format!("{line},{line}"), RefusalCode::Format),
+            (line.as_str(), &vec![line.clone(); 17].join(","), RefusalCode::Format),
             ("\"keyid\"", "\"x\":1,\"keyid\"", RefusalCode::Format),
             ("}", "}}", RefusalCode::Format),
         ] {
             let text = good.replacen(from, to, 1);
             assert_ne!(text, good);
             assert_eq!(
-                Envelope::parse(text.as_bytes())
-                    .err()
-                    .map(|refusal| refusal.code),
+                Envelope::parse(text.as_bytes()).err().map(|refusal| refusal.code),
                 Some(code),
                 "{text}"
             );

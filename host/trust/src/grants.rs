@@ -127,9 +127,7 @@ impl Capabilities {
 
     /// All grants, in the order of the contract.
     pub fn iter(&self) -> impl Iterator<Item = (Capability, &Grant)> {
-        self.0
-            .iter()
-            .map(|(capability, grant)| (*capability, grant))
+        self.0.iter().map(|(capability, grant)| (*capability, grant))
     }
 
     /// Whether every list of names is within its limits and stands where one is meant.
@@ -149,23 +147,14 @@ impl Capabilities {
 
 impl FromIterator<Capability> for Capabilities {
     fn from_iter<T: IntoIterator<Item = Capability>>(capabilities: T) -> Self {
-        Capabilities(
-            capabilities
-                .into_iter()
-                .map(|one| (one, Grant::All(Whole {})))
-                .collect(),
-        )
+        Capabilities(capabilities.into_iter().map(|one| (one, Grant::All(Whole {}))).collect())
     }
 }
 
 /// The names, separated by commas.
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self
-            .0
-            .keys()
-            .map(|capability| capability.as_str())
-            .collect();
+        let names: Vec<&str> = self.0.keys().map(|capability| capability.as_str()).collect();
         f.write_str(if names.is_empty() { "none" } else { "" })?;
         f.write_str(&names.join(", "))
     }
@@ -245,16 +234,11 @@ mod tests {
     #[test]
     fn grants_are_whole_or_a_list_of_models() {
         let read = |text: &str| {
-            serde_json::from_str::<Capabilities>(text)
-                .ok()
-                .filter(Capabilities::are_sound)
+            serde_json::from_str::<Capabilities>(text).ok().filter(Capabilities::are_sound)
         };
         let good = read(r#"{"tensor":{},"models":["minilm"]}"#).expect("good");
         assert!(good.allows(Capability::Tensor) && !good.allows(Capability::Graph));
-        assert_eq!(
-            good.get(Capability::Models),
-            Some(&Grant::Only(vec!["minilm".to_owned()]))
-        );
+        assert_eq!(good.get(Capability::Models), Some(&Grant::Only(vec!["minilm".to_owned()])));
         assert_eq!(good.to_string(), "tensor, models");
         for wrong in [
             r#"{"network":{}}"#,
@@ -283,16 +267,8 @@ mod tests {
 
     #[test]
     fn limits_join_amount_by_amount() {
-        let a = Limits {
-            wall_ms_max: Some(5),
-            handles_max: Some(1),
-            ..Limits::default()
-        };
-        let b = Limits {
-            wall_ms_max: Some(3),
-            log_bytes_max: Some(9),
-            ..Limits::default()
-        };
+        let a = Limits { wall_ms_max: Some(5), handles_max: Some(1), ..Limits::default() };
+        let b = Limits { wall_ms_max: Some(3), log_bytes_max: Some(9), ..Limits::default() };
         let smaller = Limits {
             wall_ms_max: Some(3),
             handles_max: Some(1),
@@ -300,12 +276,6 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(a.smaller(&b), smaller);
-        assert_eq!(
-            a.or(&b),
-            Limits {
-                wall_ms_max: Some(5),
-                ..smaller
-            }
-        );
+        assert_eq!(a.or(&b), Limits { wall_ms_max: Some(5), ..smaller });
     }
 }

@@ -29,9 +29,7 @@ pub(crate) fn decode_any(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     let pairs = text.as_bytes().chunks_exact(2);
-    pairs
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
-        .collect()
+    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 fn digit(character: u8) -> Option<u8> {

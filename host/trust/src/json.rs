@@ -42,10 +42,7 @@ impl Strict {
     fn deeper<E: Error>(self) -> Result<Strict, E> {
         match self.depth {
             DEPTH_MAX.. => Err(E::custom(format_args!("nesting deeper than {DEPTH_MAX}"))),
-            depth => Ok(Strict {
-                depth: depth + 1,
-                ..self
-            }),
+            depth => Ok(Strict { depth: depth + 1, ..self }),
         }
     }
 }
@@ -153,10 +150,7 @@ mod tests {
             ("18446744073709551616", "not a 64-bit integer"),
             ("{} {}", "trailing characters"),
             ("", "EOF"),
-            (
-                &("[".repeat(17) + &"]".repeat(17)),
-                "nesting deeper than 16",
-            ),
+            (&("[".repeat(17) + &"]".repeat(17)), "nesting deeper than 16"),
             (&"[".repeat(100_000), "nesting deeper than 16"),
         ] {
             let got = error(text);

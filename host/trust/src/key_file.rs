@@ -26,11 +26,8 @@ impl SigningKey {
     /// [`TrustError::File`] if the file exists already or cannot be written: a key is never overwritten.
     pub fn create_file(&self, path: &Path) -> Result<(), TrustError> {
         let secret = Zeroizing::new(hex::encode(self.seed()));
-        let text = Zeroizing::new(format!(
-            "{FIRST_LINE}\npublic {}\nsecret {}\n",
-            self.public(),
-            *secret
-        ));
+        let text =
+            Zeroizing::new(format!("{FIRST_LINE}\npublic {}\nsecret {}\n", self.public(), *secret));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -50,13 +47,8 @@ impl SigningKey {
         let file = File::open(path).map_err(TrustError::file(path))?;
         refuse_shared(&file, path)?;
         let mut text = Zeroizing::new(String::with_capacity(BYTES_MAX as usize));
-        file.take(BYTES_MAX)
-            .read_to_string(&mut text)
-            .map_err(TrustError::file(path))?;
-        parse(&text).map_err(|got| TrustError::KeyFile {
-            path: path.to_owned(),
-            got,
-        })
+        file.take(BYTES_MAX).read_to_string(&mut text).map_err(TrustError::file(path))?;
+        parse(&text).map_err(|got| TrustError::KeyFile { path: path.to_owned(), got })
     }
 }
 
@@ -65,10 +57,7 @@ fn refuse_shared(file: &File, path: &Path) -> Result<(), TrustError> {
     let metadata = file.metadata().map_err(TrustError::file(path))?;
     match std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777 {
         mode if mode & 0o077 == 0 => Ok(()),
-        mode => Err(TrustError::KeyFileMode {
-            path: path.to_owned(),
-            mode,
-        }),
+        mode => Err(TrustError::KeyFileMode { path: path.to_owned(), mode }),
     }
 }
 
@@ -86,10 +75,8 @@ fn parse(text: &str) -> Result<SigningKey, &'static str> {
         .next()
         .and_then(|line| line.strip_prefix("public "))
         .ok_or("no public key in line 2")?;
-    let secret = lines
-        .next()
-        .and_then(|line| line.strip_prefix("secret "))
-        .ok_or("no secret in line 3")?;
+    let secret =
+        lines.next().and_then(|line| line.strip_prefix("secret ")).ok_or("no secret in line 3")?;
     let seed = hex::decode::<32>(secret)
         .map(Zeroizing::new)
         .ok_or("a secret that is not 64 hexadecimal digits")?;
@@ -111,14 +98,8 @@ mod tests {
         let path = folder.path().join("key");
         let key = SigningKey::generate().expect("randomness");
         key.create_file(&path).expect("written");
-        assert_eq!(
-            SigningKey::load(&path).expect("read").public(),
-            key.public()
-        );
-        assert!(matches!(
-            key.create_file(&path),
-            Err(TrustError::File { .. })
-        ));
+        assert_eq!(SigningKey::load(&path).expect("read").public(), key.public());
+        assert!(matches!(key.create_file(&path), Err(TrustError::File { .. })));
         assert!(!format!("{key:?}").contains(&hex::encode(key.seed())));
     }
 
@@ -128,15 +109,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");
-        SigningKey::generate()
-            .expect("randomness")
-            .create_file(&path)
-            .expect("written");
-        let mode = std::fs::metadata(&path)
-            .expect("there")
-            .permissions()
-            .mode()
-            & 0o7777;
+        SigningKey::generate().expect("randomness").create_file(&path).expect("written");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode() & 0o7777;
         assert_eq!(mode, 0o600);
         for mode in [0o640, 0o604, 0o620, 0o601] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("changed");
@@ -158,10 +132,7 @@ mod tests {
             good.replace("secret 01", "secret 1"),
             format!("{good}more\n"),
         ] {
-            assert!(
-                parse(&wrong).is_err_and(|why| !why.contains(&secret)),
-                "{wrong}"
-            );
+            assert!(parse(&wrong).is_err_and(|why| !why.contains(&secret)), "{wrong}");
         }
     }
 }

@@ -32,10 +32,7 @@ impl PublicKey {
     /// # Errors
     /// [`TrustError::PublicKey`] unless the bytes are the canonical form of a point of prime order.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, TrustError> {
-        let refused = |why| TrustError::PublicKey {
-            got: hex::encode(bytes),
-            why,
-        };
+        let refused = |why| TrustError::PublicKey { got: hex::encode(bytes), why };
         let key =
             VerifyingKey::from_bytes(bytes).map_err(|_| refused("not a point of the curve"))?;
         if key.is_weak() {
@@ -67,9 +64,7 @@ impl PublicKey {
 
     /// Whether `signature` is this key's signature of `message`, by `verify_strict`.
     pub fn verifies(self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.0
-            .verify_strict(message, &Signature::from_bytes(signature))
-            .is_ok()
+        self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
 
@@ -91,10 +86,7 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self, TrustError> {
         let bytes = text.strip_prefix(PREFIX).and_then(hex::decode::<32>);
         let why = "not of this form";
-        Self::from_bytes(&bytes.ok_or_else(|| TrustError::PublicKey {
-            got: excerpt(text),
-            why,
-        })?)
+        Self::from_bytes(&bytes.ok_or_else(|| TrustError::PublicKey { got: excerpt(text), why })?)
     }
 }
 
@@ -138,11 +130,7 @@ impl fmt::Debug for SigningKey {
 /// hexadecimal, under the strict rule for keys and signatures. Anything malformed is `false`.
 pub fn check_signature(public_hex: &str, message_hex: &str, signature_hex: &str) -> bool {
     let public = hex::decode::<32>(public_hex).and_then(|bytes| PublicKey::from_bytes(&bytes).ok());
-    match (
-        public,
-        hex::decode_any(message_hex),
-        hex::decode::<64>(signature_hex),
-    ) {
+    match (public, hex::decode_any(message_hex), hex::decode::<64>(signature_hex)) {
         (Some(public), Some(message), Some(signature)) => public.verifies(&message, &signature),
         (_, _, _) => false,
     }

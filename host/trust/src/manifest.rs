@@ -86,11 +86,7 @@ impl Manifest {
         {
             return Some("`description` above 2,000 bytes or `license` above 200 bytes");
         }
-        if self
-            .config_schema
-            .as_ref()
-            .is_some_and(|schema| !schema.is_object())
-        {
+        if self.config_schema.as_ref().is_some_and(|schema| !schema.is_object()) {
             return Some("`configSchema` that is no object");
         }
         None
@@ -99,12 +95,7 @@ impl Manifest {
 
 fn not_a_manifest(got: String) -> Refusal {
     let remedy = "correct the plugin's manifest, build it and sign it again";
-    Refusal::new(
-        RefusalCode::Format,
-        "a manifest as the reference describes it",
-        got,
-        remedy,
-    )
+    Refusal::new(RefusalCode::Format, "a manifest as the reference describes it", got, remedy)
 }
 
 #[cfg(test)]
@@ -143,11 +134,7 @@ mod tests {
             let refused = Manifest::parse(text.as_bytes());
             let trailing_space = to.ends_with(' ');
             assert_eq!(refused.is_ok(), trailing_space, "{text}");
-            assert!(
-                refused
-                    .err()
-                    .is_none_or(|refusal| refusal.code == RefusalCode::Format)
-            );
+            assert!(refused.err().is_none_or(|refusal| refusal.code == RefusalCode::Format));
         }
         let long = GOOD.replace("Resizes.", &"x".repeat(2_001));
         assert!(Manifest::parse(long.as_bytes()).is_err());

@@ -59,10 +59,7 @@ impl ChunkList {
         if leaves.is_empty() {
             leaves.push(leaf_of(&[]));
         }
-        ChunkList {
-            bytes: file.len() as u64,
-            leaves,
-        }
+        ChunkList { bytes: file.len() as u64, leaves }
     }
 
     /// Reads the content of a `.chunks` file for a file of `bytes` bytes. It is worth nothing until
@@ -87,10 +84,7 @@ impl ChunkList {
             return Err(Refusal::format(expected, format!("{} bytes", chunks.len())));
         }
         let leaf = |piece: &[u8]| std::array::from_fn(|at| piece[at]);
-        Ok(ChunkList {
-            bytes,
-            leaves: chunks.chunks_exact(32).map(leaf).collect(),
-        })
+        Ok(ChunkList { bytes, leaves: chunks.chunks_exact(32).map(leaf).collect() })
     }
 
     /// The content of the `.chunks` file: 32 bytes a chunk.
@@ -100,10 +94,7 @@ impl ChunkList {
 
     /// Length and root, for signing or for comparison with a signed statement.
     pub fn digest(&self) -> FileDigest {
-        FileDigest {
-            bytes: self.bytes,
-            root: root_of(&self.leaves),
-        }
+        FileDigest { bytes: self.bytes, root: root_of(&self.leaves) }
     }
 
     /// Number of chunks; at least 1.
@@ -114,12 +105,7 @@ impl ChunkList {
     /// Length in bytes of chunk `index`, or `None` if there is no such chunk.
     pub fn chunk_bytes(&self, index: usize) -> Option<u64> {
         self.leaves.get(index)?;
-        Some(
-            CHUNK_BYTES.min(
-                self.bytes
-                    .saturating_sub((index as u64).checked_mul(CHUNK_BYTES)?),
-            ),
-        )
+        Some(CHUNK_BYTES.min(self.bytes.saturating_sub((index as u64).checked_mul(CHUNK_BYTES)?)))
     }
 
     /// Checks that `chunk` is chunk `index` of the file.
@@ -128,10 +114,7 @@ impl ChunkList {
     /// `AMT-DIGEST` if it is not, or if there is no such chunk.
     pub fn verify_chunk(&self, index: usize, chunk: &[u8]) -> Result<(), Refusal> {
         let same = self.chunk_bytes(index) == Some(chunk.len() as u64)
-            && self
-                .leaves
-                .get(index)
-                .is_some_and(|leaf| *leaf == leaf_of(chunk));
+            && self.leaves.get(index).is_some_and(|leaf| *leaf == leaf_of(chunk));
         match same {
             true => Ok(()),
             false => Err(Refusal::new(
@@ -188,11 +171,7 @@ mod tests {
     use super::*;
 
     fn sha(parts: &[&[u8]]) -> [u8; 32] {
-        parts
-            .iter()
-            .fold(Sha256::new(), |hasher, part| hasher.chain_update(part))
-            .finalize()
-            .into()
+        parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
     }
 
     #[test]
@@ -201,10 +180,7 @@ mod tests {
         let node = |a: &[u8; 32], b: &[u8; 32]| sha(&[&[1], a, b]);
         let left = node(&node(&leaves[0], &leaves[1]), &node(&leaves[2], &leaves[3]));
         assert_eq!(root_of(&leaves), node(&left, &leaves[4]));
-        assert_eq!(
-            root_of(&leaves[..3]),
-            node(&node(&leaves[0], &leaves[1]), &leaves[2])
-        );
+        assert_eq!(root_of(&leaves[..3]), node(&node(&leaves[0], &leaves[1]), &leaves[2]));
     }
 
     #[test]
@@ -212,14 +188,8 @@ mod tests {
         let mut file = vec![7; CHUNK_BYTES as usize + 3];
         let list = ChunkList::of_bytes(&file);
         assert_eq!(list, ChunkList::of_reader(&file[..]).expect("read"));
-        assert_eq!(
-            list.digest().root,
-            sha(&[&[1], &leaf_of(&file[..1 << 24]), &leaf_of(&[7; 3])])
-        );
-        assert_eq!(
-            ChunkList::parse(&list.to_bytes(), list.digest().bytes),
-            Ok(list.clone())
-        );
+        assert_eq!(list.digest().root, sha(&[&[1], &leaf_of(&file[..1 << 24]), &leaf_of(&[7; 3])]));
+        assert_eq!(ChunkList::parse(&list.to_bytes(), list.digest().bytes), Ok(list.clone()));
         assert!(list.verify_chunk(1, &file[1 << 24..]).is_ok());
         assert!(list.verify_chunk(1, &[7; 2]).is_err() && list.verify_chunk(2, &[]).is_err());
         file[5] ^= 1;
@@ -233,38 +203,21 @@ mod tests {
         let empty = ChunkList::of_bytes(&[]);
         assert_eq!(
             (empty.chunks(), empty.digest()),
-            (
-                1,
-                FileDigest {
-                    bytes: 0,
-                    root: sha(&[&[0]])
-                }
-            )
+            (1, FileDigest { bytes: 0, root: sha(&[&[0]]) })
         );
         assert_eq!(empty, ChunkList::of_reader(&[][..]).expect("read"));
         assert!(empty.verify_chunk(0, &[]).is_ok());
         let full = vec![0; CHUNK_BYTES as usize];
-        assert_eq!(
-            ChunkList::of_reader(&full[..]).expect("read"),
-            ChunkList::of_bytes(&full)
-        );
+        assert_eq!(ChunkList::of_reader(&full[..]).expect("read"), ChunkList::of_bytes(&full));
         assert_eq!(ChunkList::of_bytes(&full).chunks(), 1);
     }
 
     #[test]
     fn a_chunk_file_of_another_length_is_refused_whatever_it_claims() {
-        for (length, bytes) in [
-            (0, 0),
-            (31, 1),
-            (33, 1),
-            (64, 1),
-            (32, CHUNK_BYTES + 1),
-            (32, u64::MAX),
-        ] {
-            assert!(
-                ChunkList::parse(&vec![0; length], bytes).is_err(),
-                "{length} for {bytes}"
-            );
+        for (length, bytes) in
+            [(0, 0), (31, 1), (33, 1), (64, 1), (32, CHUNK_BYTES + 1), (32, u64::MAX)]
+        {
+            assert!(ChunkList::parse(&vec![0; length], bytes).is_err(), "{length} for {bytes}");
         }
     }
 }

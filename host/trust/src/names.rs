@@ -39,9 +39,7 @@ const PACKAGE_PREFIX: &str = "aimass:plugin/";
 impl PackageName {
     /// The part before the slash.
     pub fn publisher(&self) -> &str {
-        self.0
-            .split_once('/')
-            .map_or("", |(publisher, _)| publisher)
+        self.0.split_once('/').map_or("", |(publisher, _)| publisher)
     }
 
     /// The part after the slash.
@@ -91,13 +89,8 @@ impl FromStr for PackageName {
         let holds = text
             .split_once('/')
             .is_some_and(|(publisher, name)| is_publisher(publisher) && is_plain(name, 2, 60));
-        checked(
-            holds,
-            "package name",
-            "`publisher/name` as [a-z0-9-]{2,40}/[a-z0-9-]{2,60}",
-            text,
-        )
-        .map(PackageName)
+        checked(holds, "package name", "`publisher/name` as [a-z0-9-]{2,40}/[a-z0-9-]{2,60}", text)
+            .map(PackageName)
     }
 }
 
@@ -114,19 +107,11 @@ impl FromStr for World {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let holds = text
-            .strip_prefix(PACKAGE_PREFIX)
-            .and_then(|rest| rest.split_once('@'))
-            .is_some_and(|(kind, version)| {
-                is_plain(kind, 1, 40) && version_numbers(version).is_some()
-            });
-        checked(
-            holds,
-            "world",
-            "a world such as aimass:plugin/processor@0.1.0",
-            text,
-        )
-        .map(World)
+        let holds =
+            text.strip_prefix(PACKAGE_PREFIX).and_then(|rest| rest.split_once('@')).is_some_and(
+                |(kind, version)| is_plain(kind, 1, 40) && version_numbers(version).is_some(),
+            );
+        checked(holds, "world", "a world such as aimass:plugin/processor@0.1.0", text).map(World)
     }
 }
 
@@ -171,10 +156,8 @@ pub(crate) fn is_publisher(text: &str) -> bool {
 /// Whether `text` is a flat file name: `[A-Za-z0-9_][A-Za-z0-9._-]{0,254}`, so neither path nor `..`.
 pub(crate) fn is_file_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let starts = text
-        .bytes()
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let starts =
+        text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     starts && text.len() <= 255 && text.bytes().all(allowed)
 }
 
@@ -199,11 +182,7 @@ fn checked(
 ) -> Result<String, NameError> {
     match holds {
         true => Ok(text.to_owned()),
-        false => Err(NameError {
-            kind,
-            expected,
-            got: excerpt(text),
-        }),
+        false => Err(NameError { kind, expected, got: excerpt(text) }),
     }
 }
 
@@ -223,9 +202,7 @@ fn version_numbers(text: &str) -> Option<(u64, u64, u64)> {
     let mut parts = numbers.split('.').map(|part| {
         let canonical = part == "0" || !part.starts_with('0');
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        (canonical && digits)
-            .then(|| part.parse::<u64>().ok())
-            .flatten()
+        (canonical && digits).then(|| part.parse::<u64>().ok()).flatten()
     });
     let found = (parts.next()??, parts.next()??, parts.next()??);
     parts.next().is_none().then_some(found)
@@ -260,33 +237,15 @@ mod tests {
         ] {
             assert!(wrong.parse::<PackageName>().is_err(), "{wrong}");
         }
-        assert!(
-            format!("{}/{}", "a".repeat(40), "b".repeat(60))
-                .parse::<PackageName>()
-                .is_ok()
-        );
-        assert!(
-            format!("{}/{}", "a".repeat(41), "b".repeat(60))
-                .parse::<PackageName>()
-                .is_err()
-        );
-        assert!(
-            format!("{}/{}", "a".repeat(40), "b".repeat(61))
-                .parse::<PackageName>()
-                .is_err()
-        );
+        assert!(format!("{}/{}", "a".repeat(40), "b".repeat(60)).parse::<PackageName>().is_ok());
+        assert!(format!("{}/{}", "a".repeat(41), "b".repeat(60)).parse::<PackageName>().is_err());
+        assert!(format!("{}/{}", "a".repeat(40), "b".repeat(61)).parse::<PackageName>().is_err());
     }
 
     #[test]
     fn versions_are_semantic_and_canonical() {
-        assert_eq!(
-            "1.4.2".parse::<Version>().expect("good").numbers(),
-            (1, 4, 2)
-        );
-        assert_eq!(
-            "0.0.10-rc.1".parse::<Version>().expect("good").numbers(),
-            (0, 0, 10)
-        );
+        assert_eq!("1.4.2".parse::<Version>().expect("good").numbers(), (1, 4, 2));
+        assert_eq!("0.0.10-rc.1".parse::<Version>().expect("good").numbers(), (0, 0, 10));
         for wrong in [
             "",
             "1",
@@ -327,18 +286,8 @@ mod tests {
         for good in ["model.safetensors", "_x", "1-a.B"] {
             assert!(is_file_name(good), "{good}");
         }
-        for wrong in [
-            "",
-            ".",
-            "..",
-            ".hidden",
-            "a/b",
-            "a\\b",
-            "a\0",
-            "é",
-            "-a",
-            &"a".repeat(256),
-        ] {
+        for wrong in ["", ".", "..", ".hidden", "a/b", "a\\b", "a\0", "é", "-a", &"a".repeat(256)]
+        {
             assert!(!is_file_name(wrong), "{wrong}");
         }
     }

@@ -60,10 +60,7 @@ pub(crate) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds {
-            capabilities: Capability::ALL.to_vec(),
-            limits: Limits::default(),
-        }
+        Bounds { capabilities: Capability::ALL.to_vec(), limits: Limits::default() }
     }
 }
 
@@ -76,13 +73,9 @@ impl TrustPolicy {
         use std::io::Read;
         let file = std::fs::File::open(path).map_err(TrustError::file(path))?;
         let mut text = String::new();
-        file.take(BYTES_MAX + 1)
-            .read_to_string(&mut text)
-            .map_err(TrustError::file(path))?;
+        file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(TrustError::file(path))?;
         if text.len() as u64 > BYTES_MAX {
-            return Err(TrustError::PolicySyntax(
-                "expected at most 1 MiB, got more".to_owned(),
-            ));
+            return Err(TrustError::PolicySyntax("expected at most 1 MiB, got more".to_owned()));
         }
         Self::parse(&text)
     }
@@ -95,11 +88,8 @@ impl TrustPolicy {
     pub fn parse(text: &str) -> Result<Self, TrustError> {
         let read: PolicyText =
             toml::from_str(text).map_err(|error| TrustError::PolicySyntax(error.to_string()))?;
-        let publishers = read
-            .publisher
-            .into_iter()
-            .map(Publisher::read)
-            .collect::<Result<Vec<_>, _>>()?;
+        let publishers =
+            read.publisher.into_iter().map(Publisher::read).collect::<Result<Vec<_>, _>>()?;
         let reviewers = read_keys("review: keys", &read.review.keys)?;
         let policy = TrustPolicy {
             publishers,
@@ -113,8 +103,7 @@ impl TrustPolicy {
 
     /// The policy for a listener: a key that was made for local use is trusted on loopback only.
     pub fn for_listener(mut self, loopback: bool) -> Self {
-        self.publishers
-            .retain(|publisher| loopback || !publisher.loopback_only);
+        self.publishers.retain(|publisher| loopback || !publisher.loopback_only);
         self
     }
 
@@ -128,9 +117,7 @@ impl TrustPolicy {
 
     /// Names of all publishers.
     pub fn publishers(&self) -> impl Iterator<Item = &str> {
-        self.publishers
-            .iter()
-            .map(|publisher| publisher.name.as_str())
+        self.publishers.iter().map(|publisher| publisher.name.as_str())
     }
 
     fn refuse_contradictions(&self) -> Result<(), TrustError> {
@@ -147,31 +134,19 @@ impl TrustPolicy {
             }
             seen.push(&publisher.name);
         }
-        let keys = || {
-            self.publishers
-                .iter()
-                .flat_map(|publisher| &publisher.keys)
-                .chain(&self.reviewers)
-        };
+        let keys =
+            || self.publishers.iter().flat_map(|publisher| &publisher.keys).chain(&self.reviewers);
         for (index, key) in keys().enumerate() {
             if keys().take(index).any(|earlier| earlier == key) {
                 let field = "keys".to_owned();
                 let expected = "every key once: with one publisher or as a reviewer";
-                return Err(TrustError::Policy {
-                    field,
-                    expected,
-                    got: format!("{key} twice"),
-                });
+                return Err(TrustError::Policy { field, expected, got: format!("{key} twice") });
             }
         }
         if self.reviews_required > self.reviewers.len() {
             let got = format!("{} of {} keys", self.reviews_required, self.reviewers.len());
             let expected = "no more reviews than there are keys";
-            return Err(TrustError::Policy {
-                field: "review: required".to_owned(),
-                expected,
-                got,
-            });
+            return Err(TrustError::Policy { field: "review: required".to_owned(), expected, got });
         }
         Ok(())
     }
@@ -181,11 +156,7 @@ impl Publisher {
     fn read(text: PublisherText) -> Result<Self, TrustError> {
         let field = |field: &str| format!("publisher {}: {field}", excerpt(&text.name));
         let error = |name: &str, expected, got| {
-            Err(TrustError::Policy {
-                field: field(name),
-                expected,
-                got,
-            })
+            Err(TrustError::Policy { field: field(name), expected, got })
         };
         if !is_publisher(&text.name) {
             return error("name", "[a-z0-9-]{2,40}", excerpt(&text.name));
@@ -202,11 +173,8 @@ impl Publisher {
                 "names that begin with the publisher's and have a star at most at the end";
             return error("allow.names", expected, excerpt(wrong));
         }
-        let bounds = read_bounds(
-            &field("allow"),
-            Some(text.allow.capabilities),
-            text.allow.limits,
-        )?;
+        let bounds =
+            read_bounds(&field("allow"), Some(text.allow.capabilities), text.allow.limits)?;
         let expires = text.expires.as_deref().map(str::parse).transpose()?;
         Ok(Publisher {
             name: text.name,
@@ -227,12 +195,11 @@ impl Publisher {
 
 fn read_keys(field: &str, keys: &[String]) -> Result<Vec<PublicKey>, TrustError> {
     let read = |text: &String| {
-        text.parse::<PublicKey>()
-            .map_err(|error| TrustError::Policy {
-                field: field.to_owned(),
-                expected: "public keys as `aimass key new` prints them",
-                got: error.to_string(),
-            })
+        text.parse::<PublicKey>().map_err(|error| TrustError::Policy {
+            field: field.to_owned(),
+            expected: "public keys as `aimass key new` prints them",
+            got: error.to_string(),
+        })
     };
     keys.iter().map(read).collect()
 }
@@ -243,21 +210,17 @@ fn read_bounds(
     limits: LimitsText,
 ) -> Result<Bounds, TrustError> {
     let read = |text: &String| {
-        text.parse::<Capability>()
-            .map_err(|error| TrustError::Policy {
-                field: format!("{field}: capabilities"),
-                expected: error.expected,
-                got: error.got,
-            })
+        text.parse::<Capability>().map_err(|error| TrustError::Policy {
+            field: format!("{field}: capabilities"),
+            expected: error.expected,
+            got: error.got,
+        })
     };
     let capabilities = match capabilities {
         Some(texts) => texts.iter().map(read).collect::<Result<_, _>>()?,
         None => Capability::ALL.to_vec(),
     };
-    Ok(Bounds {
-        capabilities,
-        limits: limits.into(),
-    })
+    Ok(Bounds { capabilities, limits: limits.into() })
 }
 
 #[derive(Deserialize)]
@@ -364,10 +327,7 @@ mod tests {
         assert_eq!(publisher.bounds.capabilities, [Capability::Tensor]);
         assert_eq!(publisher.bounds.limits.wall_ms_max, Some(5));
         assert_eq!(policy.operator.capabilities, Capability::ALL);
-        assert_eq!(
-            TrustPolicy::parse("").expect("empty").publishers().count(),
-            0
-        );
+        assert_eq!(TrustPolicy::parse("").expect("empty").publishers().count(), 0);
     }
 
     #[test]
@@ -376,39 +336,24 @@ mod tests {
         let policy = TrustPolicy::parse(&local.replace("KEY", &key(3))).expect("good");
         assert_eq!(policy.local_publishers().collect::<Vec<_>>(), ["local"]);
         assert_eq!(policy.clone().for_listener(true).publishers().count(), 2);
-        assert_eq!(
-            policy.for_listener(false).publishers().collect::<Vec<_>>(),
-            ["acme"]
-        );
+        assert_eq!(policy.for_listener(false).publishers().collect::<Vec<_>>(), ["acme"]);
     }
 
     #[test]
     fn wrong_policies_are_refused_by_the_name_of_the_field() {
         for (from, to, wanted) in [
             ("name = \"acme\"", "name = \"Acme\"", "publisher Acme: name"),
-            (
-                "name = \"acme\"",
-                "name = \"acme\"\nrole = \"x\"",
-                "unknown field `role`",
-            ),
+            ("name = \"acme\"", "name = \"acme\"\nrole = \"x\"", "unknown field `role`"),
             ("\"acme/*\"", "\"*\"", "publisher acme: allow.names"),
             ("\"acme/*\"", "\"acme/*x*\"", "publisher acme: allow.names"),
-            (
-                "\"tensor\"",
-                "\"sockets\"",
-                "publisher acme: allow: capabilities",
-            ),
+            ("\"tensor\"", "\"sockets\"", "publisher acme: allow: capabilities"),
             ("wall_ms_max", "wallMsMax", "unknown field `wallMsMax`"),
             ("2027-11-20T10:00:00Z", "tomorrow", "2026-11-20T10:00:00Z"),
             ("required = 1", "required = 2", "review: required"),
             ("required = 1", "required = -1", "required"),
             (&key(2), &key(1), "twice"),
             (&key(1), "ed25519:00", "publisher acme: keys"),
-            (
-                &key(1),
-                &format!("ed25519:01{}", "00".repeat(31)),
-                "small order",
-            ),
+            (&key(1), &format!("ed25519:01{}", "00".repeat(31)), "small order"),
             (&format!("\"{}\"", key(1)), "", "at least one key"),
         ] {
             let text = good().replacen(from, to, 1);
@@ -421,11 +366,6 @@ mod tests {
             good().split("[review]").next().unwrap_or(""),
             good().replace(&key(1), &key(4))
         );
-        assert!(
-            TrustPolicy::parse(&twice)
-                .expect_err("two")
-                .to_string()
-                .contains("two for acme")
-        );
+        assert!(TrustPolicy::parse(&twice).expect_err("two").to_string().contains("two for acme"));
     }
 }

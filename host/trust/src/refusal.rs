@@ -114,19 +114,18 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal by the check `code`.
+    /// A refusal by the check `code`. An empty `got` reads as `nothing`.
     pub fn new(
         code: RefusalCode,
         expected: impl Into<String>,
         got: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Refusal {
-            code,
-            expected: expected.into(),
-            got: got.into(),
-            remedy: remedy.into(),
+        let mut got = got.into();
+        if got.is_empty() {
+            got.push_str("nothing");
         }
+        Refusal { code, expected: expected.into(), got, remedy: remedy.into() }
     }
 
     /// A refusal of a form that only damage, or a foreign tool, can produce.
@@ -142,11 +141,8 @@ pub(crate) const GET_AGAIN: &str =
 /// Text of a stranger made fit for a message: escaped, and cut after 120 characters.
 pub(crate) fn excerpt(text: &str) -> String {
     const CHARACTERS_MAX: usize = 120;
-    let mut short: String = text
-        .chars()
-        .take(CHARACTERS_MAX)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut short: String =
+        text.chars().take(CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(CHARACTERS_MAX).is_some() {
         short.push('…');
     }
@@ -170,17 +166,10 @@ mod tests {
 
     #[test]
     fn a_message_says_expected_got_and_remedy_and_escapes_strangers() {
-        let refusal = Refusal::new(
-            RefusalCode::Name,
-            "a name",
-            excerpt("a\u{1b}[2J\n"),
-            "ask again",
-        );
+        let refusal =
+            Refusal::new(RefusalCode::Name, "a name", excerpt("a\u{1b}[2J\n"), "ask again");
         let text = refusal.to_string();
-        assert_eq!(
-            text,
-            r"AMT-NAME: expected a name, got a\u{1b}[2J\n. Remedy: ask again"
-        );
+        assert_eq!(text, r"AMT-NAME: expected a name, got a\u{1b}[2J\n. Remedy: ask again");
         assert!(excerpt(&"x".repeat(1 << 20)).len() < 200);
     }
 }

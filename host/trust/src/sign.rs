@@ -84,11 +84,7 @@ pub fn read_manifest(component: &[u8]) -> Result<Manifest, Refusal> {
 /// # Errors
 /// `AMT-FORMAT` if `component` is no component.
 pub fn read_imports(component: &[u8]) -> Result<Vec<String>, Refusal> {
-    Ok(Parts::read(component)?
-        .imports
-        .into_iter()
-        .map(str::to_owned)
-        .collect())
+    Ok(Parts::read(component)?.imports.into_iter().map(str::to_owned).collect())
 }
 
 /// `component` with `key`'s `signature` section first, instead of an older one. The form is
@@ -145,9 +141,7 @@ pub fn sign_plugin(
     let manifest = Manifest::parse(parts.manifest)?;
     let subject = PluginSubject {
         name: format!("{}@{}", manifest.name, manifest.version),
-        digest: PluginDigest {
-            sha256: HexDigest(Sha256::digest(&wasm).into()),
-        },
+        digest: PluginDigest { sha256: HexDigest(Sha256::digest(&wasm).into()) },
     };
     let statement = PluginStatement::new(
         vec![subject],
@@ -183,23 +177,15 @@ pub fn sign_model(
 ) -> Result<Vec<u8>, TrustError> {
     check_validity(release.not_before, release.expires)?;
     if files.is_empty() {
-        return Err(TrustError::Release {
-            expected: "at least one file",
-            got: "none".to_owned(),
-        });
+        return Err(TrustError::Release { expected: "at least one file", got: "none".to_owned() });
     }
     if let Some(wrong) = files.keys().find(|name| !is_file_name(name)) {
         let expected = "flat file names: letters, digits, `.`, `_` and `-`";
-        return Err(TrustError::Release {
-            expected,
-            got: crate::refusal::excerpt(wrong),
-        });
+        return Err(TrustError::Release { expected, got: crate::refusal::excerpt(wrong) });
     }
     let subject = |(name, file): (&String, &FileDigest)| ModelSubject {
         name: name.clone(),
-        digest: ModelDigest {
-            merkle_sha256: HexDigest(file.root),
-        },
+        digest: ModelDigest { merkle_sha256: HexDigest(file.root) },
         annotations: ModelAnnotations { bytes: file.bytes },
     };
     let statement = ModelStatement::new(
@@ -217,10 +203,8 @@ pub fn sign_model(
 }
 
 fn json_of(statement: &impl serde::Serialize) -> Result<Vec<u8>, TrustError> {
-    serde_json::to_vec(statement).map_err(|error| TrustError::Release {
-        expected: "a statement",
-        got: error.to_string(),
-    })
+    serde_json::to_vec(statement)
+        .map_err(|error| TrustError::Release { expected: "a statement", got: error.to_string() })
 }
 
 fn check_validity(not_before: Timestamp, expires: Timestamp) -> Result<(), TrustError> {
@@ -228,10 +212,7 @@ fn check_validity(not_before: Timestamp, expires: Timestamp) -> Result<(), Trust
         true => Ok(()),
         false => {
             let expected = "`expires` after `not before`";
-            Err(TrustError::Release {
-                expected,
-                got: format!("{expires} and {not_before}"),
-            })
+            Err(TrustError::Release { expected, got: format!("{expires} and {not_before}") })
         }
     }
 }
@@ -241,10 +222,7 @@ fn without(component: &[u8], names: &[&str]) -> Result<Vec<u8>, TrustError> {
     let mut kept = HEADER.to_vec();
     for section in sections(component)? {
         let section = section?;
-        if !section
-            .custom
-            .is_some_and(|(name, _)| names.contains(&name))
-        {
+        if !section.custom.is_some_and(|(name, _)| names.contains(&name)) {
             kept.extend_from_slice(section.whole);
         }
     }

@@ -193,12 +193,7 @@ impl<S, P: Predicate> Statement<S, P> {
     /// A statement with the types filled in.
     pub(crate) fn new(subject: Vec<S>, predicate: P) -> Self {
         let (statement_type, predicate_type) = (STATEMENT_TYPE.to_owned(), P::TYPE.to_owned());
-        Statement {
-            statement_type,
-            subject,
-            predicate_type,
-            predicate,
-        }
+        Statement { statement_type, subject, predicate_type, predicate }
     }
 }
 
@@ -217,10 +212,7 @@ impl<S: DeserializeOwned, P: Predicate> Statement<S, P> {
         // The kind comes first: a model's statement shown as a plugin's should say so, not name a field.
         let value: serde_json::Value =
             json::parse(payload, Floats::Refused).map_err(|error| wrong::<P>(&error))?;
-        let kind = value
-            .get("predicateType")
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or("none");
+        let kind = value.get("predicateType").and_then(serde_json::Value::as_str).unwrap_or("none");
         if kind != P::TYPE {
             return Err(Refusal::format(
                 format!("a statement with predicate {}", P::TYPE),
@@ -230,17 +222,11 @@ impl<S: DeserializeOwned, P: Predicate> Statement<S, P> {
         let statement: Self = serde_json::from_value(value).map_err(|error| wrong::<P>(&error))?;
         match statement.statement_type == STATEMENT_TYPE {
             true => Ok(statement),
-            false => Err(Refusal::format(
-                STATEMENT_TYPE,
-                excerpt(&statement.statement_type),
-            )),
+            false => Err(Refusal::format(STATEMENT_TYPE, excerpt(&statement.statement_type))),
         }
     }
 }
 
 fn wrong<P: Predicate>(error: &serde_json::Error) -> Refusal {
-    Refusal::format(
-        format!("a statement of the form {}", P::TYPE),
-        excerpt(&error.to_string()),
-    )
+    Refusal::format(format!("a statement of the form {}", P::TYPE), excerpt(&error.to_string()))
 }

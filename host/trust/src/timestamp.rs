@@ -21,10 +21,7 @@ impl Timestamp {
 
     /// The point of a system clock, rounded down; a clock before 1970 reads as 1970.
     pub fn from_system(time: SystemTime) -> Self {
-        Self::from_unix(
-            time.duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-        )
+        Self::from_unix(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
@@ -47,9 +44,7 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text)
-            .map(Timestamp)
-            .ok_or_else(|| TimestampError(crate::refusal::excerpt(text)))
+        parse(text).map(Timestamp).ok_or_else(|| TimestampError(crate::refusal::excerpt(text)))
     }
 }
 
@@ -72,11 +67,7 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = date_of(self.0 / 86_400);
         let second = self.0 % 86_400;
         let (hour, minute) = (second / 3_600, second / 60 % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
-            second % 60
-        )
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
     }
 }
 

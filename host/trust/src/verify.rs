@@ -1,9 +1,9 @@
 //! The checks that a package passes before it may be loaded, from cheap to costly; the first that
 //! fails stops, and there is no way around any of them.
 //!
-//! 1. sizes, 2. clock, 3. the name asked for, 4. form of component and envelope, 5. the signing key,
-//! 6. signatures, 7. reviewers; then the statement is parsed and 8. digest, 9. agreement of statement,
-//! manifest and component, 10. the publisher's names, 11. validity, 12. capabilities and imports.
+//! In order: sizes, clock, the name asked for, form of component and envelope, the signing key,
+//! signatures, reviewers; then the statement is parsed, and its digest, its agreement with manifest
+//! and component, the publisher's names, validity, capabilities and imports are checked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -129,16 +129,9 @@ impl TrustPolicy {
         self.check_reviews(&envelope)?;
         let statement = ModelStatement::parse(&envelope.payload)?;
         check_files(&statement.subject, files)?;
-        let name = statement
-            .predicate
-            .name()
-            .map_err(|error| bind("a package name", &error.got))?;
-        check_name_use(
-            publisher,
-            &name,
-            expected_name.as_ref(),
-            &statement.predicate.publisher,
-        )?;
+        let name =
+            statement.predicate.name().map_err(|error| bind("a package name", &error.got))?;
+        check_name_use(publisher, &name, expected_name.as_ref(), &statement.predicate.publisher)?;
         check_validity(publisher, &statement, now)?;
         Ok(VerifiedModel {
             name,
@@ -156,11 +149,8 @@ impl TrustPolicy {
         key_id: Option<[u8; 12]>,
         envelope: &Envelope,
     ) -> Result<(&Publisher, PublicKey), Refusal> {
-        let keys = || {
-            self.publishers
-                .iter()
-                .flat_map(|one| one.keys.iter().map(move |key| (one, *key)))
-        };
+        let keys =
+            || self.publishers.iter().flat_map(|one| one.keys.iter().map(move |key| (one, *key)));
         let of_statement = keys().find(|(_, key)| envelope.names(*key));
         let of_component = key_id.and_then(|id| keys().find(|(_, key)| key.key_id() == id));
         let both = of_component.filter(|(_, key)| envelope.names(*key));
@@ -169,12 +159,7 @@ impl TrustPolicy {
         }
         if of_component.or(of_statement).is_some() {
             let expected = "component and statement signed by one key of one publisher";
-            return Err(Refusal::new(
-                RefusalCode::Sig,
-                expected,
-                "two different keys",
-                GET_AGAIN,
-            ));
+            return Err(Refusal::new(RefusalCode::Sig, expected, "two different keys", GET_AGAIN));
         }
         Err(Refusal::new(
             RefusalCode::Key,
@@ -194,10 +179,7 @@ impl TrustPolicy {
             true => Ok(()),
             false => Err(Refusal::new(
                 RefusalCode::Review,
-                format!(
-                    "signatures of {} reviewers of trust.toml",
-                    self.reviews_required
-                ),
+                format!("signatures of {} reviewers of trust.toml", self.reviews_required),
                 format!("{signed}"),
                 "have the release reviewed, or lower `required` under [review] in trust.toml",
             )),
@@ -227,12 +209,7 @@ impl TrustPolicy {
             if !allowed.allows(capability) {
                 return refused(format!("`{capability}`"), allowed.to_string());
             }
-            let model = |name: &str| {
-                publisher
-                    .models
-                    .iter()
-                    .any(|pattern| matches(pattern, name))
-            };
+            let model = |name: &str| publisher.models.iter().any(|pattern| matches(pattern, name));
             let whole = publisher.models.iter().any(|pattern| pattern == "*");
             match (capability, grant) {
                 (Capability::Models, Grant::All(_)) if !whole => {

@@ -1,0 +1,182 @@
+//! Statements signed by the publisher's own key, right and wrong, about plugins and models.
+
+mod acme;
+
+use std::collections::BTreeMap;
+
+use acme::{Acme, code, component, manifest, now, release, verify};
+use aimass_trust::{
+    ChunkList, Manifest, ModelRelease, RefusalCode, SignedPlugin, Timestamp, embed_manifest,
+    sign_component, sign_model, sign_plugin, sign_statement,
+};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// The plugin with its statement changed and signed again by the publisher.
+fn restated(
+    acme: &Acme,
+    plugin: &SignedPlugin,
+    change: impl FnOnce(String) -> String,
+) -> SignedPlugin {
+    let envelope: serde_json::Value = serde_json::from_slice(&plugin.dsse).expect("json");
+    let payload = STANDARD.decode(envelope["payload"].as_str().expect("text")).expect("base64");
+    let before = String::from_utf8(payload).expect("text");
+    let after = change(before.clone());
+    assert_ne!(before, after, "the change changes nothing");
+    let dsse = sign_statement(after.as_bytes(), &[&acme.key]).expect("signed");
+    SignedPlugin { wasm: plugin.wasm.clone(), dsse }
+}
+
+#[test]
+fn even_the_publisher_must_state_exactly_what_the_component_is() {
+    let acme = Acme::new();
+    let (plugin, policy) = (acme.sign(&manifest()), acme.policy());
+    for (from, to, wanted) in [
+        ("\"version\":\"1.4.2\"", "\"version\":\"1.4.3\"", RefusalCode::Bind),
+        ("resize-norm@1.4.2", "resize-norm@1.4.3", RefusalCode::Bind),
+        ("\"name\":\"resize-norm\"", "\"name\":\"other\"", RefusalCode::Bind),
+        ("plugin/processor", "plugin/format", RefusalCode::Bind),
+        ("\"tensor\":{}", "", RefusalCode::Bind),
+        ("\"wallMsMax\":1000", "\"wallMsMax\":999", RefusalCode::Bind),
+        ("\"minHost\":\"0.1.0\"", "\"minHost\":\"99.0.0\"", RefusalCode::Bind),
+        ("plugin-release:v1", "plugin-release:v2", RefusalCode::Format),
+        ("plugin-release:v1", "model-release:v1", RefusalCode::Format),
+        ("Statement/v1", "Statement/v2", RefusalCode::Format),
+        ("\"sequence\":17", "\"sequence\":17.0", RefusalCode::Format),
+        ("\"sequence\":17", "\"sequence\":-1", RefusalCode::Format),
+        ("\"sequence\":17", "\"sequence\":17,\"sequence\":18", RefusalCode::Format),
+        ("\"sequence\":17", "\"sequence\":17,\"admin\":true", RefusalCode::Format),
+        ("\"sequence\":17", "\"sequence\":\"17\"", RefusalCode::Format),
+        ("\"subject\":[", "\"subject\":[[", RefusalCode::Format),
+        ("2026-11-20T09:59:00Z", "2026-11-20", RefusalCode::Format),
+    ] {
+        let result = verify(&policy, &restated(&acme, &plugin, |text| text.replacen(from, to, 1)));
+        assert_eq!(code(result), wanted, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn digests_subjects_and_nesting_of_a_statement_are_checked() {
+    let acme = Acme::new();
+    let (plugin, policy) = (acme.sign(&manifest()), acme.policy());
+    let digest = |text: &str, key: &str| {
+        text.split_once(&format!("\"{key}\":\"")).expect("there").1[..64].to_owned()
+    };
+    let other =
+        restated(&acme, &plugin, |text| text.replace(&digest(&text, "sha256"), &"0".repeat(64)));
+    assert_eq!(code(verify(&policy, &other)), RefusalCode::Digest);
+    let other = restated(&acme, &plugin, |text| {
+        text.replace(&digest(&text, "manifestSha256"), &"0".repeat(64))
+    });
+    assert_eq!(code(verify(&policy, &other)), RefusalCode::Bind);
+    let none = restated(&acme, &plugin, |text| {
+        let (start, rest) = text.split_once("\"subject\":[").expect("there");
+        format!("{start}\"subject\":[{}", &rest[rest.find(']').expect("end")..])
+    });
+    assert_eq!(code(verify(&policy, &none)), RefusalCode::Format);
+    let deep = restated(&acme, &plugin, |text| text.replacen("[", &"[".repeat(60_000), 1));
+    assert_eq!(code(verify(&policy, &deep)), RefusalCode::Format);
+    let reviewed = restated(&acme, &plugin, |text| {
+        text.replace("\"notBefore\"", "\"review\":{\"by\":\"market\",\"policy\":\"v3\",\"at\":\"2026-11-20T10:00:00Z\",\"result\":\"pass\"},\"notBefore\"")
+    });
+    assert!(verify(&policy, &reviewed).is_ok());
+}
+
+#[test]
+fn the_same_publishers_other_release_is_another_digest() {
+    let acme = Acme::new();
+    let (old, new) = (
+        acme.sign(&manifest()),
+        acme.sign(&Manifest { version: "1.4.3".parse().expect("good"), ..manifest() }),
+    );
+    let mixed = SignedPlugin { wasm: old.wasm, dsse: new.dsse };
+    assert_eq!(code(verify(&acme.policy(), &mixed)), RefusalCode::Digest);
+}
+
+fn model_release() -> ModelRelease {
+    ModelRelease {
+        name: "acme/minilm".parse().expect("a name"),
+        version: "1.0.0".parse().expect("a version"),
+        sequence: 3,
+        not_before: release().not_before,
+        expires: release().expires,
+    }
+}
+
+#[test]
+fn a_model_release_is_about_exactly_its_files() {
+    let acme = Acme::new();
+    let digest = |text: &str| ChunkList::of_bytes(text.as_bytes()).digest();
+    let files = BTreeMap::from([
+        ("model.toml".to_owned(), digest("a")),
+        ("weights".to_owned(), digest("b")),
+    ]);
+    let dsse = sign_model(&model_release(), &files, &acme.key).expect("signed");
+    let check = |dsse: &[u8], files: &BTreeMap<_, _>, name| {
+        acme.policy().verify_model(dsse, files, name, now())
+    };
+    let model = check(&dsse, &files, Some("acme/minilm")).expect("accepted");
+    assert_eq!(
+        (model.name().as_str(), model.version().as_str(), model.files()),
+        ("acme/minilm", "1.0.0", &files)
+    );
+    let code = |result: Result<_, aimass_trust::Refusal>| {
+        result.map(|_: aimass_trust::VerifiedModel| ()).expect_err("refused").code
+    };
+    let mut other = files.clone();
+    other.insert("weights".to_owned(), digest("c"));
+    assert_eq!(code(check(&dsse, &other, None)), RefusalCode::Digest);
+    let mut other = files.clone();
+    other.insert("more".to_owned(), digest(""));
+    assert_eq!(code(check(&dsse, &other, None)), RefusalCode::Digest);
+    let mut other = files.clone();
+    other.remove("weights");
+    assert_eq!(code(check(&dsse, &other, None)), RefusalCode::Digest);
+    assert_eq!(code(check(&dsse, &files, Some("acme/other"))), RefusalCode::Name);
+    assert_eq!(code(check(b"", &files, None)), RefusalCode::Unsigned);
+    assert_eq!(
+        code(Acme::new().policy().verify_model(&dsse, &files, None, now())),
+        RefusalCode::Key
+    );
+    assert_eq!(code(check(&acme.sign(&manifest()).dsse, &files, None)), RefusalCode::Format);
+    let expired = ModelRelease { expires: Timestamp::from_unix(acme::NOW), ..model_release() };
+    assert_eq!(
+        code(check(&sign_model(&expired, &files, &acme.key).expect("signed"), &files, None)),
+        RefusalCode::Expired
+    );
+}
+
+#[test]
+fn every_flipped_bit_of_a_model_release_is_refused() {
+    let acme = Acme::new();
+    let files = BTreeMap::from([("weights".to_owned(), ChunkList::of_bytes(b"b").digest())]);
+    let (dsse, policy) =
+        (sign_model(&model_release(), &files, &acme.key).expect("signed"), acme.policy());
+    for bit in 0..dsse.len() * 8 {
+        let mut changed = dsse.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let refusal = policy.verify_model(&changed, &files, None, now()).expect_err("refused");
+        // Without a component beside it, a changed key text is a stranger's.
+        assert!(
+            matches!(refusal.code, RefusalCode::Sig | RefusalCode::Format | RefusalCode::Key),
+            "bit {bit}"
+        );
+    }
+}
+
+#[test]
+fn what_would_be_refused_is_not_signed() {
+    let acme = Acme::new();
+    let embedded = embed_manifest(&component(), &manifest()).expect("embedded");
+    let never = aimass_trust::PluginRelease { expires: release().not_before, ..release() };
+    assert!(sign_plugin(&embedded, &never, &acme.key).is_err());
+    assert!(sign_component(&component(), &acme.key).is_err(), "no manifest");
+    assert!(sign_component(b"\0asm\x01\0\0\0", &acme.key).is_err(), "a core module");
+    assert!(sign_statement(b"{}", &[]).is_err(), "no key");
+    assert!(sign_model(&model_release(), &BTreeMap::new(), &acme.key).is_err(), "no files");
+    let file = ChunkList::of_bytes(b"").digest();
+    assert!(
+        sign_model(&model_release(), &BTreeMap::from([("../x".to_owned(), file)]), &acme.key)
+            .is_err()
+    );
+}

@@ -1,0 +1,90 @@
+//! Arbitrary and almost right bytes: every parser answers, none panics, and nothing is accepted.
+
+mod acme;
+
+use std::collections::BTreeMap;
+
+use acme::{Acme, manifest, now};
+use aimass_trust::{
+    ChunkList, Manifest, TrustPolicy, add_signature, embed_manifest, read_imports, sign_component,
+};
+use proptest::prelude::*;
+
+/// A valid text with a few bytes overwritten, removed or inserted.
+fn mutated(text: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    let edit = (any::<prop::sample::Index>(), any::<u8>(), 0..3u8);
+    prop::collection::vec(edit, 1..8).prop_map(move |edits| {
+        let mut text = text.clone();
+        for (at, byte, kind) in edits {
+            let at = at.index(text.len());
+            match kind {
+                0 => text[at] = byte,
+                1 => text.insert(at, byte),
+                _ if text.len() > 1 => drop(text.remove(at)),
+                _ => {}
+            }
+        }
+        text
+    })
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        let acme = Acme::new();
+        let plugin = acme.sign(&manifest());
+        let framed = [b"\0asm\x0d\0\x01\0".to_vec(), bytes.clone()].concat();
+        for wasm in [bytes.clone(), framed] {
+            prop_assert!(acme.policy().verify_plugin(wasm.clone(), &plugin.dsse, None, now()).is_err());
+            prop_assert!(sign_component(&wasm, &acme.key).is_err());
+            let _ = (read_imports(&wasm), embed_manifest(&wasm, &manifest()));
+        }
+        prop_assert!(acme.policy().verify_plugin(plugin.wasm, &bytes, None, now()).is_err());
+        prop_assert!(acme.policy().verify_model(&bytes, &BTreeMap::new(), None, now()).is_err());
+        prop_assert!(Manifest::parse(&bytes).is_err() && add_signature(&bytes, &acme.key).is_err());
+        let _ = ChunkList::parse(&bytes, bytes.len() as u64);
+    }
+
+    #[test]
+    fn arbitrary_sections_are_read_without_a_panic(
+        sections in prop::collection::vec((0..=13u8, prop::collection::vec(any::<u8>(), 0..60)), 0..20),
+    ) {
+        let mut wasm = b"\0asm\x0d\0\x01\0".to_vec();
+        for (id, body) in sections {
+            wasm.extend([id, body.len() as u8]);
+            wasm.extend(body);
+        }
+        if let Ok(embedded) = embed_manifest(&wasm, &manifest()) {
+            prop_assert!(read_imports(&embedded).is_ok());
+        }
+    }
+
+    #[test]
+    fn almost_right_components_are_refused(seed in any::<u64>(), edits in mutated((0..=255).collect())) {
+        let acme = Acme::new();
+        let mut plugin = acme.sign(&manifest());
+        let at = (seed % plugin.wasm.len() as u64) as usize;
+        let before = plugin.wasm.clone();
+        plugin.wasm.splice(at..(at + 4).min(before.len()), edits.into_iter().take(5));
+        prop_assert_eq!(acme::verify(&acme.policy(), &plugin).is_ok(), plugin.wasm == before);
+    }
+
+    #[test]
+    fn almost_right_manifests_never_panic(text in mutated(manifest().to_json().expect("json"))) {
+        if let Ok(read) = Manifest::parse(&text) {
+            prop_assert_eq!(Manifest::parse(&read.to_json().expect("json")), Ok(read));
+        }
+    }
+
+    #[test]
+    fn arbitrary_policies_never_panic(text in "\\PC{0,300}") {
+        if let Ok(policy) = TrustPolicy::parse(&text) {
+            prop_assert_eq!(policy.publishers().count(), 0);
+        }
+    }
+
+    #[test]
+    fn almost_right_policies_never_panic(edits in mutated(Acme::new().policy_text().into_bytes())) {
+        let _ = TrustPolicy::parse(&String::from_utf8_lossy(&edits));
+    }
+}
