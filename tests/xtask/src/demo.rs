@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use aimass_testkit::{Answer, Server};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use crate::installation::Installation;
-use crate::server::{Answer, Server};
 use crate::{fetch, repository};
 
 /// Pairs whose similarity is shown, from near to far.
@@ -41,7 +41,8 @@ pub(crate) fn demo(keep: bool) -> anyhow::Result<()> {
     let aimass = repository::build_aimass()?;
     let installation = Installation::make(&fetched, &aimass, &folder)?;
     let start = Instant::now();
-    let server = Server::start(&installation, &folder.join("server.log"))?;
+    let log = folder.join("server.log");
+    let server = Server::start(&installation.aimass, &installation.data, &[], &log)?;
     println!(
         "\nserving {} on {} after {:.0?}",
         names(&installation),
@@ -69,11 +70,15 @@ fn names(installation: &Installation) -> String {
 fn show_answers(server: &Server) -> anyhow::Result<()> {
     let texts: Vec<&str> = PAIRS.iter().flat_map(|(a, b)| [*a, *b]).collect();
     let body = serde_json::json!({ "model": "minilm", "input": texts, "encoding_format": "float" });
-    let answer = server.ask("POST", "/v1/embeddings", &body.to_string())?;
+    let key = format!("Bearer {}", server.api_key);
+    let headers =
+        [("authorization", &*key), ("content-type", "application/json"), ("x-aimass-timing", "1")];
+    let body = body.to_string();
+    let answer = server.send("POST", "/v1/embeddings", &headers, body.as_bytes())?;
     if answer.status != 200 {
-        bail!("the server answered {}: {}", answer.status, answer.body);
+        bail!("the server answered {}: {}", answer.status, answer.text());
     }
-    let vectors: Embeddings = serde_json::from_str(&answer.body).context("embeddings")?;
+    let vectors: Embeddings = serde_json::from_slice(&answer.body).context("embeddings")?;
     println!("\nsimilarity");
     for ((a, b), pair) in PAIRS.iter().zip(vectors.data.chunks(2)) {
         let similarity: f32 =

@@ -13,7 +13,6 @@ mod plugins;
 mod python;
 mod repository;
 mod run;
-mod server;
 mod test;
 
 use std::process::ExitCode;

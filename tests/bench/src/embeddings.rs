@@ -1,0 +1,100 @@
+//! (d) 64 clients, text in and vectors out over HTTP, beside ONNX Runtime on padded batches of 8.
+
+use crate::Setup;
+use crate::http::{Connection, Server, request};
+use crate::peer::Peer;
+use crate::row::{Row, Seeded, median};
+use anyhow::{Context, bail};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+const CLIENTS: usize = 64;
+const TEXTS: usize = 256;
+const PADDED_BATCH: usize = 8;
+const RATIO_MIN: f64 = 1.5;
+
+/// The row of part (d).
+pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
+    let texts = texts(setup)?;
+    let server = Server::aimass(setup).await?;
+    let threads = std::thread::available_parallelism()?.get();
+    let mut peer = Peer::start(setup, threads).await?;
+    let question = serde_json::json!({ "texts": texts, "batch": PADDED_BATCH });
+    let requests: Arc<Vec<Vec<u8>>> = Arc::new(
+        texts
+            .iter()
+            .map(|text| {
+                let body = serde_json::json!({
+                    "model": "minilm", "input": text, "encoding_format": "base64"
+                });
+                let body = body.to_string();
+                request(&server.address, &setup.api_key, "POST", "/v1/embeddings", body.as_bytes())
+            })
+            .collect(),
+    );
+    ours(&server, &requests).await?;
+    let (mut values, mut peers, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..setup.pairs.min(9) {
+        let value = TEXTS as f64 / ours(&server, &requests).await?;
+        let seconds = peer.ask(&question).await?["seconds"].as_f64().context("seconds")?;
+        let theirs = TEXTS as f64 / seconds;
+        values.push(value);
+        peers.push(theirs);
+        ratios.push(value / theirs);
+    }
+    let ratio = median(&ratios);
+    Ok(vec![Row {
+        name: format!("{CLIENTS} clients, text to vector, 8 to 256 tokens"),
+        value: median(&values),
+        unit: "texts/s",
+        peer: format!("ONNX Runtime, padded batches of {PADDED_BATCH}, in process"),
+        peer_value: Some(median(&peers)),
+        ratio,
+        goal: format!(">= {RATIO_MIN}"),
+        holds: ratio >= RATIO_MIN,
+    }])
+}
+
+/// Texts of log-uniform length, made of words that are one token each.
+fn texts(setup: &Setup) -> anyhow::Result<Vec<String>> {
+    let path = setup.model_dir.join("vocab.txt");
+    let vocabulary =
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let is_word = |word: &&str| word.len() > 2 && word.chars().all(|c| c.is_ascii_lowercase());
+    let words: Vec<&str> = vocabulary.lines().filter(is_word).collect();
+    let mut seeded = Seeded(1);
+    let text = |_| {
+        let tokens = (8f64.ln() + seeded.unit() * (256f64 / 8.0).ln()).exp().round() as usize;
+        // [CLS] and [SEP] are tokens too.
+        let chosen: Vec<&str> = (0..tokens.saturating_sub(2))
+            .map(|_| words[(seeded.bits() % words.len() as u64) as usize])
+            .collect();
+        chosen.join(" ")
+    };
+    Ok((0..TEXTS).map(text).collect())
+}
+
+/// Seconds until every text has been answered.
+async fn ours(server: &Server, requests: &Arc<Vec<Vec<u8>>>) -> anyhow::Result<f64> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let start = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let (next, requests) = (next.clone(), requests.clone());
+        let mut connection = Connection::open(&server.address).await?;
+        clients.push(tokio::spawn(async move {
+            while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (status, body) = connection.exchange(request).await?;
+                if status != 200 {
+                    bail!("{status}: {}", String::from_utf8_lossy(&body));
+                }
+            }
+            Ok(())
+        }));
+    }
+    for client in clients {
+        client.await??;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,44 @@
+//! ONNX Runtime in a Python process of its own, asked line by line.
+
+use crate::Setup;
+use anyhow::{Context, bail};
+use serde_json::Value;
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// The running peer.
+pub(crate) struct Peer {
+    _process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Peer {
+    /// Starts the peer and waits until its session is made.
+    pub(crate) async fn start(setup: &Setup, threads: usize) -> anyhow::Result<Peer> {
+        let mut command = Command::new(&setup.python);
+        command.arg(&setup.peer).arg(&setup.onnx).arg(&setup.model_dir).arg(threads.to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().with_context(|| format!("{command:?}"))?;
+        let input = process.stdin.take().context("its input is piped")?;
+        let output = process.stdout.take().context("its output is piped")?;
+        let mut peer =
+            Peer { _process: process, input, output: BufReader::new(output).lines() };
+        peer.answer().await?;
+        Ok(peer)
+    }
+
+    /// One question; the answer is a JSON object.
+    pub(crate) async fn ask(&mut self, question: &Value) -> anyhow::Result<Value> {
+        self.input.write_all(format!("{question}\n").as_bytes()).await?;
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> anyhow::Result<Value> {
+        match self.output.next_line().await? {
+            Some(line) => serde_json::from_str(&line).with_context(|| line.clone()),
+            None => bail!("the peer ended; its error output says why"),
+        }
+    }
+}
