@@ -4,10 +4,7 @@
 //! arXiv:2205.14135 §3.1), so that scores never leave the second-level cache. The block sizes are
 //! constants: a sequence gives the same bits alone and in any batch. A query that may see no key
 //! gives zeros.
-#![expect(
-    unsafe_code,
-    reason = "tiles of scratch; heads written by several threads"
-)]
+#![expect(unsafe_code, reason = "tiles of scratch; heads written by several threads")]
 
 mod tiles;
 
@@ -72,15 +69,8 @@ pub fn attention(
 ) {
     let d = shape.head_dim;
     input.check(shape, 1);
-    assert!(
-        heads.start <= heads.end && heads.end <= shape.heads,
-        "heads {heads:?}"
-    );
-    assert_eq!(
-        (out.rows(), out.columns()),
-        (input.q.rows(), heads.len() * d),
-        "extents of out"
-    );
+    assert!(heads.start <= heads.end && heads.end <= shape.heads, "heads {heads:?}");
+    assert_eq!((out.rows(), out.columns()), (input.q.rows(), heads.len() * d), "extents of out");
     let mut out = out;
     for (index, head) in heads.enumerate() {
         let own = out.reborrow().column_range(index * d..index * d + d);
@@ -106,11 +96,7 @@ pub fn attention_ragged(
     let rows = input.q.rows();
     assert!(offsets.is_sorted() && offsets.last().is_none_or(|&end| end as usize <= rows));
     assert_eq!(input.k.rows(), rows, "a key for every query");
-    let longest = offsets
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]) as usize)
-        .max()
-        .unwrap_or(0);
+    let longest = offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0);
     input.check_rows(shape, longest, longest, 1);
     let part = |sequence: usize| {
         let rows = offsets[sequence] as usize..offsets[sequence + 1] as usize;
@@ -140,20 +126,13 @@ pub fn attention_batched(
         0 => (0, 0),
         _ => (input.q.rows() / batch, input.k.rows() / batch),
     };
-    assert_eq!(
-        (input.q.rows(), input.k.rows()),
-        (queries * batch, keys * batch),
-        "whole batches"
-    );
+    assert_eq!((input.q.rows(), input.k.rows()), (queries * batch, keys * batch), "whole batches");
     input.check_rows(shape, queries, keys, batch);
     let part = |item: usize| {
         let rows = item * queries..item * queries + queries;
         let mask = input.mask.map(|mask| {
             let start = (item * mask.batch_stride).min(mask.data.len());
-            Mask {
-                data: &mask.data[start..],
-                ..mask
-            }
+            Mask { data: &mask.data[start..], ..mask }
         });
         let own = AttentionInput {
             q: input.q.row_range(rows.clone()),
@@ -196,16 +175,8 @@ impl AttentionInput<'_> {
     }
 
     fn check_rows(&self, shape: &AttentionShape, queries: usize, keys: usize, batch: usize) {
-        let AttentionShape {
-            heads,
-            kv_heads,
-            head_dim,
-            ..
-        } = *shape;
-        assert!(
-            kv_heads > 0 && heads.is_multiple_of(kv_heads),
-            "{kv_heads} of {heads} heads"
-        );
+        let AttentionShape { heads, kv_heads, head_dim, .. } = *shape;
+        assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{kv_heads} of {heads} heads");
         assert_eq!(self.q.columns(), heads * head_dim, "columns of q");
         assert_eq!(self.k.columns(), kv_heads * head_dim, "columns of k");
         assert_eq!(self.v.columns(), kv_heads * head_dim, "columns of v");
@@ -218,11 +189,7 @@ impl AttentionInput<'_> {
             + (heads - 1) * mask.head_stride
             + (queries - 1) * mask.row_stride
             + keys;
-        assert!(
-            end <= mask.data.len(),
-            "{end} elements of a mask of {}",
-            mask.data.len()
-        );
+        assert!(end <= mask.data.len(), "{end} elements of a mask of {}", mask.data.len());
     }
 }
 

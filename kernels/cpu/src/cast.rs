@@ -97,9 +97,7 @@ fn from_values<S: Element, V: Value>(x: &[S], to: DType, out: &mut [u8], read: f
 #[inline(always)]
 fn each<S: Element, V, T>(x: &[S], out: &mut [T], read: impl Fn(S) -> V, write: impl Fn(V) -> T) {
     assert_eq!(x.len(), out.len(), "elements of input and output");
-    out.iter_mut()
-        .zip(x)
-        .for_each(|(out, &x)| *out = write(read(x)));
+    out.iter_mut().zip(x).for_each(|(out, &x)| *out = write(read(x)));
 }
 
 /// A number that converts as Rust's `as` does.
@@ -146,11 +144,7 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     // 2^112 moves the exponent from binary16's bias to binary32's and normalizes subnormals.
     let scaled = f32::from_bits(rest) * f32::from_bits(0x7780_0000);
     let special = rest >= 0x7c00 << 13;
-    let magnitude = if special {
-        rest | 0x7f80_0000
-    } else {
-        scaled.to_bits()
-    };
+    let magnitude = if special { rest | 0x7f80_0000 } else { scaled.to_bits() };
     f32::from_bits(sign | magnitude)
 }
 
@@ -195,12 +189,7 @@ mod tests {
 
     fn check<S: Element, T: Element + PartialEq + std::fmt::Debug>(x: &[S], want: &[T]) {
         let mut out = vec![T::default(); want.len()];
-        assert!(cast(
-            S::DTYPE,
-            bytes_of(x),
-            T::DTYPE,
-            bytes_of_mut(&mut out)
-        ));
+        assert!(cast(S::DTYPE, bytes_of(x), T::DTYPE, bytes_of_mut(&mut out)));
         assert_eq!(out, want);
     }
 
@@ -216,12 +205,7 @@ mod tests {
         assert!(cast(DType::F32, bytes_of(&x), DType::Bool, &mut out));
         assert_eq!(out, [0, 1, 1]);
         let mut floats = [0f32; 3];
-        assert!(cast(
-            DType::Bool,
-            &[0, 1, 7],
-            DType::F32,
-            bytes_of_mut(&mut floats)
-        ));
+        assert!(cast(DType::Bool, &[0, 1, 7], DType::F32, bytes_of_mut(&mut floats)));
         assert_eq!(floats, [0.0, 1.0, 1.0]);
         assert!(!cast(DType::Q4K, &[], DType::F32, &mut []));
         assert!(!castable(DType::F32, DType::F8E4m3));
@@ -247,10 +231,7 @@ mod tests {
             assert_eq!(f32_to_f16(middle.next_up()), bits + 1);
             assert_eq!(f32_to_f16(-middle.next_down()), bits | 0x8000);
         }
-        assert_eq!(
-            [f32_to_f16(65_519.9), f32_to_f16(65_520.0)],
-            [0x7bff, 0x7c00]
-        );
+        assert_eq!([f32_to_f16(65_519.9), f32_to_f16(65_520.0)], [0x7bff, 0x7c00]);
         assert_eq!(f32_to_bf16(f32::from_bits(0x3f80_8000)), 0x3f80);
         assert_eq!(f32_to_bf16(f32::from_bits(0x3f81_8000)), 0x3f82);
         assert_eq!(f16_to_f32(0x3c00), 1.0);

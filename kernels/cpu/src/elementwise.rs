@@ -153,11 +153,7 @@ pub fn select<T: Copy>(plan: &Broadcast<3>, condition: &[u8], yes: &[T], no: &[T
     plan.for_each_run(|start, [c, y, n], steps, len| {
         for (i, out) in out[start..start + len].iter_mut().enumerate() {
             let chosen = condition[c + i * steps[0]] != 0;
-            *out = if chosen {
-                yes[y + i * steps[1]]
-            } else {
-                no[n + i * steps[2]]
-            };
+            *out = if chosen { yes[y + i * steps[1]] } else { no[n + i * steps[2]] };
         }
     });
 }
@@ -189,10 +185,7 @@ mod tests {
         for (op, a, b, want) in cases {
             let mut out = [0f32];
             binary(op, &plan(&[], &[1]), &[a], &[b], &mut out);
-            assert!(
-                out[0] == want || (out[0].is_nan() && want.is_nan()),
-                "{op:?} {out:?}"
-            );
+            assert!(out[0] == want || (out[0].is_nan() && want.is_nan()), "{op:?} {out:?}");
         }
         let cases: [(Binary, i32, i32, i32); 13] = [
             (Binary::Add, i32::MAX, 1, i32::MIN),
@@ -237,31 +230,13 @@ mod tests {
             (Logical::Or, [0, 1, 1, 1]),
             (Logical::Xor, [0, 1, 1, 0]),
         ] {
-            logical(
-                op,
-                &plan(&[4], &[4]),
-                &[0, 0, 4, 1],
-                &[0, 2, 0, 3],
-                &mut out,
-            );
+            logical(op, &plan(&[4], &[4]), &[0, 0, 4, 1], &[0, 2, 0, 3], &mut out);
             assert_eq!(out, want, "{op:?}");
         }
         let mut out = [0i32; 3];
-        bitwise(
-            BitOp::ShiftRight,
-            &plan(&[3], &[3]),
-            &[-8, -8, 8],
-            &[1, 99, -1],
-            &mut out,
-        );
+        bitwise(BitOp::ShiftRight, &plan(&[3], &[3]), &[-8, -8, 8], &[1, 99, -1], &mut out);
         assert_eq!(out, [-4, -1, 0]);
-        bitwise(
-            BitOp::ShiftLeft,
-            &plan(&[3], &[3]),
-            &[3, 3, 3],
-            &[1, 31, 32],
-            &mut out,
-        );
+        bitwise(BitOp::ShiftLeft, &plan(&[3], &[3]), &[3, 3, 3], &[1, 31, 32], &mut out);
         assert_eq!(out, [6, i32::MIN, 0]);
     }
 

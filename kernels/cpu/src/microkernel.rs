@@ -50,28 +50,12 @@ impl Kernel {
         let level = level();
         match level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => Kernel {
-                rows_max: 12,
-                tile: x86::tile_avx512,
-                level,
-            },
+            Level::Avx512 => Kernel { rows_max: 12, tile: x86::tile_avx512, level },
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => Kernel {
-                rows_max: 6,
-                tile: x86::tile_avx2,
-                level,
-            },
+            Level::Avx2 => Kernel { rows_max: 6, tile: x86::tile_avx2, level },
             #[cfg(not(target_arch = "x86_64"))]
-            Level::Avx512 | Level::Avx2 => Kernel {
-                rows_max: 4,
-                tile: tile_scalar,
-                level,
-            },
-            Level::Scalar => Kernel {
-                rows_max: 4,
-                tile: tile_scalar,
-                level,
-            },
+            Level::Avx512 | Level::Avx2 => Kernel { rows_max: 4, tile: tile_scalar, level },
+            Level::Scalar => Kernel { rows_max: 4, tile: tile_scalar, level },
         }
     }
 
@@ -120,10 +104,7 @@ unsafe fn tile_scalar(tile: &Tile, rows: usize, panels: usize) {
         for row in 0..rows {
             // SAFETY: the caller promised all of these elements.
             unsafe {
-                let c = tile
-                    .c
-                    .add(row * tile.c_row + panel * PANEL)
-                    .cast::<[f32; PANEL]>();
+                let c = tile.c.add(row * tile.c_row + panel * PANEL).cast::<[f32; PANEL]>();
                 let mut lanes = if tile.accumulate {
                     *c
                 } else if tile.bias.is_null() {
@@ -194,18 +175,7 @@ mod x86 {
 
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const R: usize, const P: usize>(tile: &Tile) {
-        let Tile {
-            k,
-            a,
-            a_row,
-            b,
-            b_row,
-            b_panel,
-            c,
-            c_row,
-            accumulate,
-            bias,
-        } = *tile;
+        let Tile { k, a, a_row, b, b_row, b_panel, c, c_row, accumulate, bias } = *tile;
         // SAFETY: the caller promised all elements of the tile.
         unsafe {
             let mut sums: [[__m512; P]; R] = [[_mm512_setzero_ps(); P]; R];
@@ -216,8 +186,11 @@ mod x86 {
                     }
                 }
             } else if !bias.is_null() {
-                let start: [__m512; P] = std::array::from_fn(|j| _mm512_loadu_ps(bias.add(j * 16)));
-                sums = [start; R];
+                for sums in &mut sums {
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum = _mm512_loadu_ps(bias.add(j * 16));
+                    }
+                }
             }
             for p in 0..k {
                 let b = b.add(p * b_row);
@@ -242,18 +215,7 @@ mod x86 {
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const R: usize, const P: usize>(tile: &Tile) {
-        let Tile {
-            k,
-            a,
-            a_row,
-            b,
-            b_row,
-            b_panel,
-            c,
-            c_row,
-            accumulate,
-            bias,
-        } = *tile;
+        let Tile { k, a, a_row, b, b_row, b_panel, c, c_row, accumulate, bias } = *tile;
         // SAFETY: the caller promised all elements of the tile.
         unsafe {
             let mut sums: [[[__m256; 2]; P]; R] = [[[_mm256_setzero_ps(); 2]; P]; R];
@@ -303,19 +265,14 @@ mod tests {
     #[test]
     fn every_tile_of_every_level_gives_the_bits_of_the_plain_chain() {
         let (k, a_row, c_row) = (37, 41, 70);
-        let a: Vec<f32> = (0..12 * a_row)
-            .map(|i| ((i * 7919) % 211) as f32 / 105.5 - 1.0)
-            .collect();
-        let b: Vec<f32> = (0..4 * k * 16)
-            .map(|i| ((i * 104_729) % 199) as f32 / 99.5 - 1.0)
-            .collect();
+        let a: Vec<f32> =
+            (0..12 * a_row).map(|i| ((i * 7919) % 211) as f32 / 105.5 - 1.0).collect();
+        let b: Vec<f32> =
+            (0..4 * k * 16).map(|i| ((i * 104_729) % 199) as f32 / 99.5 - 1.0).collect();
         for_each_level(|_| {
             let kernel = Kernel::get();
             for rows in 1..=kernel.rows_max {
-                for panels in [1, 2, 4]
-                    .into_iter()
-                    .filter(|&p| p <= kernel.panels_max(rows))
-                {
+                for panels in [1, 2, 4].into_iter().filter(|&p| p <= kernel.panels_max(rows)) {
                     let mut c = vec![0.5f32; 12 * c_row];
                     let tile = Tile {
                         k,

@@ -40,11 +40,7 @@ pub fn layer_norm_in_place(x: RowsMut, norm: &LayerNorm) {
 /// # Panics
 /// If the extents differ.
 pub fn add_layer_norm(x: RowsMut, y: Rows, norm: &LayerNorm) {
-    assert_eq!(
-        (x.rows(), x.columns()),
-        (y.rows(), y.columns()),
-        "extents of y"
-    );
+    assert_eq!((x.rows(), x.columns()), (y.rows(), y.columns()), "extents of y");
     let mut x = x;
     for row in 0..x.rows() {
         add_layer_norm_row(x.row_mut(row), y.row(row), norm);
@@ -81,11 +77,7 @@ pub fn l2_normalize_in_place(x: RowsMut, epsilon: f32) {
 }
 
 fn copied(x: Rows, mut out: RowsMut, f: impl Fn(&mut [f32])) {
-    assert_eq!(
-        (x.rows(), x.columns()),
-        (out.rows(), out.columns()),
-        "extents of out"
-    );
+    assert_eq!((x.rows(), x.columns()), (out.rows(), out.columns()), "extents of out");
     for row in 0..x.rows() {
         out.row_mut(row).copy_from_slice(x.row(row));
         f(out.row_mut(row));
@@ -129,10 +121,7 @@ fn finish_layer_norm(x: &mut [f32], sum: f32, norm: &LayerNorm<'_>) {
                 *x = ((*x - mean) * scale).mul_add(w, b);
             }
         }
-        None => x
-            .iter_mut()
-            .zip(weight)
-            .for_each(|(x, &w)| *x = (*x - mean) * scale * w),
+        None => x.iter_mut().zip(weight).for_each(|(x, &w)| *x = (*x - mean) * scale * w),
     }
 }
 
@@ -145,9 +134,7 @@ leveled! {
 fn rms_norm_body(x: &mut [f32], weight: &[f32], epsilon: f32) {
     let scale = 1.0 / (sum_squares(x, 0.0) / x.len() as f32 + epsilon).sqrt();
     let weight = &weight[..x.len()];
-    x.iter_mut()
-        .zip(weight)
-        .for_each(|(x, &w)| *x = *x * scale * w);
+    x.iter_mut().zip(weight).for_each(|(x, &w)| *x = *x * scale * w);
 }
 
 leveled! {
@@ -167,9 +154,7 @@ mod tests {
     use crate::level::for_each_level;
 
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
-        (0..count)
-            .map(|i| (((i + seed) * 7919) % 2003) as f32 / 500.0 - 2.0)
-            .collect()
+        (0..count).map(|i| (((i + seed) * 7919) % 2003) as f32 / 500.0 - 2.0).collect()
     }
 
     fn check(columns: usize, run: impl Fn(&mut [f32]), want: impl Fn(&[f64]) -> Vec<f64>) {
@@ -181,10 +166,7 @@ mod tests {
             for (x, y) in x.chunks(columns).zip(y.chunks(columns)) {
                 let x: Vec<f64> = x.iter().map(|&x| x as f64).collect();
                 for (want, &y) in want(&x).iter().zip(y) {
-                    assert!(
-                        (want - y as f64).abs() < 5e-6,
-                        "{level:?} {columns}: {y} {want}"
-                    );
+                    assert!((want - y as f64).abs() < 5e-6, "{level:?} {columns}: {y} {want}");
                 }
             }
             assert_eq!(*first.get_or_insert_with(|| y.clone()), y, "{level:?}");
@@ -195,51 +177,26 @@ mod tests {
     fn rows_of_any_length_follow_the_definitions() {
         for n in [1usize, 7, 16, 33, 384] {
             let (w, b, other) = (numbers(n, 5), numbers(n, 9), numbers(3 * n, 11));
-            let norm = LayerNorm {
-                weight: &w,
-                bias: Some(&b),
-                epsilon: 1e-3,
-            };
+            let norm = LayerNorm { weight: &w, bias: Some(&b), epsilon: 1e-3 };
             let layer = |x: &[f64], bias: bool| -> Vec<f64> {
                 let mean = x.iter().sum::<f64>() / n as f64;
                 let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
                 let y = |i: usize| (x[i] - mean) / (variance + 1e-3).sqrt() * w[i] as f64;
-                (0..n)
-                    .map(|i| y(i) + if bias { b[i] as f64 } else { 0.0 })
-                    .collect()
+                (0..n).map(|i| y(i) + if bias { b[i] as f64 } else { 0.0 }).collect()
             };
-            check(
-                n,
-                |x| layer_norm_in_place(RowsMut::dense(x, n), &norm),
-                |x| layer(x, true),
-            );
+            check(n, |x| layer_norm_in_place(RowsMut::dense(x, n), &norm), |x| layer(x, true));
             let plain = LayerNorm { bias: None, ..norm };
-            check(
-                n,
-                |x| layer_norm_in_place(RowsMut::dense(x, n), &plain),
-                |x| layer(x, false),
-            );
+            check(n, |x| layer_norm_in_place(RowsMut::dense(x, n), &plain), |x| layer(x, false));
             let rms = |x: &[f64]| -> Vec<f64> {
                 let mean = x.iter().map(|x| x * x).sum::<f64>() / n as f64;
-                x.iter()
-                    .zip(&w)
-                    .map(|(x, &w)| x / (mean + 1e-3).sqrt() * w as f64)
-                    .collect()
+                x.iter().zip(&w).map(|(x, &w)| x / (mean + 1e-3).sqrt() * w as f64).collect()
             };
-            check(
-                n,
-                |x| rms_norm_in_place(RowsMut::dense(x, n), &w, 1e-3),
-                rms,
-            );
+            check(n, |x| rms_norm_in_place(RowsMut::dense(x, n), &w, 1e-3), rms);
             let unit = |x: &[f64]| -> Vec<f64> {
                 let length = x.iter().map(|x| x * x).sum::<f64>().sqrt();
                 x.iter().map(|x| x / length.max(1e-9)).collect()
             };
-            check(
-                n,
-                |x| l2_normalize_in_place(RowsMut::dense(x, n), 1e-9),
-                unit,
-            );
+            check(n, |x| l2_normalize_in_place(RowsMut::dense(x, n), 1e-9), unit);
 
             let x = numbers(3 * n, 0);
             let mut sum: Vec<f32> = x.iter().zip(&other).map(|(x, y)| x + y).collect();
@@ -257,11 +214,7 @@ mod tests {
     #[test]
     fn a_zero_row_has_no_direction_and_stays_zero() {
         let mut out = [1f32; 4];
-        l2_normalize(
-            Rows::dense(&[0.0; 4], 4),
-            1e-12,
-            RowsMut::dense(&mut out, 4),
-        );
+        l2_normalize(Rows::dense(&[0.0; 4], 4), 1e-12, RowsMut::dense(&mut out, 4));
         assert_eq!(out, [0.0; 4]);
     }
 }

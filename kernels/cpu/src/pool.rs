@@ -4,10 +4,7 @@
 //! worker that has nothing to do spins for at most 50 us and then parks: long spinning collapses
 //! when the machine is oversubscribed. A run allocates nothing. While one thread runs a job, every
 //! other caller (and every nested call) runs its own job inline.
-#![expect(
-    unsafe_code,
-    reason = "a job borrows the caller's closure for as long as it runs"
-)]
+#![expect(unsafe_code, reason = "a job borrows the caller's closure for as long as it runs")]
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -90,15 +87,9 @@ impl KernelPool {
         let start = |index: usize| {
             let shared = shared.clone();
             let name = format!("kernel-{}", index + 1);
-            std::thread::Builder::new()
-                .name(name)
-                .spawn(move || shared.work(index))
-                .ok()
+            std::thread::Builder::new().name(name).spawn(move || shared.work(index)).ok()
         };
-        KernelPool {
-            workers: (0..helpers).map_while(start).collect(),
-            shared: shared.clone(),
-        }
+        KernelPool { workers: (0..helpers).map_while(start).collect(), shared: shared.clone() }
     }
 
     /// The pool of this process; its first use starts it with one thread a core.
@@ -125,10 +116,7 @@ impl KernelPool {
 
     /// This pool with at most `limit` threads a run.
     pub fn team(&self, limit: usize) -> Team<'_> {
-        Team {
-            pool: Some(self),
-            threads: self.threads().min(limit).max(1),
-        }
+        Team { pool: Some(self), threads: self.threads().min(limit).max(1) }
     }
 
     /// Calls `task(0)` to `task(tasks - 1)`, in any order, and returns when all are done.
@@ -140,11 +128,7 @@ impl KernelPool {
     }
 
     fn run_limited(&self, tasks: usize, threads: usize, task: Task<'_>) {
-        let helpers = self
-            .workers
-            .len()
-            .min(threads.saturating_sub(1))
-            .min(tasks.max(1) - 1);
+        let helpers = self.workers.len().min(threads.saturating_sub(1)).min(tasks.max(1) - 1);
         if helpers == 0 || self.shared.busy.swap(true, Acquire) {
             (0..tasks).for_each(task);
             return;
@@ -156,12 +140,7 @@ impl KernelPool {
             self.shared.next.store(tasks, Relaxed);
         }
         self.shared.close();
-        let theirs = self
-            .shared
-            .panic
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let theirs = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.busy.store(false, SeqCst);
         if let Some(payload) = outcome.err().or(theirs) {
             resume_unwind(payload);
@@ -195,18 +174,11 @@ impl Shared {
         // SAFETY: only the lifetime changes; `close` returns after the last worker has left.
         let task = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
         // SAFETY: `busy` makes this the only writer, and a closed state keeps readers out.
-        unsafe {
-            *self.job.get() = Some(Job {
-                task,
-                tasks,
-                helpers_max: helpers,
-            })
-        };
+        unsafe { *self.job.get() = Some(Job { task, tasks, helpers_max: helpers }) };
         self.next.store(0, Relaxed);
         self.tickets.store(0, Relaxed);
         let state = self.state.load(Relaxed);
-        self.state
-            .store((state & !OPEN).wrapping_add(NEXT) | OPEN, SeqCst);
+        self.state.store((state & !OPEN).wrapping_add(NEXT) | OPEN, SeqCst);
     }
 
     fn close(&self) {
@@ -220,10 +192,7 @@ impl Shared {
             let mut guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             self.caller_waits.store(true, SeqCst);
             while self.state.load(SeqCst) & INSIDE != 0 {
-                guard = self
-                    .last_left
-                    .wait(guard)
-                    .unwrap_or_else(PoisonError::into_inner);
+                guard = self.last_left.wait(guard).unwrap_or_else(PoisonError::into_inner);
             }
             self.caller_waits.store(false, SeqCst);
         }
@@ -285,10 +254,7 @@ impl Shared {
             if state & OPEN == 0 || state / NEXT != number {
                 return false;
             }
-            match self
-                .state
-                .compare_exchange_weak(state, state + 1, SeqCst, Acquire)
-            {
+            match self.state.compare_exchange_weak(state, state + 1, SeqCst, Acquire) {
                 Ok(_) => return true,
                 Err(now) => state = now,
             }
@@ -298,12 +264,7 @@ impl Shared {
     fn help(&self) {
         // SAFETY: this thread is inside an open job, which was written before it was opened and
         // is not written again before this thread leaves.
-        let Some(Job {
-            task,
-            tasks,
-            helpers_max,
-        }) = (unsafe { *self.job.get() })
-        else {
+        let Some(Job { task, tasks, helpers_max }) = (unsafe { *self.job.get() }) else {
             return;
         };
         if self.tickets.fetch_add(1, Relaxed) >= helpers_max {
@@ -314,10 +275,7 @@ impl Shared {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.take_tasks(tasks, task)));
         if let Err(payload) = outcome {
             self.next.store(tasks, Relaxed);
-            self.panic
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(payload);
+            self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
         }
     }
 
@@ -340,10 +298,7 @@ pub struct Team<'a> {
 impl Team<'_> {
     /// Only the calling thread.
     pub fn alone() -> Team<'static> {
-        Team {
-            pool: None,
-            threads: 1,
-        }
+        Team { pool: None, threads: 1 }
     }
 
     /// Threads that a run may use.
@@ -372,10 +327,7 @@ impl Team<'_> {
         task: &(dyn Fn(usize, [&mut [T]; N]) + Sync),
     ) {
         let counts: [usize; N] = std::array::from_fn(|j| data[j].len().div_ceil(lengths[j]));
-        assert!(
-            counts.iter().all(|&count| count == counts[0]),
-            "chunk counts {counts:?} differ"
-        );
+        assert!(counts.iter().all(|&count| count == counts[0]), "chunk counts {counts:?} differ");
         let parts = data.map(|slice| (Address(slice.as_mut_ptr()), slice.len()));
         self.run(counts[0], &|i| {
             task(
@@ -404,9 +356,7 @@ impl Team<'_> {
         let address = Address(data.as_mut_ptr());
         self.run(bounds.len().saturating_sub(1), &|i| {
             // SAFETY: rising bounds make the chunks disjoint and each index runs once.
-            task(i, unsafe {
-                address.slice(bounds[i], bounds[i + 1] - bounds[i])
-            });
+            task(i, unsafe { address.slice(bounds[i], bounds[i + 1] - bounds[i]) });
         });
     }
 }
@@ -521,15 +471,13 @@ mod tests {
     fn chunks_are_disjoint_and_complete() {
         let pool = KernelPool::new(3);
         let (mut a, mut b) = (vec![0u32; 10], vec![0u32; 31]);
-        pool.team(3)
-            .chunks([&mut a, &mut b], [3, 10], &|i, [a, b]| {
-                a.fill(i as u32);
-                b.fill(i as u32);
-            });
+        pool.team(3).chunks([&mut a, &mut b], [3, 10], &|i, [a, b]| {
+            a.fill(i as u32);
+            b.fill(i as u32);
+        });
         assert_eq!(a, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]);
         assert_eq!(b[29..], [2, 3]);
-        pool.team(3)
-            .chunks_at(&mut a, &[1, 1, 4, 9], &|i, part| part.fill(10 + i as u32));
+        pool.team(3).chunks_at(&mut a, &[1, 1, 4, 9], &|i, part| part.fill(10 + i as u32));
         assert_eq!(a, [0, 11, 11, 11, 12, 12, 12, 12, 12, 3]);
     }
 }

@@ -122,11 +122,7 @@ fn fold(
     join: impl Fn(f32, f32) -> f32,
 ) {
     let Lanes { n, inner, .. } = lanes;
-    assert_eq!(
-        (x.len(), out.len()),
-        (lanes.elements(), lanes.lanes()),
-        "elements of {lanes:?}"
-    );
+    assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.lanes()), "elements of {lanes:?}");
     out.fill(start);
     if x.is_empty() {
         return;
@@ -134,9 +130,7 @@ fn fold(
     if inner > 1 {
         for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(inner)) {
             for x in x.chunks_exact(inner) {
-                out.iter_mut()
-                    .zip(x)
-                    .for_each(|(out, &x)| *out = step(*out, x));
+                out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x));
             }
         }
         return;
@@ -144,9 +138,7 @@ fn fold(
     for (x, out) in x.chunks_exact(n).zip(out) {
         let mut sums = [start; 16];
         for chunk in x.chunks(16) {
-            sums.iter_mut()
-                .zip(chunk)
-                .for_each(|(sum, &x)| *sum = step(*sum, x));
+            sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum = step(*sum, x));
         }
         for half in [8, 4, 2, 1] {
             for i in 0..half {
@@ -174,11 +166,7 @@ pub enum IntReduction {
 /// # Panics
 /// If a slice does not have the elements of `lanes`.
 pub fn reduce_int<T: Integer>(op: IntReduction, lanes: Lanes, x: &[T], out: &mut [T]) {
-    assert_eq!(
-        (x.len(), out.len()),
-        (lanes.elements(), lanes.lanes()),
-        "elements of {lanes:?}"
-    );
+    assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.lanes()), "elements of {lanes:?}");
     let (start, step): (T, fn(T, T) -> T) = match op {
         IntReduction::Sum => (T::wrapped(0), T::add),
         IntReduction::Prod => (T::wrapped(1), T::mul),
@@ -192,9 +180,7 @@ pub fn reduce_int<T: Integer>(op: IntReduction, lanes: Lanes, x: &[T], out: &mut
     let slabs = x.chunks_exact(lanes.n * lanes.inner);
     for (x, out) in slabs.zip(out.chunks_exact_mut(lanes.inner)) {
         for x in x.chunks_exact(lanes.inner) {
-            out.iter_mut()
-                .zip(x)
-                .for_each(|(out, &x)| *out = step(*out, x));
+            out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x));
         }
     }
 }
@@ -222,11 +208,7 @@ pub enum Pooling {
 /// If the offsets fall or go beyond the rows, or `out` is not `[offsets.len() - 1, columns]`.
 pub fn segment_pool(op: Pooling, x: Rows, offsets: &[u32], out: RowsMut) {
     let segments = offsets.len().saturating_sub(1);
-    assert_eq!(
-        (out.rows(), out.columns()),
-        (segments, x.columns()),
-        "extents of out"
-    );
+    assert_eq!((out.rows(), out.columns()), (segments, x.columns()), "extents of out");
     let mut out = out;
     for (segment, pair) in offsets.windows(2).enumerate() {
         let rows = x.row_range(pair[0] as usize..pair[1] as usize);
@@ -247,9 +229,7 @@ fn pool_rows_body(op: Pooling, rows: Rows<'_>, out: &mut [f32]) {
     out.copy_from_slice(rows.row(if op == Pooling::Last { last } else { 0 }));
     let each = |out: &mut [f32], step: fn(f32, f32) -> f32| {
         for row in 1..=last {
-            out.iter_mut()
-                .zip(rows.row(row))
-                .for_each(|(out, &x)| *out = step(*out, x));
+            out.iter_mut().zip(rows.row(row)).for_each(|(out, &x)| *out = step(*out, x));
         }
     };
     match op {
@@ -279,18 +259,11 @@ pub struct Scan {
 /// If a slice does not have the elements of `lanes`.
 pub fn cumulative_sum(lanes: Lanes, scan: Scan, x: &[f32], out: &mut [f32]) {
     let Lanes { n, inner, .. } = lanes;
-    assert_eq!(
-        (x.len(), out.len()),
-        (lanes.elements(), lanes.elements()),
-        "elements of {lanes:?}"
-    );
+    assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.elements()), "elements of {lanes:?}");
     if x.is_empty() {
         return;
     }
-    for (x, out) in x
-        .chunks_exact(n * inner)
-        .zip(out.chunks_exact_mut(n * inner))
-    {
+    for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(n * inner)) {
         for lane in 0..inner {
             let mut sum = 0f32;
             for step in 0..n {
@@ -334,19 +307,11 @@ mod tests {
             Reduction::L1,
             Reduction::L2,
         ];
-        let shapes = [
-            (2, 1, 1),
-            (3, 37, 1),
-            (2, 100, 1),
-            (2, 5, 3),
-            (1, 3, 40),
-            (2, 0, 1),
-        ];
+        let shapes = [(2, 1, 1), (3, 37, 1), (2, 100, 1), (2, 5, 3), (1, 3, 40), (2, 0, 1)];
         for (op, (outer, n, inner)) in ops.iter().flat_map(|&op| shapes.map(|shape| (op, shape))) {
             let lanes = Lanes { outer, n, inner };
-            let x: Vec<f32> = (0..lanes.elements())
-                .map(|i| ((i * 7919) % 401) as f32 / 200.0 - 1.0)
-                .collect();
+            let x: Vec<f32> =
+                (0..lanes.elements()).map(|i| ((i * 7919) % 401) as f32 / 200.0 - 1.0).collect();
             let mut first: Option<Vec<u32>> = None;
             for_each_level(|level| {
                 let mut out = vec![0f32; lanes.lanes()];
@@ -362,22 +327,14 @@ mod tests {
                     );
                 }
                 let bits: Vec<u32> = out.iter().map(|x| x.to_bits()).collect();
-                assert_eq!(
-                    *first.get_or_insert_with(|| bits.clone()),
-                    bits,
-                    "{op:?} {level:?}"
-                );
+                assert_eq!(*first.get_or_insert_with(|| bits.clone()), bits, "{op:?} {level:?}");
             });
         }
     }
 
     #[test]
     fn integers_wrap_and_bools_are_any_and_all() {
-        let lanes = Lanes {
-            outer: 2,
-            n: 2,
-            inner: 1,
-        };
+        let lanes = Lanes { outer: 2, n: 2, inner: 1 };
         let mut out = [0i32; 2];
         reduce_int(IntReduction::Sum, lanes, &[i32::MAX, 1, 2, 3], &mut out);
         assert_eq!(out, [i32::MIN, 5]);
@@ -401,12 +358,7 @@ mod tests {
             (Pooling::Last, [4.0, 5.0, 0.0, 0.0, 8.0, 9.0]),
         ] {
             let mut out = [f32::NAN; 6];
-            segment_pool(
-                op,
-                Rows::dense(&x, 2),
-                &[0, 3, 3, 5],
-                RowsMut::dense(&mut out, 2),
-            );
+            segment_pool(op, Rows::dense(&x, 2), &[0, 3, 3, 5], RowsMut::dense(&mut out, 2));
             assert_eq!(out, want, "{op:?}");
         }
     }
@@ -418,31 +370,16 @@ mod tests {
             cumulative_sum(lanes, Scan { exclusive, reverse }, &x, &mut out);
             assert_eq!(out, want);
         };
-        let rows = Lanes {
-            outer: 2,
-            n: 3,
-            inner: 1,
-        };
+        let rows = Lanes { outer: 2, n: 3, inner: 1 };
         check(rows, false, false, [1.0, 3.0, 6.0, 10.0, 30.0, 60.0]);
         check(rows, true, false, [0.0, 1.0, 3.0, 0.0, 10.0, 30.0]);
         check(rows, false, true, [6.0, 5.0, 3.0, 60.0, 50.0, 30.0]);
-        let columns = Lanes {
-            outer: 1,
-            n: 2,
-            inner: 3,
-        };
+        let columns = Lanes { outer: 1, n: 2, inner: 3 };
         check(columns, false, false, [1.0, 2.0, 3.0, 11.0, 22.0, 33.0]);
     }
 
     #[test]
     fn adjacent_axes_reduce_together() {
-        assert_eq!(
-            Lanes::of(&[2, 3, 4, 5], 1..3),
-            Lanes {
-                outer: 2,
-                n: 12,
-                inner: 5
-            }
-        );
+        assert_eq!(Lanes::of(&[2, 3, 4, 5], 1..3), Lanes { outer: 2, n: 12, inner: 5 });
     }
 }

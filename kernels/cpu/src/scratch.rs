@@ -46,9 +46,7 @@ mod tests {
         let first = with_scratch(Slot::Operands, 1000, |floats| floats.as_ptr() as usize);
         let again = with_scratch(Slot::Operands, 500, |floats| floats.as_ptr() as usize);
         assert_eq!(first, again);
-        with_scratch(Slot::Operands, 4 << 20, |floats| {
-            assert_eq!(floats.len(), 4 << 20)
-        });
+        with_scratch(Slot::Operands, 4 << 20, |floats| assert_eq!(floats.len(), 4 << 20));
         KEPT.with(|kept| assert!(kept[Slot::Operands as usize].take().is_none()));
     }
 }

@@ -32,17 +32,7 @@ indices!(i32, i64, u32, u64, usize);
 /// If an index is no row of the table (the caller has checked them) or `out` has another size.
 pub fn gather_rows<I: Index>(table: &[u8], row_bytes: usize, indices: &[I], out: &mut [u8]) {
     let n = table.len().checked_div(row_bytes).unwrap_or(0);
-    gather(
-        Lanes {
-            outer: 1,
-            n,
-            inner: row_bytes,
-        },
-        1,
-        table,
-        indices,
-        out,
-    );
+    gather(Lanes { outer: 1, n, inner: row_bytes }, 1, table, indices, out);
 }
 
 /// `out[o, i, :] = x[o, indices[i], :]` (ONNX `Gather` along the middle axis).
@@ -55,11 +45,7 @@ pub fn gather<I: Index>(lanes: Lanes, size: usize, x: &[u8], indices: &[I], out:
     let Lanes { outer, n, inner } = lanes;
     let row = inner * size;
     assert_eq!(x.len(), outer * n * row, "bytes of {lanes:?}");
-    assert_eq!(
-        out.len(),
-        outer * indices.len() * row,
-        "bytes of the output"
-    );
+    assert_eq!(out.len(), outer * indices.len() * row, "bytes of the output");
     if out.is_empty() {
         return;
     }
@@ -67,9 +53,7 @@ pub fn gather<I: Index>(lanes: Lanes, size: usize, x: &[u8], indices: &[I], out:
         let x = &x[outer * n * row..][..n * row];
         for (out, index) in out.chunks_exact_mut(row).zip(indices) {
             let index = index.row().filter(|&index| index < n);
-            let Some(index) = index else {
-                panic!("an index outside an axis of {n}")
-            };
+            let Some(index) = index else { panic!("an index outside an axis of {n}") };
             out.copy_from_slice(&x[index * row..][..row]);
         }
     }
@@ -111,11 +95,7 @@ mod tests {
         let mut out = [0i32; 8];
         gather_rows(bytes_of(&x), 16, &[2u32, 0], bytes_of_mut(&mut out));
         assert_eq!(out, [8, 9, 10, 11, 0, 1, 2, 3]);
-        let lanes = Lanes {
-            outer: 2,
-            n: 3,
-            inner: 2,
-        };
+        let lanes = Lanes { outer: 2, n: 3, inner: 2 };
         gather(lanes, 4, bytes_of(&x), &[2i64, 1], bytes_of_mut(&mut out));
         assert_eq!(out, [4, 5, 2, 3, 10, 11, 8, 9]);
     }
@@ -131,11 +111,7 @@ mod tests {
     #[test]
     fn parts_are_joined_for_every_outer_index() {
         let mut out = [0u8; 8];
-        concat(
-            &[(&[1, 2], 1), (&[], 0), (&[3, 4, 5, 6, 7, 8], 3)],
-            2,
-            &mut out,
-        );
+        concat(&[(&[1, 2], 1), (&[], 0), (&[3, 4, 5, 6, 7, 8], 3)], 2, &mut out);
         assert_eq!(out, [1, 3, 4, 5, 2, 6, 7, 8]);
     }
 }

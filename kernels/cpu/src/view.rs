@@ -1,8 +1,5 @@
 //! Views: rows of f32 with a stride, and bytes seen as numbers.
-#![expect(
-    unsafe_code,
-    reason = "rows of a strided view do not overlap; bytes as plain numbers"
-)]
+#![expect(unsafe_code, reason = "rows of a strided view do not overlap; bytes as plain numbers")]
 
 use aimass_tensor::Element;
 use std::marker::PhantomData;
@@ -24,12 +21,7 @@ impl<'a> Rows<'a> {
     /// If `stride < columns` (with more than one row) or `data` ends before the last row does.
     pub fn new(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Rows<'a> {
         check(data.len(), rows, columns, stride);
-        Rows {
-            data,
-            rows,
-            columns,
-            stride,
-        }
+        Rows { data, rows, columns, stride }
     }
 
     /// A view of all of `data`, `[data.len() / columns, columns]`.
@@ -63,30 +55,16 @@ impl<'a> Rows<'a> {
 
     /// These rows only.
     pub fn row_range(&self, range: Range<usize>) -> Rows<'a> {
-        assert!(
-            range.start <= range.end && range.end <= self.rows,
-            "rows {range:?}"
-        );
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?}");
         let start = (range.start * self.stride).min(self.data.len());
-        Rows {
-            data: &self.data[start..],
-            rows: range.len(),
-            ..*self
-        }
+        Rows { data: &self.data[start..], rows: range.len(), ..*self }
     }
 
     /// These columns only.
     pub fn column_range(&self, range: Range<usize>) -> Rows<'a> {
-        assert!(
-            range.start <= range.end && range.end <= self.columns,
-            "columns {range:?}"
-        );
+        assert!(range.start <= range.end && range.end <= self.columns, "columns {range:?}");
         let start = range.start.min(self.data.len());
-        Rows {
-            data: &self.data[start..],
-            columns: range.len(),
-            ..*self
-        }
+        Rows { data: &self.data[start..], columns: range.len(), ..*self }
     }
 
     /// Everything from the first element of the view on.
@@ -118,13 +96,7 @@ impl<'a> RowsMut<'a> {
     /// If `stride < columns` (with more than one row) or `data` ends before the last row does.
     pub fn new(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> RowsMut<'a> {
         check(data.len(), rows, columns, stride);
-        RowsMut {
-            ptr: data.as_mut_ptr(),
-            rows,
-            columns,
-            stride,
-            data: PhantomData,
-        }
+        RowsMut { ptr: data.as_mut_ptr(), rows, columns, stride, data: PhantomData }
     }
 
     /// A view of all of `data`, `[data.len() / columns, columns]`.
@@ -167,55 +139,33 @@ impl<'a> RowsMut<'a> {
 
     /// The same view for a shorter time.
     pub fn reborrow(&mut self) -> RowsMut<'_> {
-        RowsMut {
-            data: PhantomData,
-            ..*self
-        }
+        RowsMut { data: PhantomData, ..*self }
     }
 
     /// These rows only.
     pub fn row_range(self, range: Range<usize>) -> RowsMut<'a> {
-        assert!(
-            range.start <= range.end && range.end <= self.rows,
-            "rows {range:?}"
-        );
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?}");
         // SAFETY: a row that exists begins inside the data; for an empty range the pointer stays.
         let ptr = match range.is_empty() {
             true => self.ptr,
             false => unsafe { self.ptr.add(range.start * self.stride) },
         };
-        RowsMut {
-            ptr,
-            rows: range.len(),
-            ..self
-        }
+        RowsMut { ptr, rows: range.len(), ..self }
     }
 
     /// These columns only.
     pub fn column_range(self, range: Range<usize>) -> RowsMut<'a> {
-        assert!(
-            range.start <= range.end && range.end <= self.columns,
-            "columns {range:?}"
-        );
+        assert!(range.start <= range.end && range.end <= self.columns, "columns {range:?}");
         // SAFETY: as in `row_range`.
         let ptr = match range.is_empty() || self.rows == 0 {
             true => self.ptr,
             false => unsafe { self.ptr.add(range.start) },
         };
-        RowsMut {
-            ptr,
-            columns: range.len(),
-            ..self
-        }
+        RowsMut { ptr, columns: range.len(), ..self }
     }
 
     pub(crate) fn raw(&mut self) -> RawRows {
-        RawRows {
-            ptr: self.ptr,
-            rows: self.rows,
-            columns: self.columns,
-            stride: self.stride,
-        }
+        RawRows { ptr: self.ptr, rows: self.rows, columns: self.columns, stride: self.stride }
     }
 }
 
@@ -239,19 +189,8 @@ impl RawRows {
     /// # Safety
     /// The borrow behind this view is still alive, and no other view of that part is used.
     pub(crate) unsafe fn part<'a>(self, rows: Range<usize>, columns: Range<usize>) -> RowsMut<'a> {
-        let RawRows {
-            ptr,
-            rows: all_rows,
-            columns: all_columns,
-            stride,
-        } = self;
-        let all = RowsMut {
-            ptr,
-            rows: all_rows,
-            columns: all_columns,
-            stride,
-            data: PhantomData,
-        };
+        let RawRows { ptr, rows: all_rows, columns: all_columns, stride } = self;
+        let all = RowsMut { ptr, rows: all_rows, columns: all_columns, stride, data: PhantomData };
         all.row_range(rows).column_range(columns)
     }
 }
@@ -290,28 +229,15 @@ pub fn bytes_of_mut<T: Element>(values: &mut [T]) -> &mut [u8] {
 }
 
 fn check_numbers<T: Element>(bytes: &[u8]) {
-    assert!(
-        (bytes.as_ptr() as usize).is_multiple_of(align_of::<T>()),
-        "misaligned bytes"
-    );
-    assert!(
-        bytes.len().is_multiple_of(size_of::<T>()),
-        "{} bytes as {}",
-        bytes.len(),
-        T::DTYPE
-    );
+    assert!((bytes.as_ptr() as usize).is_multiple_of(align_of::<T>()), "misaligned bytes");
+    assert!(bytes.len().is_multiple_of(size_of::<T>()), "{} bytes as {}", bytes.len(), T::DTYPE);
 }
 
 fn check(len: usize, rows: usize, columns: usize, stride: usize) {
-    assert!(
-        rows <= 1 || stride >= columns,
-        "stride {stride} is below {columns} columns"
-    );
+    assert!(rows <= 1 || stride >= columns, "stride {stride} is below {columns} columns");
     let end = match rows {
         0 => Some(0),
-        _ => (rows - 1)
-            .checked_mul(stride)
-            .and_then(|start| start.checked_add(columns)),
+        _ => (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns)),
     };
     assert!(
         end.is_some_and(|end| end <= len),
@@ -321,11 +247,7 @@ fn check(len: usize, rows: usize, columns: usize, stride: usize) {
 
 fn dense_rows(len: usize, columns: usize) -> usize {
     let rows = len.checked_div(columns).unwrap_or(0);
-    assert_eq!(
-        rows * columns,
-        len,
-        "{len} elements are no whole number of rows of {columns}"
-    );
+    assert_eq!(rows * columns, len, "{len} elements are no whole number of rows of {columns}");
     rows
 }
 
@@ -341,9 +263,7 @@ mod tests {
         assert_eq!(rows.row_range(1..3).column_range(2..4).row(1), [14., 15.]);
         assert_eq!(rows.row_range(4..4).rows(), 0);
         let mut copy = data.clone();
-        let mut part = RowsMut::new(&mut copy, 4, 5, 6)
-            .column_range(4..5)
-            .row_range(3..4);
+        let mut part = RowsMut::new(&mut copy, 4, 5, 6).column_range(4..5).row_range(3..4);
         part.row_mut(0)[0] = -1.0;
         assert_eq!(copy[22], -1.0);
     }

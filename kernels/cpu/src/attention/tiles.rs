@@ -5,8 +5,8 @@ use crate::level::leveled;
 use crate::matmul::pack_transposed;
 use crate::microkernel::{Kernel, PANEL, Tile};
 use crate::scratch::{Slot, with_scratch};
-use crate::vector_math::{exp_negative, max, sum_lanes};
-use crate::view::RowsMut;
+use crate::vector_math::{exp_negative, exponentials, max};
+use crate::view::{Rows, RowsMut};
 
 /// Queries of a tile.
 const QUERIES: usize = 24;
@@ -30,11 +30,7 @@ pub(super) fn one_head(
     let tile = QUERIES.min(queries);
     let lengths = [
         block * shape.head_dim,
-        if width == shape.head_dim {
-            0
-        } else {
-            block * width
-        },
+        if width == shape.head_dim { 0 } else { block * width },
         tile * shape.head_dim,
         tile * block,
         tile * width,
@@ -52,25 +48,8 @@ pub(super) fn one_head(
         let [keys, values, q, scores, products, maxima, sums] = parts;
         maxima.fill(f32::NEG_INFINITY);
         sums.fill(0.0);
-        let scratch = Scratch {
-            keys,
-            values,
-            q,
-            scores,
-            products,
-            maxima,
-            sums,
-        };
-        Head {
-            shape,
-            input,
-            head,
-            kernel: Kernel::get(),
-            block,
-            width,
-            scratch,
-        }
-        .run(&mut out);
+        let scratch = Scratch { keys, values, q, scores, products, maxima, sums };
+        Head { shape, input, head, kernel: Kernel::get(), block, width, scratch }.run(&mut out);
     });
 }
 
@@ -123,15 +102,7 @@ impl Head<'_> {
                 let tile = QUERIES.min(queries - query);
                 let seen = self.visible(query + tile - 1, key, count);
                 if seen > 0 {
-                    self.tile(
-                        Place {
-                            query,
-                            queries: tile,
-                            key,
-                            keys: seen,
-                        },
-                        out,
-                    );
+                    self.tile(Place { query, queries: tile, key, keys: seen }, out);
                 } else if key == 0 {
                     (query..query + tile).for_each(|row| out.row_mut(row).fill(0.0));
                 }
@@ -162,11 +133,7 @@ impl Head<'_> {
     fn pack(&mut self, key: usize, count: usize) {
         let (d, column) = (self.shape.head_dim, self.kv_column());
         let columns = column..column + d;
-        let k = self
-            .input
-            .k
-            .row_range(key..key + count)
-            .column_range(columns.clone());
+        let k = self.input.k.row_range(key..key + count).column_range(columns.clone());
         for (index, panel) in self.scratch.keys.chunks_exact_mut(d * PANEL).enumerate() {
             let first = index * PANEL;
             if first < count {
@@ -177,17 +144,8 @@ impl Head<'_> {
         if self.scratch.values.is_empty() {
             return;
         }
-        let v = self
-            .input
-            .v
-            .row_range(key..key + count)
-            .column_range(columns);
-        for (index, panel) in self
-            .scratch
-            .values
-            .chunks_exact_mut(self.block * PANEL)
-            .enumerate()
-        {
+        let v = self.input.v.row_range(key..key + count).column_range(columns);
+        for (index, panel) in self.scratch.values.chunks_exact_mut(self.block * PANEL).enumerate() {
             let columns = index * PANEL..d.min(index * PANEL + PANEL);
             for (row, panel) in panel.chunks_exact_mut(PANEL).take(count).enumerate() {
                 panel.fill(0.0);
@@ -214,49 +172,22 @@ impl Head<'_> {
             sums: &mut self.scratch.sums[rows.clone()],
             factors: &mut factors,
         };
-        exponentials(&mut softmax);
+        softmax_tile(&mut softmax);
         self.weigh(place);
-        let single = self.input.k.rows() <= KEYS;
-        for (row, products) in self.scratch.products.chunks_exact(self.width).enumerate() {
-            if row == place.queries {
-                break;
-            }
-            let out = out.row_mut(place.query + row);
-            let products = &products[..out.len()];
-            if single {
-                let sum = self.scratch.sums[place.query + row];
-                let factor = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-                out.iter_mut()
-                    .zip(products)
-                    .for_each(|(out, &x)| *out = x * factor);
-            } else if place.key == 0 {
-                out.copy_from_slice(products);
-            } else {
-                let factor = factors[row];
-                out.iter_mut()
-                    .zip(products)
-                    .for_each(|(out, &x)| *out = out.mul_add(factor, x));
-            }
-        }
+        let finish = match (self.input.k.rows() <= KEYS, place.key) {
+            (true, _) => Finish::Divide(&self.scratch.sums[rows.clone()]),
+            (false, 0) => Finish::Store,
+            (false, _) => Finish::Add(&factors),
+        };
+        finish_tile(finish, self.scratch.products, self.width, out.reborrow().row_range(rows));
     }
 
     /// `scores = scale Q K^T`.
     fn score(&mut self, place: Place) {
         let (d, column) = (self.shape.head_dim, self.head * self.shape.head_dim);
         let q = self.input.q.column_range(column..column + d);
-        for (row, scaled) in self
-            .scratch
-            .q
-            .chunks_exact_mut(d)
-            .take(place.queries)
-            .enumerate()
-        {
-            let scale = self.shape.scale;
-            scaled
-                .iter_mut()
-                .zip(q.row(place.query + row))
-                .for_each(|(s, &q)| *s = q * scale);
-        }
+        let q = q.row_range(place.query..place.query + place.queries);
+        scale_rows(q, self.shape.scale, self.scratch.q);
         let tile = Tile {
             k: d,
             a: self.scratch.q.as_ptr(),
@@ -282,10 +213,7 @@ impl Head<'_> {
             let start =
                 self.head * mask.head_stride + (place.query + row) * mask.row_stride + place.key;
             let mask = &mask.data[start..start + place.keys];
-            scores
-                .iter_mut()
-                .zip(mask)
-                .for_each(|(score, &mask)| *score += mask);
+            scores.iter_mut().zip(mask).for_each(|(score, &mask)| *score += mask);
         }
     }
 
@@ -356,37 +284,68 @@ struct SoftmaxTile<'a> {
 
 leveled! {
     /// Turns scores into exponentials, moving maxima and sums on.
-    fn exponentials(tile: &mut SoftmaxTile<'_>) = exponentials_body(tile);
+    fn softmax_tile(tile: &mut SoftmaxTile<'_>) = softmax_tile_body(tile);
 }
 
 #[inline(always)]
-fn exponentials_body(tile: &mut SoftmaxTile<'_>) {
+fn softmax_tile_body(tile: &mut SoftmaxTile<'_>) {
     for (row, &visible) in tile.visible.iter().enumerate() {
         let scores = &mut tile.scores[row * tile.stride..][..tile.keys];
         let (seen, hidden) = scores.split_at_mut(visible);
         hidden.fill(0.0);
         let before = tile.maxima[row];
-        let largest = crate::vector_math::larger(before, max(seen));
-        if largest == f32::NEG_INFINITY {
-            seen.fill(0.0);
-            tile.factors[row] = 1.0;
-            continue;
-        }
-        let factor = exp_negative(before - largest);
-        let mut lanes = [0f32; 16];
-        let mut chunks = seen.chunks_exact_mut(16);
-        for chunk in &mut chunks {
-            for (score, lane) in chunk.iter_mut().zip(&mut lanes) {
-                *score = exp_negative(*score - largest);
-                *lane += *score;
+        let here = max(seen);
+        let largest = if here > before { here } else { before };
+        // Two infinities would give NaN; what has not begun needs no shrinking.
+        let factor = if before == largest { 1.0 } else { exp_negative(before - largest) };
+        tile.maxima[row] = largest;
+        tile.sums[row] = tile.sums[row].mul_add(factor, exponentials(seen, largest));
+        tile.factors[row] = factor;
+    }
+}
+
+leveled! {
+    /// `out = x factor`, dense.
+    fn scale_rows(x: Rows<'_>, factor: f32, out: &mut [f32]) = scale_rows_body(x, factor, out);
+}
+
+#[inline(always)]
+fn scale_rows_body(x: Rows<'_>, factor: f32, out: &mut [f32]) {
+    for (row, out) in out.chunks_exact_mut(x.columns()).take(x.rows()).enumerate() {
+        out.iter_mut().zip(x.row(row)).for_each(|(out, &x)| *out = x * factor);
+    }
+}
+
+/// What becomes of a tile's weighted sums.
+enum Finish<'a> {
+    /// They are all there is: divide by the sums of exponentials.
+    Divide(&'a [f32]),
+    /// They are the first of several.
+    Store,
+    /// They are added to the earlier ones, which shrink by these factors.
+    Add(&'a [f32]),
+}
+
+leveled! {
+    fn finish_tile(finish: Finish<'_>, products: &[f32], width: usize, out: RowsMut<'_>)
+        = finish_tile_body(finish, products, width, out);
+}
+
+#[inline(always)]
+fn finish_tile_body(finish: Finish<'_>, products: &[f32], width: usize, mut out: RowsMut<'_>) {
+    for row in 0..out.rows() {
+        let out = out.row_mut(row);
+        let products = &products[row * width..][..out.len()];
+        match finish {
+            Finish::Divide(sums) => {
+                let factor = if sums[row] == 0.0 { 0.0 } else { 1.0 / sums[row] };
+                out.iter_mut().zip(products).for_each(|(out, &x)| *out = x * factor);
+            }
+            Finish::Store => out.copy_from_slice(products),
+            Finish::Add(factors) => {
+                let factor = factors[row];
+                out.iter_mut().zip(products).for_each(|(out, &x)| *out = out.mul_add(factor, x));
             }
         }
-        for (score, lane) in chunks.into_remainder().iter_mut().zip(&mut lanes) {
-            *score = exp_negative(*score - largest);
-            *lane += *score;
-        }
-        tile.maxima[row] = largest;
-        tile.sums[row] = tile.sums[row].mul_add(factor, sum_lanes(lanes));
-        tile.factors[row] = factor;
     }
 }

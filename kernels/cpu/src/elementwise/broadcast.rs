@@ -49,14 +49,7 @@ impl<const N: usize> Broadcast<N> {
                 lengths[j] *= own;
             }
         }
-        let mut plan = Broadcast {
-            shape,
-            rank,
-            extents: shape,
-            merged: rank,
-            strides,
-            lengths,
-        };
+        let mut plan = Broadcast { shape, rank, extents: shape, merged: rank, strides, lengths };
         plan.merge();
         Some(plan)
     }
@@ -129,12 +122,7 @@ impl<const N: usize> Broadcast<N> {
 
     pub(crate) fn check(&self, inputs: [usize; N], out: usize) {
         assert_eq!(inputs, self.lengths, "elements of the inputs");
-        assert_eq!(
-            out,
-            self.elements(),
-            "elements of the output {:?}",
-            self.shape()
-        );
+        assert_eq!(out, self.elements(), "elements of the output {:?}", self.shape());
     }
 }
 

@@ -17,10 +17,7 @@ pub trait Number: Element + PartialEq + PartialOrd {
 }
 
 /// Integer with operations on its bits.
-#[expect(
-    missing_docs,
-    reason = "documented by the variants of `BitOp` and `IntUnary`"
-)]
+#[expect(missing_docs, reason = "documented by the variants of `BitOp` and `IntUnary`")]
 pub trait Integer: Number + Ord {
     /// Smallest value of the type.
     const LOWEST: Self;

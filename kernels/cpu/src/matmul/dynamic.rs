@@ -55,11 +55,7 @@ pub fn matmul_dynamic(team: Team<'_>, dims: MatmulDims, a: Operand, b: Operand, 
     }
     let chunks = n.div_ceil(TASK_PANELS * PANEL);
     let all = RowsMut::dense(c, n).raw();
-    let team = if batch * m * k * n < SPLIT_WORK_MIN {
-        Team::alone()
-    } else {
-        team
-    };
+    let team = if batch * m * k * n < SPLIT_WORK_MIN { Team::alone() } else { team };
     team.run(batch * chunks, &|task| {
         let (item, chunk) = (task / chunks, task % chunks);
         let first = chunk * TASK_PANELS * PANEL;
@@ -88,13 +84,9 @@ fn one(dims: MatmulDims, a: &Operand, b: &Operand, columns: Range<usize>, mut c:
             a.copy_rows(k, rows);
             Rows::new(rows, m, k, k)
         } else {
-            Rows::new(a.data, m, k, if m > 1 { a.row_stride } else { k })
+            Rows::new(a.data, m, k, if m > 1 && k > 0 { a.row_stride } else { k })
         };
-        let view = Panels {
-            ptr: packed.as_ptr(),
-            k,
-            n: columns.len(),
-        };
+        let view = Panels { ptr: packed.as_ptr(), k, n: columns.len() };
         // SAFETY: `packed` has the panels, `c` the columns, and both are this thread's alone.
         unsafe { product(left, view, 0..panels, c.raw(), &Epilogue::default()) };
     });
@@ -103,22 +95,12 @@ fn one(dims: MatmulDims, a: &Operand, b: &Operand, columns: Range<usize>, mut c:
 impl<'a> Operand<'a> {
     /// A dense row-major operand `[batch, rows, columns]`.
     pub fn dense(data: &'a [f32], rows: usize, columns: usize) -> Operand<'a> {
-        Operand {
-            data,
-            batch_stride: rows * columns,
-            row_stride: columns,
-            column_stride: 1,
-        }
+        Operand { data, batch_stride: rows * columns, row_stride: columns, column_stride: 1 }
     }
 
     /// A dense operand stored as `[batch, columns, rows]`, seen transposed.
     pub fn dense_transposed(data: &'a [f32], rows: usize, columns: usize) -> Operand<'a> {
-        Operand {
-            data,
-            batch_stride: rows * columns,
-            row_stride: 1,
-            column_stride: rows,
-        }
+        Operand { data, batch_stride: rows * columns, row_stride: 1, column_stride: rows }
     }
 
     fn check(&self, batch: usize, rows: usize, columns: usize) {
@@ -128,20 +110,13 @@ impl<'a> Operand<'a> {
         let last = (batch - 1) * self.batch_stride
             + (rows - 1) * self.row_stride
             + (columns - 1) * self.column_stride;
-        assert!(
-            last < self.data.len(),
-            "element {last} of an operand of {}",
-            self.data.len()
-        );
+        assert!(last < self.data.len(), "element {last} of an operand of {}", self.data.len());
         assert!(rows <= 1 || self.column_stride != 1 || self.row_stride >= columns || columns == 1);
     }
 
     fn item(&self, index: usize) -> Operand<'a> {
         let start = (index * self.batch_stride).min(self.data.len());
-        Operand {
-            data: &self.data[start..],
-            ..*self
-        }
+        Operand { data: &self.data[start..], ..*self }
     }
 
     /// Columns `first..first + columns` as a panel padded with zeros.
@@ -191,10 +166,7 @@ mod tests {
             true => Operand::dense_transposed(&right, k, n),
             false => Operand::dense(&right, k, n),
         };
-        let b = Operand {
-            batch_stride: if shared_b { 0 } else { b.batch_stride },
-            ..b
-        };
+        let b = Operand { batch_stride: if shared_b { 0 } else { b.batch_stride }, ..b };
         let mut c = vec![f32::NAN; batch * m * n];
         matmul_dynamic(team, dims, a, b, &mut c);
         for (index, &got) in c.iter().enumerate() {

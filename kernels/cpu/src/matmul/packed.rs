@@ -1,8 +1,5 @@
 //! `C = activation(A B + bias) + residual` for a packed B.
-#![expect(
-    unsafe_code,
-    reason = "tiles of views; panels written by several threads"
-)]
+#![expect(unsafe_code, reason = "tiles of views; panels written by several threads")]
 
 use super::packing::{PackedMatrix, Panels};
 use crate::activation::{Activation, activate};
@@ -13,7 +10,8 @@ use std::ops::Range;
 
 /// Steps of `k` done at once: what keeps two panels in the first-level cache.
 const K_BLOCK: usize = 384;
-/// Rows of A that stay in the second-level cache while all panels pass.
+/// Rows of A, and of C between blocks of `k`, that stay in the second-level cache while all panels
+/// pass.
 const M_BLOCK: usize = 144;
 /// Multiply-adds below which a second thread costs more than it does.
 pub(super) const SPLIT_WORK_MIN: usize = 64 * 1024;
@@ -55,10 +53,7 @@ pub fn matmul_packed(team: Team<'_>, a: Rows, b: &PackedMatrix, c: RowsMut, epil
         team.run(rows.div_ceil(step), &|task| {
             let part = task * step..rows.min(task * step + step);
             let residual = epilogue.residual.map(|all| all.row_range(part.clone()));
-            let epilogue = Epilogue {
-                residual,
-                ..*epilogue
-            };
+            let epilogue = Epilogue { residual, ..*epilogue };
             // SAFETY: every task has rows of its own, and the run ends before the borrow of `c`.
             let mut own = unsafe { raw.part(part.clone(), 0..raw.columns) };
             // SAFETY: parts of extents that `check` compared.
@@ -90,14 +85,8 @@ pub fn matmul_packed_panels(
     c: RowsMut,
     epilogue: &Epilogue,
 ) {
-    assert!(
-        panels.start <= panels.end && panels.end <= b.panels(),
-        "panels {panels:?}"
-    );
-    let columns = b
-        .n()
-        .min(panels.end * PANEL)
-        .saturating_sub(panels.start * PANEL);
+    assert!(panels.start <= panels.end && panels.end <= b.panels(), "panels {panels:?}");
+    let columns = b.n().min(panels.end * PANEL).saturating_sub(panels.start * PANEL);
     let mut c = c;
     check(a, b, &c, columns, epilogue);
     // SAFETY: `check` compared the extents.
@@ -107,18 +96,9 @@ pub fn matmul_packed_panels(
 fn check(a: Rows, b: &PackedMatrix, c: &RowsMut, columns: usize, epilogue: &Epilogue) {
     assert_eq!(a.columns(), b.k(), "columns of a, rows of b");
     assert_eq!((c.rows(), c.columns()), (a.rows(), columns), "extents of c");
-    assert!(
-        epilogue.bias.is_none_or(|bias| bias.len() == b.n()),
-        "bias of {} columns",
-        b.n()
-    );
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == b.n()), "bias of {} columns", b.n());
     let fits = |r: Rows| (r.rows(), r.columns()) == (a.rows(), b.n());
-    assert!(
-        epilogue.residual.is_none_or(fits),
-        "residual of [{}, {}]",
-        a.rows(),
-        b.n()
-    );
+    assert!(epilogue.residual.is_none_or(fits), "residual of [{}, {}]", a.rows(), b.n());
 }
 
 /// # Safety
@@ -131,26 +111,19 @@ pub(super) unsafe fn product(
     c: RawRows,
     epilogue: &Epilogue,
 ) {
-    let block = Block {
-        kernel: Kernel::get(),
-        a,
-        b,
-        c,
-        epilogue,
-        first: panels.start,
-    };
+    let block = Block { kernel: Kernel::get(), a, b, c, epilogue, first: panels.start };
     let k_blocks = b.k.div_ceil(K_BLOCK).max(1);
-    for k_block in 0..k_blocks {
-        let depth = Depth {
-            start: k_block * K_BLOCK,
-            len: K_BLOCK.min(b.k - k_block * K_BLOCK),
-            first: k_block == 0,
-            last: k_block + 1 == k_blocks,
-        };
-        for start in (0..a.rows()).step_by(M_BLOCK) {
-            let rows = start..a.rows().min(start + M_BLOCK);
+    for start in (0..a.rows()).step_by(M_BLOCK) {
+        let rows = start..a.rows().min(start + M_BLOCK);
+        for k_block in 0..k_blocks {
+            let depth = Depth {
+                start: k_block * K_BLOCK,
+                len: K_BLOCK.min(b.k - k_block * K_BLOCK),
+                first: k_block == 0,
+                last: k_block + 1 == k_blocks,
+            };
             // SAFETY: promised by the caller.
-            unsafe { block.row_block(rows, panels.clone(), &depth) };
+            unsafe { block.row_block(rows.clone(), panels.clone(), &depth) };
         }
     }
 }
@@ -213,19 +186,13 @@ impl Block<'_> {
             k: depth.len,
             a: a.as_ptr().wrapping_add(row * a.stride() + depth.start),
             a_row: a.stride(),
-            b: self
-                .b
-                .ptr
-                .wrapping_add(columns.start * k + depth.start * PANEL),
+            b: self.b.ptr.wrapping_add(columns.start * k + depth.start * PANEL),
             b_row: PANEL,
             b_panel: k * PANEL,
             c: c.ptr.wrapping_add(row * c.stride + self.own(columns).start),
             c_row: c.stride,
             accumulate: !depth.first,
-            bias: self
-                .epilogue
-                .bias
-                .map_or(std::ptr::null(), |b| b[columns.start..].as_ptr()),
+            bias: self.epilogue.bias.map_or(std::ptr::null(), |b| b[columns.start..].as_ptr()),
         }
     }
 
@@ -252,12 +219,7 @@ impl Block<'_> {
                 unsafe { std::ptr::copy_nonoverlapping(c(row), wide.as_mut_ptr(), columns.len()) };
             }
         }
-        let inner = Tile {
-            c: wide.as_mut_ptr(),
-            c_row: WIDTH,
-            bias: bias.as_ptr(),
-            ..tile
-        };
+        let inner = Tile { c: wide.as_mut_ptr(), c_row: WIDTH, bias: bias.as_ptr(), ..tile };
         // SAFETY: the tile writes to `wide`, which holds the largest one.
         unsafe { self.kernel.tile(&inner, height, width) };
         for (row, wide) in wide.chunks_exact(WIDTH).take(height).enumerate() {

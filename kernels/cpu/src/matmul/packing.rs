@@ -1,6 +1,7 @@
 //! The right side of a product in the order in which the micro-kernel reads it.
+#![expect(unsafe_code, reason = "vector instructions")]
 
-use crate::level::leveled;
+use crate::level::{Level, level};
 use crate::microkernel::PANEL;
 use crate::view::{numbers, numbers_mut};
 use aimass_tensor::{Buffer, BufferMut};
@@ -47,13 +48,7 @@ impl PackedMatrix {
     /// If a part is no whole number of columns of `k` elements, or `k` is 0.
     pub fn pack_parts(k: usize, parts: &[&[f32]], transposed: bool) -> PackedMatrix {
         let widths: Vec<usize> = parts.iter().map(|part| part.len() / k).collect();
-        assert!(
-            parts
-                .iter()
-                .zip(&widths)
-                .all(|(part, n)| part.len() == n * k),
-            "[{k}, n] parts"
-        );
+        assert!(parts.iter().zip(&widths).all(|(part, n)| part.len() == n * k), "[{k}, n] parts");
         let n = widths.iter().sum();
         let mut columns = Vec::with_capacity(n);
         for (part, &width) in parts.iter().zip(&widths) {
@@ -64,9 +59,7 @@ impl PackedMatrix {
         }
         PackedMatrix::filled(k, n, &mut |first, count, panel| {
             for (lane, &(column, step)) in columns[first..first + count].iter().enumerate() {
-                for (row, &value) in panel
-                    .chunks_exact_mut(PANEL)
-                    .zip(column.iter().step_by(step))
+                for (row, &value) in panel.chunks_exact_mut(PANEL).zip(column.iter().step_by(step))
                 {
                     row[lane] = value;
                 }
@@ -80,10 +73,7 @@ impl PackedMatrix {
     /// # Panics
     /// If the bytes are too few or too many, or misaligned for f32.
     pub fn from_buffer(k: usize, n: usize, panels: Buffer) -> PackedMatrix {
-        assert_eq!(
-            numbers::<f32>(panels.as_slice()).len(),
-            n.div_ceil(PANEL) * k * PANEL
-        );
+        assert_eq!(numbers::<f32>(panels.as_slice()).len(), n.div_ceil(PANEL) * k * PANEL);
         PackedMatrix { k, n, panels }
     }
 
@@ -113,11 +103,7 @@ impl PackedMatrix {
     }
 
     pub(super) fn view(&self) -> Panels {
-        Panels {
-            ptr: self.panels.as_slice().as_ptr().cast(),
-            k: self.k,
-            n: self.n,
-        }
+        Panels { ptr: self.panels.as_slice().as_ptr().cast(), k: self.k, n: self.n }
     }
 
     fn filled(k: usize, n: usize, fill: &mut dyn FnMut(usize, usize, &mut [f32])) -> PackedMatrix {
@@ -129,11 +115,7 @@ impl PackedMatrix {
                 fill(first, PANEL.min(n - first), panel);
             }
         }
-        PackedMatrix {
-            k,
-            n,
-            panels: bytes.freeze(),
-        }
+        PackedMatrix { k, n, panels: bytes.freeze() }
     }
 }
 
@@ -153,41 +135,87 @@ pub(super) fn pack_panel(matrix: &[f32], stride: usize, columns: usize, panel: &
     }
 }
 
-leveled! {
-    /// Copies `columns` rows of `matrix`, `stride` apart, into one panel as its columns; the
-    /// lanes beyond are 0.
-    pub(crate) fn pack_transposed(
-        matrix: &[f32], stride: usize, columns: usize, panel: &mut [f32],
-    ) = pack_transposed_body(matrix, stride, columns, panel);
-}
-
-#[inline(always)]
-fn pack_transposed_body(matrix: &[f32], stride: usize, columns: usize, panel: &mut [f32]) {
+/// Copies `columns` (1 to 16) rows of `matrix`, `stride` apart, into one panel as its columns; the
+/// lanes beyond repeat the last row, for products that leave their sums unread.
+pub(crate) fn pack_transposed(matrix: &[f32], stride: usize, columns: usize, panel: &mut [f32]) {
     let k = panel.len() / PANEL;
-    let mut row = 0;
-    // Squares of eight stay in registers: the compiler turns them by shuffles.
-    while columns == PANEL && row + 8 <= k {
+    let squares = match level() {
+        Level::Avx512 | Level::Avx2 => k / 8 * 8,
+        Level::Scalar => 0,
+    };
+    #[cfg(target_arch = "x86_64")]
+    if squares > 0 {
+        assert!(matrix.len() >= (columns - 1) * stride + k, "{columns} rows of {k}");
         for half in [0, 8] {
-            let square: [[f32; 8]; 8] = std::array::from_fn(|lane| {
-                let start = (half + lane) * stride + row;
-                let source: &[f32; 8] = matrix[start..start + 8].first_chunk().expect("eight");
-                *source
-            });
-            for i in 0..8 {
-                let turned: [f32; 8] = std::array::from_fn(|lane| square[lane][i]);
-                panel[(row + i) * PANEL + half..][..8].copy_from_slice(&turned);
+            let mut starts = [0; 8];
+            for (i, start) in starts.iter_mut().enumerate() {
+                *start = (half + i).min(columns - 1) * stride;
             }
+            // SAFETY: AVX2 was found; the rows have `k >= squares` elements, and so has the panel.
+            unsafe { transpose_rows(matrix, &starts, squares, &mut panel[half..]) };
         }
-        row += 8;
     }
-    for row in row..k {
+    for row in squares..k {
         let panel = &mut panel[row * PANEL..][..PANEL];
         for (lane, value) in panel.iter_mut().enumerate() {
-            *value = if lane < columns {
-                matrix[lane * stride + row]
-            } else {
-                0.0
-            };
+            *value = matrix[lane.min(columns - 1) * stride + row];
+        }
+    }
+}
+
+/// Turns eight rows of `len` floats (a multiple of 8) into `len` rows [`PANEL`] apart.
+///
+/// # Safety
+/// AVX2 is there, and so are the elements on both sides.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_rows(matrix: &[f32], starts: &[usize; 8], len: usize, panel: &mut [f32]) {
+    for first in (0..len).step_by(8) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let from = matrix.as_ptr().add(first);
+            transpose_8x8(from, starts, panel.as_mut_ptr().add(first * PANEL));
+        }
+    }
+}
+
+/// Turns eight rows of eight into eight rows [`PANEL`] apart.
+///
+/// # Safety
+/// AVX2 is there, and so are the elements on both sides.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn transpose_8x8(from: *const f32, starts: &[usize; 8], to: *mut f32) {
+    use std::arch::x86_64::{
+        _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps,
+        _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    };
+    let mut rows = [_mm256_setzero_ps(); 8];
+    for (row, &start) in rows.iter_mut().zip(starts) {
+        // SAFETY: promised by the caller.
+        *row = unsafe { _mm256_loadu_ps(from.add(start)) };
+    }
+    let mut pairs = [_mm256_setzero_ps(); 8];
+    for i in 0..4 {
+        pairs[2 * i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i + 1] = _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+    }
+    let mut fours = [_mm256_setzero_ps(); 8];
+    for i in 0..2 {
+        let [a, b, c, d] = [pairs[4 * i], pairs[4 * i + 1], pairs[4 * i + 2], pairs[4 * i + 3]];
+        fours[4 * i] = _mm256_shuffle_ps::<0x44>(a, c);
+        fours[4 * i + 1] = _mm256_shuffle_ps::<0xee>(a, c);
+        fours[4 * i + 2] = _mm256_shuffle_ps::<0x44>(b, d);
+        fours[4 * i + 3] = _mm256_shuffle_ps::<0xee>(b, d);
+    }
+    for i in 0..4 {
+        let low = _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]);
+        let high = _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]);
+        // SAFETY: promised by the caller.
+        unsafe {
+            _mm256_storeu_ps(to.add(i * PANEL), low);
+            _mm256_storeu_ps(to.add((i + 4) * PANEL), high);
         }
     }
 }

@@ -25,11 +25,7 @@ pub fn arg_min<T: Number>(lanes: Lanes, x: &[T], out: &mut [i64]) {
 #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
 fn arg_best<T: Number>(lanes: Lanes, x: &[T], out: &mut [i64], better: fn(T, T) -> bool) {
     let Lanes { n, inner, .. } = lanes;
-    assert_eq!(
-        (x.len(), out.len()),
-        (lanes.elements(), lanes.lanes()),
-        "elements of {lanes:?}"
-    );
+    assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.lanes()), "elements of {lanes:?}");
     out.fill(0);
     if x.is_empty() {
         return;
@@ -58,27 +54,14 @@ fn arg_best<T: Number>(lanes: Lanes, x: &[T], out: &mut [i64], better: fn(T, T) 
 pub fn top_k(lanes: TopK, x: &[f32], values: &mut [f32], indices: &mut [i64]) {
     let TopK { n, k, largest } = lanes;
     assert!(k <= n && n > 0, "the best {k} of {n}");
-    assert!(
-        x.len().is_multiple_of(n),
-        "{} elements in rows of {n}",
-        x.len()
-    );
-    assert_eq!(
-        (values.len(), indices.len()),
-        (x.len() / n * k, x.len() / n * k),
-        "rows of {k}"
-    );
+    assert!(x.len().is_multiple_of(n), "{} elements in rows of {n}", x.len());
+    assert_eq!((values.len(), indices.len()), (x.len() / n * k, x.len() / n * k), "rows of {k}");
     if k == 0 {
         return;
     }
     let rows = values.chunks_exact_mut(k).zip(indices.chunks_exact_mut(k));
     for (x, (values, indices)) in x.chunks_exact(n).zip(rows) {
-        let mut heap = Heap {
-            values,
-            indices,
-            len: 0,
-            largest,
-        };
+        let mut heap = Heap { values, indices, len: 0, largest };
         for (index, &value) in x.iter().enumerate() {
             heap.offer(value, index as i64);
         }
@@ -112,11 +95,7 @@ impl Heap<'_> {
             Some(order) => order,
             None => a.0.is_nan().cmp(&b.0.is_nan()),
         };
-        let by_value = if self.largest {
-            by_value.reverse()
-        } else {
-            by_value
-        };
+        let by_value = if self.largest { by_value.reverse() } else { by_value };
         by_value.then(a.1.cmp(&b.1))
     }
 
@@ -187,11 +166,7 @@ mod tests {
 
     #[test]
     fn the_first_of_equals_and_any_nan_wins() {
-        let lanes = Lanes {
-            outer: 1,
-            n: 3,
-            inner: 2,
-        };
+        let lanes = Lanes { outer: 1, n: 3, inner: 2 };
         let mut out = [9i64; 2];
         arg_max(lanes, &[1.0, 5.0, 3.0, f32::NAN, 3.0, 7.0], &mut out);
         assert_eq!(out, [1, 1]);

@@ -34,23 +34,10 @@ pub struct PadSpec<'a> {
 /// If a slice has another size, a constant is no element, `Edge` has no element to repeat, or
 /// `Reflect` has a margin of the axis's extent or more.
 pub fn pad(x: &[u8], spec: &PadSpec, out: &mut [u8]) {
-    let PadSpec {
-        size,
-        shape,
-        before,
-        after,
-        mode,
-    } = *spec;
+    let PadSpec { size, shape, before, after, mode } = *spec;
     let rank = shape.len();
-    assert!(
-        rank <= RANK_MAX && [before.len(), after.len()] == [rank; 2],
-        "axes of {spec:?}"
-    );
-    assert_eq!(
-        x.len(),
-        shape.iter().product::<usize>() * size,
-        "bytes of {shape:?}"
-    );
+    assert!(rank <= RANK_MAX && [before.len(), after.len()] == [rank; 2], "axes of {spec:?}");
+    assert_eq!(x.len(), shape.iter().product::<usize>() * size, "bytes of {shape:?}");
     let mut full = [1; RANK_MAX];
     for axis in 0..rank {
         full[axis] = before[axis] + shape[axis] + after[axis];
@@ -61,11 +48,7 @@ pub fn pad(x: &[u8], spec: &PadSpec, out: &mut [u8]) {
             PadMode::Reflect => assert!(margin == 0 || margin < shape[axis], "{spec:?}"),
         }
     }
-    assert_eq!(
-        out.len(),
-        full.iter().product::<usize>() * size,
-        "bytes of the output"
-    );
+    assert_eq!(out.len(), full.iter().product::<usize>() * size, "bytes of the output");
     if out.is_empty() || rank == 0 {
         out.copy_from_slice(x);
         return;
@@ -125,8 +108,7 @@ fn pad_row(x: &[u8], spec: &PadSpec, row: &mut [u8]) {
 
 fn fill(row: &mut [u8], mode: PadMode, size: usize) {
     if let PadMode::Constant(value) = mode {
-        row.chunks_exact_mut(size)
-            .for_each(|element| element.copy_from_slice(value));
+        row.chunks_exact_mut(size).for_each(|element| element.copy_from_slice(value));
     }
 }
 
@@ -135,13 +117,7 @@ mod tests {
     use super::*;
 
     fn check(mode: PadMode, want: [[u8; 7]; 5]) {
-        let spec = PadSpec {
-            size: 1,
-            shape: &[3, 3],
-            before: &[1, 2],
-            after: &[1, 2],
-            mode,
-        };
+        let spec = PadSpec { size: 1, shape: &[3, 3], before: &[1, 2], after: &[1, 2], mode };
         let mut out = [0u8; 35];
         pad(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &spec, &mut out);
         assert_eq!(out.as_chunks::<7>().0, want);
@@ -149,15 +125,8 @@ mod tests {
 
     #[test]
     fn margins_of_every_kind() {
-        let middle = [
-            [9, 9, 1, 2, 3, 9, 9],
-            [9, 9, 4, 5, 6, 9, 9],
-            [9, 9, 7, 8, 9, 9, 9],
-        ];
-        check(
-            PadMode::Constant(&[9]),
-            [[9; 7], middle[0], middle[1], middle[2], [9; 7]],
-        );
+        let middle = [[9, 9, 1, 2, 3, 9, 9], [9, 9, 4, 5, 6, 9, 9], [9, 9, 7, 8, 9, 9, 9]];
+        check(PadMode::Constant(&[9]), [[9; 7], middle[0], middle[1], middle[2], [9; 7]]);
         check(
             PadMode::Edge,
             [

@@ -15,18 +15,11 @@ pub fn transpose(size: usize, x: &[u8], shape: &[usize], permutation: &[usize], 
     let strides = strides(size, shape);
     let mut used = [false; RANK_MAX];
     for (axis, &from) in permutation.iter().enumerate() {
-        assert!(
-            !std::mem::replace(&mut used[from], true),
-            "{permutation:?} is no permutation"
-        );
+        assert!(!std::mem::replace(&mut used[from], true), "{permutation:?} is no permutation");
         walk.extents[axis] = shape[from];
         walk.strides[axis] = strides[from] as isize;
     }
-    assert_eq!(
-        x.len(),
-        shape.iter().product::<usize>() * size,
-        "bytes of {shape:?}"
-    );
+    assert_eq!(x.len(), shape.iter().product::<usize>() * size, "bytes of {shape:?}");
     walk.copy(x, out);
 }
 
@@ -47,21 +40,9 @@ pub struct SliceSpec<'a> {
 /// If an index is outside its axis or a slice has another size.
 pub fn slice(size: usize, x: &[u8], shape: &[usize], spec: SliceSpec, out: &mut [u8]) {
     let rank = shape.len();
-    let SliceSpec {
-        starts,
-        steps,
-        extents,
-    } = spec;
-    assert_eq!(
-        [starts.len(), steps.len(), extents.len()],
-        [rank; 3],
-        "axes of the slice"
-    );
-    assert_eq!(
-        x.len(),
-        shape.iter().product::<usize>() * size,
-        "bytes of {shape:?}"
-    );
+    let SliceSpec { starts, steps, extents } = spec;
+    assert_eq!([starts.len(), steps.len(), extents.len()], [rank; 3], "axes of the slice");
+    assert_eq!(x.len(), shape.iter().product::<usize>() * size, "bytes of {shape:?}");
     let mut walk = Walk::new(size, rank);
     let strides = strides(size, shape);
     for axis in 0..rank {
@@ -72,10 +53,7 @@ pub fn slice(size: usize, x: &[u8], shape: &[usize], spec: SliceSpec, out: &mut 
         }
         let last = starts[axis] as isize + steps[axis] * (extents[axis] - 1) as isize;
         let inside = |index: isize| (0..shape[axis] as isize).contains(&index);
-        assert!(
-            inside(starts[axis] as isize) && inside(last),
-            "{spec:?} of {shape:?}"
-        );
+        assert!(inside(starts[axis] as isize) && inside(last), "{spec:?} of {shape:?}");
         walk.start += starts[axis] * strides[axis];
     }
     walk.copy(x, out);
@@ -87,11 +65,7 @@ pub fn slice(size: usize, x: &[u8], shape: &[usize], spec: SliceSpec, out: &mut 
 /// If `shape` does not broadcast to `out_shape` or a slice has another size.
 pub fn broadcast_to(size: usize, x: &[u8], shape: &[usize], out_shape: &[usize], out: &mut [u8]) {
     assert!(shape.len() <= out_shape.len(), "{shape:?} to {out_shape:?}");
-    assert_eq!(
-        x.len(),
-        shape.iter().product::<usize>() * size,
-        "bytes of {shape:?}"
-    );
+    assert_eq!(x.len(), shape.iter().product::<usize>() * size, "bytes of {shape:?}");
     let mut walk = Walk::new(size, out_shape.len());
     let strides = strides(size, shape);
     let missing = out_shape.len() - shape.len();
@@ -102,11 +76,7 @@ pub fn broadcast_to(size: usize, x: &[u8], shape: &[usize], out_shape: &[usize],
         }
         let own = shape[axis - missing];
         assert!(own == extent || own == 1, "{shape:?} to {out_shape:?}");
-        walk.strides[axis] = if own == 1 {
-            0
-        } else {
-            strides[axis - missing] as isize
-        };
+        walk.strides[axis] = if own == 1 { 0 } else { strides[axis - missing] as isize };
     }
     walk.copy(x, out);
 }
@@ -136,13 +106,7 @@ struct Walk {
 impl Walk {
     fn new(size: usize, rank: usize) -> Walk {
         assert!(rank <= RANK_MAX, "{rank} axes");
-        Walk {
-            size,
-            rank,
-            extents: [1; RANK_MAX],
-            strides: [0; RANK_MAX],
-            start: 0,
-        }
+        Walk { size, rank, extents: [1; RANK_MAX], strides: [0; RANK_MAX], start: 0 }
     }
 
     fn copy(mut self, x: &[u8], out: &mut [u8]) {
@@ -279,10 +243,7 @@ mod tests {
     }
 
     fn flat(index: &[usize], shape: &[usize]) -> usize {
-        index
-            .iter()
-            .zip(shape)
-            .fold(0, |flat, (i, extent)| flat * extent + i)
+        index.iter().zip(shape).fold(0, |flat, (i, extent)| flat * extent + i)
     }
 
     /// Elements of `size` bytes that all differ.
@@ -372,11 +333,7 @@ mod tests {
     #[test]
     fn what_is_outside_panics() {
         let x = [0u8; 6];
-        let spec = SliceSpec {
-            starts: &[1, 0],
-            steps: &[1, 1],
-            extents: &[2, 3],
-        };
+        let spec = SliceSpec { starts: &[1, 0], steps: &[1, 1], extents: &[2, 3] };
         let run = || slice(1, &x, &[2, 3], spec, &mut [0; 6]);
         assert!(std::panic::catch_unwind(run).is_err());
         let run = || transpose(1, &x, &[2, 3], &[0, 0], &mut [0; 4]);

@@ -1,0 +1,194 @@
+//! Speed of the kernels as a fraction of what the processor can do, measured in the same run.
+//!
+//! `cargo run --release -p aimass-cpu --example roofline [-- avx2|all [attention|gemm]]`: best of many rounds, at 1
+//! thread and at as many as there are cores.
+#![expect(unsafe_code, reason = "vector instructions, to measure the peak")]
+
+use aimass_cpu::attention::{AttentionInput, AttentionShape, attention_ragged};
+use aimass_cpu::matmul::{Activation, Epilogue, PackedMatrix, matmul_packed};
+use aimass_cpu::norm::{LayerNorm, add_layer_norm};
+use aimass_cpu::pool::{KernelPool, Team};
+use aimass_cpu::view::{Rows, RowsMut};
+use aimass_cpu::{Level, level, set_level_max};
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Rows, columns, and length of the sums.
+const GEMMS: [(usize, usize, usize); 14] = [
+    (1, 384, 384),
+    (8, 384, 384),
+    (32, 384, 384),
+    (32, 1152, 384),
+    (32, 1536, 384),
+    (32, 384, 1536),
+    (128, 384, 384),
+    (128, 1536, 384),
+    (128, 384, 1536),
+    (256, 256, 256),
+    (1024, 1024, 1024),
+    (1024, 1536, 384),
+    (4096, 384, 1536),
+    (100, 1000, 333),
+];
+
+/// Sequences and tokens of each, for 12 heads of 32.
+const ATTENTIONS: [(usize, usize); 6] = [(8, 8), (4, 32), (1, 128), (1, 256), (1, 512), (1, 2048)];
+
+fn main() {
+    if std::env::args().any(|argument| argument == "avx2") {
+        set_level_max(Level::Avx2);
+    }
+    let only = std::env::args().nth(2).unwrap_or_default();
+    let pool = KernelPool::global();
+    for threads in [1, pool.threads()] {
+        let team = if threads == 1 { Team::alone() } else { pool.team(threads) };
+        let peak = multiply_add_peak(team);
+        println!("\n{:?}, {threads} threads: multiply-add peak {peak:.0} GF/s", level());
+        for shape in GEMMS.into_iter().filter(|_| !only.starts_with('a')) {
+            gemm(team, shape, Activation::None, peak);
+        }
+        gemm(team, (128, 1536, 384), Activation::Gelu, peak);
+        for shape in ATTENTIONS.into_iter().filter(|_| !only.starts_with('g')) {
+            attention(team, shape, peak);
+        }
+        norm(team);
+    }
+}
+
+/// Seconds of the fastest of many rounds: of processor time for one thread, so that a busy machine
+/// disturbs less, else of wall time.
+fn best(team: Team<'_>, mut round: impl FnMut()) -> f64 {
+    let clock = if team.threads() == 1 { thread_seconds } else { wall_seconds };
+    let mut best = f64::INFINITY;
+    let begin = Instant::now();
+    while begin.elapsed().as_millis() < 400 {
+        let start = clock();
+        round();
+        best = best.min(clock() - start);
+    }
+    best
+}
+
+fn wall_seconds() -> f64 {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    START.elapsed().as_secs_f64()
+}
+
+fn thread_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists and the struct is writable.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7919) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+/// Independent chains of multiply-adds in registers, on every thread.
+fn multiply_add_peak(team: Team<'_>) -> f64 {
+    let chains: fn(usize) -> f64 = match level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `level` found AVX-512.
+        Level::Avx512 => |rounds| unsafe { chains_avx512(rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `level` found AVX2 and FMA.
+        Level::Avx2 => |rounds| unsafe { chains_avx2(rounds) },
+        _ => chains_scalar,
+    };
+    let done = std::sync::Mutex::new(0.0);
+    let seconds = best(team, || {
+        *done.lock().expect("no panic inside") = 0.0;
+        team.run(team.threads(), &|_| {
+            let flops = chains(100_000);
+            *done.lock().expect("no panic inside") += flops;
+        });
+    });
+    done.into_inner().expect("no panic inside") / seconds / 1e9
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn chains_avx512(rounds: usize) -> f64 {
+    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_set1_ps};
+    let mut sums = [_mm512_set1_ps(0.0); 16];
+    let (a, b) = (_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(0.25)));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(a, *sum, b);
+        }
+    }
+    black_box(sums);
+    (rounds * 16 * 16 * 2) as f64
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn chains_avx2(rounds: usize) -> f64 {
+    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps};
+    let mut sums = [_mm256_set1_ps(0.0); 12];
+    let (a, b) = (_mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(0.25)));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(a, *sum, b);
+        }
+    }
+    black_box(sums);
+    (rounds * 12 * 8 * 2) as f64
+}
+
+fn chains_scalar(rounds: usize) -> f64 {
+    let mut sums = [0f32; 32];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = sum.mul_add(black_box(0.5), 0.25);
+        }
+    }
+    black_box(sums);
+    (rounds * 32 * 2) as f64
+}
+
+fn gemm(team: Team<'_>, (m, n, k): (usize, usize, usize), activation: Activation, peak: f64) {
+    let (a, bias) = (numbers(m * k), numbers(n));
+    let b = PackedMatrix::pack(k, n, &numbers(k * n));
+    let mut c = vec![0f32; m * n];
+    let epilogue = Epilogue { bias: Some(&bias), activation, residual: None };
+    let seconds = best(team, || {
+        let rows = 4_000_000usize.div_ceil(m * n * k);
+        for _ in 0..rows {
+            matmul_packed(team, Rows::dense(&a, k), &b, RowsMut::dense(&mut c, n), &epilogue);
+        }
+    }) / 4_000_000usize.div_ceil(m * n * k) as f64;
+    let speed = (2 * m * n * k) as f64 / seconds / 1e9;
+    let share = 100.0 * speed / peak;
+    println!("{m:5} x {n:4} x {k:4} {activation:?}: {speed:6.1} GF/s, {share:3.0} %");
+}
+
+fn attention(team: Team<'_>, (sequences, tokens): (usize, usize), peak: f64) {
+    let rows = sequences * tokens;
+    let qkv = numbers(rows * 1152);
+    let part = |first: usize| Rows::new(&qkv[first..], rows, 384, 1152);
+    let input = AttentionInput { q: part(0), k: part(384), v: part(768), mask: None };
+    let shape =
+        AttentionShape { heads: 12, kv_heads: 12, head_dim: 32, scale: 0.177, causal: false };
+    let offsets: Vec<u32> = (0..=sequences).map(|i| (i * tokens) as u32).collect();
+    let mut out = vec![0f32; rows * 384];
+    let seconds = best(team, || {
+        attention_ragged(team, &shape, &input, &offsets, RowsMut::dense(&mut out, 384));
+    });
+    let speed = (4 * sequences * tokens * tokens * 384) as f64 / seconds / 1e9;
+    let share = 100.0 * speed / peak;
+    let micros = seconds * 1e6;
+    println!(
+        "attention {sequences:2} x {tokens:4}: {micros:8.1} us, {speed:6.1} GF/s, {share:3.0} %"
+    );
+}
+
+fn norm(team: Team<'_>) {
+    let (mut x, y, weight) = (numbers(128 * 384), numbers(128 * 384), numbers(384));
+    let norm = LayerNorm { weight: &weight, bias: Some(&weight), epsilon: 1e-12 };
+    let seconds = best(team, || {
+        add_layer_norm(RowsMut::dense(&mut x, 384), Rows::dense(&y, 384), &norm);
+    });
+    println!("add + layer norm 128 x 384: {:.1} us", seconds * 1e6);
+}
