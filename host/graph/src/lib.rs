@@ -1,1 +1,38 @@
-//! Placeholder.
+//! Graphs of tensor ops: what a guest builds, what the host checks, compiles and runs.
+//!
+//! A [`GraphBuilder`] takes one op at a time and infers dtype, extents and *dimension class* of
+//! every value ([`Dim`]). [`compile`] removes dead code, folds constants, packs weights, fuses rows
+//! and plans memory; the [`Plan`] then checks every input and computes on the kernel pool.
+//!
+//! Architecture invariants: a plan never pads, and on the CPU each result row depends on its own
+//! inputs only, bit for bit, whatever else is in the batch and however many threads compute it.
+//! Guest graphs and inputs cause errors, never panics. Deliberately absent: async, queues and
+//! coalescing itself (`aimass-dispatch`), Wasm (`aimass-sandbox`), arithmetic (`aimass-cpu`).
+
+mod builder;
+mod compile;
+mod dim;
+mod error;
+mod executor;
+mod extents;
+mod graph;
+mod limits;
+mod op;
+mod packing;
+mod plan;
+mod run_op;
+mod state;
+mod step;
+mod weight;
+
+pub use builder::{AttentionValues, GraphBuilder};
+pub use compile::{CompileOptions, compile};
+pub use dim::{Dim, Signature, TensorSpec, ValueSpec};
+pub use error::{BadRow, ErrorFamily, GraphError, PlanError, RunError};
+pub use graph::{Graph, StateInit, ValueId};
+pub use limits::GraphLimits;
+pub use op::{AttentionOptions, GeluForm, PadMode};
+pub use plan::{Coalescing, Cost, Plan, Rows, RunStats};
+pub use run_op::{Attribute, run_op};
+pub use state::PlanState;
+pub use weight::{BytesSource, WeightError, WeightSource};

@@ -1,0 +1,67 @@
+//! Builder methods of the contract that have no code yet. They check their values and refuse.
+
+use super::GraphBuilder;
+use crate::{GraphError, ValueId};
+
+macro_rules! unsupported {
+    ($($name:ident $wit:literal)*) => {
+        /// Names (as in `wit/graph.wit`) of the ops that this host knows without having code.
+        pub(crate) const UNSUPPORTED: &[&str] = &[$($wit),*];
+
+        impl GraphBuilder { $(
+            #[doc = concat!("`", $wit, "` of the contract; this host has no code for it yet.")]
+            ///
+            /// # Errors
+            /// [`GraphError::UnknownValue`], else always [`GraphError::Unsupported`].
+            pub fn $name(&mut self, inputs: &[ValueId]) -> Result<Vec<ValueId>, GraphError> {
+                self.unsupported($wit, inputs)
+            }
+        )* }
+    };
+}
+
+unsupported! {
+    state_append "state-append"
+    region_begin "region-begin"
+    region_end "region-end"
+    if_else "if-else"
+    while_loop "while-loop"
+    scan "scan"
+    call "call"
+    dynamic_slice "dynamic-slice"
+    gather_elements "gather-elements"
+    gather_nd "gather-nd"
+    scatter_elements "scatter-elements"
+    scatter_nd "scatter-nd"
+    embedding_bag "embedding-bag"
+    cumulative_prod "cumulative-prod"
+    quantized_linear "quantized-linear"
+    dot_general "dot-general"
+    group_norm "group-norm"
+    batch_norm "batch-norm"
+    rope "rope"
+    conv "conv"
+    conv_transpose "conv-transpose"
+    max_pool "max-pool"
+    average_pool "average-pool"
+    resize "resize"
+    recurrent "recurrent"
+    non_max_suppression "non-max-suppression"
+    fft "fft"
+    quantize "quantize"
+    dequantize "dequantize"
+    random_bits "random-bits"
+}
+
+impl GraphBuilder {
+    fn unsupported(
+        &self,
+        op: &'static str,
+        inputs: &[ValueId],
+    ) -> Result<Vec<ValueId>, GraphError> {
+        for &input in inputs {
+            self.spec(input)?;
+        }
+        Err(GraphError::unsupported(op, "no kernel yet"))
+    }
+}

@@ -1,0 +1,116 @@
+//! The proof that a plan may join calls: every row depends on itself only.
+
+use crate::graph::{Graph, Node, Origin, ValueId};
+use crate::op::Op;
+use crate::{Coalescing, Dim};
+use std::sync::Arc;
+
+/// What the rows of a graph allow, or what stands in the way. `live` marks the nodes that count.
+///
+/// Shape rules refuse to mix rows while a graph is built. What is left to prove is that nothing
+/// without rows depends on an input: such a value would carry content from one call to another.
+pub(crate) fn coalescing(graph: &Graph, live: &[bool]) -> Coalescing {
+    match rows(graph).and_then(|rows| follow(graph, live).map(|()| rows)) {
+        Ok(None) => Coalescing::Batch,
+        Ok(Some(offsets)) => Coalescing::Ragged { offsets },
+        Err(blocked_by) => Coalescing::Alone { blocked_by },
+    }
+}
+
+/// The ragged dimension of the inputs, if there is one.
+fn rows(graph: &Graph) -> Result<Option<Arc<str>>, String> {
+    if let Some(state) = graph.states.first() {
+        return Err(format!("state {:?}", state.name));
+    }
+    let mut ragged: Option<Arc<str>> = None;
+    let mut any = false;
+    for value in graph.values.iter().filter(|value| matches!(value.origin, Origin::Input(_))) {
+        let Origin::Input(index) = value.origin else { continue };
+        let name = &graph.signature.inputs[index].name;
+        any = true;
+        let own = match (&value.spec.offsets, value.spec.dims.first()) {
+            (Some(own), _) | (None, Some(Dim::Ragged(own))) => own,
+            (None, Some(Dim::Batch)) => continue,
+            (None, _) => return Err(format!("input {name:?} without a batch dimension")),
+        };
+        match &ragged {
+            Some(other) if other != own => return Err(format!("second ragged dimension {own:?}")),
+            Some(_) | None => ragged = Some(own.clone()),
+        }
+    }
+    if any { Ok(ragged) } else { Err("no input".to_owned()) }
+}
+
+/// Follows what depends on inputs through the live nodes.
+fn follow(graph: &Graph, live: &[bool]) -> Result<(), String> {
+    let mut depends: Vec<bool> =
+        graph.values.iter().map(|value| matches!(value.origin, Origin::Input(_))).collect();
+    for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| live[*index]) {
+        let name = node.op.rule().name();
+        let blocked = || format!("op {name:?} (node {index})");
+        if reads_offsets(graph, node) {
+            return Err(blocked());
+        }
+        // Extents other than rows are equal in all calls that are joined.
+        let extents_only = matches!(node.op, Op::ShapeOf(_));
+        if extents_only || !node.inputs.iter().any(|input| depends[input.index()]) {
+            continue;
+        }
+        for output in &node.outputs {
+            depends[output.index()] = true;
+            if !has_rows(graph, *output) {
+                return Err(blocked());
+            }
+        }
+    }
+    for (value, spec) in graph.outputs.iter().zip(&graph.signature.outputs) {
+        if !has_rows(graph, *value) {
+            return Err(format!("output {:?} without a batch dimension", spec.name));
+        }
+    }
+    Ok(())
+}
+
+fn has_rows(graph: &Graph, value: ValueId) -> bool {
+    graph.spec(value).dims.first().is_some_and(Dim::is_rows)
+}
+
+/// Whether a node uses offsets otherwise than as the offsets of its rows.
+fn reads_offsets(graph: &Graph, node: &Node) -> bool {
+    let allowed = match node.op {
+        Op::Positions(_) => 0,
+        Op::RaggedPool(_) => 1,
+        Op::RaggedAttention(_) => 3,
+        Op::ArgExtreme(_)
+        | Op::Attention(_)
+        | Op::Binary(_)
+        | Op::Bitcast(_)
+        | Op::Broadcast(_)
+        | Op::Cast(_)
+        | Op::Clamp(_)
+        | Op::Concat(_)
+        | Op::Cumulative(_)
+        | Op::Gather(_)
+        | Op::Iota(_)
+        | Op::LayerNorm(_)
+        | Op::Linear(_)
+        | Op::MatMul(_)
+        | Op::Normalize(_)
+        | Op::OneHot(_)
+        | Op::Pad(_)
+        | Op::Reduce(_)
+        | Op::Reshape(_)
+        | Op::Reverse(_)
+        | Op::Select(_)
+        | Op::ShapeOf(_)
+        | Op::Slice(_)
+        | Op::Softmax(_)
+        | Op::Split(_)
+        | Op::Tile(_)
+        | Op::TopK(_)
+        | Op::Transpose(_)
+        | Op::Unary(_) => usize::MAX,
+    };
+    let is_offsets = |value: &ValueId| graph.spec(*value).offsets.is_some();
+    node.inputs.iter().enumerate().any(|(index, value)| index != allowed && is_offsets(value))
+}

@@ -1,0 +1,97 @@
+//! Nodes of constants are computed once, when the plan is compiled.
+
+use super::{Draft, Inst};
+use crate::graph::ValueId;
+use crate::op::{Arg, Call, Op, Out};
+use crate::packing::Constant;
+use crate::{PlanError, RunError};
+use aimass_cpu::pool::Team;
+use aimass_tensor::{BufferMut, Shape, Tensor};
+
+/// Outputs up to this size are always folded; larger ones only if they do not expand their inputs.
+const SMALL_BYTES_MAX: usize = 1 << 20;
+/// Most bytes that the folded constants of one plan take.
+const TOTAL_BYTES_MAX: usize = 1 << 30;
+
+/// Replaces instructions of constants by their outputs.
+pub(super) fn constants(draft: &mut Draft) -> Result<(), PlanError> {
+    let mut total = 0;
+    for index in 0..draft.insts.len() {
+        let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
+        let known = inputs.iter().all(|&value| draft.constants.contains_key(&draft.root(value)));
+        let Some(shapes) = known.then(|| fixed_shapes(draft, outputs)).flatten() else { continue };
+        let bytes = |value: &ValueId, shape: &Shape| {
+            draft.spec(*value).dtype.bytes_for(shape.elements()).unwrap_or(usize::MAX)
+        };
+        let sizes: Vec<usize> = outputs.iter().zip(&shapes).map(|(v, s)| bytes(v, s)).collect();
+        let size = sizes.iter().fold(0usize, |sum, &size| sum.saturating_add(size));
+        let source = inputs.iter().filter_map(|&value| {
+            let shape = fixed_shapes(draft, &[value])?.pop()?;
+            Some(bytes(&value, &shape))
+        });
+        let source = source.fold(0usize, usize::saturating_add);
+        if size > SMALL_BYTES_MAX.max(source.saturating_mul(2)) || total + size > TOTAL_BYTES_MAX {
+            continue;
+        }
+        total += size;
+        let tensors = compute(draft, op, inputs, outputs, &shapes)?;
+        let outputs = outputs.clone();
+        for (output, tensor) in outputs.into_iter().zip(tensors) {
+            draft.constants.insert(output, Constant::Tensor(tensor));
+        }
+    }
+    let done = |draft: &Draft, inst: &Inst| {
+        inst.outputs().iter().all(|output| draft.constants.contains_key(output))
+    };
+    let keep: Vec<bool> = draft.insts.iter().map(|inst| !done(draft, inst)).collect();
+    let mut keep = keep.into_iter();
+    draft.insts.retain(|_| keep.next().unwrap_or(true));
+    Ok(())
+}
+
+fn fixed_shapes(draft: &Draft, values: &[ValueId]) -> Option<Vec<Shape>> {
+    let shape = |value: &ValueId| {
+        let dims = draft.spec(*value).dims.iter();
+        let dims: Option<Vec<usize>> = dims.map(|dim| Some(dim.fixed()? as usize)).collect();
+        Shape::new(&dims?).ok()
+    };
+    values.iter().map(shape).collect()
+}
+
+fn compute(
+    draft: &Draft,
+    op: &Op,
+    inputs: &[ValueId],
+    outputs: &[ValueId],
+    shapes: &[Shape],
+) -> Result<Vec<Tensor>, PlanError> {
+    let failed = |error: RunError| PlanError::Constant(Box::new(error));
+    let mut tensors = Vec::with_capacity(inputs.len());
+    for &input in inputs {
+        tensors.push(draft.constant(draft.root(input))?.load()?);
+    }
+    let source = fixed_shapes(draft, inputs).ok_or(PlanError::Internal("a constant is dynamic"))?;
+    let arg = |i: usize| Arg {
+        dtype: draft.spec(inputs[i]).dtype,
+        shape: source[i],
+        bytes: tensors[i].bytes(),
+        stride: None,
+    };
+    let args: Vec<Arg<'_>> = (0..inputs.len()).map(arg).collect();
+    let dtype = |i: usize| draft.spec(outputs[i]).dtype;
+    let size = |i: usize| dtype(i).bytes_for(shapes[i].elements()).unwrap_or(0);
+    let mut buffers: Vec<BufferMut> =
+        (0..outputs.len()).map(|i| BufferMut::uninit(size(i))).collect();
+    let mut outs: Vec<Out<'_>> = buffers
+        .iter_mut()
+        .enumerate()
+        .map(|(i, buffer)| Out { dtype: dtype(i), shape: shapes[i], bytes: buffer.as_mut_slice() })
+        .collect();
+    let mut call = Call { inputs: &args, outputs: &mut outs, team: Team::alone(), in_place: false };
+    op.rule().run(&mut call).map_err(failed)?;
+    let made = buffers.into_iter().enumerate().map(|(i, buffer)| {
+        Tensor::new(dtype(i), shapes[i], buffer.freeze())
+            .map_err(|_| PlanError::Internal("a folded constant has another size"))
+    });
+    made.collect()
+}

@@ -1,0 +1,94 @@
+//! Linear layers whose weights are known become packed ones.
+
+use super::{Draft, Inst, LinearInst};
+use crate::graph::ValueId;
+use crate::op::Op;
+use crate::packing::{Constant, Part};
+use aimass_cpu::activation::Activation;
+use aimass_tensor::DType;
+use std::collections::HashMap;
+
+/// Rewrites `linear`, and `matmul` with a constant matrix, to packed linears.
+pub(super) fn linears(draft: &mut Draft) {
+    let makers = draft.makers();
+    for index in 0..draft.insts.len() {
+        let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
+        let transposed = match op {
+            Op::Linear(linear) => linear.transposed,
+            Op::MatMul(_) => {
+                let ranks = inputs.iter().map(|&value| draft.spec(value).rank());
+                let ranks: Vec<usize> = ranks.collect();
+                if ranks[1] != 2 {
+                    continue;
+                }
+                false
+            }
+            _ => continue,
+        };
+        let Some(part) = weight_part(draft, &makers, inputs[1], transposed) else { continue };
+        let linear = LinearInst {
+            x: inputs[0],
+            parts: vec![part],
+            bias: inputs.get(2).copied(),
+            activation: Activation::None,
+            residual: None,
+            out: outputs[0],
+        };
+        draft.insts[index] = Inst::Linear(linear);
+    }
+}
+
+/// The constant matrix behind a value, seen through transposes and casts of halves.
+fn weight_part(
+    draft: &Draft,
+    makers: &HashMap<ValueId, usize>,
+    w: ValueId,
+    transposed: bool,
+) -> Option<Part> {
+    let extents: Vec<u64> = draft.spec(w).dims.iter().filter_map(|dim| dim.fixed()).collect();
+    let [a, b] = extents[..] else { return None };
+    let (k, n) = if transposed { (b, a) } else { (a, b) };
+    let (k, n) = (usize::try_from(k).ok()?, usize::try_from(n).ok()?);
+    if k == 0 || n == 0 {
+        return None;
+    }
+    let (mut value, mut flipped) = (w, transposed);
+    loop {
+        let root = draft.root(value);
+        if draft.spec(root).dtype != draft.spec(value).dtype {
+            return None;
+        }
+        if let Some(weight) = draft.constants.get(&root) {
+            return matrix(weight).then(|| Part {
+                weight: weight.clone(),
+                transposed: flipped,
+                k,
+                n,
+            });
+        }
+        let Inst::Op { op, inputs, .. } = &draft.insts[*makers.get(&root)?] else { return None };
+        match op {
+            // A reshape in between would need the transposed order.
+            Op::Transpose(_) if root == value && draft.spec(root).rank() == 2 => {
+                let Op::Transpose(transpose) = op else { return None };
+                flipped ^= transpose.permutation == [1, 0];
+            }
+            Op::Cast(cast) if cast.dtype == DType::F32 => {
+                let from = draft.spec(inputs[0]).dtype;
+                if !matches!(from, DType::F16 | DType::Bf16) {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+        value = inputs[0];
+    }
+}
+
+fn matrix(weight: &Constant) -> bool {
+    let dtype = match weight {
+        Constant::Weight(weight) => weight.dtype,
+        Constant::Tensor(tensor) => tensor.dtype(),
+    };
+    matches!(dtype, DType::F32 | DType::F16 | DType::Bf16)
+}

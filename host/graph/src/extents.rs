@@ -1,0 +1,272 @@
+//! Extents at run time: inputs bind the named ones, rules give the derived ones.
+
+use crate::dim::{DimCheck, DimRule, DimTable, Dims, strided_len};
+use crate::graph::Graph;
+use crate::{Dim, RunError, Signature};
+use aimass_tensor::{RANK_MAX, Shape, Tensor};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// An extent that nothing has bound yet.
+const UNBOUND: u64 = u64::MAX;
+
+/// Where an extent is found when a run starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Fixed(u64),
+    Symbol(usize),
+}
+
+/// The extents of every value of a graph, as functions of the inputs.
+#[derive(Debug)]
+pub(crate) struct Extents {
+    symbols: HashMap<Dim, usize>,
+    derived: Vec<(usize, DimRule)>,
+    checks: Vec<DimCheck>,
+    inputs: Vec<Vec<Extent>>,
+    offsets: Vec<Option<OffsetsInput>>,
+    values: Vec<Dimensions>,
+}
+
+/// Dimensions of one value.
+#[derive(Debug)]
+enum Dimensions {
+    Known(Shape),
+    Bound(Vec<Extent>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OffsetsInput {
+    ragged: usize,
+    batch: usize,
+}
+
+/// Symbols with their extents in one run.
+pub(crate) struct Bound {
+    extents: Vec<u64>,
+}
+
+impl Extents {
+    /// Collects the symbols of a graph.
+    pub(crate) fn new(graph: &Graph) -> Extents {
+        let mut symbols = HashMap::new();
+        let inputs = graph.signature.inputs.iter();
+        let inputs = inputs.map(|input| listed(&mut symbols, &input.dims)).collect();
+        let mut offsets = vec![None; graph.signature.inputs.len()];
+        for value in &graph.values {
+            if let (crate::graph::Origin::Input(index), Some(name)) =
+                (&value.origin, &value.spec.offsets)
+            {
+                let ragged = symbol(&mut symbols, &Dim::Ragged(name.clone()));
+                let batch = symbol(&mut symbols, &Dim::Batch);
+                offsets[*index] = Some(OffsetsInput { ragged, batch });
+            }
+        }
+        let DimTable { derived, checks, .. } = &graph.dims;
+        let derived = derived
+            .iter()
+            .enumerate()
+            .map(|(i, rule)| {
+                (symbol(&mut symbols, &Dim::Dynamic(format!("%{i}").into())), rule.clone())
+            })
+            .collect();
+        let values = graph.values.iter().map(|value| dimensions(&mut symbols, &value.spec.dims));
+        let values = values.collect();
+        Extents { symbols, derived, checks: checks.clone(), inputs, offsets, values }
+    }
+
+    /// Adds a value that the compiler made.
+    pub(crate) fn push(&mut self, dims: &[Dim]) {
+        self.values.push(dimensions(&mut self.symbols, dims));
+    }
+
+    /// Checks inputs against the signature and binds every extent.
+    pub(crate) fn bind(&self, signature: &Signature, inputs: &[Tensor]) -> Result<Bound, RunError> {
+        let (expected, got) = (signature.inputs.len(), inputs.len());
+        if expected != got {
+            return Err(RunError::InputCount { expected, got });
+        }
+        let mut extents = vec![UNBOUND; self.symbols.len()];
+        for (index, (spec, tensor)) in signature.inputs.iter().zip(inputs).enumerate() {
+            if tensor.dtype() != spec.dtype {
+                let (expected, got) = (spec.dtype, tensor.dtype());
+                return Err(RunError::InputDType { input: spec.name.clone(), expected, got });
+            }
+            let fits = tensor.shape().rank() == spec.dims.len()
+                && self.inputs[index].iter().zip(tensor.shape().iter()).all(|(extent, &got)| {
+                    match *extent {
+                        Extent::Fixed(extent) => extent == got as u64,
+                        Extent::Symbol(symbol) => unify(&mut extents[symbol], got as u64),
+                    }
+                });
+            if !fits {
+                return Err(self.wrong_shape(signature, index, tensor, &extents));
+            }
+            if let Some(offsets) = self.offsets[index] {
+                let (rows, sequences) = check_offsets(&spec.name, tensor)?;
+                unify(&mut extents[offsets.ragged], rows);
+                if !unify(&mut extents[offsets.batch], sequences) {
+                    return Err(self.wrong_shape(signature, index, tensor, &extents));
+                }
+            }
+        }
+        self.derive(extents)
+    }
+
+    fn derive(&self, mut extents: Vec<u64>) -> Result<Bound, RunError> {
+        for (symbol, rule) in &self.derived {
+            extents[*symbol] = self.evaluate(rule, &extents)?;
+        }
+        for DimCheck { op, left, right } in &self.checks {
+            let (left, right) = (self.extent(left, &extents), self.extent(right, &extents));
+            if left != right {
+                return Err(RunError::Extent { op, left, right });
+            }
+        }
+        Ok(Bound { extents })
+    }
+
+    fn extent(&self, dim: &Dim, extents: &[u64]) -> u64 {
+        match dim {
+            Dim::Fixed(extent) => *extent,
+            Dim::Batch | Dim::Ragged(_) | Dim::Dynamic(_) => {
+                self.symbols.get(dim).map_or(UNBOUND, |&symbol| extents[symbol])
+            }
+        }
+    }
+
+    fn evaluate(&self, rule: &DimRule, extents: &[u64]) -> Result<u64, RunError> {
+        let wrong = |reason| RunError::Dims { what: "a derived extent".to_owned(), reason };
+        let product = |factor: u64, dims: &[Dim]| {
+            let all = dims.iter().map(|dim| self.extent(dim, extents));
+            all.fold(Some(factor), |product, extent| product?.checked_mul(extent))
+        };
+        let too_large = || wrong("does not fit 63 bits");
+        let extent = match rule {
+            DimRule::Sum(dims) => {
+                let all = dims.iter().map(|dim| self.extent(dim, extents));
+                all.fold(Some(0u64), |sum, extent| sum?.checked_add(extent))
+                    .ok_or_else(too_large)?
+            }
+            DimRule::Product(factor, dims) => product(*factor, dims).ok_or_else(too_large)?,
+            DimRule::Quotient { factor, above, divisor, below } => {
+                let above = product(*factor, above).ok_or_else(too_large)?;
+                let below = product(*divisor, below).ok_or_else(too_large)?;
+                if below == 0 || !above.is_multiple_of(below) {
+                    return Err(wrong(
+                        "reshape: the elements do not divide into the other extents",
+                    ));
+                }
+                above / below
+            }
+            DimRule::Strided { of, start, end, step } => {
+                strided_len(self.extent(of, extents), *start, *end, *step)
+            }
+            DimRule::Broadcast(a, b) => match (self.extent(a, extents), self.extent(b, extents)) {
+                (a, b) if a == b => a,
+                (1, other) | (other, 1) => other,
+                (left, right) => {
+                    return Err(RunError::Extent { op: "broadcast", left, right });
+                }
+            },
+        };
+        if extent > i64::MAX as u64 { Err(too_large()) } else { Ok(extent) }
+    }
+
+    /// The shapes of all values in one run.
+    pub(crate) fn shapes(&self, bound: &Bound) -> Result<Vec<Shape>, RunError> {
+        self.values.iter().map(|dims| shape(dims, bound)).collect()
+    }
+
+    /// The extent of a named dimension in one run; 1 if no input has it.
+    pub(crate) fn extent_of(&self, dim: &Dim, bound: &Bound) -> u64 {
+        match self.extent(dim, &bound.extents) {
+            UNBOUND => 1,
+            extent => extent,
+        }
+    }
+
+    fn wrong_shape(
+        &self,
+        signature: &Signature,
+        index: usize,
+        tensor: &Tensor,
+        extents: &[u64],
+    ) -> RunError {
+        let spec = &signature.inputs[index];
+        let mut expected = Dims(&spec.dims).to_string();
+        for dim in spec.dims.iter().filter(|dim| dim.fixed().is_none()) {
+            match self.extent(dim, extents) {
+                UNBOUND => {}
+                extent => expected.push_str(&format!(" with {dim} = {extent}")),
+            }
+        }
+        RunError::InputShape { input: spec.name.clone(), expected, got: *tensor.shape() }
+    }
+}
+
+fn symbol(symbols: &mut HashMap<Dim, usize>, dim: &Dim) -> usize {
+    let next = symbols.len();
+    *symbols.entry(dim.clone()).or_insert(next)
+}
+
+fn listed(symbols: &mut HashMap<Dim, usize>, dims: &[Dim]) -> Vec<Extent> {
+    let one = |dim: &Dim| match dim.fixed() {
+        Some(extent) => Extent::Fixed(extent),
+        None => Extent::Symbol(symbol(symbols, dim)),
+    };
+    dims.iter().map(one).collect()
+}
+
+fn dimensions(symbols: &mut HashMap<Dim, usize>, dims: &[Dim]) -> Dimensions {
+    let known: Option<Vec<usize>> = dims
+        .iter()
+        .map(|dim| dim.fixed().and_then(|extent| usize::try_from(extent).ok()))
+        .collect();
+    match known.map(|known| Shape::new(&known)) {
+        Some(Ok(shape)) => Dimensions::Known(shape),
+        Some(Err(_)) | None => Dimensions::Bound(listed(symbols, dims)),
+    }
+}
+
+fn shape(dims: &Dimensions, bound: &Bound) -> Result<Shape, RunError> {
+    let extents = match dims {
+        Dimensions::Known(shape) => return Ok(*shape),
+        Dimensions::Bound(extents) => extents,
+    };
+    let mut out = [0usize; RANK_MAX];
+    for (slot, extent) in out.iter_mut().zip(extents) {
+        *slot = match *extent {
+            Extent::Fixed(extent) => extent as usize,
+            Extent::Symbol(symbol) => bound.extents[symbol] as usize,
+        };
+    }
+    Shape::new(&out[..extents.len()]).map_err(|_| RunError::Dims {
+        what: format!("shape {:?}", &out[..extents.len()]),
+        reason: "has too many elements",
+    })
+}
+
+fn unify(slot: &mut u64, extent: u64) -> bool {
+    if *slot == UNBOUND {
+        *slot = extent;
+    }
+    *slot == extent
+}
+
+/// Rows and sequences of valid offsets.
+fn check_offsets(name: &Arc<str>, tensor: &Tensor) -> Result<(u64, u64), RunError> {
+    let wrong = |reason: String| RunError::Offsets { input: name.clone(), reason };
+    let offsets = tensor.as_slice::<u32>().map_err(|error| wrong(error.to_string()))?;
+    let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else {
+        return Err(wrong("expected at least one element, got none".to_owned()));
+    };
+    if first != 0 {
+        return Err(wrong(format!("expected to start at 0, got {first}")));
+    }
+    if let Some(at) = offsets.windows(2).position(|pair| pair[0] > pair[1]) {
+        let (from, to) = (offsets[at], offsets[at + 1]);
+        return Err(wrong(format!("expected never to fall, got {from} then {to} at {at}")));
+    }
+    Ok((u64::from(last), offsets.len() as u64 - 1))
+}

@@ -1,0 +1,43 @@
+//! Bounds on what a guest may build.
+
+/// Limits of one graph under construction. The defaults are those of the plugin contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GraphLimits {
+    /// Most nodes; 100,000.
+    pub nodes_max: usize,
+    /// Most inputs, offsets included; 64.
+    pub inputs_max: usize,
+    /// Most outputs; 64.
+    pub outputs_max: usize,
+    /// Most states; 256.
+    pub states_max: usize,
+    /// Longest name in bytes; 128.
+    pub name_len_max: usize,
+    /// Largest constant in bytes; 1 MiB.
+    pub constant_bytes_max: u64,
+    /// Most bytes of all constants together; 256 MiB.
+    pub constants_bytes_max: u64,
+    /// Most bytes of all weights together; 64 GiB.
+    pub weights_bytes_max: u64,
+    /// Most bytes of all states together; 1 GiB.
+    pub states_bytes_max: u64,
+    /// Most elements of a value whose dimensions are all fixed; 2^34.
+    pub elements_max: u64,
+}
+
+impl Default for GraphLimits {
+    fn default() -> GraphLimits {
+        GraphLimits {
+            nodes_max: 100_000,
+            inputs_max: 64,
+            outputs_max: 64,
+            states_max: 256,
+            name_len_max: 128,
+            constant_bytes_max: 1 << 20,
+            constants_bytes_max: 256 << 20,
+            weights_bytes_max: 64 << 30,
+            states_bytes_max: 1 << 30,
+            elements_max: 1 << 34,
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The op table: a closed enum, one struct an op or close family, each in its own file.
+//!
+//! To add an op: a file here, a line in [`op_table!`], a builder method, a name in `run_op`, a CPU
+//! kernel and cases in `tests/ops`. The compiler leads through the places that match on [`Op`].
+
+mod attention;
+mod binary;
+mod cast;
+mod clamp;
+mod concat;
+mod cumulative;
+mod gather;
+mod iota;
+mod layer_norm;
+mod linear;
+mod matmul;
+mod normalize;
+mod one_hot;
+mod pad;
+mod positions;
+mod ragged_attention;
+mod ragged_pool;
+mod reduce;
+mod reshape;
+mod reverse;
+mod select;
+mod shape_of;
+mod slice;
+mod softmax;
+mod tile;
+mod top_k;
+mod transpose;
+mod unary;
+
+pub use attention::AttentionOptions;
+pub(crate) use attention::{Attention, attention_shape};
+pub(crate) use binary::{Arithmetic, Binary, BinaryKind, BitKind, Compare, Logic};
+pub(crate) use cast::{Bitcast, Cast};
+pub(crate) use clamp::Clamp;
+pub(crate) use concat::{Concat, Split};
+pub(crate) use cumulative::Cumulative;
+pub(crate) use gather::{Gather, check_indices};
+pub(crate) use iota::Iota;
+pub(crate) use layer_norm::LayerNorm;
+pub(crate) use linear::Linear;
+pub(crate) use matmul::MatMul;
+pub(crate) use normalize::{Normalize, NormalizeKind};
+pub(crate) use one_hot::OneHot;
+pub(crate) use pad::Pad;
+pub use pad::PadMode;
+pub(crate) use positions::Positions;
+pub(crate) use ragged_attention::RaggedAttention;
+pub(crate) use ragged_pool::{RaggedPool, RaggedPoolKind};
+pub(crate) use reduce::{ArgExtreme, Reduce, ReduceKind};
+pub(crate) use reshape::{Broadcast, Reshape};
+pub(crate) use reverse::Reverse;
+pub(crate) use select::Select;
+pub(crate) use shape_of::ShapeOf;
+pub(crate) use slice::Slice;
+pub(crate) use softmax::Softmax;
+pub(crate) use tile::Tile;
+pub(crate) use top_k::TopK;
+pub(crate) use transpose::Transpose;
+pub use unary::GeluForm;
+pub(crate) use unary::{Unary, UnaryKind};
+
+use crate::dim::DimTable;
+use crate::{Dim, GraphError, RunError, ValueSpec};
+use aimass_cpu::pool::Team;
+use aimass_cpu::view::{Rows, RowsMut, numbers, numbers_mut};
+use aimass_tensor::{DType, Element, Shape};
+
+/// What an op must say about itself.
+pub(crate) trait OpRule {
+    /// Name in `wit/graph.wit`.
+    fn name(&self) -> &'static str;
+
+    /// Dtypes, extents and dimension classes of the outputs, or why there are none.
+    fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError>;
+
+    /// Computes. Shapes, dtypes and output sizes are those of [`OpRule::infer`].
+    fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError>;
+
+    /// Floating-point operations, roughly.
+    fn flops(&self, _inputs: &[Shape], outputs: &[Shape]) -> u64 {
+        outputs.iter().map(|shape| shape.elements() as u64).sum()
+    }
+
+    /// Whether the first output may share the memory of input 0 (then [`Call::in_place`]).
+    fn in_place(&self) -> bool {
+        false
+    }
+}
+
+macro_rules! op_table {
+    ($($op:ident),* $(,)?) => {
+        /// Every op that this host has code for.
+        #[derive(Debug, Clone, PartialEq)]
+        pub(crate) enum Op { $($op($op)),* }
+
+        impl Op {
+            pub(crate) fn rule(&self) -> &dyn OpRule {
+                match self { $(Op::$op(rule) => rule),* }
+            }
+        }
+    };
+}
+
+op_table! {
+    ArgExtreme, Attention, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Cumulative, Gather,
+    Iota, LayerNorm, Linear, MatMul, Normalize, OneHot, Pad, Positions, RaggedAttention,
+    RaggedPool, Reduce, Reshape, Reverse, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK,
+    Transpose, Unary,
+}
+
+/// What a shape rule works with.
+pub(crate) struct Infer<'a> {
+    pub(crate) op: &'static str,
+    pub(crate) dims: &'a mut DimTable,
+}
+
+impl Infer<'_> {
+    /// The axis as an index.
+    pub(crate) fn axis(&self, axis: u32, rank: usize) -> Result<usize, GraphError> {
+        let index = axis as usize;
+        if index < rank { Ok(index) } else { Err(GraphError::Axis { op: self.op, axis, rank }) }
+    }
+
+    /// The axis as an index; refuses one along which rows lie.
+    pub(crate) fn lane_axis(&self, axis: u32, x: &ValueSpec) -> Result<usize, GraphError> {
+        let index = self.axis(axis, x.rank())?;
+        self.not_rows(&x.dims[index])?;
+        Ok(index)
+    }
+
+    pub(crate) fn not_rows(&self, dim: &Dim) -> Result<(), GraphError> {
+        if dim.is_rows() {
+            return Err(GraphError::DimClass { op: self.op, dim: dim.clone(), other: None });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn f32(&self, x: &ValueSpec) -> Result<(), GraphError> {
+        self.dtype(x, "f32 (use cast)", |dtype| dtype == DType::F32)
+    }
+
+    pub(crate) fn dtype(
+        &self,
+        x: &ValueSpec,
+        expected: &'static str,
+        is: impl Fn(DType) -> bool,
+    ) -> Result<(), GraphError> {
+        if is(x.dtype) {
+            return Ok(());
+        }
+        Err(GraphError::DType { op: self.op, expected, got: x.dtype })
+    }
+
+    pub(crate) fn rank_at_least(
+        &self,
+        x: &ValueSpec,
+        min: usize,
+        expected: &'static str,
+    ) -> Result<(), GraphError> {
+        if x.rank() >= min {
+            return Ok(());
+        }
+        Err(GraphError::Rank { op: self.op, expected, got: x.rank() })
+    }
+
+    pub(crate) fn argument(
+        &self,
+        argument: &'static str,
+        expected: &str,
+        got: &impl ToString,
+    ) -> GraphError {
+        let (expected, got) = (expected.to_owned(), got.to_string());
+        GraphError::Argument { op: self.op, argument, expected, got }
+    }
+
+    /// Requires `x` to be a vector of this extent (a scale, a bias).
+    pub(crate) fn vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
+        self.f32(x)?;
+        if x.rank() != 1 {
+            return Err(GraphError::Rank { op: self.op, expected: "1", got: x.rank() });
+        }
+        self.dims.same(self.op, &x.dims[0], extent).map(drop)
+    }
+
+    /// Requires axis 0 of `x` to be the ragged dimension that `offsets` defines.
+    pub(crate) fn ragged(&self, x: &ValueSpec, offsets: &ValueSpec) -> Result<(), GraphError> {
+        self.rank_at_least(x, 1, "at least 1")?;
+        match (&x.dims[0], &offsets.offsets) {
+            (Dim::Ragged(name), Some(own)) if name == own => Ok(()),
+            (dim, _) => Err(GraphError::NotOffsets { op: self.op, expected: dim.to_string() }),
+        }
+    }
+
+    /// Refuses dimensions that no input declares.
+    pub(crate) fn declared(&self, dims: &[Dim]) -> Result<(), GraphError> {
+        let unknown = |dim: &&Dim| match dim {
+            Dim::Dynamic(name) => !name.starts_with('%') && !self.dims.bound.contains(name),
+            Dim::Fixed(_) => false,
+            Dim::Batch => !self.dims.has_batch,
+            Dim::Ragged(name) => !self.dims.bound.contains(format!("{name}+1").as_str()),
+        };
+        match dims.iter().find(unknown) {
+            Some(dim) => Err(GraphError::UnknownDim { op: self.op, dim: dim.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An input of a running op.
+#[derive(Clone, Copy)]
+pub(crate) struct Arg<'a> {
+    pub(crate) dtype: DType,
+    pub(crate) shape: Shape,
+    /// The elements; of a strided matrix from its first to its last.
+    pub(crate) bytes: &'a [u8],
+    /// Elements from one row of the last axis to the next, where rows do not touch.
+    pub(crate) stride: Option<usize>,
+}
+
+impl<'a> Arg<'a> {
+    pub(crate) fn numbers<T: Element>(&self) -> &'a [T] {
+        numbers(self.bytes)
+    }
+
+    /// The f32 elements as a matrix of the last axis.
+    pub(crate) fn rows(&self) -> Rows<'a> {
+        let columns = last_extent(&self.shape);
+        match self.stride {
+            Some(stride) => Rows::new(self.numbers(), row_count(&self.shape), columns, stride),
+            None => Rows::new(self.numbers(), row_count(&self.shape), columns, columns),
+        }
+    }
+}
+
+/// An output of a running op.
+pub(crate) struct Out<'a> {
+    pub(crate) dtype: DType,
+    pub(crate) shape: Shape,
+    pub(crate) bytes: &'a mut [u8],
+}
+
+impl Out<'_> {
+    pub(crate) fn numbers<T: Element>(&mut self) -> &mut [T] {
+        numbers_mut(self.bytes)
+    }
+
+    /// The f32 elements as a matrix of the last axis.
+    pub(crate) fn rows(&mut self) -> RowsMut<'_> {
+        let (rows, columns) = (row_count(&self.shape), last_extent(&self.shape));
+        RowsMut::new(numbers_mut(self.bytes), rows, columns, columns)
+    }
+}
+
+/// A running op.
+pub(crate) struct Call<'a, 'b> {
+    pub(crate) inputs: &'b [Arg<'a>],
+    pub(crate) outputs: &'b mut [Out<'a>],
+    pub(crate) team: Team<'a>,
+    /// Output 0 holds the content of input 0, whose own bytes are empty.
+    pub(crate) in_place: bool,
+}
+
+/// Extent of the last axis; 1 for a scalar.
+pub(crate) fn last_extent(shape: &[usize]) -> usize {
+    shape.last().copied().unwrap_or(1)
+}
+
+/// Product of all extents but the last.
+pub(crate) fn row_count(shape: &[usize]) -> usize {
+    shape.split_last().map_or(1, |(_, rows)| rows.iter().product())
+}
+
+/// Runs an expression with `$T` the Rust type of a plain number dtype.
+macro_rules! with_number {
+    ($dtype:expr, $T:ident => $body:expr, else $other:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            DType::U16 => {
+                type $T = u16;
+                $body
+            }
+            DType::U32 => {
+                type $T = u32;
+                $body
+            }
+            DType::U64 => {
+                type $T = u64;
+                $body
+            }
+            _ => $other,
+        }
+    };
+}
+/// As `with_number!`, for integers.
+macro_rules! with_integer {
+    ($dtype:expr, $T:ident => $body:expr, else $other:expr) => {
+        match $dtype {
+            DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            DType::U16 => {
+                type $T = u16;
+                $body
+            }
+            DType::U32 => {
+                type $T = u32;
+                $body
+            }
+            DType::U64 => {
+                type $T = u64;
+                $body
+            }
+            _ => $other,
+        }
+    };
+}
+pub(crate) use {with_integer, with_number};
+
+/// Whether a dtype is one of `with_number!`.
+pub(crate) fn is_number(dtype: DType) -> bool {
+    with_number!(dtype, _T => true, else false)
+}
+
+/// Whether a dtype is one of `with_integer!`.
+pub(crate) fn is_integer(dtype: DType) -> bool {
+    with_integer!(dtype, _T => true, else false)
+}
+
+/// The error of a dtype that inference lets through but no kernel takes.
+pub(crate) const DTYPE_DEFECT: RunError = RunError::Internal("a dtype without kernel was inferred");

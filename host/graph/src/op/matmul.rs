@@ -1,0 +1,101 @@
+//! Matrix products of two computed values.
+
+use super::{Call, Infer, OpRule, last_extent};
+use crate::{GraphError, RunError, ValueSpec};
+use aimass_cpu::elementwise::{Binary, Broadcast, binary};
+use aimass_cpu::matmul::{MatmulDims, Operand, matmul_dynamic};
+use aimass_tensor::{DType, Shape};
+
+/// Matrix product over the last two axes, leading axes broadcast (numpy `matmul`).
+///
+/// | tensor | shape          | dtype |
+/// |--------|----------------|-------|
+/// | `x`    | `[.., m, k]`   | f32   |
+/// | `y`    | `[.., k, n]`   | f32   |
+/// | output | `[.., m, n]`   | f32   |
+///
+/// A vector `x` is `[1, k]` and a vector `y` is `[k, 1]`, without that axis in the output. The
+/// contracted axis holds no rows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MatMul;
+
+/// Which left and which right matrix make each product of a broadcast.
+fn pairs(plan: &Broadcast<2>, xs: &Shape, ys: &Shape) -> Vec<(usize, usize)> {
+    let count = |n: usize| (0..n as u64).collect::<Vec<u64>>();
+    let (x, y) = (count(xs.elements()), count(ys.elements()));
+    let (zero_x, zero_y) = (vec![0u64; x.len()], vec![0u64; y.len()]);
+    let (mut left, mut right) = (vec![0u64; plan.elements()], vec![0u64; plan.elements()]);
+    binary(Binary::Add, plan, &x, &zero_y, &mut left);
+    binary(Binary::Add, plan, &zero_x, &y, &mut right);
+    left.into_iter().zip(right).map(|(i, j)| (i as usize, j as usize)).collect()
+}
+
+impl OpRule for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
+        let (x, y) = (x[0], x[1]);
+        for value in [x, y] {
+            cx.f32(value)?;
+            cx.rank_at_least(value, 1, "at least 1")?;
+        }
+        let kx = &x.dims[x.rank() - 1];
+        let ky = if y.rank() == 1 { &y.dims[0] } else { &y.dims[y.rank() - 2] };
+        cx.not_rows(kx)?;
+        cx.not_rows(ky)?;
+        cx.dims.same(cx.op, kx, ky)?;
+        let lead = |value: &ValueSpec| value.dims[..value.rank().saturating_sub(2)].to_vec();
+        let mut dims = cx.dims.broadcast_all(cx.op, &lead(x), &lead(y))?;
+        if x.rank() > 1 {
+            dims.push(x.dims[x.rank() - 2].clone());
+        }
+        if y.rank() > 1 {
+            dims.push(y.dims[y.rank() - 1].clone());
+        }
+        Ok(vec![ValueSpec::new(DType::F32, dims)])
+    }
+
+    fn flops(&self, inputs: &[Shape], outputs: &[Shape]) -> u64 {
+        2 * (outputs[0].elements() as u64).saturating_mul(last_extent(&inputs[0]) as u64)
+    }
+
+    fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
+        let (x, y, out) = (&call.inputs[0], &call.inputs[1], &mut call.outputs[0]);
+        let k = last_extent(&x.shape);
+        let m = if x.shape.rank() > 1 { x.shape[x.shape.rank() - 2] } else { 1 };
+        let n = if y.shape.rank() > 1 { last_extent(&y.shape) } else { 1 };
+        let lead = |shape: &Shape| Shape::new(&shape[..shape.rank().saturating_sub(2)]);
+        let (Ok(xs), Ok(ys)) = (lead(&x.shape), lead(&y.shape)) else {
+            return Err(RunError::Internal("leading extents overflow"));
+        };
+        let (a, b) = (Operand::dense(x.numbers(), m, k), Operand::dense(y.numbers(), k, n));
+        let dims = MatmulDims { batch: 1, m, k, n };
+        if ys.elements() == 1 && xs.rank() >= ys.rank() {
+            // One right side for all: the left matrices are rows of one.
+            let m = m * xs.elements();
+            let left = Operand::dense(x.numbers(), m, k);
+            matmul_dynamic(call.team, MatmulDims { m, ..dims }, left, b, out.numbers());
+            return Ok(());
+        }
+        if xs == ys {
+            let batch = xs.elements();
+            let (a, b) =
+                (Operand { batch_stride: m * k, ..a }, Operand { batch_stride: k * n, ..b });
+            matmul_dynamic(call.team, MatmulDims { batch, ..dims }, a, b, out.numbers());
+            return Ok(());
+        }
+        let Some(plan) = Broadcast::new([&xs, &ys]) else {
+            return Err(RunError::Internal("shapes that do not broadcast were inferred"));
+        };
+        let pairs = pairs(&plan, &xs, &ys);
+        let all = out.numbers::<f32>();
+        for ((i, j), out) in pairs.into_iter().zip(all.chunks_exact_mut((m * n).max(1))) {
+            let left = Operand { data: &a.data[i * m * k..], ..a };
+            let right = Operand { data: &b.data[j * k * n..], ..b };
+            matmul_dynamic(call.team, dims, left, right, out);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Normalization by a norm of the last axis.
+
+use super::{Call, Infer, OpRule};
+use crate::{GraphError, RunError, ValueSpec};
+use aimass_cpu::norm;
+use aimass_tensor::Shape;
+
+/// Which norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormalizeKind {
+    /// `x / sqrt(mean(x²) + epsilon) * scale` (arXiv:1910.07467).
+    Rms,
+    /// `x / max(sqrt(sum(x²)), epsilon)`.
+    L2,
+}
+
+/// Normalizes the last axis; f32, shape as `x`. `Rms` takes a scale `[n]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Normalize {
+    pub(crate) kind: NormalizeKind,
+    pub(crate) epsilon: f32,
+}
+
+impl OpRule for Normalize {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            NormalizeKind::Rms => "rms-norm",
+            NormalizeKind::L2 => "l2-normalize",
+        }
+    }
+
+    fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
+        cx.f32(x[0])?;
+        cx.rank_at_least(x[0], 1, "at least 1")?;
+        let last = &x[0].dims[x[0].rank() - 1];
+        cx.not_rows(last)?;
+        for vector in &x[1..] {
+            cx.vector(vector, last)?;
+        }
+        if !(self.epsilon >= 0.0) {
+            return Err(cx.argument("epsilon", "a number of at least 0", &self.epsilon));
+        }
+        Ok(vec![ValueSpec::new(x[0].dtype, x[0].dims.clone())])
+    }
+
+    fn flops(&self, inputs: &[Shape], _: &[Shape]) -> u64 {
+        4 * inputs[0].elements() as u64
+    }
+
+    fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
+        let (x, out) = (&call.inputs[0], call.outputs[0].rows());
+        match (self.kind, call.in_place) {
+            (NormalizeKind::Rms, true) => {
+                norm::rms_norm_in_place(out, call.inputs[1].numbers(), self.epsilon);
+            }
+            (NormalizeKind::Rms, false) => {
+                norm::rms_norm(x.rows(), call.inputs[1].numbers(), self.epsilon, out);
+            }
+            (NormalizeKind::L2, true) => norm::l2_normalize_in_place(out, self.epsilon),
+            (NormalizeKind::L2, false) => norm::l2_normalize(x.rows(), self.epsilon, out),
+        }
+        Ok(())
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+}

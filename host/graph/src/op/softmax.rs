@@ -1,0 +1,49 @@
+//! Softmax over one axis: `y = exp(x - max) / Σ exp(x - max)`.
+
+use super::{Call, Infer, OpRule};
+use crate::{GraphError, RunError, ValueSpec};
+use aimass_cpu::reduce::Lanes;
+use aimass_cpu::softmax::{log_softmax_axis, softmax_axis};
+use aimass_tensor::Shape;
+
+/// Normalizes every lane along `axis` to a probability distribution, or to its logarithms.
+///
+/// | tensor | shape         | dtype |
+/// |--------|---------------|-------|
+/// | `x`    | `[.., n, ..]` | f32   |
+/// | output | as `x`        | f32   |
+///
+/// ONNX `Softmax-13` and `LogSoftmax-13`; a lane of only `-inf` gives zeros. The axis holds no
+/// rows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Softmax {
+    pub(crate) axis: u32,
+    pub(crate) log: bool,
+}
+
+impl OpRule for Softmax {
+    fn name(&self) -> &'static str {
+        if self.log { "log-softmax" } else { "softmax" }
+    }
+
+    fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
+        cx.f32(x[0])?;
+        cx.lane_axis(self.axis, x[0])?;
+        Ok(vec![ValueSpec::new(x[0].dtype, x[0].dims.clone())])
+    }
+
+    fn flops(&self, inputs: &[Shape], _: &[Shape]) -> u64 {
+        10 * inputs[0].elements() as u64
+    }
+
+    fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
+        let (x, out) = (&call.inputs[0], &mut call.outputs[0]);
+        let axis = self.axis as usize;
+        let lanes = Lanes::of(&x.shape, axis..axis + 1);
+        match self.log {
+            true => log_softmax_axis(lanes, x.numbers(), out.numbers()),
+            false => softmax_axis(lanes, x.numbers(), out.numbers()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,464 @@
+//! A compiled graph: what a dispatcher joins, charges and runs.
+
+use crate::compile::{Memory, Place};
+use crate::dim::Dims;
+use crate::executor::{Arena, Frame, KEPT_ARENAS_MAX};
+use crate::extents::{Bound, Extents};
+use crate::graph::{Graph, ValueId};
+use crate::op::Op;
+use crate::packing::Constant;
+use crate::step::{RowKind, Step};
+use crate::{CompileOptions, Dim, PlanError, PlanState, RunError, Signature};
+use aimass_cpu::matmul::PackedMatrix;
+use aimass_cpu::pool::{KernelPool, Team};
+use aimass_tensor::{Buffer, BufferMut, DType, Shape, Tensor};
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Along what calls of a plan may be joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coalescing {
+    /// Axis 0 of every input and output is the batch; other extents must be equal.
+    Batch,
+    /// Axis 0 is the ragged dimension of these offsets, or the batch with one row a sequence.
+    Ragged {
+        /// Name of the offsets input.
+        offsets: Arc<str>,
+    },
+    /// Calls run alone.
+    Alone {
+        /// The op, input, output or state that stands in the way.
+        blocked_by: String,
+    },
+}
+
+/// What a run takes, known before it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations, roughly.
+    pub flops: u64,
+    /// Bytes of intermediate and output values.
+    pub arena_bytes: u64,
+    /// As [`Rows::rows`].
+    pub rows: u64,
+}
+
+/// How many rows the inputs of a run have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// Extent of the dimension along which calls are joined: items, or tokens of all sequences; 1
+    /// for a plan that runs alone.
+    pub rows: u64,
+    /// Batch extent, which is the number of sequences of a ragged plan; 1 without a batch.
+    pub sequences: u64,
+}
+
+/// Counters of a plan, for tests.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunStats {
+    /// Runs that reached the kernels.
+    pub runs: u64,
+    /// Arenas that were allocated or grown.
+    pub arena_allocations: u64,
+    /// Slots of the arena.
+    pub slots: usize,
+    /// Values that lie in a slot.
+    pub slot_values: usize,
+    /// Steps, and how many of them are row segments.
+    pub steps: usize,
+    /// Row segments.
+    pub segments: usize,
+    /// Packed matrices.
+    pub matrices: usize,
+}
+
+/// A node as far as its cost goes.
+#[derive(Debug)]
+pub(crate) struct CostNode {
+    pub(crate) op: Op,
+    pub(crate) inputs: Vec<ValueId>,
+    pub(crate) outputs: Vec<ValueId>,
+}
+
+/// What [`crate::compile`] hands over.
+pub(crate) struct PlanParts {
+    pub(crate) graph: Graph,
+    pub(crate) extents: Extents,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) memory: Memory,
+    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) constants: Vec<Tensor>,
+    pub(crate) costs: Vec<CostNode>,
+    pub(crate) coalescing: Coalescing,
+    pub(crate) key: [u8; 32],
+    pub(crate) options: CompileOptions,
+    pub(crate) state_inits: Vec<Constant>,
+}
+
+/// A compiled graph. Immutable and shared; runs of several threads do not disturb each other.
+pub struct Plan {
+    pub(crate) signature: Signature,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) memory: Memory,
+    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) constants: Vec<Tensor>,
+    /// By value.
+    pub(crate) dtypes: Vec<DType>,
+    /// Class of axis 0, by value.
+    pub(crate) rows: Vec<Option<Dim>>,
+    pub(crate) stats: Counters,
+    extents: Extents,
+    costs: Vec<CostNode>,
+    outputs: Vec<ValueId>,
+    /// For each state, the value that replaces it.
+    writes: Vec<Option<ValueId>>,
+    initial: Vec<Tensor>,
+    coalescing: Coalescing,
+    key: [u8; 32],
+    options: CompileOptions,
+    weights_bytes: u64,
+    arenas: Mutex<Vec<Arena>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    runs: AtomicU64,
+    pub(crate) arena_allocations: AtomicU64,
+}
+
+/// Shapes and byte counts of one run.
+struct Sizes {
+    shapes: Vec<Shape>,
+    /// Bytes of every region: slots, then results.
+    regions: Vec<usize>,
+    total: u64,
+}
+
+impl Plan {
+    pub(crate) fn assemble(parts: PlanParts) -> Result<Plan, PlanError> {
+        let PlanParts { graph, matrices, constants, .. } = parts;
+        let mut initial = Vec::with_capacity(parts.state_inits.len());
+        for init in &parts.state_inits {
+            initial.push(init.load()?);
+        }
+        let packed = matrices.iter().map(|matrix| matrix.bytes() as u64);
+        let plain = constants.iter().map(|tensor| tensor.byte_len() as u64);
+        Ok(Plan {
+            weights_bytes: packed.chain(plain).sum(),
+            dtypes: graph.values.iter().map(|value| value.spec.dtype).collect(),
+            rows: graph
+                .values
+                .iter()
+                .map(|value| value.spec.dims.first().filter(|dim| dim.is_rows()).cloned())
+                .collect(),
+            outputs: graph.outputs,
+            writes: graph.states.iter().map(|state| state.write).collect(),
+            signature: graph.signature,
+            steps: parts.steps,
+            memory: parts.memory,
+            matrices,
+            constants,
+            stats: Counters::default(),
+            extents: parts.extents,
+            costs: parts.costs,
+            initial,
+            coalescing: parts.coalescing,
+            key: parts.key,
+            options: parts.options,
+            arenas: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Inputs and outputs, in the order that [`Plan::run`] takes and answers them.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Names the plan by content: graph, weights, state layout and kernel set.
+    pub fn key(&self) -> [u8; 32] {
+        self.key
+    }
+
+    /// Along what calls may be joined, or what stands in the way.
+    pub fn coalescing(&self) -> &Coalescing {
+        &self.coalescing
+    }
+
+    /// Bytes of weights that the plan holds: packed copies, and constants read in place.
+    pub fn weights_bytes(&self) -> u64 {
+        self.weights_bytes
+    }
+
+    /// Checks inputs against the signature: number, dtypes, extents, offsets.
+    ///
+    /// # Errors
+    /// [`RunError`] of the input family, which names the input, what was expected and what came.
+    pub fn check(&self, inputs: &[Tensor]) -> Result<Rows, RunError> {
+        let bound = self.extents.bind(&self.signature, inputs)?;
+        Ok(self.bound_rows(&bound))
+    }
+
+    /// What a run with these inputs takes.
+    ///
+    /// # Errors
+    /// As [`Plan::check`], and [`RunError::ArenaLimit`].
+    pub fn cost(&self, inputs: &[Tensor]) -> Result<Cost, RunError> {
+        let bound = self.extents.bind(&self.signature, inputs)?;
+        let sizes = self.sizes(&bound)?;
+        let mut flops = 0u64;
+        for node in &self.costs {
+            let shapes = |values: &[ValueId]| -> Vec<Shape> {
+                values.iter().map(|value| sizes.shapes[value.index()]).collect()
+            };
+            let own = node.op.rule().flops(&shapes(&node.inputs), &shapes(&node.outputs));
+            flops = flops.saturating_add(own);
+        }
+        Ok(Cost { flops, arena_bytes: sizes.total, rows: self.bound_rows(&bound).rows })
+    }
+
+    /// Runs on the kernel pool and blocks until the outputs are there.
+    ///
+    /// Without `state` a plan starts from its initial states and drops what it writes; with one it
+    /// replaces the written states if it succeeds.
+    ///
+    /// # Errors
+    /// [`RunError`]; of the input family before any kernel ran, except for an index out of range,
+    /// which is found on the way and names its row.
+    pub fn run(
+        &self,
+        inputs: &[Tensor],
+        state: Option<&mut PlanState>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let pool = KernelPool::global();
+        let threads = match self.options.threads {
+            0 => pool.threads(),
+            threads => threads,
+        };
+        self.run_on(pool.team(threads), inputs, state)
+    }
+
+    /// As [`Plan::run`], on the calling thread.
+    pub(crate) fn run_alone(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        self.run_on(Team::alone(), inputs, None)
+    }
+
+    /// A fresh set of states.
+    pub fn new_state(&self) -> PlanState {
+        PlanState { key: self.key, tensors: self.initial.clone() }
+    }
+
+    /// Counters, for tests.
+    #[doc(hidden)]
+    pub fn stats(&self) -> RunStats {
+        RunStats {
+            runs: self.stats.runs.load(Ordering::Relaxed),
+            arena_allocations: self.stats.arena_allocations.load(Ordering::Relaxed),
+            slots: self.memory.slots.len(),
+            slot_values: self.memory.slots.iter().map(Vec::len).sum(),
+            steps: self.steps.len(),
+            segments: self.steps.iter().filter(|step| matches!(step, Step::Rows(_))).count(),
+            matrices: self.matrices.len(),
+        }
+    }
+
+    fn run_on(
+        &self,
+        team: Team<'_>,
+        inputs: &[Tensor],
+        state: Option<&mut PlanState>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        if state.as_ref().is_some_and(|state| state.key != self.key) {
+            return Err(RunError::WrongState);
+        }
+        let bound = self.extents.bind(&self.signature, inputs)?;
+        let Sizes { shapes, regions, .. } = self.sizes(&bound)?;
+        self.stats.runs.fetch_add(1, Ordering::Relaxed);
+        let (slots, results) = regions.split_at(self.memory.slots.len());
+        let mut results: Vec<BufferMut> =
+            results.iter().map(|&bytes| BufferMut::uninit(bytes)).collect();
+        let states = match &state {
+            Some(state) => &state.tensors,
+            None => &self.initial,
+        };
+        let mut arena = self.take_arena();
+        let mut frame = Frame::new(self, &mut arena, slots, &mut results);
+        frame.inputs = inputs;
+        frame.states = states;
+        frame.shapes = &shapes;
+        let outcome = frame.run(team);
+        drop(frame);
+        self.give_back(arena);
+        outcome?;
+        let results: Vec<Buffer> = results.into_iter().map(BufferMut::freeze).collect();
+        let value = |value: ValueId| self.tensor(value, inputs, states, &shapes, &results);
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for &output in &self.outputs {
+            outputs.push(value(output)?);
+        }
+        if let Some(state) = state {
+            let mut written = Vec::with_capacity(self.writes.len());
+            for (write, old) in self.writes.iter().zip(&state.tensors) {
+                written.push(match write {
+                    Some(write) => {
+                        self.tensor(*write, inputs, &state.tensors, &shapes, &results)?
+                    }
+                    None => old.clone(),
+                });
+            }
+            state.tensors = written;
+        }
+        Ok(outputs)
+    }
+
+    /// A value that leaves the plan.
+    fn tensor(
+        &self,
+        value: ValueId,
+        inputs: &[Tensor],
+        states: &[Tensor],
+        shapes: &[Shape],
+        results: &[Buffer],
+    ) -> Result<Tensor, RunError> {
+        const DEFECT: RunError = RunError::Internal("an output has no memory");
+        let (dtype, shape) = (self.dtypes[value.index()], shapes[value.index()]);
+        let source = match self.memory.places[value.index()] {
+            Place::Input(index) => inputs.get(index),
+            Place::Constant(index) => self.constants.get(index),
+            Place::State(index) => states.get(index),
+            Place::Region(region) => {
+                let index = region.checked_sub(self.memory.slots.len()).ok_or(DEFECT)?;
+                let buffer = results.get(index).ok_or(DEFECT)?.clone();
+                return Tensor::new(dtype, shape, buffer).map_err(|_| DEFECT);
+            }
+            Place::None | Place::Columns { .. } => None,
+        };
+        let source = source.ok_or(DEFECT)?;
+        if source.dtype() == dtype {
+            return source.reshaped(shape).map_err(|_| DEFECT);
+        }
+        Tensor::copy_from(dtype, shape, source.bytes()).map_err(|_| DEFECT)
+    }
+
+    fn sizes(&self, bound: &Bound) -> Result<Sizes, RunError> {
+        let shapes = self.extents.shapes(bound)?;
+        let bytes = |value: &ValueId| {
+            let (dtype, shape) = (self.dtypes[value.index()], shapes[value.index()]);
+            dtype.bytes_for(shape.elements()).ok_or_else(|| RunError::Dims {
+                what: format!("{dtype} {shape}"),
+                reason: "takes too many bytes",
+            })
+        };
+        let mut regions = Vec::with_capacity(self.memory.slots.len() + self.memory.results.len());
+        for values in &self.memory.slots {
+            let mut size = 0;
+            for value in values {
+                size = size.max(bytes(value)?);
+            }
+            regions.push(size);
+        }
+        for result in &self.memory.results {
+            regions.push(bytes(result)?);
+        }
+        let total = regions.iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes as u64));
+        let max = self.options.arena_bytes_max;
+        if total > max {
+            return Err(RunError::ArenaLimit { got: total, max });
+        }
+        Ok(Sizes { shapes, regions, total })
+    }
+
+    fn bound_rows(&self, bound: &Bound) -> Rows {
+        let extent = |dim: &Dim| self.extents.extent_of(dim, bound);
+        let sequences = extent(&Dim::Batch);
+        let rows = match &self.coalescing {
+            Coalescing::Batch => sequences,
+            Coalescing::Ragged { offsets } => extent(&Dim::Ragged(offsets.clone())),
+            Coalescing::Alone { .. } => 1,
+        };
+        Rows { rows, sequences }
+    }
+
+    fn take_arena(&self) -> Arena {
+        if self.memory.slots.is_empty() && self.matrices.is_empty() {
+            return Arena::default();
+        }
+        let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        arenas.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, arena: Arena) {
+        let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        if arenas.len() < KEPT_ARENAS_MAX && !arena.is_empty() {
+            arenas.push(arena);
+        }
+    }
+
+    /// A listing of the plan for people: signature, batching, weights, steps.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        self.write_description(&mut text).expect("writing to a string does not fail");
+        text
+    }
+
+    fn write_description(&self, text: &mut String) -> std::fmt::Result {
+        for input in &self.signature.inputs {
+            writeln!(text, "input   {input}")?;
+        }
+        for output in &self.signature.outputs {
+            writeln!(text, "output  {output}")?;
+        }
+        match &self.coalescing {
+            Coalescing::Batch => writeln!(text, "batch   along axis 0")?,
+            Coalescing::Ragged { offsets } => writeln!(text, "batch   along ragged({offsets})")?,
+            Coalescing::Alone { blocked_by } => writeln!(text, "batch   none: {blocked_by}")?,
+        }
+        writeln!(text, "weights {} bytes, {} matrices", self.weights_bytes, self.matrices.len())?;
+        writeln!(text, "memory  {} slots", self.memory.slots.len())?;
+        for (index, step) in self.steps.iter().enumerate() {
+            match step {
+                Step::Op(op) => writeln!(text, "{index:5}  {}", op.op.rule().name())?,
+                Step::Rows(segment) => {
+                    let names: Vec<String> =
+                        segment.steps.iter().map(|step| self.row_name(&step.kind)).collect();
+                    writeln!(text, "{index:5}  rows: {}", names.join(", "))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn row_name(&self, kind: &RowKind) -> String {
+        match kind {
+            RowKind::Linear { matrix, bias, activation, residual } => {
+                let matrix = &self.matrices[*matrix];
+                let mut name = format!("linear {}x{}", matrix.k(), matrix.n());
+                if bias.is_some() {
+                    name.push_str(" + bias");
+                }
+                if *activation != aimass_cpu::activation::Activation::None {
+                    write!(name, " {activation:?}").expect("writing to a string does not fail");
+                }
+                if residual.is_some() {
+                    name.push_str(" + residual");
+                }
+                name
+            }
+            RowKind::Unary(unary) => format!("{unary:?}").to_lowercase(),
+            RowKind::Binary { op, .. } => format!("{op:?}").to_lowercase(),
+            RowKind::LayerNorm { .. } => "layer-norm".to_owned(),
+            RowKind::Normalize { kind, .. } => format!("{kind:?}-norm").to_lowercase(),
+            RowKind::Softmax => "softmax".to_owned(),
+            RowKind::Gather { .. } => "gather".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let inputs: Vec<String> =
+            self.signature.inputs.iter().map(|input| Dims(&input.dims).to_string()).collect();
+        write!(f, "Plan({} steps, inputs {})", self.steps.len(), inputs.join(" "))
+    }
+}
