@@ -93,3 +93,27 @@ fn golden_texts_have_golden_ids() {
         assert_eq!(encode(&tokenizer, text), *ids, "{text:?}");
     }
 }
+
+/// The plugin's fixtures, made with Hugging Face `tokenizers`, without a sandbox around the tokenizer.
+#[test]
+fn fixture_texts_have_fixture_ids() {
+    let json = include_str!("../fixtures/files/tokenizer.json");
+    let cases: serde_json::Value =
+        serde_json::from_str(include_str!("../fixtures/cases.json")).unwrap();
+    let mut texts = 0;
+    for case in cases.as_array().unwrap() {
+        if case["error"].is_string() {
+            continue;
+        }
+        let max_tokens = case["config"]["max_tokens"].as_u64().map(|max| max as u32);
+        let tokenizer = tokenizer(json, max_tokens);
+        let mut ids = Vec::new();
+        for text in case["inputs"][0]["data"].as_array().unwrap() {
+            ids.extend(encode(&tokenizer, text.as_str().unwrap()));
+            texts += 1;
+        }
+        let expected = &case["outputs"][0]["data"];
+        assert_eq!(serde_json::json!(ids), *expected, "{}", case["name"]);
+    }
+    assert!(texts > 10, "only {texts} texts");
+}
