@@ -45,27 +45,22 @@ pub(crate) fn open_writer(dir: &Path, busy_wait: Duration) -> Result<Connection,
 /// Opens the connection that only reads, and so sees every commit as somebody else's.
 pub(crate) fn open_reader(dir: &Path, busy_wait: Duration) -> Result<Connection, RegistryError> {
     let connection = connect(&dir.join("registry.sqlite"), busy_wait, OpenFlags::empty())?;
-    connection
-        .pragma_update(None, "query_only", true)
-        .map_err(database("open a reader"))?;
+    connection.pragma_update(None, "query_only", true).map_err(database("open a reader"))?;
     Ok(connection)
 }
 
 /// Makes the entries of a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), RegistryError> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(RegistryError::io("make durable", path))
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(RegistryError::io("make durable", path))
 }
 
 /// Turns a SQLite error into ours; a lock that stayed held becomes [`RegistryError::Busy`], whose
 /// wait the caller fills in.
 pub(crate) fn database(action: &'static str) -> impl Fn(rusqlite::Error) -> RegistryError {
     move |source| match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => RegistryError::Busy {
-            action,
-            waited_ms: 0,
-        },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            RegistryError::Busy { action, waited_ms: 0 }
+        }
         _ => RegistryError::Database { action, source },
     }
 }
@@ -78,9 +73,7 @@ fn connect(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | extra;
     let connection =
         Connection::open_with_flags(path, flags).map_err(database("open the database file"))?;
-    connection
-        .busy_timeout(busy_wait)
-        .map_err(database("set the busy timeout"))?;
+    connection.busy_timeout(busy_wait).map_err(database("set the busy timeout"))?;
     configure(&connection).map_err(|error| match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => RegistryError::NotARegistry {
             path: path.to_owned(),
@@ -125,9 +118,8 @@ fn check_application(connection: &Connection, path: &Path) -> Result<(), Registr
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), RegistryError> {
     let failed = database("migrate the schema");
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(&failed)?;
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
     transaction
         .execute_batch(
             "CREATE TABLE IF NOT EXISTS migration(
@@ -135,11 +127,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), RegistryError
         )
         .map_err(&failed)?;
     let found: i64 = transaction
-        .query_row(
-            "SELECT coalesce(max(version), 0) FROM migration",
-            [],
-            |row| row.get(0),
-        )
+        .query_row("SELECT coalesce(max(version), 0) FROM migration", [], |row| row.get(0))
         .map_err(&failed)?;
     let supported = MIGRATIONS.last().map_or(0, |m| m.version);
     if found > supported {
@@ -152,16 +140,11 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), RegistryError
     for step in MIGRATIONS.iter().filter(|m| m.version > found) {
         transaction.execute_batch(step.sql).map_err(&failed)?;
         transaction
-            .execute(
-                "INSERT INTO migration VALUES (?1, ?2)",
-                (step.version, step.name),
-            )
+            .execute("INSERT INTO migration VALUES (?1, ?2)", (step.version, step.name))
             .map_err(&failed)?;
     }
     if found == 0 {
-        transaction
-            .pragma_update(None, "application_id", APPLICATION_ID)
-            .map_err(&failed)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(&failed)?;
     }
     transaction.commit().map_err(&failed)
 }
@@ -176,10 +159,7 @@ fn lock_within(lock: &File, path: &Path, wait: Duration) -> Result<(), RegistryE
             }
             Err(std::fs::TryLockError::WouldBlock) => {
                 let waited_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                return Err(RegistryError::Busy {
-                    action: "open the catalog",
-                    waited_ms,
-                });
+                return Err(RegistryError::Busy { action: "open the catalog", waited_ms });
             }
             Err(std::fs::TryLockError::Error(error)) => {
                 return Err(RegistryError::io("lock", path)(error));

@@ -299,11 +299,7 @@ impl RegistryError {
     /// Wraps a failed file operation on `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 }
 
@@ -313,11 +309,7 @@ mod tests {
 
     #[test]
     fn a_message_says_expected_got_and_remedy() {
-        let error = RegistryError::SequenceTooOld {
-            name: "acme/x".into(),
-            got: 3,
-            highest: 7,
-        };
+        let error = RegistryError::SequenceTooOld { name: "acme/x".into(), got: 3, highest: 7 };
         let text = error.to_string();
         assert!(text.starts_with("AMT-BIND"), "{text}");
         for part in ["acme/x", "sequence 3", "more than 7", "higher sequence"] {

@@ -21,10 +21,7 @@ impl Fixture {
 
     pub(crate) fn with(limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self {
-            registry: Registry::open(dir.path(), limits).unwrap(),
-            dir,
-        }
+        Self { registry: Registry::open(dir.path(), limits).unwrap(), dir }
     }
 
     /// A second handle, as another process would have it.
@@ -57,12 +54,7 @@ pub(crate) fn publish(
 }
 
 pub(crate) fn release(state: InitialState) -> ModelRelease<'static> {
-    ModelRelease {
-        model_toml: "name = 1",
-        statement: b"{}",
-        locks: BTreeMap::new(),
-        state,
-    }
+    ModelRelease { model_toml: "name = 1", statement: b"{}", locks: BTreeMap::new(), state }
 }
 
 /// A release of `acme/upper` whose bytes are `wasm`.

@@ -36,11 +36,7 @@ impl Registry {
             let record = find_version(tx, name, version)?;
             if record.state != VersionState::Ready {
                 let state = record.state.to_string();
-                return Err(RegistryError::NotReady {
-                    name: name.to_owned(),
-                    version,
-                    state,
-                });
+                return Err(RegistryError::NotReady { name: name.to_owned(), version, state });
             }
             let labels = rows::labels(tx, name).map_err(database("set a label"))?;
             let previous = labels.get(label).copied();
@@ -54,14 +50,8 @@ impl Registry {
                 count,
                 "remove a label, or raise `labels_per_model_max`",
             )?;
-            let at = At {
-                name,
-                label,
-                limits,
-                now_ms: unix_ms(now),
-            };
-            at.point(tx, version, previous, LabelAction::Set)
-                .map_err(database("set a label"))?;
+            let at = At { name, label, limits, now_ms: unix_ms(now) };
+            at.point(tx, version, previous, LabelAction::Set).map_err(database("set a label"))?;
             Ok(previous)
         })
     }
@@ -82,12 +72,7 @@ impl Registry {
         let limits = &self.inner.limits;
         self.inner.write("remove a label", |tx| {
             let version = current(tx, name, label)?;
-            let at = At {
-                name,
-                label,
-                limits,
-                now_ms: unix_ms(now),
-            };
+            let at = At { name, label, limits, now_ms: unix_ms(now) };
             at.remove(tx, version).map_err(database("remove a label"))?;
             Ok(version)
         })
@@ -106,20 +91,14 @@ impl Registry {
         let limits = &self.inner.limits;
         self.inner.write("roll a label back", |tx| {
             let from = current(tx, name, label)?;
-            let at = At {
-                name,
-                label,
-                limits,
-                now_ms: unix_ms(now),
-            };
+            let at = At { name, label, limits, now_ms: unix_ms(now) };
             let failed = database("roll a label back");
             let Some((event, version)) = at.earlier(tx, from).map_err(&failed)? else {
                 let (name, label) = (name.to_owned(), label.to_owned());
                 return Err(RegistryError::NoPreviousVersion { name, label });
             };
             at.undo_after(tx, event).map_err(&failed)?;
-            at.point(tx, version, Some(from), LabelAction::Rollback)
-                .map_err(&failed)?;
+            at.point(tx, version, Some(from), LabelAction::Rollback).map_err(&failed)?;
             Ok(version)
         })
     }
@@ -209,24 +188,13 @@ impl At<'_> {
         tx.execute(
             "INSERT INTO label_event(model, label, action, version, previous, at_ms)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            (
-                self.name,
-                self.label,
-                action_text(action),
-                version,
-                previous,
-                self.now_ms,
-            ),
+            (self.name, self.label, action_text(action), version, previous, self.now_ms),
         )?;
         tx.execute(
             "DELETE FROM label_event WHERE model = ?1 AND label = ?2 AND id <= (
                  SELECT id FROM label_event WHERE model = ?1 AND label = ?2
                  ORDER BY id DESC LIMIT 1 OFFSET ?3)",
-            (
-                self.name,
-                self.label,
-                signed(self.limits.label_history_max)?,
-            ),
+            (self.name, self.label, signed(self.limits.label_history_max)?),
         )?;
         Ok(())
     }
@@ -256,9 +224,7 @@ fn event_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<LabelEvent> {
         _ => LabelAction::Set,
     };
     let number = |column| -> rusqlite::Result<Option<u64>> {
-        row.get::<_, Option<i64>>(column)?
-            .map(|_| unsigned(row, column))
-            .transpose()
+        row.get::<_, Option<i64>>(column)?.map(|_| unsigned(row, column)).transpose()
     };
     Ok(LabelEvent {
         label: row.get(0)?,
@@ -285,23 +251,11 @@ mod tests {
         let fixture = Fixture::new();
         let registry = &fixture.registry;
         fixture.ready(2);
-        assert_eq!(
-            registry.set_label("minilm", "stable", 1, at(10)).unwrap(),
-            None
-        );
-        assert_eq!(
-            registry.set_label("minilm", "stable", 2, at(20)).unwrap(),
-            Some(1)
-        );
-        assert_eq!(
-            registry.set_label("minilm", "stable", 2, at(25)).unwrap(),
-            Some(2)
-        );
+        assert_eq!(registry.set_label("minilm", "stable", 1, at(10)).unwrap(), None);
+        assert_eq!(registry.set_label("minilm", "stable", 2, at(20)).unwrap(), Some(1));
+        assert_eq!(registry.set_label("minilm", "stable", 2, at(25)).unwrap(), Some(2));
         assert_eq!(labels(&fixture), [("stable".to_owned(), 2)]);
-        assert_eq!(
-            registry.remove_label("minilm", "stable", at(30)).unwrap(),
-            2
-        );
+        assert_eq!(registry.remove_label("minilm", "stable", at(30)).unwrap(), 2);
         assert_eq!(labels(&fixture), []);
         let history: Vec<_> = registry
             .label_history("minilm")
@@ -317,9 +271,7 @@ mod tests {
                 (LabelAction::Remove, None, Some(2), 30_000),
             ]
         );
-        let error = registry
-            .remove_label("minilm", "stable", at(31))
-            .unwrap_err();
+        let error = registry.remove_label("minilm", "stable", at(31)).unwrap_err();
         assert!(error.to_string().contains("it has none"), "{error}");
     }
 
@@ -331,25 +283,13 @@ mod tests {
         let failed = fixture.publish(InitialState::Pending).unwrap();
         registry.mark_failed("minilm", failed, "no").unwrap();
         for version in [pending, failed] {
-            let error = registry
-                .set_label("minilm", "stable", version, at(1))
-                .unwrap_err();
+            let error = registry.set_label("minilm", "stable", version, at(1)).unwrap_err();
             assert!(matches!(error, RegistryError::NotReady { .. }), "{error}");
         }
-        let error = registry
-            .set_label("minilm", "stable", 9, at(1))
-            .unwrap_err();
-        assert!(
-            matches!(error, RegistryError::VersionNotFound { .. }),
-            "{error}"
-        );
-        let error = registry
-            .set_label("minilm", "1st", pending, at(1))
-            .unwrap_err();
-        assert!(
-            matches!(error, RegistryError::InvalidName { .. }),
-            "{error}"
-        );
+        let error = registry.set_label("minilm", "stable", 9, at(1)).unwrap_err();
+        assert!(matches!(error, RegistryError::VersionNotFound { .. }), "{error}");
+        let error = registry.set_label("minilm", "1st", pending, at(1)).unwrap_err();
+        assert!(matches!(error, RegistryError::InvalidName { .. }), "{error}");
         assert_eq!(labels(&fixture), []);
     }
 
@@ -358,11 +298,7 @@ mod tests {
         let fixture = Fixture::new();
         let registry = &fixture.registry;
         fixture.ready(4);
-        let set = |version| {
-            registry
-                .set_label("minilm", "stable", version, at(1))
-                .unwrap()
-        };
+        let set = |version| registry.set_label("minilm", "stable", version, at(1)).unwrap();
         let back = || registry.rollback("minilm", "stable", at(2));
         for version in [1, 2, 3] {
             set(version);
@@ -372,15 +308,9 @@ mod tests {
         set(4);
         assert_eq!(back().unwrap(), 2);
         assert_eq!(back().unwrap(), 1);
-        assert_eq!(
-            labels(&fixture),
-            [("beta".to_owned(), 4), ("stable".to_owned(), 1)]
-        );
+        assert_eq!(labels(&fixture), [("beta".to_owned(), 4), ("stable".to_owned(), 1)]);
         let error = back().unwrap_err();
-        assert!(
-            matches!(error, RegistryError::NoPreviousVersion { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::NoPreviousVersion { .. }), "{error}");
         assert_eq!(labels(&fixture)[1].1, 1);
         let error = registry.rollback("minilm", "gamma", at(2)).unwrap_err();
         assert!(error.to_string().contains("it has beta, stable"), "{error}");
@@ -391,11 +321,7 @@ mod tests {
         let fixture = Fixture::new();
         let registry = &fixture.registry;
         fixture.ready(4);
-        let set = |version| {
-            registry
-                .set_label("minilm", "stable", version, at(1))
-                .unwrap()
-        };
+        let set = |version| registry.set_label("minilm", "stable", version, at(1)).unwrap();
         for version in [1, 2, 3] {
             set(version);
         }
@@ -404,40 +330,21 @@ mod tests {
         registry.remove_label("minilm", "stable", at(3)).unwrap();
         set(4);
         let error = registry.rollback("minilm", "stable", at(4)).unwrap_err();
-        assert!(
-            matches!(error, RegistryError::NoPreviousVersion { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::NoPreviousVersion { .. }), "{error}");
     }
 
     #[test]
     fn labels_and_their_history_are_limited() {
-        let limits = Limits {
-            labels_per_model_max: 2,
-            label_history_max: 3,
-            ..Limits::default()
-        };
+        let limits = Limits { labels_per_model_max: 2, label_history_max: 3, ..Limits::default() };
         let fixture = Fixture::with(limits);
         let registry = &fixture.registry;
         fixture.ready(2);
         for round in 0..5 {
-            registry
-                .set_label("minilm", "a", 1 + round % 2, at(round))
-                .unwrap();
+            registry.set_label("minilm", "a", 1 + round % 2, at(round)).unwrap();
         }
         registry.set_label("minilm", "b", 1, at(9)).unwrap();
         let error = registry.set_label("minilm", "c", 1, at(9)).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                RegistryError::LimitExceeded {
-                    limit: 2,
-                    got: 3,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::LimitExceeded { limit: 2, got: 3, .. }), "{error}");
         let history = registry.label_history("minilm").unwrap();
         let times: Vec<u64> = history.iter().map(|e| e.at_ms / 1_000).collect();
         assert_eq!(times, [2, 3, 4, 9]);

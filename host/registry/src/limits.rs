@@ -65,12 +65,7 @@ pub(crate) fn check_limit(
     remedy: &'static str,
 ) -> Result<(), RegistryError> {
     if got > limit {
-        return Err(RegistryError::LimitExceeded {
-            what,
-            limit,
-            got,
-            remedy,
-        });
+        return Err(RegistryError::LimitExceeded { what, limit, got, remedy });
     }
     Ok(())
 }

@@ -27,17 +27,11 @@ impl MappedFile {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(corrupt(
-                    path,
-                    format!("expected {bytes} bytes, got no file"),
-                ));
+                return Err(corrupt(path, format!("expected {bytes} bytes, got no file")));
             }
             Err(error) => return Err(RegistryError::io("open", path)(error)),
         };
-        let got = file
-            .metadata()
-            .map_err(RegistryError::io("inspect", path))?
-            .len();
+        let got = file.metadata().map_err(RegistryError::io("inspect", path))?.len();
         if got != bytes {
             return Err(corrupt(path, format!("expected {bytes} bytes, got {got}")));
         }
@@ -75,10 +69,7 @@ impl Deref for MappedFile {
 }
 
 fn corrupt(path: &Path, detail: String) -> RegistryError {
-    RegistryError::Corrupt {
-        path: path.to_owned(),
-        detail,
-    }
+    RegistryError::Corrupt { path: path.to_owned(), detail }
 }
 
 #[cfg(test)]

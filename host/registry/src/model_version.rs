@@ -55,21 +55,12 @@ impl Registry {
             // The row is read again below the lease: a removal before it shows, and the sweep of
             // a removal after it meets the lease.
             let (record, files) = self.inner.read("read a version", |tx| {
-                Ok((
-                    rows::version(tx, name, version)?,
-                    rows::files(tx, name, version)?,
-                ))
+                Ok((rows::version(tx, name, version)?, rows::files(tx, name, version)?))
             })?;
             match (record, lease) {
                 (Some(record), Ok(lease)) => {
                     let (model, files) = (name.to_owned(), files.into());
-                    return Ok(ModelVersion {
-                        model,
-                        record,
-                        files,
-                        dir,
-                        _lease: Arc::new(lease),
-                    });
+                    return Ok(ModelVersion { model, record, files, dir, _lease: Arc::new(lease) });
                 }
                 (Some(_), Err(error)) if error.kind() == ErrorKind::NotFound => {
                     let detail = "expected the files of a published version, got no folder".into();
@@ -86,28 +77,18 @@ impl Registry {
             Ok((rows::versions(tx, name)?, rows::labels(tx, name)?))
         })?;
         let Some(newest) = versions.last() else {
-            return Err(RegistryError::ModelNotFound {
-                name: name.to_owned(),
-            });
+            return Err(RegistryError::ModelNotFound { name: name.to_owned() });
         };
         let newest_ready = || {
-            let ready = versions
-                .iter()
-                .rev()
-                .find(|v| v.state == VersionState::Ready);
-            ready
-                .map(|v| v.version)
-                .ok_or_else(|| RegistryError::NoReadyVersion {
-                    name: name.to_owned(),
-                    version: newest.version,
-                    state: newest.state.to_string(),
-                })
+            let ready = versions.iter().rev().find(|v| v.state == VersionState::Ready);
+            ready.map(|v| v.version).ok_or_else(|| RegistryError::NoReadyVersion {
+                name: name.to_owned(),
+                version: newest.version,
+                state: newest.state.to_string(),
+            })
         };
         match selector {
-            Selector::Default => labels
-                .get(DEFAULT_LABEL)
-                .copied()
-                .map_or_else(newest_ready, Ok),
+            Selector::Default => labels.get(DEFAULT_LABEL).copied().map_or_else(newest_ready, Ok),
             Selector::Newest => newest_ready(),
             Selector::Label(label) => labels.get(label).copied().ok_or_else(|| {
                 let have: Vec<&str> = labels.keys().map(String::as_str).collect();
@@ -156,15 +137,11 @@ impl ModelVersion {
     /// [`RegistryError::Corrupt`] if it is missing or has another length on the disk,
     /// [`RegistryError::Io`].
     pub fn open(&self, file: &str) -> Result<Arc<MappedFile>, RegistryError> {
-        let at = self
-            .files
-            .binary_search_by(|record| record.name.as_str().cmp(file));
-        let record = at
-            .map(|at| &self.files[at])
-            .map_err(|_| RegistryError::FileNotFound {
-                package: format!("version {} of model `{}`", self.record.version, self.model),
-                file: file.to_owned(),
-            })?;
+        let at = self.files.binary_search_by(|record| record.name.as_str().cmp(file));
+        let record = at.map(|at| &self.files[at]).map_err(|_| RegistryError::FileNotFound {
+            package: format!("version {} of model `{}`", self.record.version, self.model),
+            file: file.to_owned(),
+        })?;
         MappedFile::open(&self.dir.join(FILES).join(&record.name), record.bytes).map(Arc::new)
     }
 
@@ -209,16 +186,8 @@ pub(crate) fn version_dir(registry: &Path, name: &str, version: u64) -> PathBuf 
 
 /// The error for a label that a model lacks.
 pub(crate) fn label_not_found(name: &str, label: &str, have: &[&str]) -> RegistryError {
-    let have = if have.is_empty() {
-        "none".to_owned()
-    } else {
-        have.join(", ")
-    };
-    RegistryError::LabelNotFound {
-        name: name.to_owned(),
-        label: label.to_owned(),
-        have,
-    }
+    let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
+    RegistryError::LabelNotFound { name: name.to_owned(), label: label.to_owned(), have }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RegistryError> {

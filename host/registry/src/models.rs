@@ -160,18 +160,11 @@ impl Registry {
             find_version(tx, name, version)?;
             let failed = database("remove a version");
             let labels = rows::labels(tx, name).map_err(&failed)?;
-            let on_it: Vec<String> = labels
-                .into_iter()
-                .filter(|(_, v)| *v == version)
-                .map(|(label, _)| label)
-                .collect();
+            let on_it: Vec<String> =
+                labels.into_iter().filter(|(_, v)| *v == version).map(|(label, _)| label).collect();
             if !on_it.is_empty() {
                 let labels = on_it.join(", ");
-                return Err(RegistryError::Labelled {
-                    name: name.to_owned(),
-                    version,
-                    labels,
-                });
+                return Err(RegistryError::Labelled { name: name.to_owned(), version, labels });
             }
             let number = signed(version).map_err(&failed)?;
             for sql in [
@@ -194,9 +187,9 @@ impl Registry {
         self.inner.write("set a version's state", |tx| {
             let state = find_version(tx, name, version)?.state;
             match (&state, wanted) {
-                (VersionState::Pending, _) => update(tx)
-                    .map(|_| ())
-                    .map_err(database("set a version's state")),
+                (VersionState::Pending, _) => {
+                    update(tx).map(|_| ()).map_err(database("set a version's state"))
+                }
                 (VersionState::Ready, "ready") | (VersionState::Failed { .. }, "failed") => Ok(()),
                 (VersionState::Ready | VersionState::Failed { .. }, _) => {
                     Err(RegistryError::WrongState {
@@ -243,13 +236,8 @@ impl StagedModel {
         )?;
         self.check_collision(name)?;
         let left = limits.version_bytes_max.saturating_sub(self.bytes);
-        let record = self
-            .staging
-            .write(&format!("{FILES}/{name}"), source, left)?;
-        let record = FileRecord {
-            name: name.to_owned(),
-            ..record
-        };
+        let record = self.staging.write(&format!("{FILES}/{name}"), source, left)?;
+        let record = FileRecord { name: name.to_owned(), ..record };
         self.bytes = self.bytes.saturating_add(record.bytes);
         self.folders.extend(folders(name).map(str::to_owned));
         self.files.insert(name.to_owned(), record.clone());
@@ -278,13 +266,10 @@ impl StagedModel {
     /// # Errors
     /// [`RegistryError::FileNotFound`], [`RegistryError::Io`].
     pub fn open(&self, name: &str) -> Result<Arc<MappedFile>, RegistryError> {
-        let record = self
-            .files
-            .get(name)
-            .ok_or_else(|| RegistryError::FileNotFound {
-                package: format!("the staged version of model `{}`", self.name),
-                file: name.to_owned(),
-            })?;
+        let record = self.files.get(name).ok_or_else(|| RegistryError::FileNotFound {
+            package: format!("the staged version of model `{}`", self.name),
+            file: name.to_owned(),
+        })?;
         let path = self.staging.dir().join(FILES).join(name);
         MappedFile::open(&path, record.bytes).map(Arc::new)
     }
@@ -306,18 +291,14 @@ impl StagedModel {
         let committed = self.inner.write("publish a model", |tx| {
             check_locks(tx, &release.locks)?;
             let version = next_version(tx, &self.name, &self.inner.limits)?;
-            self.staging
-                .install(&version_dir(&self.inner.dir, &self.name, version))?;
+            self.staging.install(&version_dir(&self.inner.dir, &self.name, version))?;
             self.insert(tx, version, &digest, &release, unix_ms(now))
                 .map_err(database("publish a model"))?;
             Ok(version)
         });
         if committed.is_err() {
             // Whether the commit reached the disk is for the rows to say, so the sweep decides.
-            let _ = Registry {
-                inner: self.inner.clone(),
-            }
-            .sweep();
+            let _ = Registry { inner: self.inner.clone() }.sweep();
         }
         committed
     }
@@ -328,11 +309,8 @@ impl StagedModel {
             .map_err(RegistryError::io("create", self.staging.dir()))?;
         let mut toml = release.model_toml.as_bytes();
         let mut statement = release.statement;
-        let toml = self
-            .staging
-            .write(MODEL_TOML, &mut toml, limits.model_toml_bytes_max)?;
-        self.staging
-            .write(STATEMENT, &mut statement, limits.statement_bytes_max)?;
+        let toml = self.staging.write(MODEL_TOML, &mut toml, limits.model_toml_bytes_max)?;
+        self.staging.write(STATEMENT, &mut statement, limits.statement_bytes_max)?;
         let mut hash = Sha256::new();
         hash.update(b"aimass model version 1\n");
         for file in std::iter::once(&toml).chain(self.files.values()) {
@@ -387,17 +365,13 @@ impl StagedModel {
 
     fn check_collision(&self, name: &str) -> Result<(), RegistryError> {
         let same = self.files.contains_key(name) || self.folders.contains(name);
-        let other = if same {
-            Some(name)
-        } else {
-            folders(name).find(|f| self.files.contains_key(*f))
-        };
+        let other =
+            if same { Some(name) } else { folders(name).find(|f| self.files.contains_key(*f)) };
         match other {
             None => Ok(()),
-            Some(other) => Err(RegistryError::FileCollision {
-                name: name.to_owned(),
-                other: other.to_owned(),
-            }),
+            Some(other) => {
+                Err(RegistryError::FileCollision { name: name.to_owned(), other: other.to_owned() })
+            }
         }
     }
 }
@@ -426,20 +400,12 @@ pub(crate) fn version_not_found(
     if versions.is_empty() {
         return RegistryError::ModelNotFound { name };
     }
-    let newest = versions
-        .iter()
-        .rev()
-        .take(10)
-        .map(|v| v.version.to_string());
+    let newest = versions.iter().rev().take(10).map(|v| v.version.to_string());
     let mut have = newest.collect::<Vec<_>>().join(", ");
     if versions.len() > 10 {
         have.push_str(", …");
     }
-    RegistryError::VersionNotFound {
-        name,
-        version,
-        have,
-    }
+    RegistryError::VersionNotFound { name, version, have }
 }
 
 fn check_release(release: &ModelRelease<'_>, limits: &Limits) -> Result<(), RegistryError> {
@@ -457,13 +423,8 @@ fn check_locks(
     locks: &BTreeMap<String, Sha256Digest>,
 ) -> Result<(), RegistryError> {
     for plugin in locks.values() {
-        if rows::plugin(tx, plugin)
-            .map_err(database("find a plugin"))?
-            .is_none()
-        {
-            return Err(RegistryError::PluginNotFound {
-                plugin: digest_hex(plugin),
-            });
+        if rows::plugin(tx, plugin).map_err(database("find a plugin"))?.is_none() {
+            return Err(RegistryError::PluginNotFound { plugin: digest_hex(plugin) });
         }
     }
     Ok(())
@@ -476,12 +437,7 @@ fn next_version(tx: &Transaction<'_>, name: &str, limits: &Limits) -> Result<u64
         let models =
             rows::count(tx, "SELECT count(*) FROM model", []).map_err(database("count models"))?;
         let remedy = "publish under a name that was used before, or raise `models_max`";
-        check_limit(
-            "models of the registry",
-            limits.models_max,
-            models + 1,
-            remedy,
-        )?;
+        check_limit("models of the registry", limits.models_max, models + 1, remedy)?;
     }
     let versions =
         count("SELECT count(*) FROM model_version WHERE model = ?1 AND state <> 'removed'")?;
@@ -506,19 +462,13 @@ mod tests {
     use crate::{ModelVersion, Selector};
 
     fn newest(fixture: &Fixture) -> ModelVersion {
-        fixture
-            .registry
-            .resolve("minilm", &Selector::Newest)
-            .unwrap()
+        fixture.registry.resolve("minilm", &Selector::Newest).unwrap()
     }
 
     #[test]
     fn a_published_version_has_exactly_what_was_staged() {
         let fixture = Fixture::new();
-        let upper = fixture
-            .registry
-            .publish_plugin(plugin(b"wasm", "1.0.0", 1), at(1))
-            .unwrap();
+        let upper = fixture.registry.publish_plugin(plugin(b"wasm", "1.0.0", 1), at(1)).unwrap();
         let mut staged = fixture.registry.stage_model("minilm").unwrap();
         staged.add_bytes("tokenizer.json", b"tokens").unwrap();
         staged.add_bytes("1_Pooling/config.json", b"").unwrap();
@@ -527,29 +477,13 @@ mod tests {
         staged.add_path("model.safetensors", &source).unwrap();
         assert_eq!(&staged.open("tokenizer.json").unwrap()[..], b"tokens");
         let locks = BTreeMap::from([("tokens".to_owned(), upper.digest)]);
-        let release = ModelRelease {
-            locks: locks.clone(),
-            ..release(InitialState::Ready)
-        };
+        let release = ModelRelease { locks: locks.clone(), ..release(InitialState::Ready) };
         assert_eq!(staged.commit(release, at(5)).unwrap(), 1);
 
-        let version = fixture
-            .other()
-            .resolve("minilm", &Selector::Version(1))
-            .unwrap();
+        let version = fixture.other().resolve("minilm", &Selector::Version(1)).unwrap();
         let names: Vec<&str> = version.files().iter().map(|f| f.name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "1_Pooling/config.json",
-                "model.safetensors",
-                "tokenizer.json"
-            ]
-        );
-        assert_eq!(
-            version.open("model.safetensors").unwrap()[..],
-            vec![7; 3_000_000][..]
-        );
+        assert_eq!(names, ["1_Pooling/config.json", "model.safetensors", "tokenizer.json"]);
+        assert_eq!(version.open("model.safetensors").unwrap()[..], vec![7; 3_000_000][..]);
         assert_eq!(version.model_toml().unwrap(), "name = 1");
         assert_eq!(version.statement().unwrap(), b"{}");
         assert_eq!(version.record().bytes, 3_000_006);
@@ -557,10 +491,7 @@ mod tests {
         assert_eq!(version.record().locks, locks);
         version.verify().unwrap();
         let error = version.open("model.toml").unwrap_err();
-        assert!(
-            matches!(error, RegistryError::FileNotFound { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::FileNotFound { .. }), "{error}");
     }
 
     #[test]
@@ -571,17 +502,9 @@ mod tests {
         let path = staged.path().to_owned();
         assert!(fixture.registry.models().unwrap().is_empty());
         fixture.other().sweep().unwrap();
-        assert!(
-            path.join("files/a").exists(),
-            "the sweep took a publish under way"
-        );
+        assert!(path.join("files/a").exists(), "the sweep took a publish under way");
         drop(staged);
-        assert_eq!(
-            std::fs::read_dir(fixture.dir.path().join("staging"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(std::fs::read_dir(fixture.dir.path().join("staging")).unwrap().count(), 0);
     }
 
     #[test]
@@ -595,10 +518,7 @@ mod tests {
         assert!(fixture.registry.models().unwrap().is_empty());
         assert_eq!(fixture.other().dir(), fixture.dir.path());
         assert_eq!(fixture.publish(InitialState::Ready).unwrap(), 4);
-        assert_eq!(
-            publish(&fixture.registry, "other", InitialState::Ready).unwrap(),
-            1
-        );
+        assert_eq!(publish(&fixture.registry, "other", InitialState::Ready).unwrap(), 1);
     }
 
     #[test]
@@ -611,17 +531,10 @@ mod tests {
         registry.mark_ready("minilm", 1, "3 of 3").unwrap();
         registry.mark_ready("minilm", 1, "again").unwrap();
         registry.mark_failed("minilm", 2, "off by 1e-3").unwrap();
-        let states: Vec<String> = registry
-            .versions("minilm")
-            .unwrap()
-            .iter()
-            .map(|v| v.state.to_string())
-            .collect();
+        let states: Vec<String> =
+            registry.versions("minilm").unwrap().iter().map(|v| v.state.to_string()).collect();
         assert_eq!(states, ["ready", "failed (off by 1e-3)", "pending"]);
-        assert_eq!(
-            registry.fixture_report("minilm", 1).unwrap().unwrap(),
-            "3 of 3"
-        );
+        assert_eq!(registry.fixture_report("minilm", 1).unwrap().unwrap(), "3 of 3");
         assert_eq!(registry.fixture_report("minilm", 3).unwrap(), None);
         assert!(registry.fixture_report("minilm", 9).is_err());
         for error in [
@@ -641,22 +554,13 @@ mod tests {
         let default = |selector| registry.resolve("minilm", &selector).map(|v| v.version());
         fixture.publish(InitialState::Pending).unwrap();
         let error = default(Selector::Newest).unwrap_err();
-        assert!(
-            matches!(error, RegistryError::NoReadyVersion { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::NoReadyVersion { .. }), "{error}");
         fixture.ready(2);
         let failed = fixture.publish(InitialState::Pending).unwrap();
         registry.mark_failed("minilm", failed, "no").unwrap();
         assert_eq!(default(Selector::Newest).unwrap(), 3);
         assert_eq!(default(Selector::Default).unwrap(), 3);
-        assert_eq!(
-            registry.models().unwrap()[0]
-                .newest_ready()
-                .unwrap()
-                .version,
-            3
-        );
+        assert_eq!(registry.models().unwrap()[0].newest_ready().unwrap().version, 3);
         registry.set_label("minilm", "stable", 2, at(1)).unwrap();
         assert_eq!(default(Selector::Default).unwrap(), 2);
         assert_eq!(default(Selector::Newest).unwrap(), 3);
@@ -665,10 +569,7 @@ mod tests {
         let error = default(Selector::Label("beta".into())).unwrap_err();
         assert!(error.to_string().contains("it has stable"), "{error}");
         let error = registry.resolve("nothing", &Selector::Default).unwrap_err();
-        assert!(
-            matches!(error, RegistryError::ModelNotFound { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::ModelNotFound { .. }), "{error}");
     }
 
     #[test]
@@ -678,12 +579,7 @@ mod tests {
         let reader = newest(&fixture);
         let other = fixture.other();
         other.remove("minilm", 1).unwrap();
-        assert!(
-            fixture
-                .registry
-                .resolve("minilm", &Selector::Version(1))
-                .is_err()
-        );
+        assert!(fixture.registry.resolve("minilm", &Selector::Version(1)).is_err());
         assert_eq!(other.sweep().unwrap().versions_in_use, 1);
         reader.verify().unwrap();
         let mapped = reader.open("config.json").unwrap();
@@ -698,19 +594,25 @@ mod tests {
     }
 
     #[test]
+    fn a_leftover_where_the_next_version_goes_is_in_nobodys_way() {
+        let fixture = Fixture::new();
+        fixture.ready(1);
+        let leftover = version_dir(fixture.dir.path(), "minilm", 2).join(FILES);
+        std::fs::create_dir_all(&leftover).unwrap();
+        std::fs::write(leftover.join("half"), b"x").unwrap();
+        assert_eq!(fixture.publish(InitialState::Ready).unwrap(), 2);
+        assert!(!leftover.join("half").exists());
+        newest(&fixture).verify().unwrap();
+    }
+
+    #[test]
     fn a_labelled_version_is_not_removed() {
         let fixture = Fixture::new();
         fixture.ready(1);
-        fixture
-            .registry
-            .set_label("minilm", "stable", 1, at(1))
-            .unwrap();
+        fixture.registry.set_label("minilm", "stable", 1, at(1)).unwrap();
         let error = fixture.registry.remove("minilm", 1).unwrap_err();
         assert!(matches!(&error, RegistryError::Labelled { labels, .. } if labels == "stable"));
-        fixture
-            .registry
-            .remove_label("minilm", "stable", at(2))
-            .unwrap();
+        fixture.registry.remove_label("minilm", "stable", at(2)).unwrap();
         fixture.registry.remove("minilm", 1).unwrap();
     }
 
@@ -722,10 +624,7 @@ mod tests {
         staged.add_bytes("b/c", b"2").unwrap();
         for name in ["a", "a/b", "a/b/c", "b", "b/c", "b/c/d"] {
             let error = staged.add_bytes(name, b"x").unwrap_err();
-            assert!(
-                matches!(error, RegistryError::FileCollision { .. }),
-                "{name}: {error}"
-            );
+            assert!(matches!(error, RegistryError::FileCollision { .. }), "{name}: {error}");
         }
         assert_eq!(&staged.open("a").unwrap()[..], b"1");
         assert!(staged.add_bytes("../../escape", b"x").is_err());
@@ -745,10 +644,7 @@ mod tests {
         let fixture = Fixture::with(limits);
         let limit = |result: Result<u64, RegistryError>| {
             let error = result.unwrap_err();
-            assert!(
-                matches!(error, RegistryError::LimitExceeded { .. }),
-                "{error}"
-            );
+            assert!(matches!(error, RegistryError::LimitExceeded { .. }), "{error}");
         };
         let mut staged = fixture.registry.stage_model("minilm").unwrap();
         limit(staged.add_bytes("a", b"12345678901").map(|f| f.bytes));
@@ -759,22 +655,11 @@ mod tests {
         staged.commit(release(InitialState::Ready), at(1)).unwrap();
         assert_eq!(newest(&fixture).files().len(), 2);
 
-        let commit = |release| {
-            fixture
-                .registry
-                .stage_model("minilm")
-                .unwrap()
-                .commit(release, at(1))
-        };
-        limit(commit(ModelRelease {
-            model_toml: "123456789",
-            ..release(InitialState::Ready)
-        }));
+        let commit =
+            |release| fixture.registry.stage_model("minilm").unwrap().commit(release, at(1));
+        limit(commit(ModelRelease { model_toml: "123456789", ..release(InitialState::Ready) }));
         let locks = BTreeMap::from([("a".to_owned(), [0; 32])]);
-        limit(commit(ModelRelease {
-            locks,
-            ..release(InitialState::Ready)
-        }));
+        limit(commit(ModelRelease { locks, ..release(InitialState::Ready) }));
         limit(publish(&fixture.registry, "second", InitialState::Ready));
         fixture.ready(1);
         limit(fixture.publish(InitialState::Ready));
@@ -788,23 +673,12 @@ mod tests {
         let registry = &fixture.registry;
         let commit = |digest| {
             let locks = BTreeMap::from([("tokens".to_owned(), digest)]);
-            let release = ModelRelease {
-                locks,
-                ..release(InitialState::Ready)
-            };
-            registry
-                .stage_model("minilm")
-                .unwrap()
-                .commit(release, at(1))
+            let release = ModelRelease { locks, ..release(InitialState::Ready) };
+            registry.stage_model("minilm").unwrap().commit(release, at(1))
         };
         let error = commit([1; 32]).unwrap_err();
-        assert!(
-            matches!(error, RegistryError::PluginNotFound { .. }),
-            "{error}"
-        );
-        let upper = registry
-            .publish_plugin(plugin(b"wasm", "1.0.0", 1), at(1))
-            .unwrap();
+        assert!(matches!(error, RegistryError::PluginNotFound { .. }), "{error}");
+        let upper = registry.publish_plugin(plugin(b"wasm", "1.0.0", 1), at(1)).unwrap();
         commit(upper.digest).unwrap();
         let error = registry.remove_plugin(&upper.digest).unwrap_err();
         assert!(
@@ -823,38 +697,26 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, b"[]").unwrap();
         let error = version.verify().unwrap_err();
-        assert!(
-            matches!(error, RegistryError::DigestMismatch { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::DigestMismatch { .. }), "{error}");
         std::fs::write(&path, b"[").unwrap();
         let error = version.open("config.json").unwrap_err();
         assert!(matches!(error, RegistryError::Corrupt { .. }), "{error}");
         std::fs::remove_dir_all(version.dir()).unwrap();
-        let error = fixture
-            .registry
-            .resolve("minilm", &Selector::Newest)
-            .unwrap_err();
+        let error = fixture.registry.resolve("minilm", &Selector::Newest).unwrap_err();
         assert!(matches!(error, RegistryError::Corrupt { .. }), "{error}");
     }
 
     #[test]
     fn the_digest_covers_the_description_the_files_and_the_locks() {
         let fixture = Fixture::new();
-        let upper = fixture
-            .registry
-            .publish_plugin(plugin(b"wasm", "1.0.0", 1), at(1))
-            .unwrap();
+        let upper = fixture.registry.publish_plugin(plugin(b"wasm", "1.0.0", 1), at(1)).unwrap();
         let digest = |toml: &str, name: &str, bytes: &[u8], locks: &[&str]| {
             let mut staged = fixture.registry.stage_model("minilm").unwrap();
             staged.add_bytes(name, bytes).unwrap();
             let release = ModelRelease {
                 model_toml: toml,
                 statement: b"{}",
-                locks: locks
-                    .iter()
-                    .map(|step| ((*step).to_owned(), upper.digest))
-                    .collect(),
+                locks: locks.iter().map(|step| ((*step).to_owned(), upper.digest)).collect(),
                 state: InitialState::Ready,
             };
             staged.commit(release, at(1)).unwrap();

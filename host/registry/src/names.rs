@@ -42,13 +42,10 @@ pub fn check_label(label: &str) -> Result<(), RegistryError> {
 pub fn check_plugin_name(name: &str) -> Result<(), RegistryError> {
     let part = |text: &str, bytes_max: usize| {
         (2..=bytes_max).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
-    let good = name
-        .split_once('/')
-        .is_some_and(|(publisher, own)| part(publisher, 40) && part(own, 60));
+    let good =
+        name.split_once('/').is_some_and(|(publisher, own)| part(publisher, 40) && part(own, 60));
     require("plugin name", name, PLUGIN_RULE, good)
 }
 
@@ -91,11 +88,7 @@ fn require(
     if good {
         return Ok(());
     }
-    let got = name
-        .chars()
-        .take(80)
-        .flat_map(char::escape_default)
-        .collect();
+    let got = name.chars().take(80).flat_map(char::escape_default).collect();
     Err(RegistryError::InvalidName { what, got, rule })
 }
 
@@ -118,19 +111,13 @@ mod tests {
         check(
             check_model_name,
             &["a", "0", "all-minilm-l6-v2", "a.b_c-d", &long[1..]],
-            &[
-                "", "-a", ".a", "..", "A", "a/b", "a b", "a\0", "é", "a@b", &long,
-            ],
+            &["", "-a", ".a", "..", "A", "a/b", "a b", "a\0", "é", "a@b", &long],
         );
     }
 
     #[test]
     fn a_label_starts_with_a_letter() {
-        check(
-            check_label,
-            &["stable", "v1", "a"],
-            &["1", "1a", "newest", "", "-", "S", "a@"],
-        );
+        check(check_label, &["stable", "v1", "a"], &["1", "1a", "newest", "", "-", "S", "a@"]);
     }
 
     #[test]
@@ -138,16 +125,7 @@ mod tests {
         check(
             check_plugin_name,
             &["acme/x1", "aimass/pool-normalize"],
-            &[
-                "acme",
-                "a/xx",
-                "acme/x",
-                "acme/xx/yy",
-                "Acme/xx",
-                "acme/../xx",
-                "/xx",
-                "acme/x.y",
-            ],
+            &["acme", "a/xx", "acme/x", "acme/xx/yy", "Acme/xx", "acme/../xx", "/xx", "acme/x.y"],
         );
     }
 
@@ -157,14 +135,7 @@ mod tests {
         let long = "a".repeat(201);
         check(
             check_file_name,
-            &[
-                "tokenizer.json",
-                "1_Pooling/config.json",
-                "a/b/c",
-                "..a",
-                ".hidden",
-                "a+b@c=d",
-            ],
+            &["tokenizer.json", "1_Pooling/config.json", "a/b/c", "..a", ".hidden", "a+b@c=d"],
             &[
                 "", "/a", "a/", "a//b", "..", "../a", "a/..", "a/../b", ".", "./a", "a\0b", "a\\b",
                 "a b", "é", "a\n", &deep, &long,
@@ -174,9 +145,7 @@ mod tests {
 
     #[test]
     fn a_refused_name_is_shown_escaped_and_short() {
-        let text = check_model_name(&"\u{1b}".repeat(500))
-            .unwrap_err()
-            .to_string();
+        let text = check_model_name(&"\u{1b}".repeat(500)).unwrap_err().to_string();
         assert!(text.contains("\\u{1b}") && text.len() < 700, "{text}");
     }
 }

@@ -109,14 +109,10 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::PluginNotFound`].
     pub fn plugin(&self, name: &str, version: Option<&str>) -> Result<PluginRecord, RegistryError> {
-        let all = self
-            .inner
-            .read("find a plugin", |tx| rows::plugins_named(tx, name))?;
+        let all = self.inner.read("find a plugin", |tx| rows::plugins_named(tx, name))?;
         let found = match version {
             Some(version) => all.into_iter().find(|p| p.version == version),
-            None => all
-                .into_iter()
-                .max_by_key(|p| Version::parse(&p.version).ok()),
+            None => all.into_iter().max_by_key(|p| Version::parse(&p.version).ok()),
         };
         let asked = || version.map_or_else(|| name.to_owned(), |v| format!("{name}@{v}"));
         found.ok_or_else(|| not_found(asked()))
@@ -127,9 +123,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::PluginNotFound`].
     pub fn plugin_by_digest(&self, digest: &Sha256Digest) -> Result<PluginRecord, RegistryError> {
-        let found = self
-            .inner
-            .read("find a plugin", |tx| rows::plugin(tx, digest))?;
+        let found = self.inner.read("find a plugin", |tx| rows::plugin(tx, digest))?;
         found.ok_or_else(|| not_found(digest_hex(digest)))
     }
 
@@ -150,11 +144,7 @@ impl Registry {
         };
         let dsse = read(STATEMENT, limits.statement_bytes_max)?;
         let got = Sha256::digest(&wasm).into();
-        check_digest(
-            || format!("component of plugin `{}`", record.name),
-            digest,
-            &got,
-        )?;
+        check_digest(|| format!("component of plugin `{}`", record.name), digest, &got)?;
         Ok(PluginPackage { record, wasm, dsse })
     }
 
@@ -163,9 +153,8 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Database`].
     pub fn highest_sequence(&self, name: &str) -> Result<Option<u64>, RegistryError> {
-        self.inner.read("read a sequence", |tx| {
-            Ok(highest(tx, name)?.map(|(sequence, _)| sequence))
-        })
+        self.inner
+            .read("read a sequence", |tx| Ok(highest(tx, name)?.map(|(sequence, _)| sequence)))
     }
 
     /// Removes a plugin version that no model version is locked to. Its files go at the next
@@ -210,56 +199,23 @@ fn check_release(inner: &Inner, release: &PluginRelease<'_>) -> Result<(), Regis
         if good && got.len() <= TEXT_BYTES_MAX {
             return Ok(());
         }
-        let got = got
-            .chars()
-            .take(80)
-            .flat_map(char::escape_default)
-            .collect();
+        let got = got.chars().take(80).flat_map(char::escape_default).collect();
         Err(RegistryError::InvalidName { what, got, rule })
     };
     let semantic = Version::parse(release.version).is_ok();
-    text(
-        "plugin version",
-        release.version,
-        "a semantic version such as 1.4.2",
-        semantic,
-    )?;
+    text("plugin version", release.version, "a semantic version such as 1.4.2", semantic)?;
     let graphic = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
     let rule = "1 to 256 printable ASCII characters without space";
     text("world", release.world, rule, graphic(release.world))?;
-    text(
-        "publisher",
-        release.publisher,
-        rule,
-        graphic(release.publisher),
-    )?;
+    text("publisher", release.publisher, rule, graphic(release.publisher))?;
     let remedy = "shrink it, or raise the registry's byte limit";
-    check_limit(
-        "bytes of a plugin",
-        limits.plugin_bytes_max,
-        release.wasm.len() as u64,
-        remedy,
-    )?;
+    check_limit("bytes of a plugin", limits.plugin_bytes_max, release.wasm.len() as u64, remedy)?;
     let bytes = release.dsse.len() as u64;
-    check_limit(
-        "bytes of a statement",
-        limits.statement_bytes_max,
-        bytes,
-        remedy,
-    )?;
+    check_limit("bytes of a statement", limits.statement_bytes_max, bytes, remedy)?;
     let sequence_max = i64::MAX.unsigned_abs();
-    check_limit(
-        "sequence of a plugin",
-        sequence_max,
-        release.sequence,
-        "use a lower sequence",
-    )?;
+    check_limit("sequence of a plugin", sequence_max, release.sequence, "use a lower sequence")?;
     let got = Sha256::digest(release.wasm).into();
-    check_digest(
-        || format!("component of plugin `{}`", release.name),
-        &release.digest,
-        &got,
-    )
+    check_digest(|| format!("component of plugin `{}`", release.name), &release.digest, &got)
 }
 
 /// A digest belongs to one name and version, both of which lie inside the signed bytes.
@@ -393,10 +349,8 @@ fn not_found(plugin: String) -> RegistryError {
 
 fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| {
-        file.take(bytes_max.saturating_add(1))
-            .read_to_end(&mut bytes)
-    });
+    let read = File::open(path)
+        .and_then(|file| file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() as u64 <= bytes_max => Ok(bytes),
         Ok(_) => Err(RegistryError::Corrupt {
@@ -421,38 +375,25 @@ mod tests {
     fn a_published_plugin_is_found_by_name_version_and_digest() {
         let fixture = Fixture::new();
         let registry = &fixture.registry;
-        for (wasm, version, sequence) in [
-            (b"a", "1.9.0", 1),
-            (b"b", "1.10.0", 2),
-            (b"c", "1.10.0-rc.1", 3),
-        ] {
-            registry
-                .publish_plugin(plugin(wasm, version, sequence), at(3))
-                .unwrap();
+        for (wasm, version, sequence) in
+            [(b"a", "1.9.0", 1), (b"b", "1.10.0", 2), (b"c", "1.10.0-rc.1", 3)]
+        {
+            registry.publish_plugin(plugin(wasm, version, sequence), at(3)).unwrap();
         }
         let newest = fixture.other().plugin("acme/upper", None).unwrap();
-        assert_eq!(
-            (newest.version.as_str(), newest.published_ms),
-            ("1.10.0", 3_000)
-        );
+        assert_eq!((newest.version.as_str(), newest.published_ms), ("1.10.0", 3_000));
         let old = registry.plugin("acme/upper", Some("1.9.0")).unwrap();
         assert_eq!(old.digest, plugin(b"a", "", 0).digest);
         assert_eq!(registry.plugin_by_digest(&old.digest).unwrap(), old);
         assert_eq!(registry.list_plugins().unwrap().len(), 3);
         let package = registry.read_plugin(&old.digest).unwrap();
-        assert_eq!(
-            (package.wasm.as_slice(), package.dsse.as_slice()),
-            (&b"a"[..], &b"{}"[..])
-        );
+        assert_eq!((package.wasm.as_slice(), package.dsse.as_slice()), (&b"a"[..], &b"{}"[..]));
         for missing in [
             registry.plugin("acme/upper", Some("2.0.0")).unwrap_err(),
             registry.plugin("acme/lower", None).unwrap_err(),
             registry.plugin_by_digest(&[0; 32]).unwrap_err(),
         ] {
-            assert!(
-                matches!(missing, RegistryError::PluginNotFound { .. }),
-                "{missing}"
-            );
+            assert!(matches!(missing, RegistryError::PluginNotFound { .. }), "{missing}");
         }
     }
 
@@ -460,49 +401,26 @@ mod tests {
     fn publishing_the_same_bytes_again_changes_nothing() {
         let fixture = Fixture::new();
         let registry = &fixture.registry;
-        let first = registry
-            .publish_plugin(plugin(b"a", "1.0.0", 5), at(1))
-            .unwrap();
+        let first = registry.publish_plugin(plugin(b"a", "1.0.0", 5), at(1)).unwrap();
         let counter = registry.change_counter().unwrap();
         for sequence in [5, 4] {
-            let again = registry
-                .publish_plugin(plugin(b"a", "1.0.0", sequence), at(2))
-                .unwrap();
+            let again = registry.publish_plugin(plugin(b"a", "1.0.0", sequence), at(2)).unwrap();
             assert_eq!(again, first);
         }
         assert_eq!(registry.change_counter().unwrap(), counter);
-        let error = registry
-            .publish_plugin(plugin(b"a", "1.0.1", 5), at(2))
-            .unwrap_err();
-        assert!(
-            matches!(error, RegistryError::PluginConflict { .. }),
-            "{error}"
-        );
+        let error = registry.publish_plugin(plugin(b"a", "1.0.1", 5), at(2)).unwrap_err();
+        assert!(matches!(error, RegistryError::PluginConflict { .. }), "{error}");
     }
 
     #[test]
     fn a_newer_statement_for_the_same_bytes_replaces_the_old_one() {
         let fixture = Fixture::new();
         let registry = &fixture.registry;
-        let first = registry
-            .publish_plugin(plugin(b"a", "1.0.0", 5), at(1))
-            .unwrap();
-        let renewed = PluginRelease {
-            dsse: b"renewed",
-            ..plugin(b"a", "1.0.0", 6)
-        };
+        let first = registry.publish_plugin(plugin(b"a", "1.0.0", 5), at(1)).unwrap();
+        let renewed = PluginRelease { dsse: b"renewed", ..plugin(b"a", "1.0.0", 6) };
         let record = registry.publish_plugin(renewed, at(2)).unwrap();
-        assert_eq!(
-            record,
-            PluginRecord {
-                sequence: 6,
-                ..first
-            }
-        );
-        assert_eq!(
-            registry.read_plugin(&record.digest).unwrap().dsse,
-            b"renewed"
-        );
+        assert_eq!(record, PluginRecord { sequence: 6, ..first });
+        assert_eq!(registry.read_plugin(&record.digest).unwrap().dsse, b"renewed");
         assert_eq!(registry.highest_sequence("acme/upper").unwrap(), Some(6));
     }
 
@@ -511,13 +429,10 @@ mod tests {
         let fixture = Fixture::new();
         let registry = &fixture.registry;
         assert_eq!(registry.highest_sequence("acme/upper").unwrap(), None);
-        let newest = registry
-            .publish_plugin(plugin(b"new", "2.0.0", 7), at(1))
-            .unwrap();
+        let newest = registry.publish_plugin(plugin(b"new", "2.0.0", 7), at(1)).unwrap();
         let refused = |sequence| {
-            let error = registry
-                .publish_plugin(plugin(b"old", "1.0.0", sequence), at(1))
-                .unwrap_err();
+            let error =
+                registry.publish_plugin(plugin(b"old", "1.0.0", sequence), at(1)).unwrap_err();
             assert!(error.to_string().starts_with("AMT-BIND"), "{error}");
         };
         refused(6);
@@ -526,42 +441,31 @@ mod tests {
         assert_eq!(registry.sweep().unwrap().plugins_removed, 1);
         assert!(registry.read_plugin(&newest.digest).is_err());
         refused(7);
-        registry
-            .publish_plugin(plugin(b"new", "2.0.0", 7), at(1))
-            .unwrap();
+        registry.publish_plugin(plugin(b"new", "2.0.0", 7), at(1)).unwrap();
         assert_eq!(registry.read_plugin(&newest.digest).unwrap().wasm, b"new");
-        registry
-            .publish_plugin(plugin(b"old", "1.0.0", 8), at(1))
-            .unwrap();
+        registry.publish_plugin(plugin(b"old", "1.0.0", 8), at(1)).unwrap();
+    }
+
+    #[test]
+    fn a_plugin_comes_back_before_its_removal_is_swept() {
+        let fixture = Fixture::new();
+        let registry = &fixture.registry;
+        let record = registry.publish_plugin(plugin(b"a", "1.0.0", 1), at(1)).unwrap();
+        registry.remove_plugin(&record.digest).unwrap();
+        let again = PluginRelease { dsse: b"again", ..plugin(b"a", "1.0.0", 1) };
+        registry.publish_plugin(again, at(1)).unwrap();
+        registry.sweep().unwrap();
+        assert_eq!(registry.read_plugin(&record.digest).unwrap().dsse, b"again");
     }
 
     #[test]
     fn a_version_never_changes_its_bytes() {
         let fixture = Fixture::new();
-        fixture
-            .registry
-            .publish_plugin(plugin(b"a", "1.0.0", 1), at(1))
-            .unwrap();
-        let error = fixture
-            .registry
-            .publish_plugin(plugin(b"b", "1.0.0", 2), at(1))
-            .unwrap_err();
-        assert!(
-            matches!(error, RegistryError::PluginConflict { .. }),
-            "{error}"
-        );
-        assert_eq!(
-            std::fs::read_dir(fixture.dir.path().join("plugins"))
-                .unwrap()
-                .count(),
-            1
-        );
-        assert_eq!(
-            std::fs::read_dir(fixture.dir.path().join("staging"))
-                .unwrap()
-                .count(),
-            0
-        );
+        fixture.registry.publish_plugin(plugin(b"a", "1.0.0", 1), at(1)).unwrap();
+        let error = fixture.registry.publish_plugin(plugin(b"b", "1.0.0", 2), at(1)).unwrap_err();
+        assert!(matches!(error, RegistryError::PluginConflict { .. }), "{error}");
+        assert_eq!(std::fs::read_dir(fixture.dir.path().join("plugins")).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(fixture.dir.path().join("staging")).unwrap().count(), 0);
     }
 
     #[test]
@@ -576,76 +480,35 @@ mod tests {
         let good = plugin(b"wasm", "1.0.0", 1);
         let long = "w".repeat(FILE_NAME_BYTES_MAX);
         let cases = [
-            PluginRelease {
-                name: "upper",
-                ..good
-            },
-            PluginRelease {
-                version: "1.0",
-                ..good
-            },
+            PluginRelease { name: "upper", ..good },
+            PluginRelease { version: "1.0", ..good },
             PluginRelease { world: "", ..good },
-            PluginRelease {
-                world: &long,
-                ..good
-            },
-            PluginRelease {
-                publisher: "a b",
-                ..good
-            },
-            PluginRelease {
-                digest: [0; 32],
-                ..good
-            },
-            PluginRelease {
-                dsse: b"123456789",
-                ..good
-            },
-            PluginRelease {
-                sequence: u64::MAX,
-                ..good
-            },
+            PluginRelease { world: &long, ..good },
+            PluginRelease { publisher: "a b", ..good },
+            PluginRelease { digest: [0; 32], ..good },
+            PluginRelease { dsse: b"123456789", ..good },
+            PluginRelease { sequence: u64::MAX, ..good },
             plugin(b"123456789", "1.0.0", 1),
         ];
         for case in cases {
-            assert!(
-                fixture.registry.publish_plugin(case, at(1)).is_err(),
-                "{case:?}"
-            );
+            assert!(fixture.registry.publish_plugin(case, at(1)).is_err(), "{case:?}");
         }
-        assert_eq!(
-            std::fs::read_dir(fixture.dir.path().join("plugins"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(std::fs::read_dir(fixture.dir.path().join("plugins")).unwrap().count(), 0);
         fixture.registry.publish_plugin(good, at(1)).unwrap();
-        let error = fixture
-            .registry
-            .publish_plugin(plugin(b"2", "2.0.0", 2), at(1))
-            .unwrap_err();
-        assert!(
-            matches!(error, RegistryError::LimitExceeded { .. }),
-            "{error}"
-        );
+        let error = fixture.registry.publish_plugin(plugin(b"2", "2.0.0", 2), at(1)).unwrap_err();
+        assert!(matches!(error, RegistryError::LimitExceeded { .. }), "{error}");
     }
 
     #[test]
     fn bytes_that_the_disk_changed_are_refused() {
         let fixture = Fixture::new();
-        let record = fixture
-            .registry
-            .publish_plugin(plugin(b"a", "1.0.0", 1), at(1))
-            .unwrap();
+        let record = fixture.registry.publish_plugin(plugin(b"a", "1.0.0", 1), at(1)).unwrap();
         let path = plugin_dir(fixture.dir.path(), &record.digest).join(WASM);
         std::fs::remove_file(&path).unwrap();
         let error = fixture.registry.read_plugin(&record.digest).unwrap_err();
         assert!(matches!(error, RegistryError::Corrupt { .. }), "{error}");
         std::fs::write(&path, b"b").unwrap();
         let error = fixture.registry.read_plugin(&record.digest).unwrap_err();
-        assert!(
-            matches!(error, RegistryError::DigestMismatch { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::DigestMismatch { .. }), "{error}");
     }
 }

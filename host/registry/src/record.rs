@@ -77,10 +77,7 @@ pub struct ModelRecord {
 impl ModelRecord {
     /// The newest ready version.
     pub fn newest_ready(&self) -> Option<&VersionRecord> {
-        self.versions
-            .iter()
-            .rev()
-            .find(|v| v.state == VersionState::Ready)
+        self.versions.iter().rev().find(|v| v.state == VersionState::Ready)
     }
 }
 

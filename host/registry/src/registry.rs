@@ -99,11 +99,7 @@ impl Registry {
         self.inner.read("read the catalog", |tx| {
             let models = rows::models(tx)?;
             let plugins = rows::plugins(tx)?;
-            Ok(Snapshot {
-                change_counter: rows::data_version(tx)?,
-                models,
-                plugins,
-            })
+            Ok(Snapshot { change_counter: rows::data_version(tx)?, models, plugins })
         })
     }
 
@@ -120,13 +116,9 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::ModelNotFound`], [`RegistryError::Database`].
     pub fn versions(&self, name: &str) -> Result<Vec<VersionRecord>, RegistryError> {
-        let versions = self
-            .inner
-            .read("list versions", |tx| rows::versions(tx, name))?;
+        let versions = self.inner.read("list versions", |tx| rows::versions(tx, name))?;
         if versions.is_empty() {
-            return Err(RegistryError::ModelNotFound {
-                name: name.to_owned(),
-            });
+            return Err(RegistryError::ModelNotFound { name: name.to_owned() });
         }
         Ok(versions)
     }
@@ -152,9 +144,8 @@ impl Inner {
     ) -> Result<T, RegistryError> {
         let failed = |error| self.database_error(action, error);
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = writer
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(failed)?;
+        let transaction =
+            writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         self.fail_point(FailPoint::TransactionBegun)?;
         let value = body(&transaction)?;
         self.fail_point(FailPoint::RowsWritten)?;
@@ -178,9 +169,7 @@ impl Inner {
 
     /// Passes a named point, where a test may inject a failure.
     pub(crate) fn fail_point(&self, point: FailPoint) -> Result<(), RegistryError> {
-        self.fail_points
-            .hit(point)
-            .map_err(RegistryError::io("write to", &self.dir))
+        self.fail_points.hit(point).map_err(RegistryError::io("write to", &self.dir))
     }
 
     fn reader(&self) -> MutexGuard<'_, Connection> {
@@ -239,9 +228,7 @@ mod tests {
         publish(registry, "another", InitialState::Pending).unwrap();
         registry.set_label("minilm", "stable", 1, at(1)).unwrap();
         registry.remove("minilm", 2).unwrap();
-        registry
-            .publish_plugin(plugin(b"a", "1.0.0", 1), at(1))
-            .unwrap();
+        registry.publish_plugin(plugin(b"a", "1.0.0", 1), at(1)).unwrap();
         let snapshot = registry.snapshot().unwrap();
         assert_eq!(snapshot.change_counter, registry.change_counter().unwrap());
         let shape: Vec<_> = snapshot
@@ -258,19 +245,9 @@ mod tests {
     fn a_catalog_of_a_newer_program_is_refused() {
         let fixture = Fixture::new();
         let sql = Connection::open(fixture.dir.path().join("registry.sqlite")).unwrap();
-        sql.execute("INSERT INTO migration VALUES (99, 'from the future')", [])
-            .unwrap();
-        let error = Registry::open(fixture.dir.path(), Limits::default())
-            .err()
-            .unwrap();
-        let expected = matches!(
-            error,
-            RegistryError::SchemaTooNew {
-                found: 99,
-                supported: 1,
-                ..
-            }
-        );
+        sql.execute("INSERT INTO migration VALUES (99, 'from the future')", []).unwrap();
+        let error = Registry::open(fixture.dir.path(), Limits::default()).err().unwrap();
+        let expected = matches!(error, RegistryError::SchemaTooNew { found: 99, supported: 1, .. });
         assert!(expected, "{error}");
     }
 
@@ -281,33 +258,24 @@ mod tests {
         std::fs::write(&path, vec![b'x'; 4_096]).unwrap();
         let open = || Registry::open(dir.path(), Limits::default()).err().unwrap();
         let error = open();
-        assert!(
-            matches!(error, RegistryError::NotARegistry { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::NotARegistry { .. }), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), vec![b'x'; 4_096]);
         std::fs::remove_file(&path).unwrap();
         let sql = Connection::open(&path).unwrap();
-        sql.execute_batch("CREATE TABLE recipes(name TEXT)")
-            .unwrap();
+        sql.execute_batch("CREATE TABLE recipes(name TEXT)").unwrap();
         let error = open();
         assert!(error.to_string().contains("another program"), "{error}");
     }
 
     #[test]
     fn a_write_lock_that_stays_held_is_busy_and_not_a_hang() {
-        let limits = Limits {
-            busy_wait: std::time::Duration::from_millis(20),
-            ..Limits::default()
-        };
+        let limits =
+            Limits { busy_wait: std::time::Duration::from_millis(20), ..Limits::default() };
         let fixture = Fixture::with(limits.clone());
         let sql = Connection::open(fixture.dir.path().join("registry.sqlite")).unwrap();
         sql.execute_batch("BEGIN IMMEDIATE").unwrap();
         let error = fixture.publish(InitialState::Ready).unwrap_err();
-        assert!(
-            matches!(error, RegistryError::Busy { waited_ms: 20, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::Busy { waited_ms: 20, .. }), "{error}");
         fixture.registry.snapshot().unwrap();
         sql.execute_batch("ROLLBACK").unwrap();
         fixture.publish(InitialState::Ready).unwrap();

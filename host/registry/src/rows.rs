@@ -13,9 +13,7 @@ const VERSION_COLUMNS: &str = "version, state, reason, digest, bytes, published_
 
 /// SQLite's counter of commits by other connections.
 pub(crate) fn data_version(connection: &Connection) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached("PRAGMA data_version")?
-        .query_row([], |row| unsigned(row, 0))
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| unsigned(row, 0))
 }
 
 /// Every model with a version.
@@ -72,10 +70,8 @@ pub(crate) fn version(
         "SELECT {VERSION_COLUMNS} FROM model_version
          WHERE model = ?1 AND version = ?2 AND state <> 'removed'"
     );
-    let found = connection
-        .prepare_cached(&sql)?
-        .query_row((model, number), version_of)
-        .optional()?;
+    let found =
+        connection.prepare_cached(&sql)?.query_row((model, number), version_of).optional()?;
     let Some(mut record) = found else {
         return Ok(None);
     };
@@ -106,11 +102,7 @@ pub(crate) fn files(
              WHERE model = ?1 AND version = ?2 ORDER BY name",
         )?
         .query_map((model, signed(version)?), |row| {
-            Ok(FileRecord {
-                name: row.get(0)?,
-                bytes: unsigned(row, 1)?,
-                sha256: row.get(2)?,
-            })
+            Ok(FileRecord { name: row.get(0)?, bytes: unsigned(row, 1)?, sha256: row.get(2)? })
         })?
         .collect()
 }
@@ -118,10 +110,7 @@ pub(crate) fn files(
 /// Every plugin, by name and digest.
 pub(crate) fn plugins(connection: &Connection) -> rusqlite::Result<Vec<PluginRecord>> {
     let sql = format!("SELECT {PLUGIN_COLUMNS} FROM plugin ORDER BY name, digest");
-    connection
-        .prepare_cached(&sql)?
-        .query_map([], plugin_of)?
-        .collect()
+    connection.prepare_cached(&sql)?.query_map([], plugin_of)?.collect()
 }
 
 /// Every version of one plugin.
@@ -130,10 +119,7 @@ pub(crate) fn plugins_named(
     name: &str,
 ) -> rusqlite::Result<Vec<PluginRecord>> {
     let sql = format!("SELECT {PLUGIN_COLUMNS} FROM plugin WHERE name = ?1");
-    connection
-        .prepare_cached(&sql)?
-        .query_map([name], plugin_of)?
-        .collect()
+    connection.prepare_cached(&sql)?.query_map([name], plugin_of)?.collect()
 }
 
 /// The plugin with a digest.
@@ -142,10 +128,7 @@ pub(crate) fn plugin(
     digest: &[u8; 32],
 ) -> rusqlite::Result<Option<PluginRecord>> {
     let sql = format!("SELECT {PLUGIN_COLUMNS} FROM plugin WHERE digest = ?1");
-    connection
-        .prepare_cached(&sql)?
-        .query_row([digest], plugin_of)
-        .optional()
+    connection.prepare_cached(&sql)?.query_row([digest], plugin_of).optional()
 }
 
 /// A count, or any single number that is not negative.
@@ -154,9 +137,7 @@ pub(crate) fn count(
     sql: &str,
     parameters: impl rusqlite::Params,
 ) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached(sql)?
-        .query_row(parameters, |row| unsigned(row, 0))
+    connection.prepare_cached(sql)?.query_row(parameters, |row| unsigned(row, 0))
 }
 
 /// A column that holds a number which is never negative.
@@ -211,9 +192,7 @@ fn locks(
 ) -> rusqlite::Result<BTreeMap<String, [u8; 32]>> {
     connection
         .prepare_cached("SELECT step, plugin FROM model_lock WHERE model = ?1 AND version = ?2")?
-        .query_map((model, signed(version)?), |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
+        .query_map((model, signed(version)?), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }
 
@@ -222,16 +201,10 @@ fn version_of(row: &Row<'_>) -> rusqlite::Result<VersionRecord> {
     let state = match state.as_str() {
         "pending" => VersionState::Pending,
         "ready" => VersionState::Ready,
-        "failed" => VersionState::Failed {
-            reason: row.get(2)?,
-        },
+        "failed" => VersionState::Failed { reason: row.get(2)? },
         other => {
             let error = format!("expected pending, ready or failed, got {other}");
-            return Err(rusqlite::Error::FromSqlConversionFailure(
-                1,
-                Type::Text,
-                error.into(),
-            ));
+            return Err(rusqlite::Error::FromSqlConversionFailure(1, Type::Text, error.into()));
         }
     };
     Ok(VersionRecord {

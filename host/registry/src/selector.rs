@@ -76,27 +76,15 @@ mod tests {
             ("minilm@12", Selector::Version(12)),
         ];
         for (text, expected) in cases {
-            assert_eq!(
-                parse_reference(text).unwrap(),
-                ("minilm", expected),
-                "{text}"
-            );
+            assert_eq!(parse_reference(text).unwrap(), ("minilm", expected), "{text}");
         }
     }
 
     #[test]
     fn a_bad_reference_is_refused() {
-        for text in [
-            "",
-            "@1",
-            "a@",
-            "a@01",
-            "a@0",
-            "a@1x",
-            "a@b@c",
-            "a@99999999999999999999",
-            "A@1",
-        ] {
+        for text in
+            ["", "@1", "a@", "a@01", "a@0", "a@1x", "a@b@c", "a@99999999999999999999", "A@1"]
+        {
             assert!(parse_reference(text).is_err(), "`{text}` should be refused");
         }
     }

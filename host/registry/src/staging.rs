@@ -38,12 +38,7 @@ impl Staging {
         let staging = inner.write("begin a publish", |_| {
             let (lock_path, lock) = create_lock(&inner.dir.join("staging"))?;
             let dir = lock_path.with_extension("");
-            let staging = Self {
-                inner: inner.clone(),
-                dir,
-                lock_path,
-                _lock: lock,
-            };
+            let staging = Self { inner: inner.clone(), dir, lock_path, _lock: lock };
             std::fs::create_dir(&staging.dir).map_err(RegistryError::io("create", &staging.dir))?;
             Ok(staging)
         })?;
@@ -78,10 +73,7 @@ impl Staging {
             file.set_permissions(Permissions::from_mode(0o444))
                 .and_then(|()| file.sync_all())
                 .map_err(RegistryError::io("make durable", &path))?;
-            Ok(FileRecord {
-                name: name.to_owned(),
-                ..record
-            })
+            Ok(FileRecord { name: name.to_owned(), ..record })
         });
         if finished.is_err() {
             let _ = std::fs::remove_file(&path);
@@ -151,11 +143,7 @@ fn create_lock(staging: &Path) -> Result<(PathBuf, File), RegistryError> {
 /// A name that this process has not used; whoever creates it still checks that it is free.
 fn unique() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(
-        "{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn copy(
@@ -182,14 +170,9 @@ fn copy(
             "publish less, or raise the registry's byte limit",
         )?;
         hash.update(&buffer[..n]);
-        file.write_all(&buffer[..n])
-            .map_err(RegistryError::io("write", path))?;
+        file.write_all(&buffer[..n]).map_err(RegistryError::io("write", path))?;
     }
-    Ok(FileRecord {
-        name: String::new(),
-        bytes,
-        sha256: hash.finalize().into(),
-    })
+    Ok(FileRecord { name: String::new(), bytes, sha256: hash.finalize().into() })
 }
 
 fn sync_tree(dir: &Path) -> Result<(), RegistryError> {

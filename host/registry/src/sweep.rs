@@ -57,9 +57,8 @@ impl Registry {
 
 fn sweep_staging(inner: &Inner, report: &mut SweepReport) -> Result<(), RegistryError> {
     let all = children(&inner.dir.join("staging"))?;
-    let (locks, dirs): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .partition(|path| path.extension().is_some_and(|e| e == "lock"));
+    let (locks, dirs): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|path| path.extension().is_some_and(|e| e == "lock"));
     let mut owned: HashSet<PathBuf> = HashSet::new();
     for lock_path in locks {
         let dir = lock_path.with_extension("");
@@ -73,10 +72,7 @@ fn sweep_staging(inner: &Inner, report: &mut SweepReport) -> Result<(), Registry
         }
         remove_file(&lock_path)?;
     }
-    for dir in dirs
-        .iter()
-        .filter(|dir| !owned.contains(*dir) && dir.exists())
-    {
+    for dir in dirs.iter().filter(|dir| !owned.contains(*dir) && dir.exists()) {
         move_to_trash(&inner.dir, dir)?;
         report.staging_removed += 1;
     }
@@ -156,13 +152,7 @@ fn removed_by_version(
 ) -> rusqlite::Result<HashMap<(String, i64), VersionRow>> {
     tx.prepare_cached("SELECT model, version, state = 'removed' FROM model_version")?
         .query_map([], |row| {
-            Ok((
-                (row.get(0)?, row.get(1)?),
-                VersionRow {
-                    removed: row.get(2)?,
-                    in_use: false,
-                },
-            ))
+            Ok(((row.get(0)?, row.get(1)?), VersionRow { removed: row.get(2)?, in_use: false }))
         })?
         .collect()
 }
@@ -194,13 +184,7 @@ fn children(dir: &Path) -> Result<Vec<PathBuf>, RegistryError> {
         Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(Vec::new()),
         Err(error) => return Err(RegistryError::io("list", dir)(error)),
     };
-    entries
-        .map(|entry| {
-            entry
-                .map(|e| e.path())
-                .map_err(RegistryError::io("list", dir))
-        })
-        .collect()
+    entries.map(|entry| entry.map(|e| e.path()).map_err(RegistryError::io("list", dir))).collect()
 }
 
 fn file_name(path: &Path) -> Option<&str> {
@@ -225,23 +209,10 @@ mod tests {
     fn what_has_no_row_goes_and_what_is_not_ours_stays() {
         let fixture = Fixture::new();
         fixture.ready(1);
-        let kept = fixture
-            .registry
-            .publish_plugin(plugin(b"a", "1.0.0", 1), at(1))
-            .unwrap();
+        let kept = fixture.registry.publish_plugin(plugin(b"a", "1.0.0", 1), at(1)).unwrap();
         let hex = "0".repeat(64);
-        let ours = [
-            "models/minilm/2",
-            "models/ghost/1",
-            &format!("plugins/{hex}"),
-            "staging/9-9",
-        ];
-        let foreign = [
-            "models/minilm/02",
-            "models/minilm/notes",
-            "plugins/readme",
-            "own",
-        ];
+        let ours = ["models/minilm/2", "models/ghost/1", &format!("plugins/{hex}"), "staging/9-9"];
+        let foreign = ["models/minilm/02", "models/minilm/notes", "plugins/readme", "own"];
         for dir in ours.iter().chain(&foreign) {
             let path = fixture.dir.path().join(dir);
             std::fs::create_dir_all(&path).unwrap();
@@ -257,21 +228,12 @@ mod tests {
         };
         assert_eq!(report, expected);
         for dir in ours {
-            assert!(
-                !fixture.dir.path().join(dir).exists(),
-                "{dir} should be gone"
-            );
+            assert!(!fixture.dir.path().join(dir).exists(), "{dir} should be gone");
         }
         for dir in foreign {
-            assert!(
-                fixture.dir.path().join(dir).exists(),
-                "{dir} should have stayed"
-            );
+            assert!(fixture.dir.path().join(dir).exists(), "{dir} should have stayed");
         }
-        assert_eq!(
-            children(&fixture.dir.path().join("trash")).unwrap().len(),
-            0
-        );
+        assert_eq!(children(&fixture.dir.path().join("trash")).unwrap().len(), 0);
         fixture.registry.read_plugin(&kept.digest).unwrap();
         assert_eq!(fixture.registry.sweep().unwrap(), SweepReport::default());
     }
