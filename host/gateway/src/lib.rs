@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The gateway: Open Inference Protocol v2 and the OpenAI API over HTTP/1.1.
+//!
+//! The only floor that knows HTTP and JSON. A request passes `routes/` (room 1) and
+//! `admission.rs` (room 2), becomes plain named tensors, and meets every other protocol in
+//! [`Serving::infer`]. Every route but health wants an API key; a test walks them all.
+//!
+//! Deliberately absent: TLS (a proxy's work), sessions and cookies, compression of answers
+//! (requests may be compressed), any knowledge of plugins.
+
+mod admission;
+mod api_keys;
+mod body;
+mod config;
+mod counters;
+mod failure;
+mod oip;
+mod router;
+mod routes;
+mod server;
+mod serving;
+#[cfg(test)]
+mod socket_tests;
+
+pub use api_keys::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
+pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
+pub use server::{ServeError, serve};
+pub use serving::{Answer, Serving};

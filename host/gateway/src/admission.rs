@@ -1,0 +1,208 @@
+//! Room 2: who is asking, until when, and whether there is room. The next room can only be
+//! entered with an [`Admitted`], and only this file makes one.
+
+use crate::GatewayConfig;
+use crate::api_keys::{ApiKeys, KeyFault, Tenant};
+use crate::failure::{Failure, Retry};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The door: API keys and the number of requests inside.
+pub(crate) struct Admission {
+    keys: ApiKeys,
+    in_flight: Arc<AtomicUsize>,
+    in_flight_max: usize,
+    in_flight_per_tenant_max: usize,
+    request_max: Duration,
+}
+
+/// A request whose key was checked and for which there is room, until it is dropped.
+pub(crate) struct Admitted {
+    tenant: Arc<str>,
+    deadline: Instant,
+    models: Option<Arc<[String]>>,
+    _permit: Permit,
+}
+
+struct Permit {
+    in_flight: Arc<AtomicUsize>,
+    tenant: Arc<Tenant>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.tenant.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(keys: ApiKeys, config: &GatewayConfig) -> Admission {
+        Admission {
+            keys,
+            in_flight: Arc::new(AtomicUsize::new(0)),
+            in_flight_max: config.in_flight_max,
+            in_flight_per_tenant_max: config.in_flight_per_tenant_max,
+            request_max: Duration::from_secs(config.request_seconds),
+        }
+    }
+
+    /// Requests inside now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Lets a request in, or says why not: 401 without a good key, 429 if its tenant has too many
+    /// requests inside, 503 if everybody has.
+    pub(crate) fn admit(
+        &self,
+        headers: &HeaderMap,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Result<Admitted, Failure> {
+        let key = self.keys.check(bearer(headers)?, now, wall).map_err(|fault| match fault {
+            KeyFault::Unknown => denied("unknown API key"),
+            KeyFault::Expired => denied("this API key has expired; ask for a new one"),
+        })?;
+        let permit = self.permit(key.tenant)?;
+        Ok(Admitted {
+            tenant: permit.tenant.name.clone(),
+            deadline: now + self.request_max,
+            models: key.models,
+            _permit: permit,
+        })
+    }
+
+    fn permit(&self, tenant: Arc<Tenant>) -> Result<Permit, Failure> {
+        let all = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let of_tenant = tenant.in_flight.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { in_flight: self.in_flight.clone(), tenant };
+        if of_tenant >= self.in_flight_per_tenant_max {
+            let message = format!(
+                "tenant {} has {of_tenant} requests in flight, its limit is {}",
+                permit.tenant.name, self.in_flight_per_tenant_max
+            );
+            let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "quota", message);
+            return Err(Failure { retry: Retry::After(1), ..failure });
+        }
+        if all >= self.in_flight_max {
+            let max = self.in_flight_max;
+            return Err(Failure::overloaded(format!("{max} requests are in flight; try again")));
+        }
+        Ok(permit)
+    }
+}
+
+impl Admitted {
+    /// Who is charged.
+    pub(crate) fn tenant(&self) -> &Arc<str> {
+        &self.tenant
+    }
+
+    /// When the answer is worth nothing any more.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Brings the deadline forward; a later one changes nothing.
+    pub(crate) fn shorten(&mut self, deadline: Instant) {
+        self.deadline = self.deadline.min(deadline);
+    }
+
+    /// Whether the key may see this model at all.
+    pub(crate) fn may_use(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.iter().any(|one| one == model))
+    }
+
+    /// 403 unless the key may use this model.
+    pub(crate) fn require(&self, model: &str) -> Result<(), Failure> {
+        if self.may_use(model) {
+            return Ok(());
+        }
+        let name: String = model.chars().take(64).collect();
+        let message = format!("this API key may not use model {name:?}");
+        Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
+    let missing = "no API key; send the header `Authorization: Bearer am_...`";
+    let value = headers.get(AUTHORIZATION).ok_or_else(|| denied(missing))?;
+    let text = value.to_str().map_err(|_| denied(missing))?;
+    let (scheme, key) = text.split_once(' ').ok_or_else(|| denied(missing))?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(key.trim()) } else { Err(denied(missing)) }
+}
+
+fn denied(message: &str) -> Failure {
+    Failure::new(StatusCode::UNAUTHORIZED, "invalid-api-key", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api_keys::{append_api_key, generate_api_key};
+
+    fn door(all: usize, each: usize) -> (tempfile::TempDir, Admission, [HeaderMap; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        let headers = ["one", "two"].map(|tenant| {
+            let (text, mut record) = generate_api_key(tenant, "").unwrap();
+            record.models = (tenant == "two").then(|| vec!["allowed".to_owned()]);
+            append_api_key(&path, &record).unwrap();
+            HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {text}").parse().unwrap())])
+        });
+        let config = GatewayConfig {
+            in_flight_max: all,
+            in_flight_per_tenant_max: each,
+            ..GatewayConfig::new(&path)
+        };
+        (dir, Admission::new(ApiKeys::load(&path).unwrap(), &config), headers)
+    }
+
+    fn status(result: Result<Admitted, Failure>) -> u16 {
+        result.err().map_or(200, |failure| failure.status.as_u16())
+    }
+
+    #[test]
+    fn permits_are_counted_for_the_tenant_and_for_all_and_come_back() {
+        let (_dir, door, [one, two]) = door(3, 2);
+        let admit = |headers| door.admit(headers, Instant::now(), SystemTime::now());
+        let first = admit(&one).unwrap();
+        let _second = admit(&one).unwrap();
+        assert_eq!(status(admit(&one)), 429);
+        let _third = admit(&two).unwrap();
+        assert_eq!(status(admit(&two)), 503);
+        assert_eq!(door.in_flight(), 3);
+        drop(first);
+        assert_eq!(status(admit(&two)), 200);
+        assert_eq!(door.in_flight(), 2);
+    }
+
+    #[test]
+    fn only_a_bearer_key_opens() {
+        let (_dir, door, [good, _]) = door(9, 9);
+        let key = good[AUTHORIZATION].to_str().unwrap().to_owned();
+        let admit = |value: &str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
+            status(door.admit(&headers, Instant::now(), SystemTime::now()))
+        };
+        assert_eq!(admit(&key), 200);
+        assert_eq!(admit(&key.replace("Bearer", "bearer")), 200);
+        assert_eq!(admit(&key.replace("Bearer ", "Basic ")), 401);
+        assert_eq!(admit(&key.replace("Bearer ", "")), 401);
+        assert_eq!(admit("Bearer "), 401);
+        assert_eq!(status(door.admit(&HeaderMap::new(), Instant::now(), SystemTime::now())), 401);
+    }
+
+    #[test]
+    fn a_key_with_a_list_of_models_opens_only_those() {
+        let (_dir, door, [all, listed]) = door(9, 9);
+        let admit = |headers| door.admit(headers, Instant::now(), SystemTime::now()).unwrap();
+        assert!(admit(&all).require("any").is_ok());
+        assert!(admit(&listed).require("allowed").is_ok());
+        assert_eq!(admit(&listed).require("other").unwrap_err().status.as_u16(), 403);
+    }
+}

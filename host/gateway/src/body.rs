@@ -1,0 +1,287 @@
+//! Request bodies: limited in size, in time, and all together in memory.
+
+use crate::GatewayConfig;
+use crate::failure::Failure;
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::{HeaderMap, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Bodies above this size are parsed and answers above it written on a blocking thread.
+const OFF_THREAD_BYTES: usize = 256 << 10;
+/// How long a refused body is read on, so that its sender gets to read the answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Memory that all bodies share.
+pub(crate) struct Bodies {
+    used: Arc<AtomicUsize>,
+    all_max: usize,
+    one_max: usize,
+    time_max: Duration,
+}
+
+/// A whole body, and its share of the memory until it is dropped.
+pub(crate) struct ReadBody {
+    pub(crate) bytes: Bytes,
+    _share: Share,
+}
+
+struct Share {
+    used: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Bodies {
+    pub(crate) fn new(config: &GatewayConfig) -> Bodies {
+        Bodies {
+            used: Arc::new(AtomicUsize::new(0)),
+            all_max: config.bodies_bytes_max,
+            one_max: config.body_bytes_max,
+            time_max: Duration::from_secs(config.body_seconds),
+        }
+    }
+
+    /// Bytes that bodies take now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Reads a body to its end and decompresses it.
+    ///
+    /// # Errors
+    /// 413 above the limit of one body, 503 above that of all, 408 if it takes too long, 415 for an
+    /// unknown `Content-Encoding`, 400 if it breaks off or does not decompress.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReadBody, Failure> {
+        let encoding = Encoding::of(headers)?;
+        let mut body = body;
+        match tokio::time::timeout(self.time_max, self.collect(headers, &mut body)).await {
+            Ok(Ok(read)) => self.decompress(encoding, read).await,
+            Ok(Err(failure)) => {
+                linger(body, self.one_max).await;
+                Err(failure)
+            }
+            Err(_) => {
+                let message = format!("the body took more than {} s", self.time_max.as_secs());
+                Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", message))
+            }
+        }
+    }
+
+    async fn collect(&self, headers: &HeaderMap, body: &mut Body) -> Result<ReadBody, Failure> {
+        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let announced: usize = announced.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut share = Share { used: self.used.clone(), bytes: 0 };
+        self.grow(&mut share, announced)?;
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        let mut len = 0;
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|error| Failure::invalid(format!("the body broke off: {error}")))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            len += data.len();
+            self.grow(&mut share, len)?;
+            // A body in one frame is used where it lies.
+            if len == data.len() && body.is_end_stream() {
+                return Ok(ReadBody { bytes: data, _share: share });
+            }
+            if len == data.len() {
+                first = data;
+                continue;
+            }
+            if all.is_empty() {
+                all.reserve(announced.max(len));
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+        let bytes = if all.is_empty() { first } else { all.freeze() };
+        Ok(ReadBody { bytes, _share: share })
+    }
+
+    /// Raises the share to `bytes`, if limits allow.
+    fn grow(&self, share: &mut Share, bytes: usize) -> Result<(), Failure> {
+        if bytes > self.one_max {
+            return Err(self.too_large());
+        }
+        let more = bytes.saturating_sub(share.bytes);
+        if more == 0 {
+            return Ok(());
+        }
+        let before = self.used.fetch_add(more, Ordering::Relaxed);
+        share.bytes += more;
+        if before + more > self.all_max {
+            return Err(Failure::overloaded("request bodies use up their memory; try again"));
+        }
+        Ok(())
+    }
+
+    fn too_large(&self) -> Failure {
+        let message = format!("the body is larger than {} bytes", self.one_max);
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
+    }
+
+    async fn decompress(&self, encoding: Encoding, read: ReadBody) -> Result<ReadBody, Failure> {
+        if encoding == Encoding::Identity {
+            return Ok(read);
+        }
+        let ReadBody { bytes, _share: mut share } = read;
+        self.grow(&mut share, self.one_max)?;
+        let max = self.one_max;
+        let inflated = tokio::task::spawn_blocking(move || inflate(encoding, &bytes, max));
+        let inflated = inflated.await.map_err(|error| Failure::overloaded(error.to_string()))?;
+        let bytes = inflated.map_err(|error| {
+            Failure::invalid(format!("the body does not decompress as {encoding:?}: {error}"))
+        })?;
+        if bytes.len() > max {
+            return Err(self.too_large());
+        }
+        Ok(ReadBody { bytes: bytes.into(), _share: share })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+    /// zlib format, as RFC 9110 §8.4.1.2 defines `deflate`.
+    Deflate,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Result<Encoding, Failure> {
+        let Some(value) = headers.get(CONTENT_ENCODING) else {
+            return Ok(Encoding::Identity);
+        };
+        match value.as_bytes() {
+            b"identity" | b"" => Ok(Encoding::Identity),
+            b"gzip" => Ok(Encoding::Gzip),
+            b"deflate" => Ok(Encoding::Deflate),
+            _ => Err(Failure::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-encoding",
+                "Content-Encoding: expected gzip, deflate or none",
+            )),
+        }
+    }
+}
+
+/// At most `max + 1` bytes of what `bytes` decompress to.
+fn inflate(encoding: Encoding, bytes: &[u8], max: usize) -> std::io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let limit = max as u64 + 1;
+    match encoding {
+        Encoding::Identity => bytes.take(limit).read_to_end(&mut out)?,
+        Encoding::Gzip => flate2::read::GzDecoder::new(bytes).take(limit).read_to_end(&mut out)?,
+        Encoding::Deflate => {
+            flate2::read::ZlibDecoder::new(bytes).take(limit).read_to_end(&mut out)?
+        }
+    };
+    Ok(out)
+}
+
+/// Reads on for a moment: a sender that is still writing sees a reset connection instead of the
+/// answer otherwise.
+async fn linger(mut body: Body, bytes_max: usize) {
+    let drain = async {
+        let mut left = bytes_max;
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(len) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+/// Runs `work` here, or on a blocking thread if it handles many `bytes`, so that no large request
+/// holds up the small ones.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    if bytes <= OFF_THREAD_BYTES {
+        return work();
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::overloaded(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use std::io::Write;
+
+    fn bodies(one: usize, all: usize) -> Bodies {
+        let mut bodies = Bodies::new(&GatewayConfig::default());
+        (bodies.one_max, bodies.all_max) = (one, all);
+        bodies
+    }
+
+    fn encoded(encoding: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_ENCODING, encoding.parse().unwrap())])
+    }
+
+    fn status(result: Result<ReadBody, Failure>) -> u16 {
+        result.err().map_or(200, |failure| failure.status.as_u16())
+    }
+
+    #[tokio::test]
+    async fn one_body_may_be_as_large_as_the_limit_and_no_larger() {
+        let bodies = bodies(1000, 10_000);
+        let empty = HeaderMap::new();
+        let read = |len| bodies.read(&empty, Body::from(vec![7; len]));
+        assert_eq!(read(1000).await.unwrap().bytes.len(), 1000);
+        assert_eq!(status(read(1001).await), 413);
+        let announced = HeaderMap::from_iter([(CONTENT_LENGTH, "1001".parse().unwrap())]);
+        assert_eq!(status(bodies.read(&announced, Body::empty()).await), 413);
+        assert_eq!(bodies.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn all_bodies_share_their_memory() {
+        let bodies = bodies(1000, 1500);
+        let first = bodies.read(&HeaderMap::new(), Body::from(vec![0; 1000])).await.unwrap();
+        assert_eq!(status(bodies.read(&HeaderMap::new(), Body::from(vec![0; 501])).await), 503);
+        assert_eq!(status(bodies.read(&HeaderMap::new(), Body::from(vec![0; 500])).await), 200);
+        drop(first);
+        assert_eq!(bodies.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn compressed_bodies_are_limited_by_what_they_become() {
+        let bodies = bodies(1000, 10_000);
+        let gzip = |len: usize| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&vec![b'a'; len]).unwrap();
+            encoder.finish().unwrap()
+        };
+        let good = bodies.read(&encoded("gzip"), Body::from(gzip(1000))).await.unwrap();
+        assert_eq!(&good.bytes[..], [b'a'; 1000]);
+        assert_eq!(status(bodies.read(&encoded("gzip"), Body::from(gzip(1001))).await), 413);
+        assert_eq!(status(bodies.read(&encoded("gzip"), Body::from("no gzip")).await), 400);
+        assert_eq!(status(bodies.read(&encoded("br"), Body::from("x")).await), 415);
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(b"deflated").unwrap();
+        let body = Body::from(encoder.finish().unwrap());
+        let deflated = bodies.read(&encoded("deflate"), body).await.unwrap();
+        assert_eq!(&deflated.bytes[..], b"deflated");
+    }
+}

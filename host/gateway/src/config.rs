@@ -1,0 +1,142 @@
+//! Limits of the gateway. Each has a default that suits one machine on a private network behind a
+//! TLS proxy; nothing that a client can grow is without one.
+
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Most input tensors, outputs asked for, or parameters of one request. Fixed by the plugin
+/// contract, whose signatures have at most 64 of each.
+pub const TENSORS_MAX: usize = 64;
+
+/// Longest `id` of a request, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 256;
+
+/// How the gateway listens, and what it accepts from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// File with the API keys ([`crate::ApiKeys`]). It is read again when it changes.
+    pub api_keys: PathBuf,
+    /// Largest request body, also after decompression. Default 64 MiB, at most 1 GiB.
+    pub body_bytes_max: usize,
+    /// Memory of all request bodies together. Default 1 GiB; beyond it requests get 503.
+    pub bodies_bytes_max: usize,
+    /// Names and values of all headers of one request. Default 32 KiB, at most 256 KiB; above it
+    /// the answer is 431.
+    pub header_bytes_max: usize,
+    /// Longest wait for a complete request header, which is also how long an idle connection is
+    /// kept open. Default 75 s.
+    pub header_seconds: u64,
+    /// Longest time that one request body may take to arrive. Default 60 s.
+    pub body_seconds: u64,
+    /// Longest time for an answer; a client's `timeout` can only shorten it. Default 60 s.
+    pub request_seconds: u64,
+    /// Requests worked on at once, with a key. Default 1024; beyond it requests get 503.
+    pub in_flight_max: usize,
+    /// The same for one tenant. Default 512; beyond it its requests get 429.
+    pub in_flight_per_tenant_max: usize,
+    /// Open connections. Default 4096; further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// How long a shutdown waits for requests that are being worked on. Default 30 s.
+    pub drain_seconds: u64,
+    /// Texts of one embeddings request. Default 2048.
+    pub embedding_inputs_max: usize,
+    /// Bytes of all texts of one embeddings request. Default 4 MiB.
+    pub embedding_bytes_max: usize,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> GatewayConfig {
+        GatewayConfig {
+            api_keys: PathBuf::from("api_keys.toml"),
+            body_bytes_max: 64 << 20,
+            bodies_bytes_max: 1 << 30,
+            header_bytes_max: 32 << 10,
+            header_seconds: 75,
+            body_seconds: 60,
+            request_seconds: 60,
+            in_flight_max: 1024,
+            in_flight_per_tenant_max: 512,
+            connections_max: 4096,
+            drain_seconds: 30,
+            embedding_inputs_max: 2048,
+            embedding_bytes_max: 4 << 20,
+        }
+    }
+}
+
+/// A setting outside its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("gateway.{field}: expected {min} to {max}, got {got}")]
+pub struct ConfigError {
+    /// The setting.
+    pub field: &'static str,
+    /// Least value.
+    pub min: u64,
+    /// Greatest value.
+    pub max: u64,
+    /// The value that came.
+    pub got: u64,
+}
+
+impl GatewayConfig {
+    /// The defaults with this file of API keys.
+    pub fn new(api_keys: impl Into<PathBuf>) -> GatewayConfig {
+        GatewayConfig { api_keys: api_keys.into(), ..GatewayConfig::default() }
+    }
+
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first setting out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let body = self.body_bytes_max as u64;
+        let checks = [
+            ("body_bytes_max", body, 1 << 10, 1 << 30),
+            ("bodies_bytes_max", self.bodies_bytes_max as u64, body, 1 << 40),
+            ("header_bytes_max", self.header_bytes_max as u64, 1 << 10, 256 << 10),
+            ("header_seconds", self.header_seconds, 1, 3600),
+            ("body_seconds", self.body_seconds, 1, 3600),
+            ("request_seconds", self.request_seconds, 1, 86_400),
+            ("in_flight_max", self.in_flight_max as u64, 1, 1 << 20),
+            ("in_flight_per_tenant_max", self.in_flight_per_tenant_max as u64, 1, 1 << 20),
+            ("connections_max", self.connections_max as u64, 1, 1 << 20),
+            ("drain_seconds", self.drain_seconds, 0, 3600),
+            ("embedding_inputs_max", self.embedding_inputs_max as u64, 1, 1 << 16),
+            ("embedding_bytes_max", self.embedding_bytes_max as u64, 1, 1 << 30),
+        ];
+        for (field, got, min, max) in checks {
+            if got < min || got > max {
+                return Err(ConfigError { field, min, max, got });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_each_edge_is_checked() {
+        let good = GatewayConfig::default();
+        assert_eq!(good.validate(), Ok(()));
+        let wrong = |change: fn(&mut GatewayConfig)| {
+            let mut config = GatewayConfig::default();
+            change(&mut config);
+            config.validate().unwrap_err().field
+        };
+        assert_eq!(wrong(|c| c.body_bytes_max = (1 << 30) + 1), "body_bytes_max");
+        assert_eq!(wrong(|c| c.bodies_bytes_max = (64 << 20) - 1), "bodies_bytes_max");
+        assert_eq!(wrong(|c| c.header_seconds = 0), "header_seconds");
+        assert_eq!(wrong(|c| c.in_flight_max = 0), "in_flight_max");
+        assert_eq!(wrong(|c| c.connections_max = 0), "connections_max");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_by_name() {
+        let error = toml::from_str::<GatewayConfig>("body_byte_max = 5").unwrap_err();
+        assert!(error.to_string().contains("body_byte_max"), "{error}");
+    }
+}

@@ -1,0 +1,236 @@
+//! Why a request was not answered, and how each protocol says so. The only place where error
+//! families become HTTP status codes.
+//!
+//! OIP v2: `{"error":"<text>"}`. OpenAI: `{"error":{"message","type","param","code"}}`. Both with
+//! `Content-Type: application/json` and nothing after it: stock clients compare it whole.
+
+use aimass_engine::{EngineError, Family};
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use std::borrow::Cow;
+
+/// Longest message that a client gets, in bytes.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// The exact media type of every JSON answer.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Whether another attempt can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The status says enough.
+    Unsaid,
+    /// The same request fails again.
+    Never,
+    /// After this many seconds.
+    After(u32),
+}
+
+/// A request that was not answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    /// Stable, machine-readable.
+    pub(crate) code: Cow<'static, str>,
+    /// What the client reads.
+    pub(crate) message: String,
+    /// The field of an OpenAI request that is wrong.
+    pub(crate) param: Option<&'static str>,
+    pub(crate) retry: Retry,
+}
+
+impl Failure {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Failure {
+        let retry = Retry::Unsaid;
+        Failure { status, code: Cow::Borrowed(code), message: message.into(), param: None, retry }
+    }
+
+    /// The caller's input is wrong.
+    pub(crate) fn invalid(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::BAD_REQUEST, "invalid-input", message)
+    }
+
+    /// A limit of the whole server is reached for the moment.
+    pub(crate) fn overloaded(message: impl Into<String>) -> Failure {
+        let failure = Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message);
+        Failure { retry: Retry::After(1), ..failure }
+    }
+
+    /// Names the field of an OpenAI request that is wrong.
+    pub(crate) fn of(self, param: &'static str) -> Failure {
+        Failure { param: Some(param), ..self }
+    }
+
+    fn text(&self) -> &str {
+        let mut end = self.message.len().min(MESSAGE_BYTES_MAX);
+        while !self.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        &self.message[..end]
+    }
+
+    fn respond(&self, body: Vec<u8>) -> Response<Body> {
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        match self.retry {
+            Retry::Unsaid => {}
+            Retry::Never => {
+                headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
+            Retry::After(seconds) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    /// The answer of the Open Inference Protocol.
+    pub(crate) fn oip(&self) -> Response<Body> {
+        self.respond(json(&OipBody { error: self.text() }))
+    }
+
+    /// The answer of the OpenAI API.
+    pub(crate) fn openai(&self) -> Response<Body> {
+        let kind = match self.status.as_u16() {
+            429 => "rate_limit_error",
+            403 => "permission_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        let error = OpenAiError {
+            message: self.text(),
+            kind,
+            param: self.param,
+            code: &self.code.replace('-', "_"),
+        };
+        self.respond(json(&OpenAiBody { error }))
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Failure {
+        let (status, retry) = match error.family() {
+            Family::InvalidInput => (StatusCode::BAD_REQUEST, Retry::Unsaid),
+            Family::Forbidden => (StatusCode::FORBIDDEN, Retry::Unsaid),
+            Family::NotFound => (StatusCode::NOT_FOUND, Retry::Unsaid),
+            Family::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Retry::Unsaid),
+            Family::PackageRefused => (StatusCode::UNPROCESSABLE_ENTITY, Retry::Unsaid),
+            Family::Quota => (StatusCode::TOO_MANY_REQUESTS, Retry::After(1)),
+            Family::Plugin => (StatusCode::INTERNAL_SERVER_ERROR, Retry::Never),
+            Family::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Retry::After(1)),
+            Family::Deadline => (StatusCode::GATEWAY_TIMEOUT, Retry::Unsaid),
+        };
+        if let Some(log) = error.log() {
+            tracing::warn!(code = error.code(), message = error.message(), detail = log, "failed");
+        }
+        let code = Cow::Owned(error.code().to_owned());
+        Failure { status, code, message: error.message().to_owned(), param: None, retry }
+    }
+}
+
+/// A [`Failure`] that is answered as the Open Inference Protocol wants it.
+pub(crate) struct OipFailure(pub(crate) Failure);
+
+impl<E: Into<Failure>> From<E> for OipFailure {
+    fn from(error: E) -> OipFailure {
+        OipFailure(error.into())
+    }
+}
+
+impl IntoResponse for OipFailure {
+    fn into_response(self) -> Response<Body> {
+        self.0.oip()
+    }
+}
+
+/// A [`Failure`] that is answered as the OpenAI API wants it.
+pub(crate) struct OpenAiFailure(pub(crate) Failure);
+
+impl<E: Into<Failure>> From<E> for OpenAiFailure {
+    fn from(error: E) -> OpenAiFailure {
+        OpenAiFailure(error.into())
+    }
+}
+
+impl IntoResponse for OpenAiFailure {
+    fn into_response(self) -> Response<Body> {
+        self.0.openai()
+    }
+}
+
+/// `value` as JSON. Our wire types have string keys only, so that this cannot fail.
+pub(crate) fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("wire types have string keys")
+}
+
+/// A 200 with this JSON body.
+pub(crate) fn json_answer(body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+#[derive(serde::Serialize)]
+struct OipBody<'a> {
+    error: &'a str,
+}
+
+#[derive(serde::Serialize)]
+struct OpenAiBody<'a> {
+    error: OpenAiError<'a>,
+}
+
+#[derive(serde::Serialize)]
+struct OpenAiError<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_the_status_of_the_table() {
+        let expected = [400, 403, 404, 413, 422, 429, 500, 503, 504];
+        for (family, status) in Family::ALL.into_iter().zip(expected) {
+            let failure = Failure::from(EngineError::new(family, "some-code", "text"));
+            assert_eq!(failure.status.as_u16(), status, "{family:?}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_fault_says_that_a_retry_is_useless() {
+        let response =
+            Failure::from(EngineError::new(Family::Plugin, "trap", "it trapped")).openai();
+        assert_eq!(response.headers()["x-should-retry"], "false");
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let full = Failure::from(EngineError::new(Family::Unavailable, "full", "")).oip();
+        assert_eq!(full.headers()["retry-after"], "1");
+        assert!(!full.headers().contains_key("x-should-retry"));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let failure = Failure::invalid("é".repeat(MESSAGE_BYTES_MAX) + "x");
+        assert_eq!(failure.text().len(), MESSAGE_BYTES_MAX);
+        let odd = Failure::invalid(format!("x{}", "é".repeat(MESSAGE_BYTES_MAX)));
+        assert_eq!(odd.text().len(), MESSAGE_BYTES_MAX - 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! Which path leads where, and who may go there. Adding a route is one line in [`ROUTES`].
+
+use crate::GatewayConfig;
+use crate::admission::{Admission, Admitted};
+use crate::body::Bodies;
+use crate::counters::Counters;
+use crate::failure::Failure;
+use crate::routes::{
+    metrics, oip_health, oip_infer, oip_metadata, openai_embeddings, openai_models,
+};
+use crate::serving::Serving;
+use aimass_engine::{InferRequest, InferResponse};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Method, Response, StatusCode, Uri};
+use axum::routing::{MethodRouter, get, post};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long after its deadline the gateway waits for the engine to say so itself.
+const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+
+/// Everything that handlers share.
+pub(crate) struct Gateway {
+    pub(crate) engine: Arc<dyn Serving>,
+    pub(crate) config: GatewayConfig,
+    pub(crate) admission: Admission,
+    pub(crate) bodies: Bodies,
+    pub(crate) counters: Counters,
+    /// Set once the server shuts down: not ready any more.
+    pub(crate) draining: AtomicBool,
+}
+
+/// What a handler gets of its gateway.
+pub(crate) type Shared = axum::extract::State<Arc<Gateway>>;
+
+/// One route: a path, and a handler for each of its methods.
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    handler: fn() -> MethodRouter<Arc<Gateway>>,
+}
+
+const fn route(path: &'static str, handler: fn() -> MethodRouter<Arc<Gateway>>) -> Route {
+    Route { path, handler }
+}
+
+/// Every route. `{version}` is a number, a label, or `newest`. Who may use one is in the signature
+/// of its handler: whatever takes an [`Admitted`] wants an API key.
+pub(crate) const ROUTES: &[Route] = &[
+    route("/v2/health/live", || get(oip_health::live)),
+    route("/v2/health/ready", || get(oip_health::ready)),
+    route("/v2", || get(oip_metadata::server)),
+    route("/v2/models/{model}", || get(oip_metadata::model)),
+    route("/v2/models/{model}/versions/{version}", || get(oip_metadata::model)),
+    route("/v2/repository/index", || post(oip_metadata::index)),
+    route("/v2/models/{model}/ready", || get(oip_health::model_ready)),
+    route("/v2/models/{model}/versions/{version}/ready", || get(oip_health::model_ready)),
+    route("/v2/models/{model}/infer", || post(oip_infer::infer)),
+    route("/v2/models/{model}/versions/{version}/infer", || post(oip_infer::infer)),
+    route("/v1/embeddings", || post(openai_embeddings::embeddings)),
+    route("/v1/models", || get(openai_models::list)),
+    route("/v1/models/{model}", || get(openai_models::retrieve)),
+    route("/metrics", || get(metrics::metrics)),
+];
+
+/// The routes of a gateway, with JSON answers for everything else.
+pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
+    ROUTES
+        .iter()
+        .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(gateway)
+}
+
+impl Gateway {
+    /// Runs one inference, and gives up on it soon after its deadline whatever the engine does.
+    pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
+        let late = request.deadline + DEADLINE_GRACE;
+        match tokio::time::timeout_at(late.into(), self.engine.infer(request)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                let message = "the deadline passed before there was an answer";
+                Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message))
+            }
+        }
+    }
+
+    /// Whether new requests are welcome.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+impl FromRequestParts<Arc<Gateway>> for Admitted {
+    type Rejection = Response<Body>;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        gateway: &Arc<Gateway>,
+    ) -> Result<Admitted, Response<Body>> {
+        let _span = tracing::debug_span!("admission").entered();
+        gateway
+            .admission
+            .admit(&parts.headers, Instant::now(), SystemTime::now())
+            .map_err(|failure| answer_at(&parts.uri, &failure))
+    }
+}
+
+/// A failure in the words of the protocol that the path belongs to.
+pub(crate) fn answer_at(uri: &Uri, failure: &Failure) -> Response<Body> {
+    if uri.path().starts_with("/v1/") { failure.openai() } else { failure.oip() }
+}
+
+async fn unknown(_admitted: Admitted, method: Method, uri: Uri) -> Response<Body> {
+    let path: String = uri.path().chars().take(200).collect();
+    let message = format!("no route {method} {path}");
+    answer_at(&uri, &Failure::new(StatusCode::NOT_FOUND, "unknown-route", message))
+}
+
+async fn wrong_method(_admitted: Admitted, method: Method, uri: Uri) -> Response<Body> {
+    let message = format!("{} does not take {method}", uri.path());
+    answer_at(&uri, &Failure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", message))
+}

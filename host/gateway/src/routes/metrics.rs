@@ -1,0 +1,21 @@
+//! `GET /metrics`: the engine's and the gateway's metrics in the Prometheus text format.
+
+use crate::admission::Admitted;
+use crate::router::Shared;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Response;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+
+/// `GET /metrics`
+pub(crate) async fn metrics(State(gateway): Shared, _admitted: Admitted) -> Response<Body> {
+    let mut text = gateway.engine.metrics_text();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    gateway.counters.write(gateway.admission.in_flight(), gateway.bodies.bytes(), &mut text);
+    let mut response = Response::new(Body::from(text));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,10 @@
+//! One file a family of routes. A handler that does work takes an
+//! [`Admitted`](crate::admission::Admitted); only health does without.
+
+pub(crate) mod metrics;
+mod model_path;
+pub(crate) mod oip_health;
+pub(crate) mod oip_infer;
+pub(crate) mod oip_metadata;
+pub(crate) mod openai_embeddings;
+pub(crate) mod openai_models;

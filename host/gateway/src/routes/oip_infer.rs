@@ -1,0 +1,112 @@
+//! Room 1: an HTTP body becomes an [`InferRequest`], and its answer an HTTP body.
+
+use super::model_path::ModelPath;
+use crate::admission::Admitted;
+use crate::body::off_thread;
+use crate::failure::{Failure, JSON, OipFailure};
+use crate::oip::request::{self, ParsedRequest};
+use crate::oip::{raw, response};
+use crate::router::{Gateway, Shared};
+use aimass_engine::{InferRequest, InferResponse};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, Response};
+use std::time::{Duration, Instant};
+use tracing::Instrument;
+
+const JSON_LEN: HeaderName = HeaderName::from_static("inference-header-content-length");
+/// A request with this header gets the time of every room in `Server-Timing`.
+const TIMING: HeaderName = HeaderName::from_static("x-aimass-timing");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// `POST /v2/models/{model}[/versions/{version}]/infer`
+pub(crate) async fn infer(
+    State(gateway): Shared,
+    admitted: Admitted,
+    path: ModelPath,
+    request: Request,
+) -> Result<Response<Body>, OipFailure> {
+    let span = tracing::debug_span!("oip_infer", model = %path.name);
+    Ok(answer(&gateway, admitted, path, request).instrument(span).await?)
+}
+
+async fn answer(
+    gateway: &Gateway,
+    mut admitted: Admitted,
+    path: ModelPath,
+    request: Request,
+) -> Result<Response<Body>, Failure> {
+    let start = Instant::now();
+    admitted.require(&path.name)?;
+    let (parts, body) = request.into_parts();
+    let json_len = json_len(&parts.headers)?;
+    let body = gateway.bodies.read(&parts.headers, body).await?;
+    let bytes = body.bytes.clone();
+    let read = Instant::now();
+    let parsed = if json_len == Some(0) {
+        raw::parse(&gateway.engine.model(&path.name, &path.selector)?, &bytes)?
+    } else {
+        off_thread(bytes.len(), move || request::parse(&bytes, json_len)).await?
+    };
+    let ParsedRequest { id, inputs, parameters, timeout, wanted } = parsed;
+    if let Some(timeout) = timeout {
+        admitted.shorten(start + timeout);
+    }
+    let request = InferRequest {
+        model: path.name,
+        selector: path.selector,
+        inputs,
+        outputs: wanted.outputs.iter().map(|(name, _)| name.clone()).collect(),
+        parameters,
+        tenant: admitted.tenant().clone(),
+        deadline: admitted.deadline(),
+    };
+    let parsing = read.elapsed();
+    let response = gateway.infer(request).await?;
+    let timing = parts
+        .headers
+        .contains_key(TIMING)
+        .then(|| server_timing(&[("read", read - start), ("parse", parsing)], &response));
+    let size = response.outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
+    let answer =
+        off_thread(size, move || response::write(&response, id.as_deref(), &wanted)).await?;
+    let mut response = Response::new(Body::from(answer.body));
+    let headers = response.headers_mut();
+    match answer.json_len {
+        None => headers.insert(CONTENT_TYPE, JSON),
+        Some(len) => {
+            headers.insert(JSON_LEN, HeaderValue::from(len));
+            headers.insert(CONTENT_TYPE, OCTET_STREAM)
+        }
+    };
+    if let Some(timing) = timing {
+        headers.insert(SERVER_TIMING, timing);
+    }
+    Ok(response)
+}
+
+fn json_len(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
+    let Some(value) = headers.get(JSON_LEN) else {
+        return Ok(None);
+    };
+    let len = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    len.map(Some).ok_or_else(|| {
+        Failure::invalid("Inference-Header-Content-Length: expected a number of bytes")
+    })
+}
+
+/// `Server-Timing` (W3C): the rooms in order, in milliseconds.
+fn server_timing(ours: &[(&str, Duration)], response: &InferResponse) -> HeaderValue {
+    let theirs = response.rooms.iter().map(|(name, time)| (&**name, *time));
+    let token = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }
+    };
+    let one = |(name, time): (&str, Duration)| {
+        let name: String = name.chars().map(token).collect();
+        format!("{name};dur={:.3}", time.as_secs_f64() * 1e3)
+    };
+    let text: Vec<String> = ours.iter().copied().chain(theirs).map(one).collect();
+    HeaderValue::try_from(text.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}

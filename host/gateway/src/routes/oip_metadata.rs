@@ -1,0 +1,95 @@
+//! Metadata of the server and of models, and the index of models.
+
+use super::model_path::ModelPath;
+use crate::admission::Admitted;
+use crate::failure::{OipFailure, json, json_answer};
+use crate::router::Shared;
+use aimass_engine::{ModelMetadata, TensorMetadata};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Response;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct ServerWire {
+    name: &'static str,
+    version: &'static str,
+    extensions: [&'static str; 2],
+}
+
+#[derive(Serialize)]
+struct ModelWire<'a> {
+    name: &'a str,
+    versions: Vec<String>,
+    platform: &'a str,
+    inputs: Vec<TensorWire<'a>>,
+    outputs: Vec<TensorWire<'a>>,
+}
+
+#[derive(Serialize)]
+struct TensorWire<'a> {
+    name: &'a str,
+    /// OIP has no word for a tensor that takes any type; ours is `ANY`.
+    datatype: &'static str,
+    shape: &'a [i64],
+}
+
+#[derive(Serialize)]
+struct IndexWire {
+    name: String,
+    version: String,
+    state: &'static str,
+    reason: &'static str,
+}
+
+/// `GET /v2`
+pub(crate) async fn server(_admitted: Admitted) -> Response<Body> {
+    json_answer(json(&ServerWire {
+        name: "aimass",
+        version: env!("CARGO_PKG_VERSION"),
+        extensions: ["binary_tensor_data", "model_repository"],
+    }))
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]`
+pub(crate) async fn model(
+    State(gateway): Shared,
+    admitted: Admitted,
+    path: ModelPath,
+) -> Result<Response<Body>, OipFailure> {
+    admitted.require(&path.name)?;
+    let metadata = gateway.engine.model(&path.name, &path.selector)?;
+    Ok(json_answer(json(&wire(&metadata))))
+}
+
+/// `POST /v2/repository/index`: every ready version of the models that the key may use.
+pub(crate) async fn index(State(gateway): Shared, admitted: Admitted) -> Response<Body> {
+    let mut rows = Vec::new();
+    for model in gateway.engine.models() {
+        if !admitted.may_use(&model.name) {
+            continue;
+        }
+        rows.extend(model.versions.iter().map(|version| IndexWire {
+            name: model.name.to_string(),
+            version: version.to_string(),
+            state: "READY",
+            reason: "",
+        }));
+    }
+    json_answer(json(&rows))
+}
+
+fn wire(model: &ModelMetadata) -> ModelWire<'_> {
+    ModelWire {
+        name: &model.name,
+        versions: model.versions.iter().map(u64::to_string).collect(),
+        platform: &model.platform,
+        inputs: model.inputs.iter().map(tensor).collect(),
+        outputs: model.outputs.iter().map(tensor).collect(),
+    }
+}
+
+fn tensor(tensor: &TensorMetadata) -> TensorWire<'_> {
+    let datatype = tensor.dtype.and_then(aimass_tensor::DType::oip_name).unwrap_or("ANY");
+    TensorWire { name: &tensor.name, datatype, shape: tensor.shape.as_deref().unwrap_or(&[-1]) }
+}

@@ -1,0 +1,172 @@
+//! An engine without inference: echoes, embeds by counting bytes, and fails on purpose.
+
+use crate::serving::{Answer, Serving};
+use aimass_engine::{
+    EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness, Selector,
+    TensorMetadata, Usage,
+};
+use aimass_tensor::{DType, Tensor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// `identity` (versions 1 and 2, label `stable` on 1) echoes `INPUT<x>` as `OUTPUT<x>`; `embed`
+/// makes vectors `[len, sum of bytes]`; `raw` takes FP32 `[-1, 2]`; `trap`, `busy`, `hidden` fail;
+/// `slow` waits for `release`; `stuck` never answers.
+#[derive(Default)]
+pub(super) struct FakeEngine {
+    pub(super) unready: AtomicBool,
+    /// Set while `slow` runs.
+    pub(super) started: Notify,
+    pub(super) release: Notify,
+    /// Set when a call was dropped before its answer.
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+impl Serving for FakeEngine {
+    fn infer(&self, request: InferRequest) -> Answer<'_> {
+        Box::pin(self.answer(request))
+    }
+
+    fn model(&self, name: &str, selector: &Selector) -> Result<ModelMetadata, EngineError> {
+        let version = match (name, selector) {
+            ("busy", _) => return Err(failing("busy", &request_of(name)).unwrap_err()),
+            (_, Selector::Version(version @ 1..=2)) => *version,
+            (_, Selector::Default) => 1,
+            (_, Selector::Newest) => 2,
+            (_, Selector::Label(label)) if label == "stable" => 1,
+            (_, Selector::Version(_) | Selector::Label(_)) => return Err(missing(name, selector)),
+        };
+        let any = |name: &str| tensor(name, None, None);
+        let (inputs, outputs) = match name {
+            "identity" | "slow" | "stuck" | "trap" => (vec![any("INPUT0")], vec![any("OUTPUT0")]),
+            "raw" => (
+                vec![tensor("INPUT0", Some(DType::F32), Some(&[-1, 2]))],
+                vec![tensor("OUTPUT0", Some(DType::F32), Some(&[-1, 2]))],
+            ),
+            "embed" | "embed-trap" => (
+                vec![tensor("text", Some(DType::Bytes), Some(&[-1]))],
+                vec![tensor("embedding", Some(DType::F32), Some(&[-1, 2]))],
+            ),
+            _ => return Err(missing(name, selector)),
+        };
+        Ok(ModelMetadata {
+            name: name.into(),
+            version,
+            versions: vec![1, 2],
+            labels: [("stable".to_owned(), 1)].into(),
+            platform: "aimass_fake".into(),
+            inputs,
+            outputs,
+            created: 1_700_000_000,
+            publisher: "acme".into(),
+        })
+    }
+
+    fn models(&self) -> Vec<ModelMetadata> {
+        let names = ["embed", "identity"];
+        names.map(|name| self.model(name, &Selector::Default).unwrap()).into()
+    }
+
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> Readiness {
+        let ready = !self.unready.load(Ordering::Relaxed);
+        Readiness { ready, reasons: Vec::new() }
+    }
+
+    fn metrics_text(&self) -> String {
+        "aimass_engine_fake 1".to_owned()
+    }
+}
+
+impl FakeEngine {
+    async fn answer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
+        let model = self.model(&request.model, &request.selector)?;
+        failing(&request.model, &request)?;
+        let mut guard = Cancelled(Some(self.cancelled.clone()));
+        match request.model.as_str() {
+            "slow" => {
+                self.started.notify_one();
+                self.release.notified().await;
+            }
+            "stuck" => std::future::pending().await,
+            _ => {}
+        }
+        guard.0 = None;
+        let (outputs, tokens) = if request.model == "embed" {
+            embed(&request.inputs[0].1)
+        } else {
+            (echo(request.inputs), None)
+        };
+        let wanted = |name: &str| {
+            request.outputs.is_empty() || request.outputs.iter().any(|output| output == name)
+        };
+        Ok(InferResponse {
+            model: model.name,
+            version: model.version,
+            outputs: outputs.into_iter().filter(|(name, _)| wanted(name)).collect(),
+            usage: Usage { tokens },
+            rooms: vec![("acme/step".into(), Duration::from_micros(1500))],
+        })
+    }
+}
+
+struct Cancelled(Option<Arc<AtomicBool>>);
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        if let Some(flag) = &self.0 {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+type Outputs = Vec<(Arc<str>, Tensor)>;
+
+fn echo(inputs: Vec<(String, Tensor)>) -> Outputs {
+    inputs.into_iter().map(|(name, x)| (name.replace("INPUT", "OUTPUT").into(), x)).collect()
+}
+
+fn embed(texts: &Tensor) -> (Outputs, Option<u64>) {
+    let texts = texts.strings().unwrap();
+    let sum = |text: &[u8]| text.iter().map(|&byte| f32::from(byte)).sum::<f32>();
+    let values: Vec<f32> = texts.iter().flat_map(|t| [t.len() as f32, sum(t) / 3.0]).collect();
+    let vectors = Tensor::from_slice(&[texts.len(), 2], &values).unwrap();
+    (vec![("embedding".into(), vectors)], Some(texts.data().len() as u64))
+}
+
+fn failing(name: &str, request: &InferRequest) -> Result<(), EngineError> {
+    let error = |family, code, message| Err(EngineError::new(family, code, message));
+    match name {
+        "trap" | "embed-trap" => error(Family::Plugin, "trap", "plugin acme/bad trapped"),
+        "busy" => error(Family::Unavailable, "not-ready", "model busy is loading"),
+        _ if request.deadline < Instant::now() => {
+            error(Family::Deadline, "deadline", "the deadline passed")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn request_of(model: &str) -> InferRequest {
+    InferRequest {
+        model: model.to_owned(),
+        selector: Selector::Default,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        parameters: Default::default(),
+        tenant: "t".into(),
+        deadline: Instant::now() + Duration::from_secs(9),
+    }
+}
+
+fn missing(name: &str, selector: &Selector) -> EngineError {
+    EngineError::new(Family::NotFound, "not-found", format!("no model {name:?} ({selector})"))
+}
+
+fn tensor(name: &str, dtype: Option<DType>, shape: Option<&[i64]>) -> TensorMetadata {
+    TensorMetadata { name: name.into(), dtype, shape: shape.map(<[i64]>::to_vec) }
+}
