@@ -296,3 +296,28 @@ impl<'a> Reader<'a> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_component_is_byte_for_byte_that_of_another_implementation() {
+        let component = [HEADER.to_vec(), custom_section(MANIFEST, b"{}")].concat();
+        let signed = crate::sign_component(&component, &SigningKey::from_seed(&[7; 32]));
+        let golden = include_str!("../tests/golden/signature_section.hex");
+        assert_eq!(crate::hex::encode(&signed.expect("signed")), golden.trim());
+    }
+
+    #[test]
+    fn numbers_have_one_form() {
+        for value in [0, 1, 127, 128, 16_383, 16_384, 0xffff_ffff] {
+            assert_eq!(Reader(&leb(value)).u32().map(|read| read as usize), Some(value));
+        }
+        for wrong in
+            [&[][..], &[0x80], &[0x80, 0], &[0xff, 0], &[0xff, 0xff, 0xff, 0xff, 0x10], &[0x80; 6]]
+        {
+            assert_eq!(Reader(wrong).u32(), None, "{wrong:?}");
+        }
+    }
+}
