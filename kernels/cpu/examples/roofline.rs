@@ -8,8 +8,9 @@ use aimass_cpu::attention::{AttentionInput, AttentionShape, attention_ragged};
 use aimass_cpu::matmul::{Activation, Epilogue, PackedMatrix, matmul_packed};
 use aimass_cpu::norm::{LayerNorm, add_layer_norm};
 use aimass_cpu::pool::{KernelPool, Team};
-use aimass_cpu::view::{Rows, RowsMut};
+use aimass_cpu::view::{Rows, RowsMut, numbers_mut};
 use aimass_cpu::{Level, level, set_level_max};
+use aimass_tensor::BufferMut;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -81,8 +82,14 @@ fn thread_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
-fn numbers(count: usize) -> Vec<f32> {
-    (0..count).map(|i| ((i * 7919) % 2003) as f32 / 1001.5 - 1.0).collect()
+/// Numbers in memory that is aligned as tensors are; it is never given back.
+fn numbers(count: usize) -> &'static mut [f32] {
+    let block = Box::leak(Box::new(BufferMut::uninit(count * size_of::<f32>())));
+    let numbers = numbers_mut::<f32>(block.as_mut_slice());
+    for (i, x) in numbers.iter_mut().enumerate() {
+        *x = ((i * 7919) % 2003) as f32 / 1001.5 - 1.0;
+    }
+    numbers
 }
 
 /// Independent chains of multiply-adds in registers, on every thread.
@@ -150,13 +157,13 @@ fn chains_scalar(rounds: usize) -> f64 {
 
 fn gemm(team: Team<'_>, (m, n, k): (usize, usize, usize), activation: Activation, peak: f64) {
     let (a, bias) = (numbers(m * k), numbers(n));
-    let b = PackedMatrix::pack(k, n, &numbers(k * n));
-    let mut c = vec![0f32; m * n];
-    let epilogue = Epilogue { bias: Some(&bias), activation, residual: None };
+    let b = PackedMatrix::pack(k, n, numbers(k * n));
+    let c = numbers(m * n);
+    let epilogue = Epilogue { bias: Some(bias), activation, residual: None };
     let seconds = best(team, || {
         let rows = 4_000_000usize.div_ceil(m * n * k);
         for _ in 0..rows {
-            matmul_packed(team, Rows::dense(&a, k), &b, RowsMut::dense(&mut c, n), &epilogue);
+            matmul_packed(team, Rows::dense(a, k), &b, RowsMut::dense(c, n), &epilogue);
         }
     }) / 4_000_000usize.div_ceil(m * n * k) as f64;
     let speed = (2 * m * n * k) as f64 / seconds / 1e9;
@@ -172,9 +179,9 @@ fn attention(team: Team<'_>, (sequences, tokens): (usize, usize), peak: f64) {
     let shape =
         AttentionShape { heads: 12, kv_heads: 12, head_dim: 32, scale: 0.177, causal: false };
     let offsets: Vec<u32> = (0..=sequences).map(|i| (i * tokens) as u32).collect();
-    let mut out = vec![0f32; rows * 384];
+    let out = numbers(rows * 384);
     let seconds = best(team, || {
-        attention_ragged(team, &shape, &input, &offsets, RowsMut::dense(&mut out, 384));
+        attention_ragged(team, &shape, &input, &offsets, RowsMut::dense(out, 384));
     });
     let speed = (4 * sequences * tokens * tokens * 384) as f64 / seconds / 1e9;
     let share = 100.0 * speed / peak;
@@ -185,10 +192,10 @@ fn attention(team: Team<'_>, (sequences, tokens): (usize, usize), peak: f64) {
 }
 
 fn norm(team: Team<'_>) {
-    let (mut x, y, weight) = (numbers(128 * 384), numbers(128 * 384), numbers(384));
-    let norm = LayerNorm { weight: &weight, bias: Some(&weight), epsilon: 1e-12 };
+    let (x, y, weight) = (numbers(128 * 384), numbers(128 * 384), numbers(384));
+    let norm = LayerNorm { weight, bias: Some(weight), epsilon: 1e-12 };
     let seconds = best(team, || {
-        add_layer_norm(RowsMut::dense(&mut x, 384), Rows::dense(&y, 384), &norm);
+        add_layer_norm(RowsMut::dense(x, 384), Rows::dense(y, 384), &norm);
     });
     println!("add + layer norm 128 x 384: {:.1} us", seconds * 1e6);
 }

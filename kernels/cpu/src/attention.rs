@@ -1,6 +1,6 @@
 //! Scaled dot-product attention: `softmax(scale Q K^T + mask) V` for every head of a sequence.
 //!
-//! Tiles of 24 queries meet blocks of 512 keys with a running maximum and sum (online softmax,
+//! Tiles of 12 queries meet blocks of 512 keys with a running maximum and sum (online softmax,
 //! arXiv:2205.14135 §3.1), so that scores never leave the second-level cache. The block sizes are
 //! constants: a sequence gives the same bits alone and in any batch. A query that may see no key
 //! gives zeros.
@@ -57,7 +57,7 @@ pub struct AttentionInput<'a> {
 ///
 /// `out` has the columns of these heads only: `[queries, heads.len() head_dim]`.
 ///
-/// Scratch a thread: `512 (2 head_dim + 24)` floats and two a query.
+/// Scratch a thread: `512 (2 head_dim + 12)` floats and two a query.
 ///
 /// # Panics
 /// If the extents do not fit together.

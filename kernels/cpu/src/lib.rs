@@ -4,7 +4,7 @@
 //! - **Same bits everywhere.** What a kernel computes for one row depends on that row (for
 //!   attention: on its sequence), never on the other rows, the block, the panel range, the number
 //!   of threads or the instruction set. Products are chains of fused multiply-adds in the order of
-//!   `k`; reductions use sixteen fixed lanes. The scalar path does the same with `f32::mul_add`,
+//!   `k`; reductions use a fixed number of lanes. The scalar path does the same with `f32::mul_add`,
 //!   which is slow on x86 processors without FMA and exact everywhere. The exceptions are the
 //!   functions that call the platform's `libm` (see [`activation::Unary`]).
 //! - **No surprises.** A kernel allocates nothing but its thread's scratch (matmul packing,

@@ -9,7 +9,7 @@ pub use select::{TopK, arg_max, arg_min, top_k};
 
 use crate::elementwise::Integer;
 use crate::level::leveled;
-use crate::vector_math::larger;
+use crate::vector_math::{join_lanes, larger};
 use crate::view::{Rows, RowsMut};
 
 /// A tensor seen as `[outer, n, inner]`; the kernel works on the middle axis.
@@ -140,12 +140,7 @@ fn fold(
         for chunk in x.chunks(16) {
             sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum = step(*sum, x));
         }
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                sums[i] = join(sums[i], sums[i + half]);
-            }
-        }
-        *out = sums[0];
+        *out = join_lanes(sums, &join);
     }
 }
 

@@ -160,7 +160,7 @@ pub(crate) fn log(x: f32) -> f32 {
     let p = p.mul_add(f, -0.166_680_57);
     let p = p.mul_add(f, 0.200_007_15);
     let p = p.mul_add(f, -0.249_999_94);
-    let p = p.mul_add(f, 0.333_333_31);
+    let p = p.mul_add(f, 0.333_333_3);
     let y = p * f * z;
     let y = e.mul_add(-2.121_944_4e-4, y);
     let y = z.mul_add(-0.5, y) + f;
@@ -170,49 +170,66 @@ pub(crate) fn log(x: f32) -> f32 {
     if x < 0.0 || x.is_nan() { f32::NAN } else { y }
 }
 
+/// Joins sixteen lanes as a fixed tree; written out, because the compiler keeps a loop over the
+/// levels in memory.
+#[inline(always)]
+pub(crate) fn join_lanes(lanes: [f32; 16], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut eight = [0f32; 8];
+    for i in 0..8 {
+        eight[i] = join(lanes[i], lanes[i + 8]);
+    }
+    let mut four = [0f32; 4];
+    for i in 0..4 {
+        four[i] = join(eight[i], eight[i + 4]);
+    }
+    join(join(four[0], four[2]), join(four[1], four[3]))
+}
+
 /// Sum of sixteen lanes as a fixed tree.
 #[inline(always)]
-pub(crate) fn sum_lanes(mut lanes: [f32; 16]) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-    }
-    lanes[0]
+pub(crate) fn sum_lanes(lanes: [f32; 16]) -> f32 {
+    join_lanes(lanes, |a, b| a + b)
 }
 
-/// `sum f(x)` in sixteen fixed lanes.
+/// Folds a row in 64 fixed lanes, four chains for the processor to overlap, joined as a tree.
+#[inline(always)]
+fn fold_lanes(x: &[f32], step: impl Fn(f32, f32) -> f32) -> f32 {
+    let (mut a, mut b, mut c, mut d) = ([0f32; 16], [0f32; 16], [0f32; 16], [0f32; 16]);
+    let mut chunks = x.chunks_exact(64);
+    for chunk in &mut chunks {
+        for i in 0..16 {
+            a[i] = step(a[i], chunk[i]);
+            b[i] = step(b[i], chunk[i + 16]);
+            c[i] = step(c[i], chunk[i + 32]);
+            d[i] = step(d[i], chunk[i + 48]);
+        }
+    }
+    let mut rest = [0f32; 16];
+    let mut chunks = chunks.remainder().chunks_exact(16);
+    for chunk in &mut chunks {
+        for (lane, &value) in rest.iter_mut().zip(chunk) {
+            *lane = step(*lane, value);
+        }
+    }
+    for i in 0..16 {
+        rest[i] += (a[i] + b[i]) + (c[i] + d[i]);
+    }
+    chunks.remainder().iter().fold(sum_lanes(rest), |sum, &value| step(sum, value))
+}
+
+/// `sum f(x)` in fixed lanes.
 #[inline(always)]
 pub(crate) fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0f32; 16];
-    let mut chunks = x.chunks_exact(16);
-    for chunk in &mut chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane += f(value);
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
-        *lane += f(value);
-    }
-    sum_lanes(lanes)
+    fold_lanes(x, |sum, value| sum + f(value))
 }
 
-/// `sum (x - center)^2` in sixteen fixed lanes of fused multiply-adds.
+/// `sum (x - center)^2` in fixed lanes of fused multiply-adds.
 #[inline(always)]
 pub(crate) fn sum_squares(x: &[f32], center: f32) -> f32 {
-    let mut lanes = [0f32; 16];
-    let mut chunks = x.chunks_exact(16);
-    for chunk in &mut chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            let d = value - center;
-            *lane = d.mul_add(d, *lane);
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
+    fold_lanes(x, |sum, value| {
         let d = value - center;
-        *lane = d.mul_add(d, *lane);
-    }
-    sum_lanes(lanes)
+        d.mul_add(d, sum)
+    })
 }
 
 /// The larger number; NaN if one of them is.
@@ -234,12 +251,7 @@ pub(crate) fn max(x: &[f32]) -> f32 {
     for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
         *lane = if value > *lane { value } else { *lane };
     }
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
-        }
-    }
-    lanes[0]
+    join_lanes(lanes, |a, b| if b > a { b } else { a })
 }
 
 /// Turns every element into `e^(x - largest)`, where no number is larger, and returns their sum in

@@ -145,9 +145,9 @@ impl<'a> RowsMut<'a> {
     /// These rows only.
     pub fn row_range(self, range: Range<usize>) -> RowsMut<'a> {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?}");
-        // SAFETY: a row that exists begins inside the data; for an empty range the pointer stays.
         let ptr = match range.is_empty() {
             true => self.ptr,
+            // SAFETY: a row that exists begins inside the data.
             false => unsafe { self.ptr.add(range.start * self.stride) },
         };
         RowsMut { ptr, rows: range.len(), ..self }
@@ -156,9 +156,9 @@ impl<'a> RowsMut<'a> {
     /// These columns only.
     pub fn column_range(self, range: Range<usize>) -> RowsMut<'a> {
         assert!(range.start <= range.end && range.end <= self.columns, "columns {range:?}");
-        // SAFETY: as in `row_range`.
         let ptr = match range.is_empty() || self.rows == 0 {
             true => self.ptr,
+            // SAFETY: a column that exists of a row that exists is inside the data.
             false => unsafe { self.ptr.add(range.start) },
         };
         RowsMut { ptr, columns: range.len(), ..self }

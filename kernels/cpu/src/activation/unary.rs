@@ -194,7 +194,9 @@ mod tests {
     use crate::activation::{Activation, activate};
     use crate::level::for_each_level;
 
-    const REFERENCES: [(Unary, fn(f64) -> f64); 30] = [
+    type Reference = (Unary, fn(f64) -> f64);
+
+    const REFERENCES: [Reference; 30] = [
         (Unary::Neg, |x| -x),
         (Unary::Abs, f64::abs),
         (Unary::Sign, |x| if x == 0.0 { x } else { x.signum() }),

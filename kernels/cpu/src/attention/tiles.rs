@@ -9,7 +9,7 @@ use crate::vector_math::{exp_negative, exponentials, max};
 use crate::view::{Rows, RowsMut};
 
 /// Queries of a tile.
-const QUERIES: usize = 24;
+const QUERIES: usize = 12;
 /// Keys of a block; the last block of a sequence may be shorter.
 const KEYS: usize = 512;
 
@@ -290,16 +290,18 @@ leveled! {
 #[inline(always)]
 fn softmax_tile_body(tile: &mut SoftmaxTile<'_>) {
     for (row, &visible) in tile.visible.iter().enumerate() {
-        let scores = &mut tile.scores[row * tile.stride..][..tile.keys];
-        let (seen, hidden) = scores.split_at_mut(visible);
-        hidden.fill(0.0);
+        // Whole lanes: what is beyond the visible keys becomes 0 like any hidden key.
+        let keys = tile.keys.next_multiple_of(PANEL);
+        let scores = &mut tile.scores[row * tile.stride..][..keys];
+        scores[visible..].fill(f32::NEG_INFINITY);
         let before = tile.maxima[row];
-        let here = max(seen);
+        let here = max(scores);
         let largest = if here > before { here } else { before };
-        // Two infinities would give NaN; what has not begun needs no shrinking.
-        let factor = if before == largest { 1.0 } else { exp_negative(before - largest) };
+        // What has not begun, or has its maximum already, does not shrink.
+        let same = before == largest || before == f32::NEG_INFINITY;
+        let factor = if same { 1.0 } else { exp_negative(before - largest) };
         tile.maxima[row] = largest;
-        tile.sums[row] = tile.sums[row].mul_add(factor, exponentials(seen, largest));
+        tile.sums[row] = tile.sums[row].mul_add(factor, exponentials(scores, largest));
         tile.factors[row] = factor;
     }
 }

@@ -30,11 +30,11 @@ impl<const N: usize> Broadcast<N> {
             false => 1,
         };
         let mut shape = [1; RANK_MAX];
-        for axis in 0..rank {
+        for (axis, own) in shape.iter_mut().enumerate().take(rank) {
             for input in inputs {
-                match (shape[axis], extent(input, axis)) {
+                match (*own, extent(input, axis)) {
                     (_, 1) => {}
-                    (1, new) => shape[axis] = new,
+                    (1, new) => *own = new,
                     (old, new) if old != new => return None,
                     (_, _) => {}
                 }
@@ -80,8 +80,8 @@ impl<const N: usize> Broadcast<N> {
                 self.extents[last - 1] = 1;
             }
             self.extents[last - 1] *= extent;
-            for j in 0..N {
-                self.strides[j][last - 1] = strides[j][axis];
+            for (merged, strides) in self.strides.iter_mut().zip(&strides) {
+                merged[last - 1] = strides[axis];
             }
         }
         self.merged = last;

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "tiles of views; panels written by several threads")]
 
 use super::packing::{PackedMatrix, Panels};
-use crate::activation::{Activation, activate};
+use crate::activation::{Activation, activate_rows};
 use crate::microkernel::{Kernel, PANEL, TILE_PANELS_MAX, TILE_ROWS_MAX, Tile};
 use crate::pool::Team;
 use crate::view::{RawRows, Rows, RowsMut};
@@ -230,16 +230,14 @@ impl Block<'_> {
 }
 
 /// Activation and residual for a tile that is complete, still in the first-level cache.
-fn finish(epilogue: &Epilogue, mut c: RowsMut, first_row: usize, columns: &Range<usize>) {
+fn finish(epilogue: &Epilogue, c: RowsMut, first_row: usize, columns: &Range<usize>) {
     if epilogue.activation == Activation::None && epilogue.residual.is_none() {
         return;
     }
-    for row in 0..c.rows() {
-        let c = c.row_mut(row);
-        activate(epilogue.activation, c);
-        if let Some(residual) = epilogue.residual {
-            let residual = &residual.row(first_row + row)[columns.clone()];
-            c.iter_mut().zip(residual).for_each(|(c, r)| *c += r);
-        }
-    }
+    let rows = first_row..first_row + c.rows();
+    let residual = epilogue.residual.map(|all| all.row_range(rows).column_range(columns.clone()));
+    activate_rows(epilogue.activation, c, residual);
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,7 +180,7 @@ mod tests {
             x in prop::collection::vec(-4i8..4, 1..40), part in 0.0f64..=1.0, largest: bool,
         ) {
             let mut x: Vec<f32> = x.into_iter().map(f32::from).collect();
-            if x.len() % 3 == 0 {
+            if x.len().is_multiple_of(3) {
                 x[0] = f32::NAN;
             }
             let k = (x.len() as f64 * part) as usize;

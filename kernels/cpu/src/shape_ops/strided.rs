@@ -23,7 +23,7 @@ pub fn transpose(size: usize, x: &[u8], shape: &[usize], permutation: &[usize], 
     walk.copy(x, out);
 }
 
-/// Which elements of each axis a [`slice`] takes: `starts[i] + j steps[i]` for `j < extents[i]`.
+/// Which elements of each axis a [`slice()`] takes: `starts[i] + j steps[i]` for `j < extents[i]`.
 #[derive(Clone, Copy, Debug)]
 pub struct SliceSpec<'a> {
     /// First index of every axis.
