@@ -71,27 +71,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn call(group: u8, tenant: u8, rows: usize) -> Waiting<u8, u8> {
-        Waiting {
-            group: (group < 9).then_some(group),
-            tenant,
-            rows,
-        }
+        Waiting { group: (group < 9).then_some(group), tenant, rows }
     }
 
     #[test]
     fn the_oldest_call_decides_and_others_of_its_group_join() {
-        let waiting = [
-            call(1, 0, 10),
-            call(2, 0, 1),
-            call(1, 0, 10),
-            call(1, 1, 10),
-        ];
+        let waiting = [call(1, 0, 10), call(2, 0, 1), call(1, 0, 10), call(1, 1, 10)];
         assert_eq!(pick_batch(&waiting, 100, 10), [0, 2, 3]);
-        assert_eq!(
-            pick_batch(&waiting, 20, 10),
-            [0, 3],
-            "tenant 1 comes before 0's second call"
-        );
+        assert_eq!(pick_batch(&waiting, 20, 10), [0, 3], "tenant 1 comes before 0's second call");
         assert_eq!(pick_batch(&waiting, 100, 1), [0]);
         assert_eq!(pick_batch(&[call(9, 0, 1), call(9, 0, 1)], 100, 10), [0]);
     }

@@ -29,9 +29,7 @@ impl ManualClock {
     /// A clock that shows the moment of its making.
     #[expect(clippy::new_without_default, reason = "two of them differ")]
     pub fn new() -> ManualClock {
-        ManualClock {
-            now: Arc::new(Mutex::new(Instant::now())),
-        }
+        ManualClock { now: Arc::new(Mutex::new(Instant::now())) }
     }
 
     /// Moves the clock forward.

@@ -143,10 +143,7 @@ impl Dispatcher {
             .name("aimass-compute".into())
             .spawn(move || worker.serve())
             .expect("the system starts one thread");
-        Arc::new(Dispatcher {
-            shared,
-            thread: Some(thread),
-        })
+        Arc::new(Dispatcher { shared, thread: Some(thread) })
     }
 
     /// Runs one call, together with others of its plan that wait at the same time. Dropping the future
@@ -223,20 +220,10 @@ impl Shared {
             Coalescing::Batch | Coalescing::Ragged { .. } => !call.plan.has_state(),
             Coalescing::Alone { .. } => false,
         };
-        let group = joinable.then(|| {
-            (
-                call.plan.key(),
-                compatibility(signature, &call.inputs, &self.hasher),
-            )
-        });
+        let group = joinable
+            .then(|| (call.plan.key(), compatibility(signature, &call.inputs, &self.hasher)));
         let rows = ragged.max(batch).max(1);
-        Pending {
-            call,
-            group,
-            rows,
-            arrived: self.clock.now(),
-            answer,
-        }
+        Pending { call, group, rows, arrived: self.clock.now(), answer }
     }
 
     fn serve(&self) {
@@ -260,10 +247,7 @@ impl Shared {
             }
             let now = self.clock.now();
             let Some(oldest) = queue.oldest() else {
-                queue = self
-                    .wake
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let waited = now.saturating_duration_since(oldest);
@@ -278,9 +262,7 @@ impl Shared {
 
     fn run_batch(&self, batch: Vec<Pending>) {
         if batch.len() == 1 {
-            batch
-                .into_iter()
-                .for_each(|pending| self.run_alone(pending, 1));
+            batch.into_iter().for_each(|pending| self.run_alone(pending, 1));
             return;
         }
         let plan = batch[0].call.plan.clone();
@@ -297,18 +279,12 @@ impl Shared {
                     let outputs = split(plan.signature(), &outputs, part);
                     let queued = start.saturating_duration_since(pending.arrived);
                     // A caller that is gone reads no answer.
-                    let _ = pending.answer.send(Ok(PlanAnswer {
-                        outputs,
-                        batch_calls,
-                        queued,
-                        ran,
-                    }));
+                    let _ =
+                        pending.answer.send(Ok(PlanAnswer { outputs, batch_calls, queued, ran }));
                 }
             }
             // One bad row must fail alone, so each call runs by itself and earns its own answer.
-            Ok(Err(_)) | Err(_) => batch
-                .into_iter()
-                .for_each(|pending| self.run_alone(pending, 1)),
+            Ok(Err(_)) | Err(_) => batch.into_iter().for_each(|pending| self.run_alone(pending, 1)),
         }
     }
 
@@ -319,12 +295,7 @@ impl Shared {
         self.count(std::slice::from_ref(&pending), ran);
         let queued = start.saturating_duration_since(pending.arrived);
         let answer = match outcome {
-            Ok(Ok(outputs)) => Ok(PlanAnswer {
-                outputs,
-                batch_calls,
-                queued,
-                ran,
-            }),
+            Ok(Ok(outputs)) => Ok(PlanAnswer { outputs, batch_calls, queued, ran }),
             Ok(Err(error)) => Err(error),
             Err(_panic) => Err(DispatchError::KernelPanic),
         };
@@ -346,13 +317,9 @@ impl Shared {
     fn count(&self, batch: &[Pending], ran: Duration) {
         let rows: usize = batch.iter().map(|pending| pending.rows).sum();
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.counters
-            .calls
-            .fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.counters.calls.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.counters.rows.fetch_add(rows as u64, Ordering::Relaxed);
-        self.counters
-            .busy_ns
-            .fetch_add(ran.as_nanos() as u64, Ordering::Relaxed);
+        self.counters.busy_ns.fetch_add(ran.as_nanos() as u64, Ordering::Relaxed);
     }
 }
 

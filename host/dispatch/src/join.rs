@@ -75,15 +75,11 @@ pub(crate) fn join(signature: &Signature, calls: &[&[Tensor]]) -> (Vec<Tensor>, 
 /// One call's part of the outputs of a joined batch; shares their memory.
 pub(crate) fn split(signature: &Signature, outputs: &[Tensor], part: &Extent) -> Vec<Tensor> {
     let rows =
-        signature
-            .outputs
-            .iter()
-            .zip(outputs)
-            .map(|(spec, tensor)| match spec.dims.first() {
-                Some(Dim::Ragged(_)) => tensor.rows(part.ragged.clone()),
-                Some(Dim::Batch) => tensor.rows(part.batch.clone()),
-                Some(Dim::Fixed(_) | Dim::Dynamic(_)) | None => tensor.clone(),
-            });
+        signature.outputs.iter().zip(outputs).map(|(spec, tensor)| match spec.dims.first() {
+            Some(Dim::Ragged(_)) => tensor.rows(part.ragged.clone()),
+            Some(Dim::Batch) => tensor.rows(part.batch.clone()),
+            Some(Dim::Fixed(_) | Dim::Dynamic(_)) | None => tensor.clone(),
+        });
     rows.collect()
 }
 
@@ -96,17 +92,9 @@ enum RowClass {
 
 fn row_class(signature: &Signature, spec: &TensorSpec) -> RowClass {
     let names_offsets = |other: &TensorSpec| {
-        other
-            .dims
-            .iter()
-            .any(|dim| matches!(dim, Dim::Ragged(name) if *name == spec.name))
+        other.dims.iter().any(|dim| matches!(dim, Dim::Ragged(name) if *name == spec.name))
     };
-    if signature
-        .inputs
-        .iter()
-        .chain(&signature.outputs)
-        .any(names_offsets)
-    {
+    if signature.inputs.iter().chain(&signature.outputs).any(names_offsets) {
         return RowClass::Offsets;
     }
     match spec.dims.first() {
@@ -119,14 +107,8 @@ fn row_class(signature: &Signature, spec: &TensorSpec) -> RowClass {
 fn joined_offsets<'a>(tensors: impl Iterator<Item = &'a Tensor>, parts: &[Extent]) -> Tensor {
     let mut all = vec![0u32];
     for (tensor, part) in tensors.zip(parts) {
-        let own = tensor
-            .as_slice::<u32>()
-            .expect("Plan::check saw u32 offsets");
-        all.extend(
-            own.iter()
-                .skip(1)
-                .map(|&end| end + part.ragged.start as u32),
-        );
+        let own = tensor.as_slice::<u32>().expect("Plan::check saw u32 offsets");
+        all.extend(own.iter().skip(1).map(|&end| end + part.ragged.start as u32));
     }
     Tensor::from_slice(&[all.len()], &all).expect("as many offsets as the shape says")
 }
@@ -142,10 +124,7 @@ fn concatenated<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Tensor
         part.copy_from_slice(tensor.bytes());
         rest = tail;
     }
-    let shape = first
-        .shape()
-        .with_rows(rows)
-        .expect("the batch's rows are bounded");
+    let shape = first.shape().with_rows(rows).expect("the batch's rows are bounded");
     Tensor::new(first.dtype(), shape, block.freeze()).expect("bytes of equal rows")
 }
 
@@ -155,11 +134,7 @@ mod tests {
     use std::sync::Arc;
 
     fn spec(name: &str, dtype: DType, dims: Vec<Dim>) -> TensorSpec {
-        TensorSpec {
-            name: Arc::from(name),
-            dtype,
-            dims,
-        }
+        TensorSpec { name: Arc::from(name), dtype, dims }
     }
 
     fn ragged_signature() -> Signature {
@@ -201,11 +176,7 @@ mod tests {
     fn other_extents_and_constant_inputs_must_be_equal() {
         let signature = Signature {
             inputs: vec![
-                spec(
-                    "x",
-                    DType::F32,
-                    vec![Dim::Batch, Dim::Dynamic(Arc::from("n"))],
-                ),
+                spec("x", DType::F32, vec![Dim::Batch, Dim::Dynamic(Arc::from("n"))]),
                 spec("scale", DType::F32, vec![Dim::Fixed(1)]),
             ],
             outputs: vec![],

@@ -41,10 +41,7 @@ impl Queue {
         if self.calls.len() >= config.queue_calls_max {
             return Err(full(self.calls.len(), config.queue_calls_max));
         }
-        let share = self
-            .of_tenant
-            .entry(pending.call.tenant.clone())
-            .or_insert(0);
+        let share = self.of_tenant.entry(pending.call.tenant.clone()).or_insert(0);
         if *share >= config.queue_calls_tenant_max {
             return Err(full(*share, config.queue_calls_tenant_max));
         }
@@ -76,11 +73,7 @@ impl Queue {
         let waiting: Vec<Waiting<Group, &str>> = self
             .calls
             .iter()
-            .map(|p| Waiting {
-                group: p.group,
-                tenant: &*p.call.tenant,
-                rows: p.rows,
-            })
+            .map(|p| Waiting { group: p.group, tenant: &*p.call.tenant, rows: p.rows })
             .collect();
         let picked = pick_batch(&waiting, config.batch_rows_max, config.batch_calls_max);
         drop(waiting);
@@ -89,9 +82,7 @@ impl Queue {
             batch.extend(self.calls.remove(index));
         }
         batch.reverse();
-        batch
-            .iter()
-            .for_each(|pending| self.forget(&pending.call.tenant.clone()));
+        batch.iter().for_each(|pending| self.forget(&pending.call.tenant.clone()));
         batch
     }
 
@@ -106,9 +97,9 @@ impl Queue {
         if !self.calls.iter().any(dead) {
             return;
         }
-        let (gone, alive): (Vec<Pending>, VecDeque<Pending>) =
+        let (gone, alive): (Vec<Pending>, Vec<Pending>) =
             self.calls.drain(..).partition(|pending| dead(pending));
-        self.calls = alive;
+        self.calls = alive.into();
         for pending in gone {
             self.forget(&pending.call.tenant);
             // A caller that is gone reads no answer.

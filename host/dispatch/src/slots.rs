@@ -43,11 +43,7 @@ impl Slots {
         config: &DispatchConfig,
     ) -> Result<&mut PlanState, DispatchError> {
         self.sweep(now, config);
-        if self
-            .live
-            .get(key)
-            .is_none_or(|slot| slot.plan != plan.key())
-        {
+        if self.live.get(key).is_none_or(|slot| slot.plan != plan.key()) {
             self.remove(key);
             let state = plan.new_state();
             let bytes = self.bytes.saturating_add(state.bytes());
@@ -60,11 +56,7 @@ impl Slots {
                 });
             }
             self.bytes = bytes;
-            let slot = Slot {
-                plan: plan.key(),
-                state,
-                last_call: now,
-            };
+            let slot = Slot { plan: plan.key(), state, last_call: now };
             self.live.insert(key.clone(), slot);
         }
         let slot = self.live.get_mut(key).expect("found or inserted above");
@@ -86,8 +78,7 @@ impl Slots {
 
     fn sweep(&mut self, now: Instant, config: &DispatchConfig) {
         let idle = |slot: &Slot| now.saturating_duration_since(slot.last_call);
-        self.live
-            .retain(|_, slot| idle(slot) <= config.slot_idle_max);
+        self.live.retain(|_, slot| idle(slot) <= config.slot_idle_max);
         self.bytes = self.live.values().map(|slot| slot.state.bytes()).sum();
     }
 }

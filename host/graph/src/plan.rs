@@ -244,6 +244,28 @@ impl Plan {
         self.run_on(Team::alone(), inputs, None)
     }
 
+    /// The same plan with its inputs in another order: input `order[i]` is what input `i` was.
+    pub(crate) fn with_input_order(mut self, order: &[usize]) -> Plan {
+        let moved = |index: usize| order.get(index).copied().unwrap_or(index);
+        for place in &mut self.memory.places {
+            if let Place::Input(index) = place {
+                *index = moved(*index);
+            }
+        }
+        let mut inputs = self.signature.inputs.clone();
+        for (index, input) in self.signature.inputs.drain(..).enumerate() {
+            inputs[moved(index)] = input;
+        }
+        self.signature.inputs = inputs;
+        self.extents.reorder(&moved);
+        self
+    }
+
+    /// Whether the plan declares states, so that what it answers depends on earlier calls.
+    pub fn has_state(&self) -> bool {
+        !self.initial.is_empty()
+    }
+
     /// A fresh set of states.
     pub fn new_state(&self) -> PlanState {
         PlanState { key: self.key, tensors: self.initial.clone() }
