@@ -51,7 +51,7 @@ pub struct ApiKeyRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum ApiKeyError {
     /// The file cannot be read or written.
-    #[error("API keys {path}: {source}; make the first key with `aimass key new`")]
+    #[error("API keys {path}: {source}; make the first key with `aimass key new api`")]
     File {
         /// The file.
         path: PathBuf,

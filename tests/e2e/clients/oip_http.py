@@ -39,9 +39,14 @@ class Session:
 
     def __init__(self, options):
         self.client = triton.InferenceServerClient(options.url, concurrency=4)
-        self.headers = {"Authorization": f"Bearer {options.key}"}
+        self.key = options.key
         self.model = options.identity
         self.seen = {}
+
+    @property
+    def headers(self):
+        """A fresh dictionary each time: the client writes its own headers into it."""
+        return {"Authorization": f"Bearer {self.key}"}
 
     def refused(self, name, status, call, contains=""):
         """Runs `call`, which must raise with this status and a readable text."""
