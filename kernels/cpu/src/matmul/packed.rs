@@ -49,7 +49,6 @@ pub fn matmul_packed(team: Team<'_>, a: Rows, b: &PackedMatrix, c: RowsMut, epil
     let raw = c.raw();
     if rows >= SPLIT_ROWS_MIN.max(threads * 2 * TILE_ROWS_MAX) {
         let step = rows.div_ceil(rows.div_ceil(M_BLOCK).next_multiple_of(threads));
-        let step = step.next_multiple_of(TILE_ROWS_MAX);
         team.run(rows.div_ceil(step), &|task| {
             let part = task * step..rows.min(task * step + step);
             let residual = epilogue.residual.map(|all| all.row_range(part.clone()));
