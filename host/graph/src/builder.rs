@@ -17,6 +17,7 @@ use aimass_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
 
 pub use layers::AttentionValues;
+pub(crate) use unsupported::UNSUPPORTED;
 
 /// A graph under construction. Every op is one method; its arguments are checked at once.
 ///

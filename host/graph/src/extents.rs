@@ -75,6 +75,16 @@ impl Extents {
         Extents { symbols, derived, checks: checks.clone(), inputs, offsets, values }
     }
 
+    /// Puts input `i` to place `moved(i)`. Extents bind in any order.
+    pub(crate) fn reorder(&mut self, moved: &dyn Fn(usize) -> usize) {
+        let (mut inputs, mut offsets) = (self.inputs.clone(), self.offsets.clone());
+        for index in 0..self.inputs.len() {
+            inputs[moved(index)] = self.inputs[index].clone();
+            offsets[moved(index)] = self.offsets[index];
+        }
+        (self.inputs, self.offsets) = (inputs, offsets);
+    }
+
     /// Adds a value that the compiler made.
     pub(crate) fn push(&mut self, dims: &[Dim]) {
         self.values.push(dimensions(&mut self.symbols, dims));
@@ -104,7 +114,13 @@ impl Extents {
             }
             if let Some(offsets) = self.offsets[index] {
                 let (rows, sequences) = check_offsets(&spec.name, tensor)?;
-                unify(&mut extents[offsets.ragged], rows);
+                if !unify(&mut extents[offsets.ragged], rows) {
+                    let expected = extents[offsets.ragged];
+                    return Err(RunError::Offsets {
+                        input: spec.name.clone(),
+                        reason: format!("expected to end at the {expected} rows, got {rows}"),
+                    });
+                }
                 if !unify(&mut extents[offsets.batch], sequences) {
                     return Err(self.wrong_shape(signature, index, tensor, &extents));
                 }

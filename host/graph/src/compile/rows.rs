@@ -68,7 +68,7 @@ impl Cutter<'_> {
         let draft = self.draft;
         let Some((reads, out)) = row_reads(draft, inst) else {
             let depends = self.open.as_ref().is_some_and(|open| {
-                inst.inputs().iter().any(|&value| open.made.contains(&draft.root(value)))
+                inst.inputs().iter().any(|&value| open.made.contains(&draft.base(value)))
             });
             // What does not need the open segment runs before it, so that the segment can grow.
             if depends {
@@ -82,7 +82,7 @@ impl Cutter<'_> {
         let dims = &draft.spec(out).dims;
         let lead = &dims[..dims.len() - 1];
         let fits = self.open.as_ref().is_some_and(|open| {
-            let inside = |value: &ValueId| open.made.contains(&draft.root(*value));
+            let inside = |value: &ValueId| open.made.contains(&draft.base(*value));
             open.lead == lead
                 && !reads.whole.iter().any(inside)
                 && reads.rows.iter().all(|value| !inside(value) || open.made.contains(value))

@@ -1,0 +1,220 @@
+//! Times the MiniLM encoder alone: no server, no plugin.
+//!
+//! ```text
+//! cargo run --release -p aimass-graph --example minilm -- MODEL.safetensors [--threads N] [--serve]
+//! ```
+//! Prints one line a cell, `batch sequence milliseconds` (the median of several runs). With
+//! `--serve` it reads cells `batch sequence` from standard input instead and answers each with the
+//! milliseconds of one run, so that a driver can alternate it with a peer. With `--golden FOLDER`
+//! (tests/golden) it compares mean-pooled, normalized embeddings with the reference numbers.
+
+use aimass_graph::{
+    AttentionOptions, AttentionValues, CompileOptions, Dim, GeluForm, Graph, GraphBuilder,
+    GraphLimits, Plan, ValueId, WeightError, WeightSource, compile,
+};
+use aimass_tensor::{Buffer, DType, Tensor};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+const HIDDEN: u64 = 384;
+const HEADS: u32 = 12;
+
+/// A mapped safetensors file.
+struct Mapped {
+    bytes: Buffer,
+}
+
+impl WeightSource for Mapped {
+    fn len(&self) -> u64 {
+        self.bytes.as_slice().len() as u64
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        [1; 32]
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Buffer, WeightError> {
+        Ok(self.bytes.slice(range.start as usize..range.end as usize))
+    }
+}
+
+struct Model {
+    builder: GraphBuilder,
+    source: Arc<dyn WeightSource>,
+    header: serde_json::Value,
+    data_start: u64,
+}
+
+impl Model {
+    fn open(path: &Path) -> Result<Model> {
+        let bytes = std::fs::read(path).context("model file")?;
+        let header_len = u64::from_le_bytes(bytes[..8].try_into()?);
+        let header = serde_json::from_slice(&bytes[8..8 + header_len as usize])?;
+        let source = Arc::new(Mapped { bytes: Buffer::shared(Arc::new(bytes)) });
+        let builder = GraphBuilder::new(GraphLimits::default());
+        Ok(Model { builder, source, header, data_start: 8 + header_len })
+    }
+
+    fn weight(&mut self, name: &str, rows: Option<u64>) -> Result<ValueId> {
+        let entry = &self.header[name];
+        let mut dims: Vec<u64> =
+            serde_json::from_value(entry["shape"].clone()).with_context(|| name.to_owned())?;
+        let [start, _]: [u64; 2] = serde_json::from_value(entry["data_offsets"].clone())?;
+        if rows == Some(0) {
+            dims.remove(0);
+        }
+        let offset = self.data_start + start;
+        Ok(self.builder.weight(name, DType::F32, &dims, self.source.clone(), offset)?)
+    }
+
+    fn linear(&mut self, x: ValueId, name: &str) -> Result<ValueId> {
+        let w = self.weight(&format!("{name}.weight"), None)?;
+        let bias = self.weight(&format!("{name}.bias"), None)?;
+        Ok(self.builder.linear(x, w, Some(bias), true)?)
+    }
+
+    fn norm(&mut self, x: ValueId, name: &str) -> Result<ValueId> {
+        let scale = self.weight(&format!("{name}.weight"), None)?;
+        let bias = self.weight(&format!("{name}.bias"), None)?;
+        Ok(self.builder.layer_norm(x, scale, Some(bias), 1e-12)?)
+    }
+
+    fn graph(mut self) -> Result<Graph> {
+        let offsets = self.builder.offsets("offsets")?;
+        let ids = self.builder.input("input_ids", DType::I32, &[Dim::Ragged("offsets".into())])?;
+        let words = self.weight("embeddings.word_embeddings.weight", None)?;
+        let positions = self.weight("embeddings.position_embeddings.weight", None)?;
+        let kind = self.weight("embeddings.token_type_embeddings.weight", Some(0))?;
+        let places = self.builder.positions(offsets)?;
+        let words = self.builder.gather(words, ids, 0)?;
+        let positions = self.builder.gather(positions, places, 0)?;
+        let sum = self.builder.add(words, positions)?;
+        let sum = self.builder.add(sum, kind)?;
+        let mut x = self.norm(sum, "embeddings.LayerNorm")?;
+        for layer in 0..6 {
+            x = self.layer(x, offsets, &format!("encoder.layer.{layer}"))?;
+        }
+        self.builder.output("hidden", x)?;
+        let mean = self.builder.ragged_mean(x, offsets)?;
+        let embedding = self.builder.l2_normalize(mean, 1e-12)?;
+        self.builder.output("embedding", embedding)?;
+        Ok(self.builder.finish()?)
+    }
+
+    fn layer(&mut self, x: ValueId, offsets: ValueId, name: &str) -> Result<ValueId> {
+        let q = self.linear(x, &format!("{name}.attention.self.query"))?;
+        let k = self.linear(x, &format!("{name}.attention.self.key"))?;
+        let v = self.linear(x, &format!("{name}.attention.self.value"))?;
+        let options = AttentionOptions {
+            heads: HEADS,
+            kv_heads: HEADS,
+            scale: None,
+            causal: false,
+            window: None,
+        };
+        let mixed = self.builder.ragged_attention(AttentionValues { q, k, v }, offsets, options)?;
+        let mixed = self.linear(mixed, &format!("{name}.attention.output.dense"))?;
+        let sum = self.builder.add(mixed, x)?;
+        let x = self.norm(sum, &format!("{name}.attention.output.LayerNorm"))?;
+        let wide = self.linear(x, &format!("{name}.intermediate.dense"))?;
+        let wide = self.builder.gelu(wide, GeluForm::Erf)?;
+        let narrow = self.linear(wide, &format!("{name}.output.dense"))?;
+        let sum = self.builder.add(narrow, x)?;
+        self.norm(sum, &format!("{name}.output.LayerNorm"))
+    }
+}
+
+fn inputs(lengths: &[usize]) -> Result<[Tensor; 2]> {
+    let mut offsets = vec![0u32];
+    for length in lengths {
+        offsets.push(offsets[offsets.len() - 1] + *length as u32);
+    }
+    let tokens: usize = lengths.iter().sum();
+    let ids: Vec<i32> = (0..tokens).map(|i| ((i * 7919) % 25000 + 100) as i32).collect();
+    Ok([Tensor::from_slice(&[offsets.len()], &offsets)?, Tensor::from_slice(&[tokens], &ids)?])
+}
+
+fn one_run(plan: &Plan, inputs: &[Tensor]) -> Result<f64> {
+    let start = Instant::now();
+    plan.run(inputs, None)?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+fn table(plan: &Plan) -> Result<()> {
+    for sequence in [32, 128, 256] {
+        for batch in [1, 8, 32] {
+            let inputs = inputs(&vec![sequence; batch])?;
+            let runs = (4096 / (batch * sequence)).clamp(5, 40);
+            let mut times = Vec::with_capacity(runs);
+            for _ in 0..runs {
+                times.push(one_run(plan, &inputs)?);
+            }
+            times.sort_by(f64::total_cmp);
+            println!("{batch} {sequence} {:.3}", times[runs / 2]);
+        }
+    }
+    Ok(())
+}
+
+fn serve(plan: &Plan) -> Result<()> {
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let cell: Vec<usize> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let [batch, sequence] = cell[..] else { bail!("expected `batch sequence`, got {line:?}") };
+        let inputs = inputs(&vec![sequence; batch])?;
+        println!("{:.4}", one_run(plan, &inputs)?);
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+/// Largest difference of all golden embeddings; each text alone, then all in one batch.
+fn golden(plan: &Plan, folder: &Path) -> Result<()> {
+    let ids = std::fs::read(folder.join("token_ids.json"))?;
+    let ids: Vec<Vec<i32>> = serde_json::from_slice(&ids)?;
+    let expected = std::fs::read(folder.join("embeddings.f32"))?;
+    let expected: Vec<f32> =
+        expected.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let mut largest = 0f32;
+    let mut alone = Vec::new();
+    for (text, expected) in ids.iter().zip(expected.chunks_exact(HIDDEN as usize)) {
+        let offsets = Tensor::from_slice(&[2], &[0, text.len() as u32])?;
+        let outputs = plan.run(&[offsets, Tensor::from_slice(&[text.len()], text)?], None)?;
+        let got = outputs[1].as_slice::<f32>()?;
+        alone.extend_from_slice(got);
+        let differences = got.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        largest = differences.fold(largest, f32::max);
+    }
+    let mut offsets = vec![0u32];
+    for text in &ids {
+        offsets.push(offsets[offsets.len() - 1] + text.len() as u32);
+    }
+    let all: Vec<i32> = ids.concat();
+    let offsets = Tensor::from_slice(&[offsets.len()], &offsets)?;
+    let outputs = plan.run(&[offsets, Tensor::from_slice(&[all.len()], &all)?], None)?;
+    let equal = outputs[1].as_slice::<f32>()? == alone;
+    println!("{} texts: largest difference {largest:e}, batched = alone: {equal}", ids.len());
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let model = arguments.first().context("usage: minilm MODEL.safetensors [--threads N]")?;
+    let after = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.and_then(|at| arguments.get(at + 1))
+    };
+    let threads = after("--threads").map_or(Ok(0), |threads| threads.parse())?;
+    let graph = Model::open(Path::new(model))?.graph()?;
+    let start = Instant::now();
+    let plan = compile(graph, &CompileOptions { threads, ..CompileOptions::default() })?;
+    eprintln!("compiled in {:?}\n{}", start.elapsed(), plan.describe());
+    if let Some(folder) = after("--golden") {
+        return golden(&plan, Path::new(folder));
+    }
+    if arguments.iter().any(|argument| argument == "--serve") { serve(&plan) } else { table(&plan) }
+}
