@@ -457,10 +457,14 @@ mod tests {
     fn a_team_never_has_more_threads_than_its_limit() {
         let pool = KernelPool::new(4);
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        for _ in 0..200 {
+        for _ in 0..50 {
+            let awake = std::sync::Barrier::new(4);
+            pool.run(4, &|_| {
+                awake.wait();
+            });
             pool.team(2).run(16, &|_| {
                 most.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_micros(20));
                 inside.fetch_sub(1, SeqCst);
             });
         }
