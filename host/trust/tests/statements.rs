@@ -180,3 +180,53 @@ fn what_would_be_refused_is_not_signed() {
             .is_err()
     );
 }
+
+#[test]
+fn the_component_must_be_signed_even_where_its_statement_is() {
+    let acme = Acme::new();
+    let (plugin, policy) = (acme.sign(&manifest()), acme.policy());
+    // One byte of the hash, of the key id and of the signature.
+    for at in [30, 65, 100] {
+        let mut wasm = plugin.wasm.clone();
+        wasm[at] ^= 1;
+        let (before, after) = (sha256(&plugin.wasm), sha256(&wasm));
+        let stated = restated(&acme, &plugin, |text| text.replace(&before, &after));
+        let result = verify(&policy, &SignedPlugin { wasm, ..stated });
+        assert_eq!(code(result), RefusalCode::Sig, "byte {at}");
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_model_statement_names_every_file_once_and_flat() {
+    let acme = Acme::new();
+    let digest = ChunkList::of_bytes(b"b").digest();
+    let files = |name: &str| BTreeMap::from([(name.to_owned(), digest)]);
+    let dsse = sign_model(&model_release(), &files("weights"), &acme.key).expect("signed");
+    let check = |name: &str, change: &dyn Fn(String) -> String| {
+        let plugin = SignedPlugin { wasm: Vec::new(), dsse: dsse.clone() };
+        let dsse = restated(&acme, &plugin, change).dsse;
+        acme.policy()
+            .verify_model(&dsse, &files(name), None, now())
+            .map(|_| ())
+            .expect_err("refused")
+    };
+    let path = check("../weights", &|text| text.replace("\"weights\"", "\"../weights\""));
+    assert_eq!(path.code, RefusalCode::Format);
+    let subject = |text: &str| {
+        text[text.find('[').expect("start") + 1..text.find(']').expect("end")].to_owned()
+    };
+    let twice = check("weights", &|text| {
+        text.replace(&subject(&text), &format!("{0},{0}", subject(&text)))
+    });
+    assert_eq!(twice.code, RefusalCode::Format);
+    let plugin = SignedPlugin { wasm: Vec::new(), dsse: dsse.clone() };
+    let none = restated(&acme, &plugin, |text| text.replace(&subject(&text), "")).dsse;
+    let refusal =
+        acme.policy().verify_model(&none, &BTreeMap::new(), None, now()).expect_err("no file");
+    assert_eq!(refusal.code, RefusalCode::Format);
+}
