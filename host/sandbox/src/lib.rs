@@ -1,1 +1,40 @@
-//! Placeholder.
+//! Plugins as sandboxed components.
+//!
+//! A plugin is a WebAssembly component that implements one world of `wit/` and reaches nothing but
+//! the interfaces that its signed manifest names and the operator grants. Every request gets a fresh
+//! instance of the plugin's initialized image, under a deadline, a memory limit and limits on every host
+//! resource; whatever a guest does, the host answers with a [`PluginError`] that names the plugin and the
+//! cause, and the next call succeeds.
+//!
+//! The way through the files: [`Sandbox::load`] admits (`admission`), runs `init` and keeps its memory
+//! (`image`, `cache`), then [`Plugin::process`] makes an `instance` whose imports are in `host_api`.
+//!
+//! Deliberately absent: WASI, network, any file system; a way in beside
+//! [`VerifiedPackage`](aimass_trust::VerifiedPackage); HTTP and JSON.
+
+mod admission;
+mod cache;
+mod engine;
+mod epoch;
+mod error;
+mod host_api;
+mod image;
+mod instance;
+mod limits;
+mod metrics;
+mod package;
+mod plans;
+mod plugin;
+mod sandbox;
+mod signature;
+mod state;
+mod worlds;
+
+pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
+pub use limits::{AdmissionLimits, Limits, SandboxConfig};
+pub use metrics::Metrics;
+pub use package::{ModelFiles, NoFiles, PluginSetup, World};
+pub use plans::PlanSet;
+pub use plugin::{Call, CallResult, CallStats, LoadedGraph, Parameter, Plugin};
+pub use sandbox::Sandbox;
+pub use signature::{NamedTensors, PluginSignature, PluginTensorSpec};

@@ -1,0 +1,93 @@
+//! `files`: the model package's own files, read-only, by range.
+
+use super::bytes::SharedBytes;
+use super::{HostError, HostResult, answer};
+use crate::error::ErrorFamily;
+use crate::metrics::Metrics;
+use crate::state::CallState;
+use crate::worlds::bindings::files::FileInfo;
+use crate::worlds::bindings::types::Error;
+use aimass_graph::WeightSource;
+use std::sync::Arc;
+use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime::{Result, StoreContextMut};
+
+/// A file that a guest opened.
+#[expect(unreachable_pub, reason = "the generated bindings export it")]
+pub struct FileHandle {
+    /// Its bytes, in the host.
+    pub(crate) source: Arc<dyn WeightSource>,
+}
+
+type Handle = Resource<FileHandle>;
+type Cx<'a> = StoreContextMut<'a, CallState>;
+type Answer<T> = Result<(std::result::Result<T, Error>,)>;
+
+/// Binds the interface.
+///
+/// # Errors
+/// wasmtime's, if a name were defined twice.
+pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> Result<()> {
+    let mut it = linker.instance("aimass:plugin/files@0.1.0")?;
+    it.resource("file", ResourceType::host::<FileHandle>(), |mut cx, rep| {
+        cx.data_mut().table.delete(Handle::new_own(rep))?;
+        Ok(())
+    })?;
+    it.func_wrap("[method]file.size", |mut cx: Cx<'_>, (file,): (Handle,)| {
+        cx.data_mut().count_host_call()?;
+        Ok((cx.data().table.get(&file)?.source.len(),))
+    })?;
+    it.func_wrap(
+        "[method]file.read",
+        |mut cx: Cx<'_>, (file, offset, len): (Handle, u64, u64)| -> Answer<SharedBytes> {
+            cx.data_mut().count_host_call()?;
+            answer(cx.data().read_file(&file, offset, len))
+        },
+    )?;
+    it.func_wrap("list", |mut cx: Cx<'_>, (): ()| {
+        cx.data_mut().count_host_call()?;
+        Ok((granted(cx.data()),))
+    })?;
+    it.func_wrap("open", |mut cx: Cx<'_>, (name,): (String,)| -> Answer<Handle> {
+        cx.data_mut().count_host_call()?;
+        answer(cx.data_mut().open_file(&name))
+    })?;
+    Ok(())
+}
+
+/// The files that this plugin may read.
+pub(crate) fn granted(state: &CallState) -> Vec<FileInfo> {
+    let package = &state.package;
+    let files = package.files.list().into_iter();
+    files
+        .filter(|(name, _)| package.may_read(name))
+        .map(|(name, size)| FileInfo { name, size })
+        .collect()
+}
+
+impl CallState {
+    fn open_file(&mut self, name: &str) -> HostResult<Handle> {
+        let source = self.package.may_read(name).then(|| self.package.files.open(name)).flatten();
+        let Some(source) = source else {
+            let names: Vec<String> = granted(self).into_iter().map(|file| file.name).collect();
+            let message = format!("there is no file `{name}`; there are: {}", names.join(", "));
+            return Err(HostError::answer(ErrorFamily::NotFound, "file", message));
+        };
+        Ok(self.table.push(FileHandle { source })?)
+    }
+
+    fn read_file(&self, file: &Handle, offset: u64, len: u64) -> HostResult<SharedBytes> {
+        let source = &self.table.get(file)?.source;
+        let range = self.read_range(offset, len)?;
+        if range.end as u64 > source.len() {
+            let has = source.len();
+            let message = format!("{len} bytes from {offset} are not inside the file's {has}");
+            return Err(HostError::input("out-of-range", message));
+        }
+        let bytes = source.read(offset..offset + len).map_err(|error| {
+            HostError::answer(ErrorFamily::Unavailable, "file", error.to_string())
+        })?;
+        Metrics::add(&self.metrics.bytes_read, len);
+        Ok(SharedBytes::of_buffer(bytes))
+    }
+}

@@ -1,0 +1,474 @@
+//! `graph`: guests build graphs, one method an op.
+//!
+//! This file is only the way in: handles to values, WIT types to ours. Shapes, dtypes and limits are
+//! checked by the builder in `aimass-graph`; what it knows but has no code for it refuses by name.
+
+use super::files::FileHandle;
+use super::tensor::{TensorHandle, shape_in};
+use super::{HostError, HostResult};
+use crate::error::ErrorFamily;
+use crate::state::{CallState, LimitHit};
+use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
+use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
+use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
+use aimass_graph::{
+    AttentionOptions, AttentionValues, Dim, GeluForm, Graph, GraphBuilder, GraphError, GraphLimits,
+    PadMode, RunError, StateInit, ValueId,
+};
+use aimass_tensor::Tensor;
+use wasmtime::Result;
+use wasmtime::component::Resource;
+
+/// A graph under construction that a guest holds.
+#[expect(unreachable_pub, reason = "the generated bindings export it")]
+pub struct BuilderHandle {
+    builder: GraphBuilder,
+}
+
+/// A finished graph that a guest holds.
+#[expect(unreachable_pub, reason = "the generated bindings export it")]
+pub struct GraphHandle {
+    /// The graph, checked.
+    pub(crate) graph: Graph,
+}
+
+type Builder = Resource<BuilderHandle>;
+type Value = u32;
+type One = HostResult<Value>;
+type Many = HostResult<Vec<Value>>;
+
+/// The contract's family of a graph's error.
+fn family(family: aimass_graph::ErrorFamily) -> ErrorFamily {
+    match family {
+        aimass_graph::ErrorFamily::Input => ErrorFamily::Input,
+        aimass_graph::ErrorFamily::NotFound => ErrorFamily::NotFound,
+        aimass_graph::ErrorFamily::Limit => ErrorFamily::Limit,
+        aimass_graph::ErrorFamily::Unsupported => ErrorFamily::Unsupported,
+        aimass_graph::ErrorFamily::Internal => ErrorFamily::Internal,
+    }
+}
+
+impl From<GraphError> for HostError {
+    fn from(error: GraphError) -> HostError {
+        HostError::answer(family(error.family()), error.code(), error.to_string())
+    }
+}
+
+impl From<RunError> for HostError {
+    fn from(error: RunError) -> HostError {
+        HostError::answer(family(error.family()), error.code(), error.to_string())
+    }
+}
+
+impl CallState {
+    /// The builder behind a handle; counts the host call.
+    fn builder(&mut self, builder: &Builder) -> HostResult<&mut GraphBuilder> {
+        self.count_host_call()?;
+        Ok(&mut self.table.get_mut(builder)?.builder)
+    }
+
+    fn count_graph(&mut self) -> std::result::Result<(), LimitHit> {
+        self.graphs += 1;
+        if self.graphs > self.limits().graphs_max {
+            return Err(LimitHit::Handles);
+        }
+        Ok(())
+    }
+}
+
+fn id(value: Value) -> ValueId {
+    ValueId(value)
+}
+
+fn ids(values: &[Value]) -> Vec<ValueId> {
+    values.iter().copied().map(ValueId).collect()
+}
+
+fn one(value: std::result::Result<ValueId, GraphError>) -> One {
+    Ok(value?.0)
+}
+
+fn many(values: std::result::Result<Vec<ValueId>, GraphError>) -> Many {
+    Ok(values?.into_iter().map(|value| value.0).collect())
+}
+
+fn first(values: std::result::Result<Vec<ValueId>, GraphError>) -> One {
+    let value = values?.first().copied();
+    value.map(|value| value.0).ok_or_else(|| HostError::unsupported("an op without outputs"))
+}
+
+fn pair(values: std::result::Result<(ValueId, ValueId), GraphError>) -> HostResult<(Value, Value)> {
+    let (left, right) = values?;
+    Ok((left.0, right.0))
+}
+
+fn dims_in(dims: Vec<WitDim>) -> Vec<Dim> {
+    dims.into_iter().map(dim_in).collect()
+}
+
+fn attention_in(options: wit::AttentionOptions) -> AttentionOptions {
+    AttentionOptions {
+        heads: options.heads,
+        kv_heads: options.kv_heads,
+        scale: options.scale,
+        causal: options.causal,
+        window: options.window,
+    }
+}
+
+/// Methods with values only: `name(values..)`.
+macro_rules! ops {
+    ($($name:ident($($x:ident),+);)+) => { $(
+        fn $name(&mut self, b: Builder, $($x: Value),+) -> One {
+            one(self.builder(&b)?.$name($(id($x)),+))
+        }
+    )+ };
+}
+
+/// Methods with values and plain numbers: `name(values..; arguments..)`.
+macro_rules! ops_with {
+    ($($name:ident($($x:ident),+; $($a:ident: $ty:ty),+);)+) => { $(
+        fn $name(&mut self, b: Builder, $($x: Value,)+ $($a: $ty),+) -> One {
+            one(self.builder(&b)?.$name($(id($x),)+ $($a),+))
+        }
+    )+ };
+}
+
+/// Reductions: `name(x, axes, keep)`.
+macro_rules! reductions {
+    ($($name:ident)+) => { $(
+        fn $name(&mut self, b: Builder, x: Value, axes: Vec<u32>, keep: bool) -> One {
+            one(self.builder(&b)?.$name(id(x), &axes, keep))
+        }
+    )+ };
+}
+
+/// Methods that the builder knows but has no code for: it answers `unsupported/op` whatever their
+/// arguments are.
+macro_rules! refused {
+    ($($name:ident($($x:ident),+; $($a:ident: $ty:ty),+);)+) => { $(
+        fn $name(&mut self, b: Builder, $($x: Value,)+ $($a: $ty),+) -> One {
+            let _ = ($($a),+);
+            first(self.builder(&b)?.$name(&[$(id($x)),+]))
+        }
+    )+ };
+}
+
+impl Host for CallState {}
+
+impl HostGraph for CallState {
+    fn signature(&mut self, graph: Resource<GraphHandle>) -> Result<Signature> {
+        self.count_host_call()?;
+        Ok(signature_out(self.table.get(&graph)?.graph.signature()))
+    }
+
+    fn drop(&mut self, graph: Resource<GraphHandle>) -> Result<()> {
+        self.table.delete(graph)?;
+        self.graphs -= 1;
+        Ok(())
+    }
+}
+
+impl HostBuilder for CallState {
+    fn new(&mut self) -> Result<Builder> {
+        self.count_host_call()?;
+        self.count_graph()?;
+        let builder = GraphBuilder::new(GraphLimits::default());
+        self.table.push(BuilderHandle { builder }).map_err(|_| LimitHit::Handles.into())
+    }
+
+    fn drop(&mut self, builder: Builder) -> Result<()> {
+        self.table.delete(builder)?;
+        self.graphs -= 1;
+        Ok(())
+    }
+
+    fn finish(&mut self, builder: Builder) -> HostResult<Resource<GraphHandle>> {
+        self.count_host_call()?;
+        self.graphs -= 1;
+        let graph = self.table.delete(builder)?.builder.finish()?;
+        self.graphs += 1;
+        Ok(self.table.push(GraphHandle { graph })?)
+    }
+
+    fn offsets(&mut self, b: Builder, name: String) -> One {
+        one(self.builder(&b)?.offsets(&name))
+    }
+
+    fn input(&mut self, b: Builder, name: String, dtype: Dtype, dims: Vec<WitDim>) -> One {
+        one(self.builder(&b)?.input(&name, dtype_in(dtype), &dims_in(dims)))
+    }
+
+    fn weight(
+        &mut self,
+        b: Builder,
+        name: String,
+        dtype: Dtype,
+        shape: Vec<u64>,
+        file: Resource<FileHandle>,
+        offset: u64,
+    ) -> One {
+        let source = self.table.get(&file)?.source.clone();
+        one(self.builder(&b)?.weight(&name, dtype_in(dtype), &shape, source, offset))
+    }
+
+    fn constant(&mut self, b: Builder, dtype: Dtype, shape: Vec<u64>, data: Vec<u8>) -> One {
+        let shape = shape_in(&shape)?;
+        let tensor = Tensor::copy_from(dtype_in(dtype), shape, &data)
+            .map_err(|error| HostError::input("byte-count", error.to_string()))?;
+        one(self.builder(&b)?.constant(tensor))
+    }
+
+    fn constant_tensor(&mut self, b: Builder, t: Resource<TensorHandle>) -> One {
+        let tensor = self.tensor(&t)?;
+        one(self.builder(&b)?.constant(tensor))
+    }
+
+    fn state(
+        &mut self,
+        b: Builder,
+        name: String,
+        dtype: Dtype,
+        shape: Vec<u64>,
+        init: wit::StateInit,
+    ) -> One {
+        let init = match init {
+            wit::StateInit::Zeros => StateInit::Zeros,
+            wit::StateInit::Value(value) => StateInit::Value(id(value)),
+        };
+        one(self.builder(&b)?.state(&name, dtype_in(dtype), &shape, init))
+    }
+
+    fn state_write(&mut self, b: Builder, name: String, x: Value) -> HostResult<()> {
+        Ok(self.builder(&b)?.state_write(&name, id(x))?)
+    }
+
+    fn state_append(&mut self, b: Builder, _name: String, x: Value, _rows_max: u64) -> One {
+        first(self.builder(&b)?.state_append(&[id(x)]))
+    }
+
+    fn output(&mut self, b: Builder, name: String, x: Value) -> HostResult<()> {
+        Ok(self.builder(&b)?.output(&name, id(x))?)
+    }
+
+    fn describe(&mut self, b: Builder, x: Value) -> HostResult<(Dtype, Vec<WitDim>)> {
+        let spec = self.builder(&b)?.spec(id(x))?;
+        Ok((dtype_out(spec.dtype), spec.dims.iter().map(dim_out).collect()))
+    }
+
+    fn region_begin(
+        &mut self,
+        b: Builder,
+        captures: Vec<Value>,
+        _params: Vec<(Dtype, Vec<WitDim>)>,
+    ) -> Many {
+        many(self.builder(&b)?.region_begin(&ids(&captures)))
+    }
+
+    fn region_end(&mut self, b: Builder, outputs: Vec<Value>) -> One {
+        first(self.builder(&b)?.region_end(&ids(&outputs)))
+    }
+
+    fn if_else(&mut self, b: Builder, condition: Value, _then: u32, _otherwise: u32) -> Many {
+        many(self.builder(&b)?.if_else(&[id(condition)]))
+    }
+
+    fn while_loop(
+        &mut self,
+        b: Builder,
+        _condition: u32,
+        _body: u32,
+        carried: Vec<Value>,
+        _max: u64,
+    ) -> Many {
+        many(self.builder(&b)?.while_loop(&ids(&carried)))
+    }
+
+    fn scan(&mut self, b: Builder, _body: u32, carried: Vec<Value>, scanned: Vec<Value>) -> Many {
+        many(self.builder(&b)?.scan(&ids(&[carried, scanned].concat())))
+    }
+
+    fn call(&mut self, b: Builder, _body: u32, arguments: Vec<Value>) -> Many {
+        many(self.builder(&b)?.call(&ids(&arguments)))
+    }
+
+    ops! {
+        neg(x); abs(x); sign(x); exp(x); log(x); sqrt(x); rsqrt(x); reciprocal(x); sin(x); cos(x);
+        tan(x); asin(x); acos(x); atan(x); sinh(x); cosh(x); tanh(x); asinh(x); acosh(x); atanh(x);
+        erf(x); floor(x); ceil(x); round(x); sigmoid(x); relu(x); silu(x); softplus(x);
+        logical_not(x); bit_not(x); is_nan(x); is_inf(x); hard_swish(x);
+        add(x, y); sub(x, y); mul(x, y); div(x, y); rem(x, y); pow(x, y); maximum(x, y);
+        minimum(x, y); logical_and(x, y); logical_or(x, y); logical_xor(x, y); bit_and(x, y);
+        bit_or(x, y); bit_xor(x, y); shift_left(x, y); shift_right(x, y); equal(x, y);
+        not_equal(x, y); less(x, y); less_equal(x, y); greater(x, y); greater_equal(x, y);
+        select(condition, x, y); shape_of(x); positions(offsets); matmul(x, y);
+        ragged_mean(x, offsets); ragged_sum(x, offsets); ragged_max(x, offsets);
+        ragged_first(x, offsets); ragged_last(x, offsets);
+    }
+
+    ops_with! {
+        leaky_relu(x; alpha: f32);
+        elu(x; alpha: f32);
+        hard_sigmoid(x; alpha: f32, beta: f32);
+        clamp(x; low: f64, high: f64);
+        slice(x; axis: u32, start: u64, end: u64, step: u64);
+        reverse(x; axis: u32);
+        gather(x, indices; axis: u32);
+        arg_max(x; axis: u32, keep: bool);
+        arg_min(x; axis: u32, keep: bool);
+        cumulative_sum(x; axis: u32, exclusive: bool, reverse: bool);
+        softmax(x; axis: u32);
+        log_softmax(x; axis: u32);
+        rms_norm(x, scale; epsilon: f32);
+        l2_normalize(x; epsilon: f32);
+    }
+
+    reductions! { reduce_sum reduce_mean reduce_prod reduce_max reduce_min }
+
+    fn gelu(&mut self, b: Builder, x: Value, form: wit::GeluForm) -> One {
+        let form = match form {
+            wit::GeluForm::Erf => GeluForm::Erf,
+            wit::GeluForm::Tanh => GeluForm::Tanh,
+        };
+        one(self.builder(&b)?.gelu(id(x), form))
+    }
+
+    fn cast(&mut self, b: Builder, x: Value, dtype: Dtype) -> One {
+        one(self.builder(&b)?.cast(id(x), dtype_in(dtype)))
+    }
+
+    fn bitcast(&mut self, b: Builder, x: Value, dtype: Dtype) -> One {
+        one(self.builder(&b)?.bitcast(id(x), dtype_in(dtype)))
+    }
+
+    fn reshape(&mut self, b: Builder, x: Value, dims: Vec<WitDim>) -> One {
+        one(self.builder(&b)?.reshape(id(x), &dims_in(dims)))
+    }
+
+    fn transpose(&mut self, b: Builder, x: Value, permutation: Vec<u32>) -> One {
+        one(self.builder(&b)?.transpose(id(x), &permutation))
+    }
+
+    fn broadcast(&mut self, b: Builder, x: Value, dims: Vec<WitDim>) -> One {
+        one(self.builder(&b)?.broadcast(id(x), &dims_in(dims)))
+    }
+
+    fn concat(&mut self, b: Builder, xs: Vec<Value>, axis: u32) -> One {
+        one(self.builder(&b)?.concat(&ids(&xs), axis))
+    }
+
+    fn split(&mut self, b: Builder, x: Value, axis: u32, sizes: Vec<u64>) -> Many {
+        many(self.builder(&b)?.split(id(x), axis, &sizes))
+    }
+
+    fn pad(
+        &mut self,
+        b: Builder,
+        x: Value,
+        before: Vec<u64>,
+        after: Vec<u64>,
+        mode: wit::PadMode,
+        fill: f64,
+    ) -> One {
+        let mode = match mode {
+            wit::PadMode::Constant => PadMode::Constant,
+            wit::PadMode::Reflect => PadMode::Reflect,
+            wit::PadMode::Edge => PadMode::Edge,
+            wit::PadMode::Wrap => PadMode::Wrap,
+        };
+        one(self.builder(&b)?.pad(id(x), &before, &after, mode, fill))
+    }
+
+    fn tile(&mut self, b: Builder, x: Value, repeats: Vec<u64>) -> One {
+        one(self.builder(&b)?.tile(id(x), &repeats))
+    }
+
+    fn iota(&mut self, b: Builder, dims: Vec<WitDim>, axis: u32, start: i64, step: i64) -> One {
+        one(self.builder(&b)?.iota(&dims_in(dims), axis, start, step))
+    }
+
+    fn one_hot(&mut self, b: Builder, indices: Value, depth: u64, dtype: Dtype) -> One {
+        one(self.builder(&b)?.one_hot(id(indices), depth, dtype_in(dtype)))
+    }
+
+    fn top_k(&mut self, b: Builder, x: Value, k: u64, largest: bool) -> HostResult<(Value, Value)> {
+        pair(self.builder(&b)?.top_k(id(x), k, largest))
+    }
+
+    fn sort(&mut self, b: Builder, x: Value, descending: bool) -> HostResult<(Value, Value)> {
+        pair(self.builder(&b)?.sort(id(x), descending))
+    }
+
+    fn linear(&mut self, b: Builder, x: Value, w: Value, bias: Option<Value>, t: bool) -> One {
+        one(self.builder(&b)?.linear(id(x), id(w), bias.map(id), t))
+    }
+
+    fn layer_norm(&mut self, b: Builder, x: Value, s: Value, bias: Option<Value>, e: f32) -> One {
+        one(self.builder(&b)?.layer_norm(id(x), id(s), bias.map(id), e))
+    }
+
+    fn ragged_attention(
+        &mut self,
+        b: Builder,
+        q: Value,
+        k: Value,
+        v: Value,
+        offsets: Value,
+        options: wit::AttentionOptions,
+    ) -> One {
+        let values = AttentionValues { q: id(q), k: id(k), v: id(v) };
+        one(self.builder(&b)?.ragged_attention(values, id(offsets), attention_in(options)))
+    }
+
+    fn attention(
+        &mut self,
+        b: Builder,
+        q: Value,
+        k: Value,
+        v: Value,
+        mask: Option<Value>,
+        options: wit::AttentionOptions,
+    ) -> One {
+        let values = AttentionValues { q: id(q), k: id(k), v: id(v) };
+        one(self.builder(&b)?.attention(values, mask.map(id), attention_in(options)))
+    }
+
+    fn recurrent(
+        &mut self,
+        b: Builder,
+        x: Value,
+        _kind: wit::Recurrence,
+        w: Value,
+        r: Value,
+        _bias: Option<Value>,
+        _initial: Vec<Value>,
+        _reverse: bool,
+    ) -> Many {
+        many(self.builder(&b)?.recurrent(&ids(&[x, w, r])))
+    }
+
+    refused! {
+        dynamic_slice(x; axis: u32, start: Value, end: Value);
+        gather_elements(x, indices; axis: u32);
+        gather_nd(x, indices; batch_dims: u32);
+        scatter_elements(x, indices, updates; axis: u32, mode: wit::ScatterMode);
+        scatter_nd(x, indices, updates; mode: wit::ScatterMode);
+        embedding_bag(table, indices, offsets; mean: bool);
+        cumulative_prod(x; axis: u32, exclusive: bool, reverse: bool);
+        quantized_linear(x, w, scales; zero: Option<Value>, bias: Option<Value>, group: u64);
+        dot_general(x, y; bx: Vec<u32>, by: Vec<u32>, cx: Vec<u32>, cy: Vec<u32>);
+        group_norm(x; groups: u32, scale: Value, bias: Value, epsilon: f32);
+        batch_norm(x, scale, bias, mean, variance; epsilon: f32);
+        rope(x, positions; heads: u32, base: f32, interleaved: bool);
+        conv(x, w; bias: Option<Value>, window: wit::Window, groups: u32);
+        conv_transpose(x, w; bias: Option<Value>, window: wit::Window, groups: u32, pads: Vec<u64>);
+        max_pool(x; size: Vec<u64>, window: wit::Window);
+        average_pool(x; size: Vec<u64>, window: wit::Window, count_pads: bool);
+        resize(x; extents: Vec<u64>, mode: wit::ResizeMode, antialias: bool, align: bool);
+        non_max_suppression(boxes, scores; per_class: u64, iou: f32, score: f32);
+        fft(x; axis: u32, inverse: bool);
+        quantize(x, scale; zero: Option<Value>, axis: Option<u32>, dtype: Dtype);
+        dequantize(x, scale; zero: Option<Value>, axis: Option<u32>);
+        random_bits(key; dims: Vec<WitDim>);
+    }
+}

@@ -1,0 +1,134 @@
+//! Every bound of the sandbox, with its default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the sandbox is set up: where it keeps compiled components, and its limits.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// Folder of compiled components and of the key that authenticates them. Made if missing.
+    pub cache_dir: PathBuf,
+    /// Bytes that the folder may hold; the entries used longest ago go first. Default 8 GiB.
+    pub cache_bytes_max: u64,
+    /// Instances that may be live at once; `None` derives it from `vm.max_map_count`, at most 1,000.
+    pub instances_max: Option<u32>,
+    /// Bounds of one call.
+    pub limits: Limits,
+    /// Bounds of a component before it is compiled.
+    pub admission: AdmissionLimits,
+}
+
+impl SandboxConfig {
+    /// The defaults, with this cache folder.
+    pub fn new(cache_dir: impl Into<PathBuf>) -> SandboxConfig {
+        SandboxConfig {
+            cache_dir: cache_dir.into(),
+            cache_bytes_max: 8 << 30,
+            instances_max: None,
+            limits: Limits::default(),
+            admission: AdmissionLimits::default(),
+        }
+    }
+}
+
+/// What one call of a plugin may use. A manifest can lower a bound, never raise it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of the instance in bytes. Default 256 MiB, which is also the most.
+    pub memory_bytes_max: usize,
+    /// Host memory of tensors that the call made and still holds, in bytes. Default 1 GiB.
+    pub host_bytes_max: u64,
+    /// Bytes of all outputs together. Default 256 MiB.
+    pub output_bytes_max: u64,
+    /// Handles held at once. Default 1,000.
+    pub handles_max: usize,
+    /// Calls of host functions. Default 1,000,000.
+    pub host_calls_max: u64,
+    /// Bytes that one host call may take out of the guest: the largest tensor that a plugin can
+    /// create at once. Default 16 MiB.
+    pub host_copy_bytes_max: usize,
+    /// Bytes that one read may give to the guest. Default 64 MiB.
+    pub read_bytes_max: u64,
+    /// Bytes of log messages; more is dropped and counted. Default 64 KiB.
+    pub log_bytes_max: u64,
+    /// Wall time of a call, beside the deadline of the request. Default 5 minutes.
+    pub wall_max: Duration,
+    /// Wall time of `init`. Default 30 seconds.
+    pub init_wall_max: Duration,
+    /// Wall time of `load` of the world `format`, compilation of its graphs not included. Default 10
+    /// minutes.
+    pub load_wall_max: Duration,
+    /// Graphs under construction or finished that the call holds at once. Default 64.
+    pub graphs_max: usize,
+}
+
+/// Most linear memory that any instance can have; the size of a slot of the pool.
+pub(crate) const MEMORY_BYTES_MAX: usize = 256 << 20;
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory_bytes_max: MEMORY_BYTES_MAX,
+            host_bytes_max: 1 << 30,
+            output_bytes_max: 256 << 20,
+            handles_max: 1_000,
+            host_calls_max: 1_000_000,
+            host_copy_bytes_max: 16 << 20,
+            read_bytes_max: 64 << 20,
+            log_bytes_max: 64 << 10,
+            wall_max: Duration::from_secs(300),
+            init_wall_max: Duration::from_secs(30),
+            load_wall_max: Duration::from_secs(600),
+            graphs_max: 64,
+        }
+    }
+}
+
+/// What a component may look like. Compilation time grows far faster than size (32 KB of nested
+/// loops over many locals took 69 s), so these are checked before the compiler sees a byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// Bytes of the component. Default 64 MiB.
+    pub component_bytes_max: usize,
+    /// Core modules inside. Default 8.
+    pub modules_max: u32,
+    /// Core instances and component instances. Default 32.
+    pub instances_max: u32,
+    /// Nested components. Default 16: adapters of a few interfaces.
+    pub components_max: u32,
+    /// Functions with code, of all modules together. Default 50,000.
+    pub functions_max: u32,
+    /// Bytes of one function body. Default 512 KiB.
+    pub function_bytes_max: usize,
+    /// Locals of one function beside its parameters. Default 5,000.
+    pub locals_max: u32,
+    /// Blocks, loops and ifs inside one another. Default 1,000.
+    pub nesting_max: u32,
+    /// Loops inside one another. Default 40.
+    pub loop_nesting_max: u32,
+    /// Deepest loop nesting times locals of one function. Default 20,000.
+    pub loop_locals_max: u64,
+    /// Branch targets of one function's branch tables. Default 20,000.
+    pub branch_targets_max: u32,
+    /// Types of all kinds together. Default 20,000.
+    pub types_max: u32,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> AdmissionLimits {
+        AdmissionLimits {
+            component_bytes_max: 64 << 20,
+            modules_max: 8,
+            instances_max: 32,
+            components_max: 16,
+            functions_max: 50_000,
+            function_bytes_max: 512 << 10,
+            locals_max: 5_000,
+            nesting_max: 1_000,
+            loop_nesting_max: 40,
+            loop_locals_max: 20_000,
+            branch_targets_max: 20_000,
+            types_max: 20_000,
+        }
+    }
+}

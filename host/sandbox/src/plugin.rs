@@ -1,0 +1,406 @@
+//! A loaded plugin and its calls.
+
+use crate::error::{Cause, CauseKind, PluginError, SandboxError};
+use crate::host_api::files::granted;
+use crate::host_api::tensor::TensorHandle;
+use crate::instance::{Instance, failure};
+use crate::metrics::Metrics;
+use crate::package::{PackageInfo, World};
+use crate::plans::PlanSet;
+use crate::sandbox::Sandbox;
+use crate::signature::{NamedTensors, PluginSignature, TENSORS_MAX, check};
+use crate::state::{CallContext, CallState};
+use crate::worlds::bindings::tensor::NamedTensor;
+use crate::worlds::bindings::types;
+use crate::worlds::convert::{check_name, error_in, signature_in};
+use crate::worlds::exports::{
+    Described, Detected, Exports, Files, Loaded, LoadedModel, NamedInput, ProcessArguments,
+    Processed,
+};
+use aimass_graph::{CompileOptions, Graph, Plan};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+
+/// Plans of one model at most.
+const PLANS_MAX: usize = 64;
+/// Bytes of a plan's name at most.
+const PLAN_NAME_BYTES_MAX: usize = 64;
+
+/// A plugin that is ready to be called, from any task at any time.
+pub struct Plugin {
+    sandbox: Arc<Sandbox>,
+    package: Arc<PackageInfo>,
+    pre: InstancePre<CallState>,
+    exports: Exports,
+    signature: PluginSignature,
+}
+
+/// On whose behalf a plugin is called, until when, and with what.
+#[derive(Clone)]
+pub struct Call {
+    /// Who is charged.
+    pub tenant: Arc<str>,
+    /// When the answer is worth nothing any more.
+    pub deadline: Instant,
+    /// Plans of the model that the plugin belongs to.
+    pub plans: Arc<PlanSet>,
+    /// Parameters of the request, by name.
+    pub parameters: Vec<(String, Parameter)>,
+}
+
+/// A parameter of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parameter {
+    /// A truth value.
+    Boolean(bool),
+    /// An integer.
+    Integer(i64),
+    /// A number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// Integers.
+    Integers(Vec<i64>),
+}
+
+/// What a call answers.
+#[derive(Debug, Clone)]
+pub struct CallResult {
+    /// Outputs, in the plugin's order.
+    pub outputs: NamedTensors,
+    /// What it took.
+    pub stats: CallStats,
+}
+
+/// What a call took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallStats {
+    /// Calls of host functions.
+    pub host_calls: u64,
+    /// Bytes of log messages.
+    pub log_bytes: u64,
+    /// From before the instance was made until its outputs were taken.
+    pub wall: Duration,
+}
+
+/// What a format plugin made of a package's files.
+#[derive(Clone)]
+pub struct LoadedGraph {
+    /// Compiled plans by name; a static model has one, `main`.
+    pub plans: Vec<(Arc<str>, Arc<Plan>)>,
+    /// Inputs and outputs of the model as a whole.
+    pub signature: PluginSignature,
+}
+
+impl Plugin {
+    /// Describes the plugin once and checks that its exports have the world's types.
+    pub(crate) async fn new(
+        sandbox: Arc<Sandbox>,
+        package: Arc<PackageInfo>,
+        pre: InstancePre<CallState>,
+        compiled: &Component,
+    ) -> Result<Arc<Plugin>, SandboxError> {
+        let exports = Exports::of(compiled, package.world).map_err(|name| {
+            let message = format!("expected an exported function `{name}`");
+            SandboxError::Refused { plugin: package.name.clone(), code: "export", message }
+        })?;
+        let signature = PluginSignature::default();
+        let mut plugin = Plugin { sandbox, package, pre, exports, signature };
+        plugin.signature = plugin.describe().await?;
+        Ok(Arc::new(plugin))
+    }
+
+    /// `publisher/name` of its package.
+    pub fn name(&self) -> &Arc<str> {
+        &self.package.name
+    }
+
+    /// Version of its package.
+    pub fn version(&self) -> &Arc<str> {
+        &self.package.version
+    }
+
+    /// SHA-256 of its component file.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.package.digest
+    }
+
+    /// Its world.
+    pub fn world(&self) -> World {
+        self.package.world
+    }
+
+    /// Inputs and outputs as it described them for its configuration; empty for the world `format`.
+    pub fn signature(&self) -> &PluginSignature {
+        &self.signature
+    }
+
+    /// Answers one request (worlds `processor` and `model`).
+    ///
+    /// Inputs are matched with the signature by name; further ones are passed on. Their bytes are
+    /// shared with the guest's handles, not copied.
+    ///
+    /// # Errors
+    /// [`PluginError`]; its cause says whether the caller, a limit or the plugin is at fault.
+    pub async fn process(
+        &self,
+        call: Call,
+        inputs: NamedTensors,
+    ) -> Result<CallResult, PluginError> {
+        const FUNCTION: &str = "process";
+        let started = Instant::now();
+        let Exports::Process { process, .. } = &self.exports else {
+            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+        };
+        if let Err(message) = check(&self.signature.inputs, &inputs) {
+            return Err(self.failed(FUNCTION, Cause::BadInput { message }));
+        }
+        let deadline = call.deadline.min(started + self.package.limits.wall_max);
+        let context = CallContext { tenant: call.tenant, deadline, plans: call.plans };
+        let mut instance = self.instance(FUNCTION, context).await?;
+        let arguments = arguments(instance.store.data_mut(), inputs, call.parameters)
+            .map_err(|cause| self.failed(FUNCTION, cause))?;
+        let (answer,): Processed = self.run(FUNCTION, &mut instance, process, arguments).await?;
+        let outputs = answer
+            .map_err(|error| Cause::Guest(error_in(error)))
+            .and_then(|outputs| self.take_outputs(instance.store.data_mut(), outputs))
+            .map_err(|cause| self.failed(FUNCTION, cause))?;
+        let state = instance.store.data();
+        let (host_calls, log_bytes) = (state.host_calls, state.log_bytes);
+        drop(instance);
+        let stats = CallStats { host_calls, log_bytes, wall: started.elapsed() };
+        Ok(CallResult { outputs, stats })
+    }
+
+    /// The format's name if the package's files are of it (world `format`).
+    ///
+    /// # Errors
+    /// As [`Plugin::process`].
+    pub async fn detect(&self) -> Result<Option<String>, PluginError> {
+        const FUNCTION: &str = "detect";
+        let Exports::Format { detect, .. } = &self.exports else {
+            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+        };
+        let mut instance = self.system_instance(FUNCTION, self.package.limits.wall_max).await?;
+        let files: Files = (granted(instance.store.data()),);
+        let (name,): Detected = self.run(FUNCTION, &mut instance, detect, files).await?;
+        Ok(name)
+    }
+
+    /// Builds the graphs of the package's files and compiles them to plans (world `format`).
+    ///
+    /// Compilation packs weights and can take seconds; it runs on a thread for blocking work.
+    ///
+    /// # Errors
+    /// As [`Plugin::process`]; [`Cause::Host`] if a graph does not compile.
+    pub async fn load_graph(&self, options: &CompileOptions) -> Result<LoadedGraph, PluginError> {
+        const FUNCTION: &str = "load";
+        let Exports::Format { load, .. } = &self.exports else {
+            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+        };
+        let mut instance = self.system_instance(FUNCTION, self.package.limits.load_wall_max).await?;
+        let files: Files = (granted(instance.store.data()),);
+        let (answer,): Loaded = self.run(FUNCTION, &mut instance, load, files).await?;
+        let (graphs, signature) = answer
+            .map_err(|error| Cause::Guest(error_in(error)))
+            .and_then(|model| take_graphs(instance.store.data_mut(), model))
+            .map_err(|cause| self.failed(FUNCTION, cause))?;
+        drop(instance);
+        let options = options.clone();
+        let compiled = tokio::task::spawn_blocking(move || compile(graphs, &options)).await;
+        let compiled = compiled.unwrap_or_else(|error| Err(Cause::Host { message: error.to_string() }));
+        let plans = compiled.map_err(|cause| self.failed(FUNCTION, cause))?;
+        Ok(LoadedGraph { plans, signature })
+    }
+
+    async fn describe(&self) -> Result<PluginSignature, PluginError> {
+        const FUNCTION: &str = "describe";
+        let wall_max = self.package.limits.init_wall_max;
+        let mut instance = self.system_instance(FUNCTION, wall_max).await?;
+        let typed = self.check_types(&mut instance);
+        typed.map_err(|error| self.failed(FUNCTION, Cause::Trap { message: format!("{error:#}") }))?;
+        let Exports::Process { describe, .. } = &self.exports else {
+            return Ok(PluginSignature::default());
+        };
+        let (signature,): Described = self.run(FUNCTION, &mut instance, describe, ()).await?;
+        signature_in(signature)
+            .map_err(|message| self.failed(FUNCTION, Cause::BadOutput { message }))
+    }
+
+    fn check_types(&self, instance: &mut Instance) -> wasmtime::Result<()> {
+        let (store, instance) = (&mut instance.store, &instance.instance);
+        match &self.exports {
+            Exports::Process { describe, process } => {
+                instance.get_typed_func::<(), Described>(&mut *store, describe)?;
+                instance.get_typed_func::<ProcessArguments, Processed>(&mut *store, process)?;
+            }
+            Exports::Format { detect, load } => {
+                instance.get_typed_func::<Files, Detected>(&mut *store, detect)?;
+                instance.get_typed_func::<Files, Loaded>(&mut *store, load)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn system_instance(
+        &self,
+        function: &'static str,
+        wall_max: Duration,
+    ) -> Result<Instance, PluginError> {
+        let context = CallContext {
+            tenant: "system".into(),
+            deadline: Instant::now() + wall_max,
+            plans: Arc::new(PlanSet::empty()),
+        };
+        self.instance(function, context).await
+    }
+
+    async fn instance(
+        &self,
+        function: &'static str,
+        context: CallContext,
+    ) -> Result<Instance, PluginError> {
+        Metrics::add(&self.sandbox.metrics.calls, 1);
+        let Some(permit) = self.sandbox.permit() else {
+            let instances_max = u64::from(self.sandbox.instances_max());
+            return Err(self.failed(function, Cause::Overloaded { instances_max }));
+        };
+        let fresh = Instance::fresh(&self.sandbox, &self.package, &self.pre, (context, permit));
+        fresh.await.map_err(|error| {
+            self.failed(function, Cause::Host { message: format!("{error:#}") })
+        })
+    }
+
+    async fn run<A, R>(
+        &self,
+        function: &'static str,
+        instance: &mut Instance,
+        export: &ComponentExportIndex,
+        arguments: A,
+    ) -> Result<R, PluginError>
+    where
+        A: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
+        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + 'static,
+    {
+        instance.call(export, arguments).await.map_err(|error| {
+            let (cause, backtrace) = failure(&error, instance.store.data());
+            PluginError { backtrace, ..self.failed(function, cause) }
+        })
+    }
+
+    /// Takes the outputs out of the guest's hands and holds them against description and limits.
+    fn take_outputs(
+        &self,
+        state: &mut CallState,
+        outputs: Vec<NamedTensor>,
+    ) -> Result<NamedTensors, Cause> {
+        let bad = |message| Cause::BadOutput { message };
+        if outputs.len() > TENSORS_MAX {
+            return Err(bad(format!("expected at most {TENSORS_MAX}, got {}", outputs.len())));
+        }
+        let mut tensors: NamedTensors = Vec::with_capacity(outputs.len());
+        let mut bytes = 0u64;
+        for output in outputs {
+            check_name(&output.name).map_err(bad)?;
+            if tensors.iter().any(|(name, _)| **name == *output.name) {
+                return Err(bad(format!("expected unique names, got `{}` twice", output.name)));
+            }
+            let handle = state.table.delete(output.value);
+            let handle = handle.map_err(|error| Cause::Host { message: error.to_string() })?;
+            bytes = bytes.saturating_add(handle.tensor.byte_len() as u64);
+            tensors.push((output.name.into(), handle.tensor));
+        }
+        let limit_bytes = self.package.limits.output_bytes_max;
+        if bytes > limit_bytes {
+            return Err(Cause::OutputTooLarge { limit_bytes, got_bytes: bytes });
+        }
+        check(&self.signature.outputs, &tensors).map_err(bad)?;
+        Ok(tensors)
+    }
+
+    fn no_such_function(&self, function: &str) -> Cause {
+        let world = self.package.world.as_str();
+        Cause::Host { message: format!("the world {world} has no {function}") }
+    }
+
+    fn failed(&self, function: &'static str, cause: Cause) -> PluginError {
+        let kind = cause.kind();
+        self.sandbox.metrics.failed(kind);
+        let error = self.package.error(function, cause);
+        if kind != CauseKind::BadInput && kind != CauseKind::Guest {
+            tracing::debug!(%error, "a plugin call failed");
+        }
+        error
+    }
+}
+
+/// Hands the inputs to the guest.
+fn arguments(
+    state: &mut CallState,
+    inputs: NamedTensors,
+    parameters: Vec<(String, Parameter)>,
+) -> Result<ProcessArguments, Cause> {
+    let limit = state.package.limits.handles_max as u64;
+    let inputs = inputs
+        .into_iter()
+        .map(|(name, tensor)| {
+            let value = state.table.push(TensorHandle::given(tensor));
+            Ok(NamedInput { name, value: value.map_err(|_| Cause::Handles { limit })? })
+        })
+        .collect::<Result<_, Cause>>()?;
+    let parameters = parameters.into_iter().map(|(name, value)| (name, parameter(value))).collect();
+    Ok((inputs, parameters))
+}
+
+fn parameter(parameter: Parameter) -> types::Parameter {
+    match parameter {
+        Parameter::Boolean(value) => types::Parameter::Boolean(value),
+        Parameter::Integer(value) => types::Parameter::Integer(value),
+        Parameter::Float(value) => types::Parameter::Float(value),
+        Parameter::Text(value) => types::Parameter::Text(value),
+        Parameter::Integers(values) => types::Parameter::Integers(values),
+    }
+}
+
+/// Graphs by the names of their plans.
+type Graphs = Vec<(Arc<str>, Graph)>;
+
+fn take_graphs(
+    state: &mut CallState,
+    model: LoadedModel,
+) -> Result<(Graphs, PluginSignature), Cause> {
+    let bad = |message| Cause::BadOutput { message };
+    if !(1..=PLANS_MAX).contains(&model.plans.len()) {
+        let got = model.plans.len();
+        return Err(bad(format!("expected 1 to {PLANS_MAX} plans, got {got}")));
+    }
+    let mut graphs: Graphs = Vec::with_capacity(model.plans.len());
+    for plan in model.plans {
+        if !(1..=PLAN_NAME_BYTES_MAX).contains(&plan.name.len()) {
+            let got = plan.name.len();
+            return Err(bad(format!("expected plan names of 1 to 64 bytes, got one of {got}")));
+        }
+        if graphs.iter().any(|(name, _)| **name == *plan.name) {
+            return Err(bad(format!("expected unique plan names, got `{}` twice", plan.name)));
+        }
+        let graph = state.table.delete(plan.graph);
+        let graph = graph.map_err(|error| Cause::Host { message: error.to_string() })?;
+        graphs.push((plan.name.into(), graph.graph));
+    }
+    Ok((graphs, signature_in(model.signature).map_err(bad)?))
+}
+
+fn compile(
+    graphs: Graphs,
+    options: &CompileOptions,
+) -> Result<Vec<(Arc<str>, Arc<Plan>)>, Cause> {
+    let compile = |(name, graph): (Arc<str>, Graph)| {
+        let plan = aimass_graph::compile(graph, options).map_err(|error| {
+            let message = format!("plan `{name}` does not compile: {error}");
+            Cause::Host { message }
+        })?;
+        Ok((name, Arc::new(plan)))
+    };
+    graphs.into_iter().map(compile).collect()
+}

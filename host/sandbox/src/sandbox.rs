@@ -1,0 +1,200 @@
+//! The sandbox: one engine, one cache, one clock for all plugins of the process.
+
+use crate::admission;
+use crate::cache::{CacheKey, CompileCache, Found};
+use crate::engine::{SandboxEngine, engine, instances_max, max_map_count};
+use crate::epoch::Ticker;
+use crate::error::SandboxError;
+use crate::host_api::linker;
+use crate::image;
+use crate::instance::Permit;
+use crate::limits::SandboxConfig;
+use crate::metrics::Metrics;
+use crate::package::{PackageInfo, PluginSetup};
+use crate::plugin::Plugin;
+use crate::state::CallState;
+use aimass_dispatch::Dispatcher;
+use aimass_trust::{Capability, VerifiedPackage};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, Linker};
+
+/// Bumped when images are made in another way, so that old entries of the cache are not found.
+const IMAGE_FORMAT: &[u8] = b"aimass-image-1";
+
+/// Holds plugins apart from each other and from everything else.
+pub struct Sandbox {
+    pub(crate) engine: SandboxEngine,
+    pub(crate) ticker: Ticker,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) metrics: Arc<Metrics>,
+    config: SandboxConfig,
+    cache: CompileCache,
+    instances: Arc<Semaphore>,
+    instances_max: u32,
+}
+
+impl Sandbox {
+    /// Makes a sandbox whose plugins call plans through `dispatcher`.
+    ///
+    /// # Errors
+    /// [`SandboxError::Start`] if the machine cannot hold the pool of instances,
+    /// [`SandboxError::Cache`] if the cache folder cannot be used.
+    pub fn new(
+        config: SandboxConfig,
+        dispatcher: Arc<Dispatcher>,
+    ) -> Result<Arc<Sandbox>, SandboxError> {
+        let instances_max = instances_max(config.instances_max, max_map_count());
+        let start = |message: String| SandboxError::Start { message };
+        let engine = engine(instances_max).map_err(|error| start(format!("{error:#}")))?;
+        let ticker = Ticker::start(&engine.wasmtime).map_err(|error| start(error.to_string()))?;
+        let cache = CompileCache::open(&config.cache_dir, config.cache_bytes_max)?;
+        Ok(Arc::new(Sandbox {
+            engine,
+            ticker,
+            dispatcher,
+            metrics: Arc::default(),
+            config,
+            cache,
+            instances: Arc::new(Semaphore::new(instances_max as usize)),
+            instances_max,
+        }))
+    }
+
+    /// Counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Instances that may be live at once.
+    pub fn instances_max(&self) -> u32 {
+        self.instances_max
+    }
+
+    /// Loads a plugin: admission, `init`, compilation (or the cache instead of both), `describe`.
+    ///
+    /// Runs on a thread for blocking work. A [`VerifiedPackage`] is the only way in.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`] for what may not run here, [`SandboxError::Image`] and
+    /// [`SandboxError::Plugin`] for what does not start.
+    pub async fn load(
+        self: &Arc<Sandbox>,
+        package: &VerifiedPackage,
+        setup: PluginSetup,
+    ) -> Result<Arc<Plugin>, SandboxError> {
+        let refused = |code, message| self.refused(package.name().as_str().into(), code, message);
+        let Some(info) = PackageInfo::new(package, setup, &self.config.limits) else {
+            let world = package.manifest().world.as_str();
+            let message = format!("expected the world processor, format or model, got {world}");
+            return Err(refused("world", message));
+        };
+        let (sandbox, info) = (self.clone(), Arc::new(info));
+        let (component, plugin) = (package.component().clone(), info.name.clone());
+        let runtime = Handle::current();
+        let task = move || runtime.block_on(sandbox.load_blocking(info, &component));
+        match tokio::task::spawn_blocking(task).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let message = format!("its image could not be made: {error}");
+                Err(SandboxError::Image { plugin, message })
+            }
+        }
+    }
+
+    async fn load_blocking(
+        self: Arc<Sandbox>,
+        package: Arc<PackageInfo>,
+        component: &[u8],
+    ) -> Result<Arc<Plugin>, SandboxError> {
+        let limits = &self.config.admission;
+        admission::check(component, package.world, &package.capabilities, limits)
+            .map_err(|error| self.refused(package.name.clone(), error.code, error.message))?;
+        let linker = linker(&self.engine.wasmtime, &package.capabilities)
+            .map_err(|error| SandboxError::Start { message: format!("{error:#}") })?;
+        let compiled = self.compiled(&package, &linker, component).await?;
+        let pre = linker.instantiate_pre(&compiled).map_err(|error| {
+            self.refused(package.name.clone(), "import", format!("{error:#}"))
+        })?;
+        Plugin::new(self, package, pre, &compiled).await
+    }
+
+    fn refused(&self, plugin: Arc<str>, code: &'static str, message: String) -> SandboxError {
+        Metrics::add(&self.metrics.refusals, 1);
+        SandboxError::Refused { plugin, code, message }
+    }
+
+    /// The compiled image: from the cache, or made by running `init`.
+    async fn compiled(
+        &self,
+        package: &Arc<PackageInfo>,
+        linker: &Linker<CallState>,
+        component: &[u8],
+    ) -> Result<Component, SandboxError> {
+        let key = self.cache_key(package);
+        if let Some(component) = self.cached(&key) {
+            return Ok(component);
+        }
+        let permit = self.wait_for_permit().await;
+        let image = image::make(self, package, linker, (component, permit)).await?;
+        let refused = |error: wasmtime::Error| SandboxError::Image {
+            plugin: package.name.clone(),
+            message: format!("{error:#}"),
+        };
+        let compiled = Component::new(&self.engine.wasmtime, &image).map_err(refused)?;
+        self.cache.put(&key, &compiled.serialize().map_err(refused)?);
+        Ok(compiled)
+    }
+
+    fn cache_key(&self, package: &PackageInfo) -> CacheKey {
+        let config = Sha256::digest(&package.config);
+        let files = package.capabilities.allows(Capability::Files);
+        let files = if files { package.files_digest() } else { [0; 32] };
+        CacheKey::of([IMAGE_FORMAT, &package.digest, &config, &files, &self.engine.settings])
+    }
+
+    fn cached(&self, key: &CacheKey) -> Option<Component> {
+        let code = match self.cache.get(key) {
+            Found::Entry(code) => code,
+            Found::Nothing => {
+                Metrics::add(&self.metrics.cache_misses, 1);
+                return None;
+            }
+            Found::Rejected => {
+                tracing::warn!("a compiled component that this host did not make was removed");
+                Metrics::add(&self.metrics.cache_rejected, 1);
+                return None;
+            }
+        };
+        match deserialize(&self.engine, &code) {
+            Ok(component) => {
+                Metrics::add(&self.metrics.cache_hits, 1);
+                Some(component)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a compiled component of another engine is made again");
+                Metrics::add(&self.metrics.cache_rejected, 1);
+                None
+            }
+        }
+    }
+
+    /// The right to one more live instance, if there is one.
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        let permit = self.instances.clone().try_acquire_owned().ok()?;
+        Some(Permit::new(permit, self.metrics.clone()))
+    }
+
+    async fn wait_for_permit(&self) -> Permit {
+        let permit = self.instances.clone().acquire_owned().await;
+        Permit::new(permit.expect("the semaphore is never closed"), self.metrics.clone())
+    }
+}
+
+#[expect(unsafe_code, reason = "compiled code is trusted by its MAC")]
+fn deserialize(engine: &SandboxEngine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `CompileCache::get` answers only what this host compiled, by its MAC.
+    unsafe { Component::deserialize(&engine.wasmtime, code) }
+}

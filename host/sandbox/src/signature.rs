@@ -1,0 +1,134 @@
+//! What a plugin says about its inputs and outputs, and the check of tensors against it.
+
+use aimass_graph::Dim;
+use aimass_tensor::{DType, Tensor};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// Inputs, or outputs, of a plugin at most.
+pub(crate) const TENSORS_MAX: usize = 64;
+/// Bytes of a tensor's name at most.
+pub(crate) const NAME_BYTES_MAX: usize = 128;
+
+/// Inputs and outputs of a plugin, as it describes them for its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PluginSignature {
+    /// Inputs, at most 64.
+    pub inputs: Vec<PluginTensorSpec>,
+    /// Outputs, at most 64.
+    pub outputs: Vec<PluginTensorSpec>,
+}
+
+/// Name, type and shape of one input or output of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginTensorSpec {
+    /// Name, unique within its list, at most 128 bytes.
+    pub name: Arc<str>,
+    /// Element type; `None` accepts any.
+    pub dtype: Option<DType>,
+    /// Dimensions, outermost first; `None` accepts any shape.
+    pub dims: Option<Vec<Dim>>,
+    /// One sentence for people.
+    pub description: String,
+}
+
+/// Tensors by name, as they go into and come out of a plugin.
+pub type NamedTensors = Vec<(Arc<str>, Tensor)>;
+
+/// Checks that every tensor of `specs` is among `tensors`, with its dtype and shape.
+///
+/// Further tensors are allowed. `batch` extents must agree, and so must `dynamic` ones of a name;
+/// `ragged` extents are checked against their offsets where the plan runs.
+///
+/// # Errors
+/// What was expected and what came, in words.
+pub(crate) fn check(specs: &[PluginTensorSpec], tensors: &NamedTensors) -> Result<(), String> {
+    let mut extents = BTreeMap::new();
+    for spec in specs {
+        let Some((_, tensor)) = tensors.iter().find(|(name, _)| *name == spec.name) else {
+            return Err(format!("expected a tensor named `{}`, got {}", spec.name, names(tensors)));
+        };
+        check_one(spec, tensor, &mut extents)?;
+    }
+    Ok(())
+}
+
+fn check_one<'a>(
+    spec: &'a PluginTensorSpec,
+    tensor: &Tensor,
+    extents: &mut BTreeMap<&'a str, usize>,
+) -> Result<(), String> {
+    let name = &spec.name;
+    if let Some(dtype) = spec.dtype
+        && dtype != tensor.dtype()
+    {
+        return Err(format!("`{name}`: expected dtype {dtype}, got {}", tensor.dtype()));
+    }
+    let Some(dims) = &spec.dims else { return Ok(()) };
+    let shape = tensor.shape();
+    if dims.len() != shape.rank() {
+        return Err(format!("`{name}`: expected {} dimensions, got shape {shape}", dims.len()));
+    }
+    for (axis, (dim, &extent)) in dims.iter().zip(shape.dims()).enumerate() {
+        let variable = match dim {
+            Dim::Fixed(fixed) if *fixed == extent as u64 => continue,
+            Dim::Fixed(fixed) => {
+                return Err(format!("`{name}`: expected {fixed} at axis {axis}, got shape {shape}"));
+            }
+            Dim::Ragged(_) => continue,
+            Dim::Batch => "batch",
+            Dim::Dynamic(dynamic) => dynamic,
+        };
+        let expected = *extents.entry(variable).or_insert(extent);
+        if expected != extent {
+            return Err(format!(
+                "`{name}`: expected {expected} at axis {axis} (`{variable}`), got shape {shape}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn names(tensors: &NamedTensors) -> String {
+    let mut list = String::new();
+    for (name, _) in tensors {
+        let comma = if list.is_empty() { "" } else { ", " };
+        let _ = write!(list, "{comma}`{name}`");
+    }
+    if list.is_empty() { "none".into() } else { list }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, dtype: Option<DType>, dims: Option<Vec<Dim>>) -> PluginTensorSpec {
+        PluginTensorSpec { name: name.into(), dtype, dims, description: String::new() }
+    }
+
+    fn tensor(shape: &[usize]) -> Tensor {
+        Tensor::from_slice(shape, &vec![0f32; shape.iter().product()]).unwrap()
+    }
+
+    #[test]
+    fn tensors_are_checked_by_name_dtype_rank_and_extent() {
+        let x = spec("x", Some(DType::F32), Some(vec![Dim::Batch, Dim::Fixed(2)]));
+        let y = spec("y", None, Some(vec![Dim::Batch]));
+        let check = |x_shape: &[usize], y_shape: &[usize]| {
+            let tensors = vec![("x".into(), tensor(x_shape)), ("y".into(), tensor(y_shape))];
+            check(&[x.clone(), y.clone()], &tensors)
+        };
+        assert_eq!(check(&[3, 2], &[3]), Ok(()));
+        assert!(check(&[3, 3], &[3]).unwrap_err().contains("expected 2 at axis 1"));
+        assert!(check(&[3, 2], &[4]).unwrap_err().contains("`batch`"));
+        assert!(check(&[3], &[3]).unwrap_err().contains("expected 2 dimensions"));
+        let any = spec("x", None, None);
+        assert_eq!(super::check(&[any], &vec![("x".into(), tensor(&[5]))]), Ok(()));
+        let missing = super::check(&[y.clone()], &vec![("x".into(), tensor(&[5]))]).unwrap_err();
+        assert_eq!(missing, "expected a tensor named `y`, got `x`");
+        let wrong = spec("x", Some(DType::I64), None);
+        let wrong = super::check(&[wrong], &vec![("x".into(), tensor(&[5]))]).unwrap_err();
+        assert!(wrong.contains("expected dtype"), "{wrong}");
+    }
+}

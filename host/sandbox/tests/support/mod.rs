@@ -1,0 +1,192 @@
+//! Plugins for the tests: written as core WebAssembly text, encoded with the real contract, signed for real.
+#![allow(dead_code, clippy::unwrap_used, reason = "each test program uses a part")]
+
+use aimass_dispatch::{DispatchConfig, Dispatcher, SystemClock};
+use aimass_sandbox::{
+    Call, CallResult, Cause, ModelFiles, NamedTensors, NoFiles, PlanSet, Plugin, PluginError,
+    PluginSetup, Sandbox, SandboxConfig, SandboxError,
+};
+use aimass_tensor::Tensor;
+use aimass_trust::{
+    Manifest, PluginRelease, SigningKey, Timestamp, TrustPolicy, VerifiedPackage, embed_manifest,
+    sign_plugin,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tempfile::TempDir;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// A sandbox of its own, with its cache folder.
+pub struct Bench {
+    pub sandbox: Arc<Sandbox>,
+    pub cache: TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench::with(|_| ())
+    }
+
+    pub fn with(change: impl FnOnce(&mut SandboxConfig)) -> Bench {
+        let cache = tempfile::tempdir().unwrap();
+        let sandbox = open(cache.path(), change);
+        Bench { sandbox, cache }
+    }
+
+    /// Loads a plugin that needs no files.
+    pub async fn load(&self, wat: &str) -> Result<Arc<Plugin>, SandboxError> {
+        self.load_package(&package("processor", &core(wat), "{}")).await
+    }
+
+    pub async fn load_package(&self, package: &VerifiedPackage) -> Result<Arc<Plugin>, SandboxError> {
+        self.sandbox.load(package, setup(b"{}", Arc::new(NoFiles))).await
+    }
+
+    /// Loads and calls once, expecting the call to fail.
+    pub async fn cause(&self, wat: &str) -> Cause {
+        let plugin = self.load(wat).await.unwrap();
+        let error = process(&plugin, vec![]).await.unwrap_err();
+        assert_eq!((&*error.plugin, error.function), ("acme/test", "process"));
+        assert!(error.to_string().contains("acme/test 1.0.0 (processor)"), "{error}");
+        self.still_works().await;
+        error.cause
+    }
+
+    /// A plugin beside the one that failed is served as if nothing had happened.
+    pub async fn still_works(&self) {
+        let plugin = self.load(&identity()).await.unwrap();
+        let x = ("x".into(), Tensor::from_slice(&[2], &[1f32, 2.]).unwrap());
+        let outputs = process(&plugin, vec![x]).await.unwrap().outputs;
+        assert_eq!(outputs[0].1.as_slice::<f32>().unwrap(), [1., 2.]);
+    }
+}
+
+pub fn open(cache: &Path, change: impl FnOnce(&mut SandboxConfig)) -> Arc<Sandbox> {
+    let mut config = SandboxConfig::new(cache);
+    config.instances_max = Some(8);
+    change(&mut config);
+    let dispatcher = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
+    Sandbox::new(config, dispatcher).unwrap()
+}
+
+pub fn setup(config: &[u8], files: Arc<dyn ModelFiles>) -> PluginSetup {
+    PluginSetup { config: config.into(), files }
+}
+
+pub fn call(wall: Duration) -> Call {
+    Call {
+        tenant: "tenant".into(),
+        deadline: Instant::now() + wall,
+        plans: Arc::new(PlanSet::empty()),
+        parameters: Vec::new(),
+    }
+}
+
+pub async fn process(plugin: &Plugin, inputs: NamedTensors) -> Result<CallResult, PluginError> {
+    plugin.process(call(Duration::from_secs(60)), inputs).await
+}
+
+/// A core module of the usual parts: memory, a bump allocator, `init`, an empty `describe`, and `body`.
+///
+/// `body` defines `process` as `(func (export "process") (param i32 i32 i32 i32) (result i32) ..)` and
+/// may use `$return`, which answers `outputs` at `$list` with `$count`; imports go first in `imports`.
+pub fn module(imports: &str, body: &str) -> String {
+    let init = r#"(func (export "init"))"#;
+    module_with(imports, init, body)
+}
+
+pub fn module_with(imports: &str, init: &str, body: &str) -> String {
+    format!(
+        r#"(module {imports}
+  (memory (export "memory") 2)
+  (global $heap (mut i32) (i32.const 4096))
+  (func $alloc (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)))
+    (global.set $heap (i32.add (local.get $at) (local.get 3)))
+    (block $fits
+      (br_if $fits (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+      (drop (memory.grow (i32.add (i32.shr_u (local.get 3) (i32.const 16)) (i32.const 1)))))
+    (local.get $at))
+  (func $return (param $list i32) (param $count i32) (result i32)
+    (i32.store8 (i32.const 64) (i32.const 0))
+    (i32.store (i32.const 68) (local.get $list))
+    (i32.store (i32.const 72) (local.get $count))
+    (i32.const 64))
+  (func (export "describe") (result i32)
+    (i64.store (i32.const 32) (i64.const 0)) (i64.store (i32.const 40) (i64.const 0)) (i32.const 32))
+  {init}
+  {body})"#
+    )
+}
+
+/// A processor whose `process` has this body; `(local.get 0)` and `(local.get 1)` are the inputs.
+pub fn processor(imports: &str, code: &str) -> String {
+    let body = format!(
+        r#"(func (export "process") (param i32 i32 i32 i32) (result i32)
+            (local $i i32) (local $j i32) {code})"#
+    );
+    module(imports, &body)
+}
+
+/// Answers its inputs.
+pub fn identity() -> String {
+    processor("", "(call $return (local.get 0) (local.get 1))")
+}
+
+/// The component of a core module in text, for the world `processor`.
+pub fn core(wat: &str) -> Vec<u8> {
+    component("processor", wat)
+}
+
+pub fn component(world: &str, wat: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let (package, _) = resolve.push_dir(wit).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = wat::parse_str(wat).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
+}
+
+/// Everything that a plugin can be granted.
+pub const CAPABILITIES: &str = r#""config": {}, "tensor": {}, "graph": {}, "plans": {}, "files": {},
+    "media": {}, "models": {}, "log": {}, "clock": {}, "random": {}, "emit": {}"#;
+
+/// A signed and verified package of a component; `limits` is the JSON of its manifest's limits.
+pub fn package(world: &str, component: &[u8], limits: &str) -> VerifiedPackage {
+    package_with(world, component, limits, CAPABILITIES).unwrap()
+}
+
+pub fn package_with(
+    world: &str,
+    component: &[u8],
+    limits: &str,
+    capabilities: &str,
+) -> Result<VerifiedPackage, aimass_trust::Refusal> {
+    let manifest = format!(
+        r#"{{"name": "acme/test", "version": "1.0.0", "world": "aimass:plugin/{world}@0.1.0",
+            "capabilities": {{{capabilities}}}, "limits": {limits}}}"#
+    );
+    let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
+    let component = embed_manifest(component, &manifest).unwrap();
+    let key = SigningKey::generate().unwrap();
+    let now = SystemTime::now();
+    let release = PluginRelease {
+        sequence: 1,
+        not_before: Timestamp::from_system(now - Duration::from_secs(60)).unwrap(),
+        expires: Timestamp::from_system(now + Duration::from_secs(3600)).unwrap(),
+        min_host: "0.1.0".parse().unwrap(),
+        dependencies: Vec::new(),
+    };
+    let signed = sign_plugin(&component, &release, &key).unwrap();
+    let policy = format!(
+        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], models = \
+         [\"*\"], capabilities = [\"config\", \"tensor\", \"graph\", \"plans\", \"files\", \"media\", \
+         \"models\", \"log\", \"clock\", \"random\", \"emit\"] }}\n",
+        key.public()
+    );
+    let policy = TrustPolicy::parse(&policy).unwrap();
+    policy.verify_plugin(signed.wasm, &signed.dsse, Some("acme/test"), now)
+}
