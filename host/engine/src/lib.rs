@@ -1,10 +1,33 @@
-//! The facade of the server: inference and the life cycle of models, for any protocol.
+//! The facade of the server: plain data in, plain data out, for any protocol.
+//!
+//! [`Engine::open`] follows a registry and keeps its models loaded; [`Engine::infer`] is where every
+//! protocol meets. A version answers only after its signatures, its plugins' admission and its
+//! fixtures held; until then the version before it keeps serving.
+//!
+//! Deliberately absent: HTTP, JSON wire types, authentication (`aimass-gateway`).
+
+mod catalog;
+mod config;
+mod engine;
+mod errors;
+mod files;
+mod fixtures;
+mod loader;
+mod metrics;
+mod package;
+mod pipeline;
+mod publish;
 mod types;
 
+pub use config::EngineConfig;
+pub use engine::Engine;
+pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
+pub use package::{
+    FormatSection, MODEL_TOML_BYTES_MAX, ModelManifest, ModelSection, OutputPort, Port, PortDim,
+    Step, UsageSection,
+};
+pub use publish::{PackageFolder, PublishedModel};
 pub use types::{
     EngineError, Family, InferRequest, InferResponse, ModelMetadata, Parameter, Readiness,
     Selector, TensorMetadata, Usage,
 };
-
-/// A running engine.
-pub struct Engine;

@@ -29,7 +29,8 @@ impl World {
         }
     }
 
-    fn of_kind(kind: &str) -> Option<World> {
+    /// The world of that name.
+    pub(crate) fn of_kind(kind: &str) -> Option<World> {
         [World::Processor, World::Format, World::Model].into_iter().find(|w| w.as_str() == kind)
     }
 

@@ -10,7 +10,7 @@ use crate::image;
 use crate::instance::Permit;
 use crate::limits::SandboxConfig;
 use crate::metrics::Metrics;
-use crate::package::{PackageInfo, PluginSetup};
+use crate::package::{PackageInfo, PluginSetup, World};
 use crate::plugin::Plugin;
 use crate::state::CallState;
 use aimass_dispatch::Dispatcher;
@@ -102,6 +102,24 @@ impl Sandbox {
                 Err(SandboxError::Image { plugin, message })
             }
         }
+    }
+
+    /// Checks whether a package could be loaded, without running anything of it: size and complexity
+    /// of the component, its imports against its grants, its exports against its world.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`], as [`Sandbox::load`] would.
+    pub fn admit(&self, package: &VerifiedPackage) -> Result<(), SandboxError> {
+        let refused = |code, message| self.refused(package.name().as_str().into(), code, message);
+        let kind = package.manifest().world.kind();
+        let Some(world) = World::of_kind(kind) else {
+            let world = package.manifest().world.as_str();
+            let message = format!("expected the world processor, format or model, got {world}");
+            return Err(refused("world", message));
+        };
+        let limits = &self.config.admission;
+        admission::check(package.component(), world, package.capabilities(), limits)
+            .map_err(|error| refused(error.code, error.message))
     }
 
     async fn load_blocking(

@@ -86,7 +86,7 @@ fn a_labeled_version_cannot_be_removed_and_a_free_one_can() {
 fn a_version_whose_fixture_fails_is_not_published() {
     let site = Site::new();
     let package = identity_package(&site);
-    let fixture = package.join("fixtures/identity.json");
+    let fixture = package.join("identity.fixture.json");
     let text = std::fs::read_to_string(&fixture).expect("fixtures");
     let wrong = text.replacen("\"data\": [1, -2.5, 3, 0] }]", "\"data\": [1, -2.5, 3, 9] }]", 2);
     assert_ne!(text, wrong);

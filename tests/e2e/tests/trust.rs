@@ -85,7 +85,7 @@ fn one_flipped_byte_anywhere_is_refused() {
 fn a_tampered_model_file_takes_only_its_own_version_away() {
     let site = Site::new();
     let models = site.data().join("registry/models/identity");
-    let fixture = find(&models, "identity.json").expect("the published fixture");
+    let fixture = find(&models, "identity.fixture.json").expect("the published fixture");
     let mut bytes = std::fs::read(&fixture).expect("a file");
     bytes[10] ^= 1;
     let writable = std::process::Command::new("chmod").arg("u+w").arg(&fixture).status();

@@ -111,11 +111,7 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in from.read_dir().with_context(|| from.display().to_string())? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), &target).with_context(|| target.display().to_string())?;
-        }
+        std::fs::copy(entry.path(), &target).with_context(|| target.display().to_string())?;
     }
     Ok(())
 }

@@ -1,0 +1,107 @@
+//! The data folder: where the registry, the trust policy, keys and caches are.
+
+use aimass_engine::{Engine, EngineConfig};
+use aimass_registry::Registry;
+use aimass_trust::SigningKey;
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The data folder of one installation.
+pub(crate) struct Home {
+    dir: PathBuf,
+}
+
+impl Home {
+    /// Opens the folder, making it if it is new.
+    pub(crate) fn open(dir: Option<PathBuf>) -> anyhow::Result<Home> {
+        let dir = match dir {
+            Some(dir) => dir,
+            None => default_dir()?,
+        };
+        std::fs::create_dir_all(&dir)
+            .with_context(|| format!("the data folder {} cannot be made", dir.display()))?;
+        let home = Home { dir };
+        if !home.trust_policy().exists() {
+            std::fs::write(home.trust_policy(), EMPTY_POLICY)
+                .with_context(|| home.trust_policy().display().to_string())?;
+        }
+        Ok(home)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The operator's trust policy.
+    pub(crate) fn trust_policy(&self) -> PathBuf {
+        self.dir.join("trust.toml")
+    }
+
+    /// Hashed API keys.
+    pub(crate) fn api_keys(&self) -> PathBuf {
+        self.dir.join("api_keys.toml")
+    }
+
+    /// A publisher's signing key.
+    pub(crate) fn signing_key(&self, publisher: &str) -> PathBuf {
+        self.dir.join("keys").join(format!("{publisher}.key"))
+    }
+
+    /// The signing key at `path`, or the publisher's own if none is given.
+    pub(crate) fn load_signing_key(
+        &self,
+        path: Option<&Path>,
+        publisher: &str,
+    ) -> anyhow::Result<SigningKey> {
+        let own = self.signing_key(publisher);
+        let path = path.unwrap_or(&own);
+        if !path.exists() {
+            bail!(
+                "there is no signing key {}; make one with `aimass key new publisher {publisher}`, \
+                 or name one with --key",
+                path.display()
+            );
+        }
+        Ok(SigningKey::load(path)?)
+    }
+
+    /// The registry alone, for commands that move labels.
+    pub(crate) fn registry(&self) -> anyhow::Result<Registry> {
+        Ok(Registry::open(&self.dir.join("registry"), aimass_registry::Limits::default())?)
+    }
+
+    /// Configuration of an engine on this folder.
+    pub(crate) fn engine_config(&self) -> EngineConfig {
+        EngineConfig::new(&self.dir)
+    }
+
+    /// An engine that publishes, but does not serve.
+    pub(crate) async fn publishing_engine(&self) -> anyhow::Result<Arc<Engine>> {
+        let config = EngineConfig { serve_registry: false, ..self.engine_config() };
+        Ok(Engine::open(config).await?)
+    }
+}
+
+/// A runtime for one command.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the operating system refused to start threads")
+}
+
+const EMPTY_POLICY: &str = "\
+# Whom this host trusts. It refuses everything that no [[publisher]] below may publish.
+# `aimass key new publisher NAME` adds a publisher of your own.
+";
+
+fn default_dir() -> anyhow::Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("XDG_DATA_HOME") {
+        return Ok(PathBuf::from(dir).join("aimass"));
+    }
+    match std::env::var_os("HOME") {
+        Some(home) => Ok(PathBuf::from(home).join(".local/share/aimass")),
+        None => bail!("neither XDG_DATA_HOME nor HOME is set; name a data folder with --data DIR"),
+    }
+}

@@ -1,0 +1,156 @@
+//! `aimass model`: publish models, move labels, roll back.
+
+use crate::home::{Home, runtime};
+use aimass_engine::PackageFolder;
+use aimass_registry::VersionState;
+use aimass_trust::{ModelRelease, Timestamp};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Publish models, move labels, roll back.
+#[derive(Subcommand)]
+pub(crate) enum Model {
+    /// Sign a package folder, check its fixtures and publish it as the next version
+    Add(Add),
+    /// List models, versions and labels
+    List,
+    /// Point a label at a version: `aimass model label minilm stable 3`
+    Label {
+        /// Serving name
+        model: String,
+        /// Label: a letter, then letters, digits, `.`, `_` or `-`
+        label: String,
+        /// Version
+        version: u64,
+    },
+    /// Point a label back at the version that it had before
+    Rollback {
+        /// Serving name
+        model: String,
+        /// Label
+        #[arg(default_value = "stable")]
+        label: String,
+    },
+    /// Remove a version that no label points to
+    Remove {
+        /// Serving name
+        model: String,
+        /// Version
+        version: u64,
+    },
+}
+
+/// Sign a package folder, check its fixtures and publish it.
+///
+/// The folder holds `model.toml`, the model's files and `*.fixture.json`, and no folders. The version is
+/// visible only after the signature, every plugin and every fixture held; a running server follows
+/// within a second.
+#[derive(Args)]
+pub(crate) struct Add {
+    /// Package folder
+    folder: PathBuf,
+    /// Serving name [default: the name in model.toml without its publisher]
+    #[arg(long)]
+    name: Option<String>,
+    /// Signing key [default: the publisher's own, unless the folder has a statement]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Days until the statement expires
+    #[arg(long, default_value_t = 365)]
+    days: u64,
+}
+
+impl Model {
+    pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
+        match self {
+            Model::Add(add) => runtime()?.block_on(add.run(home)),
+            Model::List => list(home),
+            Model::Label { model, label, version } => {
+                let now = SystemTime::now();
+                match home.registry()?.set_label(&model, &label, version, now)? {
+                    Some(previous) => println!("{model}@{label} -> {version} (was {previous})"),
+                    None => println!("{model}@{label} -> {version}"),
+                }
+                Ok(())
+            }
+            Model::Rollback { model, label } => {
+                let version = home.registry()?.rollback(&model, &label, SystemTime::now())?;
+                println!("{model}@{label} -> {version}");
+                Ok(())
+            }
+            Model::Remove { model, version } => {
+                home.registry()?.remove(&model, version)?;
+                println!("removed {model} version {version}");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, home: &Home) -> anyhow::Result<()> {
+        let package = PackageFolder::read(&self.folder)
+            .with_context(|| format!("reading {}", self.folder.display()))?;
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => package.manifest.model.name.rsplit('/').next().unwrap_or_default().to_owned(),
+        };
+        let statement = self.statement(home, &package)?;
+        let engine = home.publishing_engine().await?;
+        let published = engine.publish_model(&name, &package, &statement).await?;
+        println!("published {name} version {}", published.version);
+        match published.fixtures {
+            0 => println!("fixtures  none; add *.fixture.json so that a broken version is refused"),
+            count => println!("fixtures  {count} passed"),
+        }
+        println!("next      aimass model label {name} stable {}", published.version);
+        Ok(())
+    }
+
+    fn statement(&self, home: &Home, package: &PackageFolder) -> anyhow::Result<Vec<u8>> {
+        let existing = package.statement()?;
+        if let (Some(statement), None) = (&existing, &self.key) {
+            return Ok(statement.clone());
+        }
+        let section = &package.manifest.model;
+        let name: aimass_trust::PackageName = section.name.parse()?;
+        let key = home.load_signing_key(self.key.as_deref(), name.publisher())?;
+        let now = Timestamp::from_system(SystemTime::now());
+        let release = ModelRelease {
+            name,
+            version: section.version.parse()?,
+            sequence: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?,
+            not_before: now,
+            expires: now.plus_days(self.days),
+        };
+        Ok(aimass_trust::sign_model(&release, &package.digests(), &key)?)
+    }
+}
+
+fn list(home: &Home) -> anyhow::Result<()> {
+    let models = home.registry()?.models()?;
+    if models.is_empty() {
+        println!("no models yet; publish one with `aimass model add FOLDER`");
+    }
+    for model in models {
+        println!("{}", model.name);
+        for version in &model.versions {
+            let state = match &version.state {
+                VersionState::Ready => "ready".to_owned(),
+                VersionState::Pending => "pending".to_owned(),
+                VersionState::Failed { reason } => format!("failed: {reason}"),
+            };
+            let labels = model.labels.iter().filter(|(_, labeled)| **labeled == version.version);
+            let labels: Vec<&str> = labels.map(|(label, _)| label.as_str()).collect();
+            println!(
+                "  {:>4}  {:>9.1} MB  {state}  {}",
+                version.version,
+                version.bytes as f64 / 1e6,
+                labels.join(" ")
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `aimass serve`: the server.
+
+use crate::api_key;
+use crate::home::{Home, runtime};
+use aimass_engine::Engine;
+use aimass_gateway::GatewayConfig;
+use anyhow::Context;
+use clap::Args;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+/// Serve the registry's models over HTTP.
+///
+/// New versions and moved labels are followed while it runs. Ctrl-C drains: requests in flight are
+/// answered, new ones are not taken.
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Kernel threads [default: all cores]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    /// Body bytes that a request may have
+    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
+    body_bytes_max: usize,
+}
+
+impl Serve {
+    pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
+        runtime()?.block_on(self.serve(home))
+    }
+
+    async fn serve(self, home: &Home) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .with_context(|| format!("{} cannot be listened on", self.listen))?;
+        let address = listener.local_addr()?;
+        if !home.api_keys().exists() {
+            let key = api_key::create(home, "default", "made at first start")?;
+            println!("api key   {key}  (shown once; `aimass key new api` makes more)");
+        }
+        let mut config = home.engine_config();
+        config.loopback = address.ip().is_loopback();
+        config.threads = self.threads;
+        let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
+        for publisher in policy.local_publishers() {
+            match config.loopback {
+                true => println!("trusting  development key of {publisher} (loopback only)"),
+                false => println!("ignoring  development key of {publisher}: {address} is no loopback"),
+            }
+        }
+        let engine = Engine::open(config).await?;
+        let mut gateway = GatewayConfig::new(home.api_keys());
+        gateway.body_bytes_max = self.body_bytes_max;
+        println!("serving   http://{address}  (data {}; Ctrl-C drains)", home.dir().display());
+        aimass_gateway::serve(engine, gateway, listener, stop_signal()).await?;
+        println!("stopped   all requests were answered");
+        Ok(())
+    }
+}
+
+/// Ends on Ctrl-C or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be caught; only Ctrl-C drains");
+            // An error here means that no signal can be caught; then the server runs until it is killed.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+    eprintln!("draining");
+}

@@ -1,0 +1,384 @@
+//! The engine: follows the registry, keeps the wanted versions loaded, answers requests.
+
+use crate::catalog::{Catalog, Cell, CellState};
+use crate::errors::of_registry;
+use crate::files::FileBytes;
+use crate::loader::{LoadedModel, Loader, MANIFEST_FILE, VersionSource};
+use crate::metrics::Metrics;
+use crate::pipeline::Host;
+use crate::{
+    EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
+    Selector,
+};
+use aimass_dispatch::{Dispatcher, SystemClock};
+use aimass_graph::CompileOptions;
+use aimass_registry::{Registry, Selector as RegistrySelector};
+use aimass_sandbox::{Sandbox, SandboxConfig};
+use aimass_trust::TrustPolicy;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+
+/// The running engine. Dropping it stops following the registry.
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: EngineConfig,
+    pub(crate) loader: Loader,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) metrics: Metrics,
+    catalog: RwLock<Arc<Catalog>>,
+    synced: AtomicBool,
+    closing: AtomicBool,
+    /// One load at a time: loading takes memory and both cores.
+    loads: Arc<Semaphore>,
+}
+
+impl Engine {
+    /// Opens the data folder and, unless told otherwise, starts to load and follow its models.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Registry, trust policy or sandbox cannot be opened; the message says which file and why.
+    pub async fn open(config: EngineConfig) -> Result<Arc<Engine>, EngineError> {
+        let registry = Registry::open(&config.data_dir.join("registry"), Default::default())
+            .map_err(|error| of_registry(&error))?;
+        read_policy(&config)?;
+        let dispatcher = Dispatcher::new(config.dispatch.clone(), Arc::new(SystemClock));
+        let cache = SandboxConfig::new(config.data_dir.join("cache"));
+        let sandbox = Sandbox::new(cache, dispatcher.clone())
+            .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
+        let options = CompileOptions { threads: config.threads, ..CompileOptions::default() };
+        let inner = Arc::new(Inner {
+            loader: Loader { registry, sandbox, options },
+            dispatcher,
+            metrics: Metrics::default(),
+            catalog: RwLock::default(),
+            synced: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            loads: Arc::new(Semaphore::new(1)),
+            config,
+        });
+        if inner.config.serve_registry {
+            tokio::spawn(inner.clone().follow());
+        }
+        Ok(Arc::new(Engine { inner }))
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// [`EngineError`]; its family says who has to act.
+    pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
+        let inner = &self.inner;
+        let start = Instant::now();
+        let name = request.model.clone();
+        let result = inner.infer(request).await;
+        match &result {
+            Ok(answer) => {
+                inner.metrics.answered(&name, start.elapsed(), answer.usage.tokens.unwrap_or(0));
+            }
+            Err(error) => {
+                let known = inner.catalog().model(&name).is_ok();
+                inner.metrics.failed(known.then_some(&*name), error);
+                if let Some(log) = error.log() {
+                    tracing::warn!(model = %name, code = error.code(), %error, log);
+                }
+            }
+        }
+        result
+    }
+
+    /// What a model takes and gives.
+    ///
+    /// # Errors
+    /// Not found, or unavailable while it is loading.
+    pub fn model(&self, name: &str, selector: &Selector) -> Result<ModelMetadata, EngineError> {
+        let catalog = self.inner.catalog();
+        let served = catalog.model(name)?;
+        let cell = served.select(name, selector)?;
+        let model = match &*cell.state.borrow() {
+            CellState::Loaded(model) => model.clone(),
+            CellState::Failed(error) => return Err(error.clone()),
+            CellState::Unloaded | CellState::Loading => return Err(loading(name, cell.version)),
+        };
+        let versions = served.versions.keys().copied().collect();
+        Ok(metadata(&model, versions, served.labels.clone()))
+    }
+
+    /// The default version of every model that can answer, by name.
+    pub fn models(&self) -> Vec<ModelMetadata> {
+        let catalog = self.inner.catalog();
+        let loaded = catalog.models().filter_map(|(name, _)| {
+            self.model(name, &Selector::Default).ok()
+        });
+        loaded.collect()
+    }
+
+    /// Whether the process works at all.
+    pub fn live(&self) -> bool {
+        !self.inner.closing.load(Ordering::Relaxed)
+    }
+
+    /// Whether every model can answer, and if not why.
+    pub fn ready(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        if !self.inner.synced.load(Ordering::Acquire) {
+            reasons.push("the registry has not been read yet".to_owned());
+        }
+        for (name, served) in self.inner.catalog().models() {
+            if served.versions.is_empty() {
+                continue;
+            }
+            match served.select(name, &Selector::Default) {
+                Ok(cell) => match &*cell.state.borrow() {
+                    CellState::Loaded(_) => {}
+                    CellState::Unloaded | CellState::Loading => {
+                        reasons.push(format!("model {name} version {} is loading", cell.version));
+                    }
+                    CellState::Failed(error) => reasons
+                        .push(format!("model {name} version {} failed: {error}", cell.version)),
+                },
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    /// Counters of engine, dispatcher and sandbox as Prometheus text.
+    pub fn metrics_text(&self) -> String {
+        let inner = &self.inner;
+        let mut text = inner.metrics.text();
+        let stats = inner.dispatcher.stats();
+        let rows = [
+            ("dispatch_batches_total", stats.batches as f64),
+            ("dispatch_calls_total", stats.calls as f64),
+            ("dispatch_rows_total", stats.rows as f64),
+            ("dispatch_busy_seconds_total", stats.busy_ns as f64 / 1e9),
+            ("dispatch_waiting", stats.waiting as f64),
+            ("dispatch_slots", stats.slots as f64),
+        ];
+        for (name, value) in rows {
+            text.push_str(&format!("aimass_{name} {value}\n"));
+        }
+        let sandbox = inner.loader.sandbox.metrics();
+        sandbox.each(|name, value| text.push_str(&format!("aimass_sandbox_{name} {value}\n")));
+        text
+    }
+
+    /// The registry, for tools that manage it.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.loader.registry
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.inner.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What pipelines run on.
+    pub(crate) fn host(&self) -> Host<'_> {
+        Host { dispatcher: &self.dispatcher, metrics: &self.metrics }
+    }
+
+    async fn infer(self: &Arc<Self>, request: InferRequest) -> Result<InferResponse, EngineError> {
+        if request.inputs.len() > self.config.inputs_max {
+            return Err(EngineError::new(
+                Family::TooLarge,
+                "inputs",
+                format!(
+                    "a request has at most {} inputs, got {}",
+                    self.config.inputs_max,
+                    request.inputs.len()
+                ),
+            ));
+        }
+        let model = self.resolve(&request.model, &request.selector, request.deadline).await?;
+        let answer = (model.name.clone(), model.version);
+        model.pipeline.run(&self.host(), request, answer).await
+    }
+
+    /// The loaded model that a selector means; waits while it is loading.
+    async fn resolve(
+        self: &Arc<Self>,
+        name: &str,
+        selector: &Selector,
+        deadline: Instant,
+    ) -> Result<Arc<LoadedModel>, EngineError> {
+        let cell = self.catalog().model(name)?.select(name, selector)?.clone();
+        if let Some(model) = cell.loaded() {
+            return Ok(model);
+        }
+        self.start_loading(&cell);
+        let mut states = cell.state.subscribe();
+        let done = |state: &CellState| matches!(state, CellState::Loaded(_) | CellState::Failed(_));
+        let waited = tokio::time::timeout_at(deadline.into(), states.wait_for(done)).await;
+        match waited.map(|state| state.map(|state| state.clone())) {
+            Ok(Ok(CellState::Loaded(model))) => Ok(model),
+            Ok(Ok(CellState::Failed(error))) => Err(error),
+            Ok(Ok(CellState::Unloaded | CellState::Loading)) | Ok(Err(_)) | Err(_) => {
+                Err(loading(name, cell.version))
+            }
+        }
+    }
+
+    /// Follows the registry until the engine is dropped.
+    async fn follow(self: Arc<Self>) {
+        let mut seen = None;
+        while !self.closing.load(Ordering::Relaxed) {
+            match self.loader.registry.change_counter() {
+                Ok(counter) if Some(counter) == seen => {}
+                Ok(_) => match self.sync() {
+                    Ok(counter) => seen = Some(counter),
+                    Err(error) => tracing::error!(%error, "the registry cannot be read"),
+                },
+                Err(error) => tracing::error!(%error, "the registry cannot be read"),
+            }
+            tokio::time::sleep(self.config.registry_poll).await;
+        }
+    }
+
+    fn sync(self: &Arc<Self>) -> Result<u64, EngineError> {
+        let snapshot = self.loader.registry.snapshot().map_err(|error| of_registry(&error))?;
+        let catalog = Arc::new(Catalog::of_snapshot(&snapshot, &self.catalog()));
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog.clone();
+        for (_, served) in catalog.models() {
+            for cell in served.wanted(self.config.versions_loaded_max) {
+                self.start_loading(cell);
+            }
+            self.unload_unwanted(served);
+        }
+        self.synced.store(true, Ordering::Release);
+        Ok(snapshot.change_counter)
+    }
+
+    fn unload_unwanted(&self, served: &crate::catalog::Served) {
+        let wanted: Vec<u64> =
+            served.wanted(self.config.versions_loaded_max).map(|cell| cell.version).collect();
+        for (version, cell) in &served.versions {
+            if !wanted.contains(version) && cell.loaded().is_some() {
+                cell.state.send_replace(CellState::Unloaded);
+            }
+        }
+    }
+
+    /// Starts loading unless it is loaded, loading or failed.
+    fn start_loading(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let started = cell.state.send_if_modified(|state| {
+            let idle = matches!(state, CellState::Unloaded);
+            if idle {
+                *state = CellState::Loading;
+            }
+            idle
+        });
+        if !started {
+            return;
+        }
+        let (inner, cell) = (self.clone(), cell.clone());
+        let runtime = tokio::runtime::Handle::current();
+        tokio::spawn(async move {
+            let permit = inner.loads.clone().acquire_owned().await;
+            let work = {
+                let (inner, cell) = (inner.clone(), cell.clone());
+                // Loading computes for long stretches; it must not hold up requests.
+                tokio::task::spawn_blocking(move || runtime.block_on(inner.load(&cell)))
+            };
+            let outcome = work.await.unwrap_or_else(|panic| {
+                Err(EngineError::new(Family::Unavailable, "load-panic", panic.to_string()))
+            });
+            drop(permit);
+            cell.state.send_replace(match outcome {
+                Ok(model) => {
+                    tracing::info!(model = %cell.name, version = cell.version, "ready");
+                    CellState::Loaded(model)
+                }
+                Err(error) => {
+                    tracing::error!(model = %cell.name, version = cell.version, %error, "not ready");
+                    inner.metrics.refused(error.code());
+                    CellState::Failed(error)
+                }
+            });
+        });
+    }
+
+    async fn load(&self, cell: &Cell) -> Result<Arc<LoadedModel>, EngineError> {
+        let selector = RegistrySelector::Version(cell.version);
+        let version = self
+            .loader
+            .registry
+            .resolve(&cell.name, &selector)
+            .map_err(|error| of_registry(&error))?;
+        let mut files: BTreeMap<String, FileBytes> = BTreeMap::new();
+        for file in version.files() {
+            let mapped = version.open(&file.name).map_err(|error| of_registry(&error))?;
+            files.insert(file.name.clone(), mapped);
+        }
+        let model_toml = version.model_toml().map_err(|error| of_registry(&error))?;
+        files.insert(MANIFEST_FILE.to_owned(), Arc::new(model_toml.into_bytes()));
+        let record = version.record();
+        let source = VersionSource {
+            name: Arc::from(&*cell.name),
+            version: cell.version,
+            admitted: UNIX_EPOCH + Duration::from_millis(record.published_ms),
+            statement: version.statement().map_err(|error| of_registry(&error))?,
+            files,
+            locks: record.locks.clone(),
+        };
+        Ok(Arc::new(self.loader.load(source, &read_policy(&self.config)?).await?))
+    }
+}
+
+/// The trust policy as the file says now; it is read again for every load, so that a publisher who
+/// was struck off loads nothing more.
+pub(crate) fn read_policy(config: &EngineConfig) -> Result<TrustPolicy, EngineError> {
+    read_policy_file(&config.trust_policy, config.loopback)
+}
+
+fn read_policy_file(path: &Path, loopback: bool) -> Result<TrustPolicy, EngineError> {
+    let policy = TrustPolicy::load(path).map_err(|error| {
+        EngineError::new(Family::Unavailable, "trust-policy", format!("{}: {error}", path.display()))
+    })?;
+    Ok(policy.for_listener(loopback))
+}
+
+fn metadata(
+    model: &LoadedModel,
+    versions: Vec<u64>,
+    labels: BTreeMap<String, u64>,
+) -> ModelMetadata {
+    ModelMetadata {
+        name: model.name.clone(),
+        version: model.version,
+        versions,
+        labels,
+        platform: model.platform.clone(),
+        inputs: model.pipeline.input_metadata(),
+        outputs: model.pipeline.output_metadata(),
+        created: model.created,
+        publisher: model.publisher.clone(),
+    }
+}
+
+fn loading(name: &str, version: u64) -> EngineError {
+    EngineError::new(
+        Family::Unavailable,
+        "loading",
+        format!("model {name} version {version} is still loading; try again"),
+    )
+}

@@ -1,0 +1,205 @@
+//! From a package's bytes to a model that can answer: verify, build, resolve.
+
+use crate::errors::{of_refusal, of_registry, of_sandbox};
+use crate::files::{FileBytes, PackageFiles, VerifiedFile};
+use crate::fixtures::{Fixture, parse_fixtures};
+use crate::package::ModelManifest;
+use crate::pipeline::{Parts, Pipeline};
+use crate::{EngineError, Family};
+use aimass_graph::CompileOptions;
+use aimass_registry::{Registry, Sha256Digest};
+use aimass_sandbox::{PlanSet, Plugin, PluginSetup, Sandbox};
+use aimass_trust::{CHUNK_BYTES, ChunkList, TrustPolicy};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// File that holds the manifest; it is among the signed files.
+pub(crate) const MANIFEST_FILE: &str = "model.toml";
+/// File that holds the signed statement.
+pub(crate) const STATEMENT_FILE: &str = "model.dsse.json";
+/// Ending of the files that hold chunk lists.
+pub(crate) const CHUNKS_SUFFIX: &str = ".chunks";
+/// Ending of the files that hold fixtures.
+const FIXTURE_SUFFIX: &str = ".fixture.json";
+
+/// A model that can answer.
+pub(crate) struct LoadedModel {
+    pub(crate) name: Arc<str>,
+    pub(crate) version: u64,
+    pub(crate) publisher: Arc<str>,
+    pub(crate) platform: Arc<str>,
+    pub(crate) created: u64,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) fixtures: Vec<Fixture>,
+}
+
+/// Everything that a load needs of one version, staged or published.
+pub(crate) struct VersionSource {
+    pub(crate) name: Arc<str>,
+    pub(crate) version: u64,
+    /// When the version was admitted; expiry is judged at that moment.
+    pub(crate) admitted: SystemTime,
+    pub(crate) statement: Vec<u8>,
+    /// Files by name, `model.toml` and chunk lists included.
+    pub(crate) files: BTreeMap<String, FileBytes>,
+    /// Plugin digests by step name.
+    pub(crate) locks: BTreeMap<String, Sha256Digest>,
+}
+
+/// Loads models.
+pub(crate) struct Loader {
+    pub(crate) registry: Registry,
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) options: CompileOptions,
+}
+
+impl Loader {
+    /// Verifies and builds one version.
+    ///
+    /// # Errors
+    /// The first check that failed, with its code; nothing of the version is kept.
+    pub(crate) async fn load(
+        &self,
+        source: VersionSource,
+        policy: &TrustPolicy,
+    ) -> Result<LoadedModel, EngineError> {
+        let files = Arc::new(verified_files(source.files)?);
+        let verified = policy
+            .verify_model(&source.statement, &files.digests(), None, source.admitted)
+            .map_err(|refusal| of_refusal(&refusal))?;
+        let manifest = read_manifest(&files)?;
+        check_name(&manifest, &verified.name().to_string(), &verified.version().to_string())?;
+        let mut plugins = HashMap::new();
+        for (step, plugin, _) in manifest.plugins() {
+            let digest = source.locks.get(step).ok_or_else(|| {
+                package_error(format!("step {step}: no plugin is locked for it"))
+            })?;
+            let config = config_of(&manifest, step)?;
+            let setup = PluginSetup { config, files: files.clone() };
+            let loaded = self.load_plugin(step, plugin, digest, setup, policy).await?;
+            plugins.insert(step.to_owned(), loaded);
+        }
+        let plans = match plugins.get("format") {
+            Some(format) if manifest.format.is_some() => {
+                let graph = format.load_graph(&self.options).await;
+                graph.map_err(|error| crate::errors::of_plugin("format", &error))?.plans
+            }
+            _ => Vec::new(),
+        };
+        let plan_set =
+            Arc::new(PlanSet::new(&source.name, source.version, plans.clone()));
+        let pipeline = Pipeline::build(&manifest, &Parts { plugins, plans, plan_set })?;
+        let platform = match &manifest.format {
+            Some(format) => format!("aimass_{}", format.plugin.replace('/', "_")),
+            None => "aimass_pipeline".to_owned(),
+        };
+        Ok(LoadedModel {
+            name: source.name,
+            version: source.version,
+            publisher: Arc::from(verified.publisher()),
+            platform: Arc::from(platform),
+            created: seconds(source.admitted),
+            pipeline,
+            fixtures: read_fixtures(&files)?,
+        })
+    }
+
+    async fn load_plugin(
+        &self,
+        step: &str,
+        name: &str,
+        digest: &Sha256Digest,
+        setup: PluginSetup,
+        policy: &TrustPolicy,
+    ) -> Result<Arc<Plugin>, EngineError> {
+        let package = self.registry.read_plugin(digest).map_err(|error| of_registry(&error))?;
+        let admitted = UNIX_EPOCH + Duration::from_millis(package.record.published_ms);
+        let verified = policy
+            .verify_plugin(package.wasm, &package.dsse, Some(name), admitted)
+            .map_err(|refusal| of_refusal(&refusal))?;
+        self.sandbox.load(&verified, setup).await.map_err(|error| of_sandbox(step, &error))
+    }
+}
+
+/// Maps files to their verified form; chunk lists and the statement are consumed here.
+fn verified_files(mut files: BTreeMap<String, FileBytes>) -> Result<PackageFiles, EngineError> {
+    let names: Vec<String> =
+        files.keys().filter(|name| !name.ends_with(CHUNKS_SUFFIX)).cloned().collect();
+    let mut verified = BTreeMap::new();
+    for name in names {
+        let chunks = files.remove(&format!("{name}{CHUNKS_SUFFIX}"));
+        let Some(bytes) = files.remove(&name) else { continue };
+        let len = (*bytes).as_ref().len() as u64;
+        let list = match chunks {
+            Some(list) => ChunkList::parse((*list).as_ref(), len).map_err(|r| of_refusal(&r))?,
+            None if len <= CHUNK_BYTES => ChunkList::of_bytes((*bytes).as_ref()),
+            None => {
+                return Err(package_error(format!(
+                    "{name} has {len} bytes but no {name}{CHUNKS_SUFFIX}; sign the package again"
+                )));
+            }
+        };
+        verified.insert(name.clone(), Arc::new(VerifiedFile::new(&name, bytes, list)));
+    }
+    match files.into_keys().next() {
+        Some(orphan) => Err(package_error(format!("{orphan} belongs to no file"))),
+        None => Ok(PackageFiles::new(verified)),
+    }
+}
+
+fn read_manifest(files: &PackageFiles) -> Result<ModelManifest, EngineError> {
+    let bytes = files
+        .read(MANIFEST_FILE)
+        .ok_or_else(|| package_error(format!("the package has no {MANIFEST_FILE}")))?
+        .map_err(|error| package_error(error.message))?;
+    let text = std::str::from_utf8(bytes.as_slice())
+        .map_err(|_| package_error(format!("{MANIFEST_FILE} is not UTF-8")))?;
+    ModelManifest::parse(text)
+}
+
+fn read_fixtures(files: &PackageFiles) -> Result<Vec<Fixture>, EngineError> {
+    let mut fixtures = Vec::new();
+    for name in files.names().filter(|name| name.ends_with(FIXTURE_SUFFIX)) {
+        let Some(bytes) = files.read(name) else { continue };
+        let bytes = bytes.map_err(|error| package_error(error.message))?;
+        fixtures.extend(parse_fixtures(name, bytes.as_slice())?);
+    }
+    Ok(fixtures)
+}
+
+fn check_name(manifest: &ModelManifest, name: &str, version: &str) -> Result<(), EngineError> {
+    let section = &manifest.model;
+    if section.name == name && section.version == version {
+        return Ok(());
+    }
+    Err(EngineError::new(
+        Family::PackageRefused,
+        "AMT-BIND",
+        format!(
+            "the statement is for {name}@{version}, but {MANIFEST_FILE} says {}@{}; sign the \
+             package again",
+            section.name, section.version
+        ),
+    ))
+}
+
+fn config_of(manifest: &ModelManifest, step: &str) -> Result<Arc<[u8]>, EngineError> {
+    let of_step = || manifest.steps.iter().find(|s| s.name == step).map(|s| &s.config);
+    let table = match &manifest.format {
+        Some(format) if step == "format" => Some(&format.config),
+        _ => of_step(),
+    };
+    let empty = toml::Table::new();
+    let json = serde_json::to_vec(table.unwrap_or(&empty))
+        .map_err(|error| package_error(format!("step {step}: config is no JSON: {error}")))?;
+    Ok(Arc::from(json))
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn package_error(message: String) -> EngineError {
+    EngineError::new(Family::PackageRefused, "model-package", message)
+}

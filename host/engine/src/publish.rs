@@ -1,0 +1,272 @@
+//! Publishing: what is admitted to the registry was verified, admitted to the sandbox, loaded, and
+//! has passed its fixtures. Nothing is visible before that.
+
+use crate::engine::read_policy;
+use crate::errors::{of_refusal, of_registry, of_sandbox};
+use crate::files::FileBytes;
+use crate::fixtures::compare;
+use crate::loader::{CHUNKS_SUFFIX, LoadedModel, MANIFEST_FILE, STATEMENT_FILE, VersionSource};
+use crate::package::ModelManifest;
+use crate::{Engine, EngineError, Family, InferRequest, Selector};
+use aimass_registry::{
+    InitialState, ModelRelease, PluginRecord, PluginRelease, Sha256Digest, StagedModel,
+};
+use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Time that one fixture may take.
+const FIXTURE_WALL_MAX: Duration = Duration::from_secs(60);
+/// Files that a package folder may hold.
+const PACKAGE_FILES_MAX: usize = 4096;
+
+/// A model package in a folder, not yet signed or published.
+pub struct PackageFolder {
+    dir: PathBuf,
+    /// The checked manifest.
+    pub manifest: ModelManifest,
+    names: Vec<String>,
+    chunks: BTreeMap<String, ChunkList>,
+}
+
+/// A model version that was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedModel {
+    /// Version that the registry assigned.
+    pub version: u64,
+    /// Fixtures that passed.
+    pub fixtures: usize,
+}
+
+impl PackageFolder {
+    /// Reads a package folder: `model.toml`, files, `*.fixture.json`. Hashes every file.
+    ///
+    /// # Errors
+    /// The folder or a file cannot be read, or `model.toml` is wrong.
+    pub fn read(dir: &Path) -> Result<PackageFolder, EngineError> {
+        let names = list_files(dir)?;
+        let text = std::fs::read_to_string(dir.join(MANIFEST_FILE))
+            .map_err(|error| io_error(&dir.join(MANIFEST_FILE), &error))?;
+        let manifest = ModelManifest::parse(&text)?;
+        let mut chunks = BTreeMap::new();
+        for name in &names {
+            let path = dir.join(name);
+            let list = File::open(&path).and_then(ChunkList::of_reader);
+            chunks.insert(name.clone(), list.map_err(|error| io_error(&path, &error))?);
+        }
+        Ok(PackageFolder { dir: dir.to_owned(), manifest, names, chunks })
+    }
+
+    /// Size and Merkle root of every file, for the statement.
+    pub fn digests(&self) -> BTreeMap<String, FileDigest> {
+        self.chunks.iter().map(|(name, list)| (name.clone(), list.digest())).collect()
+    }
+
+    /// The statement that lies in the folder, if it was signed before.
+    ///
+    /// # Errors
+    /// The file exists but cannot be read.
+    pub fn statement(&self) -> Result<Option<Vec<u8>>, EngineError> {
+        let path = self.dir.join(STATEMENT_FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(&path, &error)),
+        }
+    }
+}
+
+impl Engine {
+    /// Verifies a signed plugin and publishes it.
+    ///
+    /// # Errors
+    /// The refusal with its code (`AMT-…`); the registry is unchanged.
+    pub async fn publish_plugin(
+        &self,
+        wasm: Vec<u8>,
+        dsse: &[u8],
+    ) -> Result<PluginRecord, EngineError> {
+        let inner = self.inner();
+        let now = SystemTime::now();
+        let counted = |error: EngineError| {
+            inner.metrics.refused(error.code());
+            error
+        };
+        let package = read_policy(&inner.config)?
+            .verify_plugin(wasm, dsse, None, now)
+            .map_err(|refusal| counted(of_refusal(&refusal)))?;
+        inner
+            .loader
+            .sandbox
+            .admit(&package)
+            .map_err(|error| counted(of_sandbox("publish", &error)))?;
+        let (name, version) = (package.name().to_string(), package.version().to_string());
+        if let Ok(known) = self.registry().plugin_by_digest(package.digest()) {
+            return Ok(known);
+        }
+        let last = self.registry().highest_sequence(&name).map_err(|error| of_registry(&error))?;
+        package.check_sequence(last).map_err(|refusal| counted(of_refusal(&refusal)))?;
+        let world = package.manifest().world.to_string();
+        let release = PluginRelease {
+            wasm: package.component(),
+            dsse,
+            name: &name,
+            version: &version,
+            digest: *package.digest(),
+            world: &world,
+            publisher: package.publisher(),
+            sequence: package.sequence(),
+        };
+        self.registry().publish_plugin(release, now).map_err(|error| of_registry(&error))
+    }
+
+    /// Verifies a signed model package, runs its fixtures and publishes it under a serving name.
+    ///
+    /// # Errors
+    /// The refusal, or the fixture that failed; the registry is unchanged.
+    pub async fn publish_model(
+        &self,
+        serving_name: &str,
+        package: &PackageFolder,
+        statement: &[u8],
+    ) -> Result<PublishedModel, EngineError> {
+        let inner = self.inner();
+        let now = SystemTime::now();
+        let locks = self.lock_plugins(&package.manifest)?;
+        let staged = self.stage(serving_name, package)?;
+        let model_toml = std::fs::read_to_string(package.dir.join(MANIFEST_FILE))
+            .map_err(|error| io_error(&package.dir, &error))?;
+        let source = VersionSource {
+            name: Arc::from(serving_name),
+            version: 0,
+            admitted: now,
+            statement: statement.to_vec(),
+            files: staged_files(&staged, &model_toml)?,
+            locks: locks.clone(),
+        };
+        let model = inner.loader.load(source, &read_policy(&inner.config)?).await?;
+        self.run_fixtures(&model).await?;
+        let release =
+            ModelRelease { model_toml: &model_toml, statement, locks, state: InitialState::Ready };
+        let version = staged.commit(release, now).map_err(|error| of_registry(&error))?;
+        Ok(PublishedModel { version, fixtures: model.fixtures.len() })
+    }
+
+    fn lock_plugins(
+        &self,
+        manifest: &ModelManifest,
+    ) -> Result<BTreeMap<String, Sha256Digest>, EngineError> {
+        let mut locks = BTreeMap::new();
+        for (step, plugin, version) in manifest.plugins() {
+            let record = self.registry().plugin(plugin, version).map_err(|error| {
+                EngineError::new(
+                    Family::NotFound,
+                    "plugin-not-found",
+                    format!("step {step}: {error}; publish it with `aimass plugin publish`"),
+                )
+            })?;
+            locks.insert(step.to_owned(), record.digest);
+        }
+        Ok(locks)
+    }
+
+    fn stage(&self, name: &str, package: &PackageFolder) -> Result<StagedModel, EngineError> {
+        let mut staged = self.registry().stage_model(name).map_err(|error| of_registry(&error))?;
+        // The registry writes model.toml itself when the version is committed.
+        for file in package.names.iter().filter(|name| *name != MANIFEST_FILE) {
+            staged
+                .add_path(file, &package.dir.join(file))
+                .map_err(|error| of_registry(&error))?;
+            let list = &package.chunks[file];
+            if list.digest().bytes > CHUNK_BYTES {
+                staged
+                    .add_bytes(&format!("{file}{CHUNKS_SUFFIX}"), &list.to_bytes())
+                    .map_err(|error| of_registry(&error))?;
+            }
+        }
+        Ok(staged)
+    }
+
+    async fn run_fixtures(&self, model: &LoadedModel) -> Result<(), EngineError> {
+        for fixture in &model.fixtures {
+            let request = InferRequest {
+                model: model.name.to_string(),
+                selector: Selector::Default,
+                inputs: fixture.inputs.clone(),
+                outputs: Vec::new(),
+                parameters: fixture.parameters.clone(),
+                tenant: Arc::from("system"),
+                deadline: Instant::now() + FIXTURE_WALL_MAX,
+            };
+            let answer = (model.name.clone(), model.version);
+            let answer = model.pipeline.run(&self.inner().host(), request, answer).await;
+            let outcome = match (&fixture.error, answer) {
+                (None, Ok(answer)) => {
+                    let named = answer.outputs.into_iter().map(|(n, t)| (n.to_string(), t));
+                    compare(fixture, &named.collect::<Vec<_>>())
+                }
+                (Some(code), Err(error)) if error.code() == code => Ok(()),
+                (Some(code), Err(error)) => {
+                    Err(format!("expected error {code}, got {}: {error}", error.code()))
+                }
+                (Some(code), Ok(_)) => Err(format!("expected error {code}, got an answer")),
+                (None, Err(error)) => Err(error.to_string()),
+            };
+            outcome.map_err(|reason| {
+                EngineError::new(
+                    Family::PackageRefused,
+                    "fixture-failed",
+                    format!("fixture {:?}: {reason}", fixture.name),
+                )
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn staged_files(
+    staged: &StagedModel,
+    model_toml: &str,
+) -> Result<BTreeMap<String, FileBytes>, EngineError> {
+    let mut files: BTreeMap<String, FileBytes> = BTreeMap::new();
+    files.insert(MANIFEST_FILE.to_owned(), Arc::new(model_toml.as_bytes().to_vec()));
+    for file in staged.files() {
+        let mapped = staged.open(&file.name).map_err(|error| of_registry(&error))?;
+        files.insert(file.name.clone(), mapped);
+    }
+    Ok(files)
+}
+
+fn list_files(dir: &Path) -> Result<Vec<String>, EngineError> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|error| io_error(dir, &error))? {
+        let entry = entry.map_err(|error| io_error(dir, &error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') || name == STATEMENT_FILE || name.ends_with(CHUNKS_SUFFIX) {
+            continue;
+        }
+        let kind = entry.file_type().map_err(|error| io_error(&entry.path(), &error))?;
+        if !kind.is_file() {
+            return Err(EngineError::invalid(format!(
+                "a model package is a flat folder of plain files; {} is none",
+                entry.path().display()
+            )));
+        }
+        names.push(name);
+        if names.len() > PACKAGE_FILES_MAX {
+            return Err(EngineError::invalid(format!(
+                "a model package has at most {PACKAGE_FILES_MAX} files; {} has more",
+                dir.display()
+            )));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn io_error(path: &Path, error: &std::io::Error) -> EngineError {
+    EngineError::new(Family::InvalidInput, "io", format!("{}: {error}", path.display()))
+}
