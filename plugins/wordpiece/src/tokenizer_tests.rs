@@ -75,13 +75,14 @@ fn a_limit_below_the_special_tokens_is_refused() {
 
 /// Compares with the ids of Hugging Face `tokenizers` in `tests/golden` (or `$AIMASS_GOLDEN`).
 #[test]
-#[ignore = "needs the model that `cargo xtask fetch` puts into the cache; `cargo xtask test` runs it"]
+#[ignore = "needs AIMASS_MODEL_DIR, which `cargo xtask test` sets"]
 fn golden_texts_have_golden_ids() {
     let read = |path: std::path::PathBuf| {
         std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    let cache = std::env::var("AIMASS_CACHE").expect("AIMASS_CACHE names the cache folder");
-    let file = read(std::path::Path::new(&cache).join("models/all-MiniLM-L6-v2/tokenizer.json"));
+    let model =
+        std::env::var("AIMASS_MODEL_DIR").expect("AIMASS_MODEL_DIR names the model's folder");
+    let file = read(std::path::Path::new(&model).join("tokenizer.json"));
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden");
     let golden = std::env::var("AIMASS_GOLDEN").unwrap_or_else(|_| golden.to_owned());
     let golden = std::path::Path::new(&golden);

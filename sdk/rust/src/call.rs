@@ -7,60 +7,17 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The named tensors of a call. They match the plugin's signature by name.
-#[derive(Debug)]
-pub struct Inputs(Vec<NamedTensor>);
-
-impl Inputs {
-    /// The tensor of this name.
-    ///
-    /// # Errors
-    /// `input/missing-input`.
-    pub fn get(&self, name: &str) -> Result<&Tensor> {
-        match self.0.iter().find(|input| input.name == name) {
-            Some(input) => Ok(&input.value),
-            None => Err(self.missing(name)),
-        }
-    }
-
-    /// The tensor of this name, to keep or to pass on as an output.
-    ///
-    /// # Errors
-    /// `input/missing-input`.
-    pub fn take(&mut self, name: &str) -> Result<Tensor> {
-        match self.0.iter().position(|input| input.name == name) {
-            Some(index) => Ok(self.0.swap_remove(index).value),
-            None => Err(self.missing(name)),
-        }
-    }
-
-    fn missing(&self, name: &str) -> Error {
-        let names: Vec<_> = self.0.iter().map(|input| input.name.as_str()).collect();
-        let message = format!("expected an input named {name}, got {names:?}");
-        Error::input("missing-input", message)
-    }
-}
-
-impl From<Vec<NamedTensor>> for Inputs {
-    fn from(tensors: Vec<NamedTensor>) -> Self {
-        Inputs(tensors)
-    }
-}
-
-impl IntoIterator for Inputs {
-    type Item = NamedTensor;
-    type IntoIter = std::vec::IntoIter<NamedTensor>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
+pub type Inputs = NamedTensors;
 
 /// The named tensors of an answer.
-#[derive(Debug, Default)]
-pub struct Outputs(Vec<NamedTensor>);
+pub type Outputs = NamedTensors;
 
-impl Outputs {
-    /// An answer without tensors, to add them to.
+/// Tensors by name.
+#[derive(Debug, Default)]
+pub struct NamedTensors(Vec<NamedTensor>);
+
+impl NamedTensors {
+    /// Without tensors, to add them to.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -75,32 +32,68 @@ impl Outputs {
 
     /// Adds a tensor.
     pub fn push(&mut self, name: &str, value: Tensor) {
-        self.0.push(NamedTensor {
-            name: name.to_owned(),
-            value,
-        });
+        self.0.push(NamedTensor { name: name.to_owned(), value });
+    }
+
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// `input/missing-tensor`.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        match self.0.iter().find(|tensor| tensor.name == name) {
+            Some(tensor) => Ok(&tensor.value),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    /// The tensor of this name, to keep or to pass on.
+    ///
+    /// # Errors
+    /// `input/missing-tensor`.
+    pub fn take(&mut self, name: &str) -> Result<Tensor> {
+        match self.0.iter().position(|tensor| tensor.name == name) {
+            Some(index) => Ok(self.0.swap_remove(index).value),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let names: Vec<_> = self.0.iter().map(|tensor| tensor.name.as_str()).collect();
+        let message = format!("expected a tensor named {name}, got {names:?}");
+        Error::input("missing-tensor", message)
     }
 }
 
-impl<const N: usize> From<[(&str, Tensor); N]> for Outputs {
+impl From<Vec<NamedTensor>> for NamedTensors {
+    fn from(tensors: Vec<NamedTensor>) -> Self {
+        NamedTensors(tensors)
+    }
+}
+
+impl From<NamedTensors> for Vec<NamedTensor> {
+    fn from(tensors: NamedTensors) -> Self {
+        tensors.0
+    }
+}
+
+impl<const N: usize> From<[(&str, Tensor); N]> for NamedTensors {
     fn from(tensors: [(&str, Tensor); N]) -> Self {
-        tensors
-            .into_iter()
-            .fold(Self::new(), |outputs, (name, value)| {
-                outputs.with(name, value)
-            })
+        tensors.into_iter().fold(Self::new(), |all, (name, value)| all.with(name, value))
     }
 }
 
-impl From<Outputs> for Vec<NamedTensor> {
-    fn from(outputs: Outputs) -> Self {
-        outputs.0
+impl IntoIterator for NamedTensors {
+    type Item = NamedTensor;
+    type IntoIter = std::vec::IntoIter<NamedTensor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
-impl FromIterator<NamedTensor> for Outputs {
+impl FromIterator<NamedTensor> for NamedTensors {
     fn from_iter<I: IntoIterator<Item = NamedTensor>>(tensors: I) -> Self {
-        Outputs(tensors.into_iter().collect())
+        NamedTensors(tensors.into_iter().collect())
     }
 }
 
@@ -158,10 +151,7 @@ fn wrong_type(name: &str, expected: &str, got: &Parameter) -> Error {
         Parameter::Text(_) => "text",
         Parameter::Integers(_) => "integers",
     };
-    Error::input(
-        "parameter",
-        format!("parameter {name}: expected {expected}, got {got}"),
-    )
+    Error::input("parameter", format!("parameter {name}: expected {expected}, got {got}"))
 }
 
 impl From<Vec<(String, Parameter)>> for Parameters {
@@ -184,9 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_input_names_what_there_is() {
-        let error = Inputs(Vec::new()).get("text").unwrap_err();
-        assert_eq!(error.code, "missing-input");
-        assert_eq!(error.message, "expected an input named text, got []");
+    fn a_missing_tensor_names_what_there_is() {
+        let error = Inputs::new().get("text").unwrap_err();
+        assert_eq!(error.code, "missing-tensor");
+        assert_eq!(error.message, "expected a tensor named text, got []");
     }
 }

@@ -58,18 +58,10 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_says_what_was_expected() {
-        assert_eq!(
-            parse::<Settings>(br#"{"max_tokens": 5}"#).map(|s| s.max_tokens),
-            Ok(5)
-        );
+        assert_eq!(parse::<Settings>(br#"{"max_tokens": 5}"#).map(|s| s.max_tokens), Ok(5));
         let error = parse::<Settings>(br#"{"max_tokens": "x"}"#).unwrap_err();
         assert_eq!(error.code, "config");
-        assert!(
-            error
-                .message
-                .contains("invalid type: string \"x\", expected u32"),
-            "{error}"
-        );
+        assert!(error.message.contains("invalid type: string \"x\", expected u32"), "{error}");
         let error = parse::<Settings>(br#"{"max_token": 5}"#).unwrap_err();
         assert!(error.message.contains("expected `max_tokens`"), "{error}");
     }

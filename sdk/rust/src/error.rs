@@ -51,9 +51,6 @@ mod tests {
         let error = Error::input("shape-mismatch", "expected [2], got [3]");
         assert_eq!(error.family, ErrorFamily::Input);
         assert_eq!(error.code, "shape-mismatch");
-        assert!(
-            error.to_string().contains("expected [2], got [3]"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("expected [2], got [3]"), "{error}");
     }
 }

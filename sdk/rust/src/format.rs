@@ -37,19 +37,13 @@ impl LoadedModel {
     #[must_use]
     pub fn of_graph(graph: Graph) -> Self {
         let signature = graph.signature();
-        LoadedModel {
-            plans: vec![("main".to_owned(), graph)],
-            signature,
-        }
+        LoadedModel { plans: vec![("main".to_owned(), graph)], signature }
     }
 
     /// A model of several graphs, by the names that glue finds them with (at most 64 bytes each).
     #[must_use]
     pub fn of_graphs(graphs: Vec<(String, Graph)>, signature: Signature) -> Self {
-        LoadedModel {
-            plans: graphs,
-            signature,
-        }
+        LoadedModel { plans: graphs, signature }
     }
 }
 

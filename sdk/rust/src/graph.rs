@@ -35,12 +35,6 @@ impl AttentionOptions {
     /// heads and the usual scale `1 / √(head size)`.
     #[must_use]
     pub fn full(heads: u32) -> Self {
-        AttentionOptions {
-            heads,
-            kv_heads: heads,
-            scale: None,
-            causal: false,
-            window: None,
-        }
+        AttentionOptions { heads, kv_heads: heads, scale: None, causal: false, window: None }
     }
 }

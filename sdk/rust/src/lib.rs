@@ -35,7 +35,7 @@ mod world;
 pub use crate::bindings::aimass::plugin::{clock, media, random};
 #[cfg(feature = "model")]
 pub use crate::bindings::model::aimass::plugin::emit::emit;
-pub use call::{Inputs, NamedTensor, Outputs, Parameter, Parameters};
+pub use call::{Inputs, NamedTensor, NamedTensors, Outputs, Parameter, Parameters};
 pub use config::Config;
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorFamily, Result};

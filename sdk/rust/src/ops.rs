@@ -14,10 +14,8 @@ use crate::tensor::Tensor;
 /// # Errors
 /// `unsupported/op`, and those of the op.
 pub fn run(op: &str, inputs: &[&Tensor], attributes: &[(&str, Parameter)]) -> Result<Vec<Tensor>> {
-    let attributes: Vec<_> = attributes
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect();
+    let attributes: Vec<_> =
+        attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     tensor::run(op, inputs, &attributes)
 }
 
@@ -35,11 +33,7 @@ pub fn run_one(op: &str, inputs: &[&Tensor], attributes: &[(&str, Parameter)]) -
 /// # Errors
 /// `input/axis`, `input/dtype`.
 pub fn softmax(x: &Tensor, axis: u32) -> Result<Tensor> {
-    run_one(
-        "softmax",
-        &[x],
-        &[("axis", Parameter::Integer(axis.into()))],
-    )
+    run_one("softmax", &[x], &[("axis", Parameter::Integer(axis.into()))])
 }
 
 /// The `k` largest elements along the last axis in falling order, and their i64 indices:
@@ -58,11 +52,7 @@ pub fn top_k(x: &Tensor, k: u64) -> Result<(Tensor, Tensor)> {
 /// # Errors
 /// `input/dtype`.
 pub fn l2_normalize(x: &Tensor, epsilon: f32) -> Result<Tensor> {
-    run_one(
-        "l2-normalize",
-        &[x],
-        &[("epsilon", Parameter::Float(epsilon.into()))],
-    )
+    run_one("l2-normalize", &[x], &[("epsilon", Parameter::Float(epsilon.into()))])
 }
 
 /// Elements `start, start + step, ..` below `end` along `axis`.
@@ -108,10 +98,7 @@ ragged! {
 
 fn integer(value: u64) -> Result<Parameter> {
     let value = i64::try_from(value).map_err(|_| {
-        Error::input(
-            "out-of-range",
-            format!("expected a number below 2^63, got {value}"),
-        )
+        Error::input("out-of-range", format!("expected a number below 2^63, got {value}"))
     })?;
     Ok(Parameter::Integer(value))
 }

@@ -16,10 +16,7 @@ impl Signature {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        Signature {
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-        }
+        Signature { inputs: Vec::new(), outputs: Vec::new() }
     }
 
     /// Adds an input.
@@ -58,12 +55,7 @@ impl TensorSpec {
     /// A tensor of any element type and shape.
     #[must_use]
     pub fn any(name: &str) -> Self {
-        TensorSpec {
-            name: name.to_owned(),
-            dtype: None,
-            dims: None,
-            description: String::new(),
-        }
+        TensorSpec { name: name.to_owned(), dtype: None, dims: None, description: String::new() }
     }
 
     /// Adds one sentence for people.

@@ -42,10 +42,7 @@ impl Tensor {
         for string in strings {
             data.extend_from_slice(string.as_ref());
             let end = u32::try_from(data.len()).map_err(|_| {
-                Error::limit(
-                    "string-bytes",
-                    "expected strings of less than 4 GiB together",
-                )
+                Error::limit("string-bytes", "expected strings of less than 4 GiB together")
             })?;
             offsets.extend_from_slice(&end.to_le_bytes());
         }
@@ -85,10 +82,7 @@ impl Tensor {
     pub fn as_strings(&self) -> Result<Strings> {
         self.expect_dtype(DType::Bytes)?;
         let offsets = self.string_offsets()?;
-        Ok(Strings {
-            offsets: bytemuck::pod_collect_to_vec(&offsets),
-            data: self.to_bytes()?,
-        })
+        Ok(Strings { offsets: bytemuck::pod_collect_to_vec(&offsets), data: self.to_bytes()? })
     }
 
     /// Refuses any other dtype.
@@ -111,10 +105,7 @@ impl Tensor {
     pub fn extents<const N: usize>(&self) -> Result<[u64; N]> {
         let shape = self.shape();
         shape.as_slice().try_into().map_err(|_| {
-            Error::input(
-                "shape",
-                format!("expected {N} dimensions, got shape {shape:?}"),
-            )
+            Error::input("shape", format!("expected {N} dimensions, got shape {shape:?}"))
         })
     }
 
@@ -129,10 +120,7 @@ impl Tensor {
 }
 
 fn too_large(bytes: u64) -> Error {
-    Error::limit(
-        "read-bytes",
-        format!("{bytes} bytes do not fit the memory of a plugin"),
-    )
+    Error::limit("read-bytes", format!("{bytes} bytes do not fit the memory of a plugin"))
 }
 
 /// The strings of a `bytes` tensor, copied out of the host once.
@@ -165,11 +153,9 @@ impl Strings {
 
     /// All strings in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.offsets.windows(2).map(|pair| {
-            self.data
-                .get(pair[0] as usize..pair[1] as usize)
-                .unwrap_or_default()
-        })
+        self.offsets
+            .windows(2)
+            .map(|pair| self.data.get(pair[0] as usize..pair[1] as usize).unwrap_or_default())
     }
 
     /// All strings in order as UTF-8; `name` is what a message calls the tensor.
@@ -191,10 +177,7 @@ mod tests {
     use super::*;
 
     fn strings(parts: &[&[u8]]) -> Strings {
-        let mut strings = Strings {
-            offsets: vec![0],
-            data: Vec::new(),
-        };
+        let mut strings = Strings { offsets: vec![0], data: Vec::new() };
         for part in parts {
             strings.data.extend_from_slice(part);
             strings.offsets.push(strings.data.len() as u32);
@@ -205,10 +188,7 @@ mod tests {
     #[test]
     fn strings_are_cut_at_their_offsets() {
         let strings = strings(&[b"ab", b"", b"c"]);
-        assert_eq!(
-            strings.iter().collect::<Vec<_>>(),
-            [b"ab".as_slice(), b"", b"c"]
-        );
+        assert_eq!(strings.iter().collect::<Vec<_>>(), [b"ab".as_slice(), b"", b"c"]);
         assert_eq!(strings.get(2), Some(b"c".as_slice()));
         assert_eq!(strings.get(3), None);
         assert_eq!(strings.len(), 3);
@@ -221,9 +201,6 @@ mod tests {
         assert_eq!(texts[0].as_deref(), Ok("fine"));
         let error = texts[1].clone().unwrap_err();
         assert_eq!(error.code, "utf-8");
-        assert!(
-            error.message.starts_with("text[1]: expected UTF-8"),
-            "{error}"
-        );
+        assert!(error.message.starts_with("text[1]: expected UTF-8"), "{error}");
     }
 }

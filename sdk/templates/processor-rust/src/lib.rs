@@ -1,0 +1,70 @@
+//! Replaces the words of a list by asterisks: `text` `[batch]` to `redacted` `[batch]`.
+//!
+//! `init` runs once for a configuration; every request then starts from the memory that it left.
+//! Handles must not be kept there.
+
+use aimass_sdk::prelude::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    #[serde(default)]
+    words: Vec<String>,
+}
+
+struct Redact {
+    /// In lower case.
+    words: Vec<String>,
+}
+
+impl Processor for Redact {
+    fn init(config: Config) -> Result<Self> {
+        let settings: Settings = config.parse()?;
+        let words = settings.words.iter().map(|word| word.to_lowercase()).collect();
+        Ok(Redact { words })
+    }
+
+    fn describe(&self) -> Signature {
+        Signature::new()
+            .input(TensorSpec::new("text", DType::Bytes, [Dim::Batch]))
+            .output(TensorSpec::new("redacted", DType::Bytes, [Dim::Batch]))
+    }
+
+    fn process(&self, inputs: Inputs, _parameters: &Parameters) -> Result<Outputs> {
+        let text = inputs.get("text")?;
+        let strings = text.as_strings()?;
+        let redacted: Vec<String> =
+            strings.texts("text").map(|text| Ok(self.redact(text?))).collect::<Result<_>>()?;
+        Ok(Outputs::new().with("redacted", Tensor::strings(&text.shape(), redacted)?))
+    }
+}
+
+aimass_sdk::export_processor!(Redact);
+
+impl Redact {
+    fn redact(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        for part in text.split_inclusive(|c: char| !c.is_alphanumeric()) {
+            let word = part.trim_end_matches(|c: char| !c.is_alphanumeric());
+            if self.words.contains(&word.to_lowercase()) {
+                out.push_str("***");
+                out.push_str(&part[word.len()..]);
+            } else {
+                out.push_str(part);
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_words_disappear() {
+        let redact = Redact { words: vec!["secret".to_owned()] };
+        assert_eq!(redact.redact("A Secret, no secrets."), "A ***, no secrets.");
+    }
+}
