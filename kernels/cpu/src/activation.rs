@@ -1,7 +1,9 @@
 //! Functions of one number, over slices.
 
+mod parametric;
 mod unary;
 
+pub use parametric::{Parametric, parametric};
 pub use unary::{IntUnary, Unary, clamp, is_inf, is_nan, not, unary, unary_in_place, unary_int};
 
 use crate::level::leveled;

@@ -2,7 +2,7 @@
 
 use super::{Call, Infer, OpRule, is_integer, is_number, with_integer};
 use crate::{GraphError, RunError, ValueSpec};
-use aimass_cpu::activation::{self, IntUnary, Unary as Kernel};
+use aimass_cpu::activation::{self, IntUnary, Parametric, Unary as Kernel};
 use aimass_tensor::DType;
 
 /// How a gelu is computed.
@@ -143,6 +143,19 @@ impl UnaryKind {
         })
     }
 
+    /// The f32 kernel with parameters.
+    fn parametric(self) -> Option<Parametric> {
+        match self {
+            UnaryKind::LeakyRelu { alpha } => Some(Parametric::LeakyRelu { alpha }),
+            UnaryKind::Elu { alpha } => Some(Parametric::Elu { alpha }),
+            UnaryKind::HardSigmoid { alpha, beta } => {
+                Some(Parametric::HardSigmoid { alpha, beta })
+            }
+            UnaryKind::HardSwish => Some(Parametric::HardSwish),
+            _ => None,
+        }
+    }
+
     /// The integer kernel; a relu of integers has none.
     fn integer_kernel(self) -> Option<IntUnary> {
         match self {
@@ -208,9 +221,6 @@ impl OpRule for Unary {
         let signed = |d| matches!(d, DType::F32 | DType::I8 | DType::I16 | DType::I32 | DType::I64);
         let mut out = x.dtype;
         match self.kind.family() {
-            Family::Float if self.kind.kernel().is_none() => {
-                return Err(GraphError::unsupported(cx.op, "no kernel yet"));
-            }
             Family::Float => cx.f32(x)?,
             Family::Number => {
                 cx.dtype(x, "f32 or an integer", |d| is_number(d) && d != DType::F64)?
@@ -236,7 +246,10 @@ impl OpRule for Unary {
             (kind, DType::F32) => match (kind.kernel(), call.in_place) {
                 (Some(kernel), true) => activation::unary_in_place(kernel, out.numbers()),
                 (Some(kernel), false) => activation::unary(kernel, x.numbers(), out.numbers()),
-                (None, _) => return Err(super::DTYPE_DEFECT),
+                (None, _) => match kind.parametric() {
+                    Some(kernel) => activation::parametric(kernel, x.numbers(), out.numbers()),
+                    None => return Err(super::DTYPE_DEFECT),
+                },
             },
             (kind, _) => match kind.integer_kernel() {
                 Some(kernel) => with_integer!(dtype, T => {
