@@ -11,7 +11,7 @@ use aimass_trust::{Capabilities, Capability};
 use std::collections::BTreeSet;
 use wasmparser::{
     CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentImport, ComponentTypeRef,
-    Encoding, FunctionBody, Operator, Parser, Payload, Validator,
+    Encoding, FunctionBody, Operator, Parser, Payload, ValType, Validator,
 };
 
 /// Contract version whose interfaces this host serves.
@@ -54,6 +54,11 @@ pub(crate) fn check(
     for payload in Parser::new(0).parse_all(component) {
         survey.visit(&payload.map_err(invalid)?)?;
     }
+    Validator::new_with_features(FEATURES).validate_all(component).map_err(|error| {
+        let message = format!("{error}; allowed are simd128, bulk memory, multi-value and \
+                               reference types");
+        refused("feature", message)
+    })?;
     for &export in world.exports() {
         if !survey.exports.contains(export) {
             let world = world.as_str();
@@ -61,11 +66,6 @@ pub(crate) fn check(
             return Err(refused("export", message));
         }
     }
-    Validator::new_with_features(FEATURES).validate_all(component).map_err(|error| {
-        let message = format!("{error}; allowed are simd128, bulk memory, multi-value and \
-                               reference types");
-        refused("feature", message)
-    })?;
     Ok(())
 }
 
@@ -114,6 +114,11 @@ impl<'a> Survey<'a> {
                 count("functions", &mut self.functions, reader.count(), self.limits.functions_max)?;
             }
             Payload::CodeSectionEntry(body) => check_body(body, self.limits)?,
+            Payload::GlobalSection(reader) => {
+                for global in reader.clone() {
+                    check_global(global.map_err(invalid)?.ty.content_type)?;
+                }
+            }
             Payload::ComponentCanonicalSection(reader) => {
                 for function in reader.clone() {
                     check_canonical(&function.map_err(invalid)?)?;
@@ -235,6 +240,14 @@ fn check_canonical(function: &CanonicalFunction) -> Checked {
     }
 }
 
+/// A vector global cannot be kept in an image.
+fn check_global(ty: ValType) -> Checked {
+    if ty == ValType::V128 {
+        return Err(refused("feature", "globals of type v128 are not supported"));
+    }
+    Ok(())
+}
+
 fn check_body(body: &FunctionBody<'_>, limits: &AdmissionLimits) -> Checked {
     let max = limits.function_bytes_max;
     let bytes = body.range().len();
@@ -300,5 +313,122 @@ impl Nesting {
             return Err(refused("complexity", message));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aimass_trust::{Grant, Whole};
+
+    fn admit(wat: &str) -> Result<(), Refused> {
+        let mut granted = Capabilities::default();
+        granted.insert(Capability::Tensor, Grant::All(Whole {}));
+        let limits = AdmissionLimits {
+            functions_max: 10,
+            locals_max: 100,
+            nesting_max: 20,
+            loop_nesting_max: 5,
+            loop_locals_max: 200,
+            branch_targets_max: 50,
+            types_max: 60,
+            function_bytes_max: 2_000,
+            component_bytes_max: 20_000,
+            ..AdmissionLimits::default()
+        };
+        check(&wat::parse_str(wat).unwrap(), World::Processor, &granted, &limits)
+    }
+
+    /// The code and a part of the message of a component with this inside.
+    fn refusal(inside: &str, code: &str, part: &str) {
+        let refused = admit(&format!("(component {inside})")).unwrap_err();
+        assert_eq!(refused.code, code, "{inside}: {}", refused.message);
+        assert!(refused.message.contains(part), "{inside}: {}", refused.message);
+    }
+
+    fn function(code: &str) -> String {
+        format!("(core module (func {code}))")
+    }
+
+    #[test]
+    fn a_component_of_our_world_alone_is_admitted() {
+        let wat = r#"(component
+            (import "aimass:plugin/types@0.1.3" (instance))
+            (import "aimass:plugin/tensor@0.1.0" (instance))
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))
+            (export "init" (func $f)) (export "describe" (func $f)) (export "process" (func $f)))"#;
+        assert_eq!(admit(wat), Ok(()));
+    }
+
+    #[test]
+    fn imports_beyond_the_grants_are_refused_by_name() {
+        let import = |name: &str| format!("(import \"{name}\" (instance))");
+        let log = import("aimass:plugin/log@0.1.0");
+        refusal(&log, "import", "add \"log\" to the manifest's capabilities");
+        refusal(&import("wasi:cli/environment@0.2.0"), "import", "without WASI");
+        refusal(&import("aimass:plugin/shell@0.1.0"), "import", "aimass:plugin/shell@0.1.0");
+        refusal(&import("aimass:plugin/tensor@0.2.0"), "import", "serves contract 0.1.x");
+        refusal("(import \"f\" (func))", "import", "`f`");
+    }
+
+    #[test]
+    fn missing_exports_are_refused() {
+        refusal("", "export", "exports `init`");
+    }
+
+    #[test]
+    fn code_that_compiles_slowly_is_refused() {
+        let loops = |n: usize| "(loop ".repeat(n) + &")".repeat(n);
+        let locals = |n: usize| format!("(local {})", "i32 ".repeat(n));
+        refusal(&function(&locals(101)), "complexity", "locals");
+        refusal(&function(&loops(6)), "complexity", "5 nested loops");
+        let blocks = "(block ".repeat(21) + &")".repeat(21);
+        refusal(&function(&blocks), "complexity", "20 nested blocks");
+        refusal(&function(&(locals(80) + &loops(4))), "complexity", "times locals");
+        let table = format!("(block (br_table {} (i32.const 0)))", "0 ".repeat(60));
+        refusal(&function(&table), "complexity", "branch targets");
+        refusal(&function(&"(drop (i32.const 100000))".repeat(600)), "complexity", "2000 bytes");
+        refusal(&format!("(core module {})", "(func)".repeat(11)), "complexity", "functions");
+        let bytes = format!("(core module (memory 1) (data \"{}\"))", "x".repeat(20_001));
+        refusal(&bytes, "size", "20000 bytes");
+    }
+
+    #[test]
+    fn structures_without_end_are_refused() {
+        let instances = "(core instance (instantiate $m))".repeat(33);
+        refusal(&format!("(core module $m) {instances}"), "complexity", "instances");
+        refusal(&"(core module)".repeat(9), "complexity", "modules");
+        refusal(&"(component)".repeat(17), "complexity", "components");
+        refusal(&"(type u32)".repeat(61), "complexity", "types");
+    }
+
+    #[test]
+    fn features_beyond_the_list_are_refused() {
+        for (inside, part) in [
+            ("(core module (memory i64 1))", "memory64"),
+            ("(core module (memory 1 2 shared))", "threads"),
+            ("(core module (tag))", "exceptions"),
+            ("(core module (type (struct)))", "gc"),
+            ("(core module (memory 1) (memory 1))", "multiple memories"),
+            ("(core module (func (return_call 0)))", "tail calls"),
+            ("(core module (global (mut v128) (v128.const i64x2 0 0)))", "v128"),
+        ] {
+            refusal(inside, "feature", part);
+        }
+        let strings = r#"(core module $m (memory (export "m") 1) (func (export "r") (param i32 i32 i32 i32)
+            (result i32) unreachable) (func (export "f") (param i32 i32)))
+            (core instance $i (instantiate $m))
+            (func (param "s" string) (canon lift (core func $i "f") (memory (core memory $i "m"))
+            (realloc (core func $i "r")) string-encoding=utf16))"#;
+        refusal(strings, "feature", "UTF-8");
+    }
+
+    #[test]
+    fn a_core_module_is_refused_with_the_remedy() {
+        let refused = admit("(module)").unwrap_err();
+        assert_eq!(refused.code, "invalid");
+        assert!(refused.message.contains("aimass plugin build"));
     }
 }

@@ -91,16 +91,17 @@ impl Instance {
     /// A fresh instance of the plugin's image.
     ///
     /// # Errors
-    /// wasmtime's; [`failure`] tells the cause.
+    /// The cause and a backtrace, if it cannot be made or its start function fails.
     pub(crate) async fn fresh(
         sandbox: &Sandbox,
         package: &Arc<PackageInfo>,
         pre: &InstancePre<CallState>,
         (context, permit): (CallContext, Permit),
-    ) -> wasmtime::Result<Instance> {
+    ) -> Result<Instance, Failure> {
         let ticking = sandbox.ticker.enter();
         let mut store = store(sandbox, package, context);
-        let instance = pre.instantiate_async(&mut store).await?;
+        let made = pre.instantiate_async(&mut store).await;
+        let instance = made.map_err(|error| failure(&error, store.data()))?;
         Ok(Instance { store, instance, _ticking: ticking, _permit: permit })
     }
 
@@ -123,7 +124,10 @@ impl Instance {
 }
 
 /// Why a call failed, and where in the guest.
-pub(crate) fn failure(error: &wasmtime::Error, state: &CallState) -> (Cause, Option<Arc<str>>) {
+pub(crate) type Failure = (Cause, Option<Arc<str>>);
+
+/// Why a call failed, told from wasmtime's error and from the limits that the call ran into.
+pub(crate) fn failure(error: &wasmtime::Error, state: &CallState) -> Failure {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(|trace| frames(trace).into());
     (cause(error, state), backtrace)
 }

@@ -173,6 +173,38 @@ impl Plugin {
         Ok(CallResult { outputs, stats })
     }
 
+    /// Calls `process` so many times in one instance, and takes the inputs and outputs of each call.
+    ///
+    /// Only for measuring what a fresh instance costs: requests never share one.
+    ///
+    /// # Errors
+    /// As [`Plugin::process`].
+    pub async fn process_warm(
+        &self,
+        call: Call,
+        inputs: NamedTensors,
+        times: u32,
+    ) -> Result<(), PluginError> {
+        const FUNCTION: &str = "process";
+        let Exports::Process { process, .. } = &self.exports else {
+            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+        };
+        let context =
+            CallContext { tenant: call.tenant, deadline: call.deadline, plans: call.plans };
+        let mut instance = self.instance(FUNCTION, context).await?;
+        for _ in 0..times {
+            let state = instance.store.data_mut();
+            let arguments = arguments(state, inputs.clone(), call.parameters.clone())
+                .map_err(|cause| self.failed(FUNCTION, cause))?;
+            let (answer,): Processed = self.run(FUNCTION, &mut instance, process, arguments).await?;
+            answer
+                .map_err(|error| Cause::Guest(error_in(error)))
+                .and_then(|outputs| self.take_outputs(instance.store.data_mut(), outputs))
+                .map_err(|cause| self.failed(FUNCTION, cause))?;
+        }
+        Ok(())
+    }
+
     /// The format's name if the package's files are of it (world `format`).
     ///
     /// # Errors
@@ -267,8 +299,9 @@ impl Plugin {
             return Err(self.failed(function, Cause::Overloaded { instances_max }));
         };
         let fresh = Instance::fresh(&self.sandbox, &self.package, &self.pre, (context, permit));
-        fresh.await.map_err(|error| {
-            self.failed(function, Cause::Host { message: format!("{error:#}") })
+        fresh.await.map_err(|(cause, backtrace)| PluginError {
+            backtrace,
+            ..self.failed(function, cause)
         })
     }
 

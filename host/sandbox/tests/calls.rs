@@ -1,10 +1,27 @@
-//! Calls of well-behaved plugins.
+//! Calls of well-behaved plugins: what they share, what they start from, what they are told.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
-use aimass_tensor::Tensor;
-use support::{Bench, identity, module, process, processor};
+use aimass_sandbox::{Cause, ErrorFamily, ModelFiles, NoFiles, Sandbox, SandboxError};
+use aimass_graph::{BytesSource, WeightError, WeightSource};
+use aimass_tensor::{Buffer, DType, Shape, Tensor};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::{
+    Bench, CREATE, component, core, identity, module_with, open, package, process, processor, setup,
+};
+
+fn metric(sandbox: &Sandbox, wanted: &str) -> u64 {
+    let mut found = None;
+    sandbox.metrics().each(|name, value| {
+        if name == wanted {
+            found = Some(value);
+        }
+    });
+    found.unwrap()
+}
 
 #[tokio::test]
 async fn identity_shares_the_bytes_of_its_inputs_and_copies_nothing() {
@@ -17,9 +34,255 @@ async fn identity_shares_the_bytes_of_its_inputs_and_copies_nothing() {
     assert_eq!(answer.outputs[0].1.bytes().as_ptr(), tensor.bytes().as_ptr());
     assert_eq!(answer.outputs[1].1.bytes().as_ptr(), tensor.bytes()[8..].as_ptr());
     assert_eq!(answer.stats.host_calls, 0);
-    let mut counted = Vec::new();
-    bench.sandbox.metrics().each(|name, value| counted.push((name, value)));
-    for copied in ["bytes_read", "bytes_created"] {
-        assert!(counted.contains(&(copied, 0)), "{counted:?}");
+    assert_eq!(metric(&bench.sandbox, "bytes_read"), 0);
+    assert_eq!(metric(&bench.sandbox, "bytes_created"), 0);
+    assert_eq!(metric(&bench.sandbox, "instances_live"), 0);
+}
+
+/// Answers the bytes from 1000 to 1008 as a u8 tensor named `n`.
+const ANSWER_BYTES: &str = r#"
+    (i32.store (i32.const 512) (i32.const 8)) (i32.store (i32.const 516) (i32.const 0))
+    (call $create (i32.const 4) (i32.const 512) (i32.const 1) (i32.const 1000) (i32.const 8)
+                  (i32.const 520))
+    (if (i32.load8_u (i32.const 520)) (then unreachable))
+    (i32.store8 (i32.const 600) (i32.const 110))
+    (i32.store (i32.const 604) (i32.const 600)) (i32.store (i32.const 608) (i32.const 1))
+    (i32.store (i32.const 612) (i32.load (i32.const 524)))
+    (call $return (i32.const 604) (i32.const 1))"#;
+
+#[tokio::test]
+async fn every_request_starts_from_the_same_memory() {
+    let bench = Bench::new();
+    let count = "(i32.store (i32.const 1000) (i32.add (i32.load (i32.const 1000)) (i32.const 1)))";
+    let wat = processor(CREATE, &format!("{count} {ANSWER_BYTES}"));
+    let plugin = bench.load(&wat).await.unwrap();
+    for _ in 0..5 {
+        let outputs = process(&plugin, vec![]).await.unwrap().outputs;
+        assert_eq!(outputs[0].1.as_slice::<u8>().unwrap(), [1, 0, 0, 0, 0, 0, 0, 0]);
     }
+}
+
+#[tokio::test]
+async fn recycled_memory_holds_nothing_of_its_last_user() {
+    let bench = Bench::with(|config| config.instances_max = Some(1));
+    let pages = 64;
+    let grow = format!("(drop (memory.grow (i32.const {pages})))");
+    let from = 2 * 65536;
+    let fill = format!(
+        "{grow} (memory.fill (i32.const {from}) (i32.const 0xaa) (i32.const {})) {}",
+        pages * 65536,
+        "(call $return (i32.const 0) (i32.const 0))"
+    );
+    let look = format!(
+        "{grow} (local.set $i (i32.const {from}))
+         (loop $next
+            (if (i64.ne (i64.load (local.get $i)) (i64.const 0)) (then unreachable))
+            (local.set $i (i32.add (local.get $i) (i32.const 8)))
+            (br_if $next (i32.lt_u (local.get $i) (i32.const {}))))
+         (call $return (i32.const 0) (i32.const 0))",
+        from + pages * 65536
+    );
+    let writer = bench.load(&processor("", &fill)).await.unwrap();
+    let reader = bench.load(&processor("", &look)).await.unwrap();
+    for _ in 0..20 {
+        process(&writer, vec![]).await.unwrap();
+        process(&reader, vec![]).await.unwrap();
+    }
+}
+
+/// One file whose reads are counted.
+struct Counted {
+    reads: Arc<AtomicUsize>,
+    content: BytesSource,
+}
+
+impl Counted {
+    fn new(content: &[u8]) -> (Arc<CountedFiles>, Arc<AtomicUsize>) {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let content = BytesSource::new(Buffer::shared(Arc::new(content.to_vec())));
+        let file = Arc::new(Counted { reads: reads.clone(), content });
+        (Arc::new(CountedFiles { file }), reads)
+    }
+}
+
+impl WeightSource for Counted {
+    fn len(&self) -> u64 {
+        self.content.len()
+    }
+    fn digest(&self) -> [u8; 32] {
+        self.content.digest()
+    }
+    fn read(&self, range: Range<u64>) -> Result<Buffer, WeightError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.content.read(range)
+    }
+}
+
+struct CountedFiles {
+    file: Arc<Counted>,
+}
+
+impl ModelFiles for CountedFiles {
+    fn list(&self) -> Vec<(String, u64)> {
+        vec![("f".into(), self.file.len())]
+    }
+    fn open(&self, name: &str) -> Option<Arc<dyn WeightSource>> {
+        (name == "f").then(|| self.file.clone() as Arc<dyn WeightSource>)
+    }
+}
+
+/// Reads the 8 bytes of file `f` to 1000 in `init`; closes the file if `close`.
+fn file_reader(close: bool) -> String {
+    let imports = format!(
+        r#"{CREATE}
+        (import "aimass:plugin/files@0.1.0" "open" (func $open (param i32 i32 i32)))
+        (import "aimass:plugin/files@0.1.0" "[method]file.read" (func $read (param i32 i64 i64 i32)))
+        (import "aimass:plugin/files@0.1.0" "[resource-drop]file" (func $close (param i32)))"#
+    );
+    let close = if close { "(call $close (i32.load (i32.const 804)))" } else { "" };
+    let init = format!(
+        r#"(func (export "init")
+            (i32.store8 (i32.const 600) (i32.const 102))
+            (call $open (i32.const 600) (i32.const 1) (i32.const 800))
+            (if (i32.load8_u (i32.const 800)) (then unreachable))
+            (call $read (i32.load (i32.const 804)) (i64.const 0) (i64.const 8) (i32.const 820))
+            (if (i32.load8_u (i32.const 820)) (then unreachable))
+            (i64.store (i32.const 1000) (i64.load (i32.load (i32.const 824))))
+            {close})"#
+    );
+    let body = format!(
+        r#"(func (export "process") (param i32 i32 i32 i32) (result i32)
+            (drop (i32.const 0)) {ANSWER_BYTES})"#
+    );
+    module_with(&imports, &init, &body)
+}
+
+#[tokio::test]
+async fn init_runs_once_and_requests_read_no_file() {
+    let bench = Bench::new();
+    let (files, reads) = Counted::new(b"tokens!!");
+    let package = package("processor", &core(&file_reader(true)), "{}");
+    let plugin = bench.sandbox.load(&package, setup(b"{}", files)).await.unwrap();
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
+    for _ in 0..3 {
+        let outputs = process(&plugin, vec![]).await.unwrap().outputs;
+        assert_eq!(outputs[0].1.as_slice::<u8>().unwrap(), b"tokens!!");
+    }
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
+    let (other, reads) = Counted::new(b"changed!");
+    let plugin = bench.sandbox.load(&package, setup(b"{}", other)).await.unwrap();
+    let outputs = process(&plugin, vec![]).await.unwrap().outputs;
+    assert_eq!(outputs[0].1.as_slice::<u8>().unwrap(), b"changed!");
+    assert_eq!(reads.load(Ordering::Relaxed), 1, "other files are another image");
+}
+
+#[tokio::test]
+async fn init_must_close_its_handles() {
+    let bench = Bench::new();
+    let (files, _) = Counted::new(b"tokens!!");
+    let package = package("processor", &core(&file_reader(false)), "{}");
+    let error = bench.sandbox.load(&package, setup(b"{}", files)).await.err().unwrap();
+    assert!(matches!(&error, SandboxError::Image { .. }), "{error}");
+    assert!(error.to_string().contains("handles open"), "{error}");
+}
+
+#[tokio::test]
+async fn a_restart_finds_the_image_and_a_forged_one_is_made_again() {
+    let bench = Bench::new();
+    bench.load(&identity()).await.unwrap();
+    assert_eq!(metric(&bench.sandbox, "images"), 1);
+    let package = package("processor", &core(&identity()), "{}");
+    bench.load_package(&package).await.unwrap();
+    let restarted = open(bench.cache.path(), |_| ());
+    let load = async |sandbox: &Arc<Sandbox>| {
+        sandbox.load(&package, setup(b"{}", Arc::new(NoFiles))).await.unwrap()
+    };
+    load(&restarted).await;
+    assert_eq!(metric(&restarted, "cache_hits"), 1);
+    assert_eq!(metric(&restarted, "images"), 0);
+    for entry in std::fs::read_dir(bench.cache.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "cwasm") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    let restarted = open(bench.cache.path(), |_| ());
+    let plugin = load(&restarted).await;
+    assert_eq!(metric(&restarted, "cache_rejected"), 1);
+    assert_eq!(metric(&restarted, "images"), 1);
+    process(&plugin, vec![]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guests_own_error_is_told_as_it_is() {
+    let bench = Bench::new();
+    let code = r#"(i32.store8 (i32.const 64) (i32.const 1)) (i32.store8 (i32.const 68) (i32.const 0))
+        (i32.store (i32.const 72) (i32.const 900)) (i32.store (i32.const 76) (i32.const 3))
+        (i32.store (i32.const 80) (i32.const 900)) (i32.store (i32.const 84) (i32.const 3))
+        (i32.store (i32.const 900) (i32.const 0x646162)) (i32.const 64)"#;
+    let plugin = bench.load(&processor("", code)).await.unwrap();
+    let error = process(&plugin, vec![]).await.unwrap_err();
+    let Cause::Guest(error) = error.cause else { panic!("{error}") };
+    assert_eq!((error.family, &*error.code, &*error.message), (ErrorFamily::Input, "bad", "bad"));
+}
+
+#[tokio::test]
+async fn a_configuration_that_init_rejects_is_not_loaded() {
+    let bench = Bench::new();
+    let imports = r#"(import "aimass:plugin/config@0.1.0" "reject"
+        (func $reject (param i32 i32 i32 i32 i32)))"#;
+    let init = r#"(func (export "init") (i32.store (i32.const 900) (i32.const 0x646162))
+        (call $reject (i32.const 0) (i32.const 900) (i32.const 3) (i32.const 900) (i32.const 3)))"#;
+    let body = r#"(func (export "process") (param i32 i32 i32 i32) (result i32) unreachable)"#;
+    let error = bench.load(&module_with(imports, init, body)).await.err().unwrap();
+    let SandboxError::Plugin(error) = error else { panic!("{error}") };
+    assert_eq!(error.function, "init");
+    assert!(matches!(&error.cause, Cause::Guest(reason) if reason.code == "bad"), "{error}");
+}
+
+#[tokio::test]
+async fn inputs_that_do_not_fit_the_description_are_the_callers_fault() {
+    let bench = Bench::new();
+    let plugin = bench.load(&support::described("inputs")).await.unwrap();
+    assert_eq!(&*plugin.signature().inputs[0].name, "x");
+    let good = Tensor::from_slice(&[2], &[1f32, 2.]).unwrap();
+    process(&plugin, vec![("x".into(), good.clone())]).await.unwrap();
+    for inputs in [
+        vec![],
+        vec![("y".into(), good)],
+        vec![("x".into(), Tensor::from_slice(&[3], &[0f32; 3]).unwrap())],
+        vec![("x".into(), Tensor::copy_from(DType::I32, Shape::new(&[2]).unwrap(), &[0; 8]).unwrap())],
+    ] {
+        let error = process(&plugin, inputs).await.unwrap_err();
+        assert!(matches!(error.cause, Cause::BadInput { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_format_plugin_names_the_files_that_it_knows() {
+    let bench = Bench::new();
+    let wat = r#"(module
+        (memory (export "memory") 1) (global $heap (mut i32) (i32.const 1024))
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+            (global.set $heap (i32.add (global.get $heap) (i32.const 4096)))
+            (i32.sub (global.get $heap) (i32.const 4096)))
+        (func (export "init"))
+        (func (export "detect") (param i32 i32) (result i32)
+            (i32.store8 (i32.const 16) (local.get 1))
+            (i32.store (i32.const 20) (i32.load (local.get 0)))
+            (i32.store (i32.const 24) (i32.load offset=4 (local.get 0))) (i32.const 16))
+        (func (export "load") (param i32 i32) (result i32) unreachable))"#;
+    let package = package("format", &component("format", wat), "{}");
+    let (files, _) = Counted::new(b"tokens!!");
+    let plugin = bench.sandbox.load(&package, setup(b"{}", files)).await.unwrap();
+    assert_eq!(plugin.detect().await.unwrap().as_deref(), Some("f"));
+    let options = aimass_graph::CompileOptions::default();
+    let error = plugin.load_graph(&options).await.err().unwrap();
+    assert_eq!((error.function, error.world), ("load", "format"));
+    assert!(matches!(error.cause, Cause::Trap { .. }));
+    let error = process(&plugin, vec![]).await.unwrap_err();
+    assert!(error.to_string().contains("the world format has no process"), "{error}");
 }

@@ -190,3 +190,28 @@ pub fn package_with(
     let policy = TrustPolicy::parse(&policy).unwrap();
     policy.verify_plugin(signed.wasm, &signed.dsse, Some("acme/test"), now)
 }
+
+/// Import of `tensor.create` as `$create`: dtype, shape, its length, data, its length, answer.
+pub const CREATE: &str = r#"(import "aimass:plugin/tensor@0.1.0" "[static]tensor.create"
+    (func $create (param i32 i32 i32 i32 i32 i32)))"#;
+
+/// An identity that describes one f32 tensor `x` of shape [2] as its only input or output.
+pub fn described(list: &str) -> String {
+    let at = if list == "inputs" { 32 } else { 40 };
+    let describe = format!(
+        r#"(func (export "describe") (result i32)
+    (i32.store8 (i32.const 300) (i32.const 120))
+    (i32.store (i32.const 200) (i32.const 300)) (i32.store (i32.const 204) (i32.const 1))
+    (i32.store8 (i32.const 208) (i32.const 1)) (i32.store8 (i32.const 209) (i32.const 17))
+    (i32.store8 (i32.const 212) (i32.const 1))
+    (i32.store (i32.const 216) (i32.const 240)) (i32.store (i32.const 220) (i32.const 1))
+    (i64.store (i32.const 248) (i64.const 2))
+    (i32.store (i32.const {at}) (i32.const 200)) (i32.store (i32.const {}) (i32.const 1))
+    (i32.const 32))"#,
+        at + 4
+    );
+    let wat = identity();
+    let start = wat.find(r#"(func (export "describe")"#).unwrap();
+    let end = wat[start..].find("(i32.const 32))").unwrap() + start + "(i32.const 32))".len();
+    format!("{}{describe}{}", &wat[..start], &wat[end..])
+}
