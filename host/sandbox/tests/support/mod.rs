@@ -19,33 +19,33 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// A sandbox of its own, with its cache folder.
-pub struct Bench {
-    pub sandbox: Arc<Sandbox>,
-    pub cache: TempDir,
+pub(crate) struct Bench {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) cache: TempDir,
 }
 
 impl Bench {
-    pub fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         Bench::with(|_| ())
     }
 
-    pub fn with(change: impl FnOnce(&mut SandboxConfig)) -> Bench {
+    pub(crate) fn with(change: impl FnOnce(&mut SandboxConfig)) -> Bench {
         let cache = tempfile::tempdir().unwrap();
         let sandbox = open(cache.path(), change);
         Bench { sandbox, cache }
     }
 
     /// Loads a plugin that needs no files.
-    pub async fn load(&self, wat: &str) -> Result<Arc<Plugin>, SandboxError> {
+    pub(crate) async fn load(&self, wat: &str) -> Result<Arc<Plugin>, SandboxError> {
         self.load_package(&package("processor", &core(wat), "{}")).await
     }
 
-    pub async fn load_package(&self, package: &VerifiedPackage) -> Result<Arc<Plugin>, SandboxError> {
+    pub(crate) async fn load_package(&self, package: &VerifiedPackage) -> Result<Arc<Plugin>, SandboxError> {
         self.sandbox.load(package, setup(b"{}", Arc::new(NoFiles))).await
     }
 
     /// Loads and calls once, expecting the call to fail.
-    pub async fn cause(&self, wat: &str) -> Cause {
+    pub(crate) async fn cause(&self, wat: &str) -> Cause {
         let plugin = self.load(wat).await.unwrap();
         let error = process(&plugin, vec![]).await.unwrap_err();
         assert_eq!((&*error.plugin, error.function), ("acme/test", "process"));
@@ -55,7 +55,7 @@ impl Bench {
     }
 
     /// A plugin beside the one that failed is served as if nothing had happened.
-    pub async fn still_works(&self) {
+    pub(crate) async fn still_works(&self) {
         let plugin = self.load(&identity()).await.unwrap();
         let x = ("x".into(), Tensor::from_slice(&[2], &[1f32, 2.]).unwrap());
         let outputs = process(&plugin, vec![x]).await.unwrap().outputs;
@@ -63,7 +63,7 @@ impl Bench {
     }
 }
 
-pub fn open(cache: &Path, change: impl FnOnce(&mut SandboxConfig)) -> Arc<Sandbox> {
+pub(crate) fn open(cache: &Path, change: impl FnOnce(&mut SandboxConfig)) -> Arc<Sandbox> {
     let mut config = SandboxConfig::new(cache);
     config.instances_max = Some(8);
     change(&mut config);
@@ -71,11 +71,11 @@ pub fn open(cache: &Path, change: impl FnOnce(&mut SandboxConfig)) -> Arc<Sandbo
     Sandbox::new(config, dispatcher).unwrap()
 }
 
-pub fn setup(config: &[u8], files: Arc<dyn ModelFiles>) -> PluginSetup {
+pub(crate) fn setup(config: &[u8], files: Arc<dyn ModelFiles>) -> PluginSetup {
     PluginSetup { config: config.into(), files }
 }
 
-pub fn call(wall: Duration) -> Call {
+pub(crate) fn call(wall: Duration) -> Call {
     Call {
         tenant: "tenant".into(),
         deadline: Instant::now() + wall,
@@ -84,7 +84,7 @@ pub fn call(wall: Duration) -> Call {
     }
 }
 
-pub async fn process(plugin: &Plugin, inputs: NamedTensors) -> Result<CallResult, PluginError> {
+pub(crate) async fn process(plugin: &Plugin, inputs: NamedTensors) -> Result<CallResult, PluginError> {
     plugin.process(call(Duration::from_secs(60)), inputs).await
 }
 
@@ -92,12 +92,12 @@ pub async fn process(plugin: &Plugin, inputs: NamedTensors) -> Result<CallResult
 ///
 /// `body` defines `process` as `(func (export "process") (param i32 i32 i32 i32) (result i32) ..)` and
 /// may use `$return`, which answers `outputs` at `$list` with `$count`; imports go first in `imports`.
-pub fn module(imports: &str, body: &str) -> String {
+pub(crate) fn module(imports: &str, body: &str) -> String {
     let init = r#"(func (export "init"))"#;
     module_with(imports, init, body)
 }
 
-pub fn module_with(imports: &str, init: &str, body: &str) -> String {
+pub(crate) fn module_with(imports: &str, init: &str, body: &str) -> String {
     format!(
         r#"(module {imports}
   (memory (export "memory") 2)
@@ -122,7 +122,7 @@ pub fn module_with(imports: &str, init: &str, body: &str) -> String {
 }
 
 /// A processor whose `process` has this body; `(local.get 0)` and `(local.get 1)` are the inputs.
-pub fn processor(imports: &str, code: &str) -> String {
+pub(crate) fn processor(imports: &str, code: &str) -> String {
     let body = format!(
         r#"(func (export "process") (param i32 i32 i32 i32) (result i32)
             (local $i i32) (local $j i32) {code})"#
@@ -131,16 +131,16 @@ pub fn processor(imports: &str, code: &str) -> String {
 }
 
 /// Answers its inputs.
-pub fn identity() -> String {
+pub(crate) fn identity() -> String {
     processor("", "(call $return (local.get 0) (local.get 1))")
 }
 
 /// The component of a core module in text, for the world `processor`.
-pub fn core(wat: &str) -> Vec<u8> {
+pub(crate) fn core(wat: &str) -> Vec<u8> {
     component("processor", wat)
 }
 
-pub fn component(world: &str, wat: &str) -> Vec<u8> {
+pub(crate) fn component(world: &str, wat: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let (package, _) = resolve.push_dir(wit).unwrap();
@@ -151,15 +151,15 @@ pub fn component(world: &str, wat: &str) -> Vec<u8> {
 }
 
 /// Everything that a plugin can be granted.
-pub const CAPABILITIES: &str = r#""config": {}, "tensor": {}, "graph": {}, "plans": {}, "files": {},
+pub(crate) const CAPABILITIES: &str = r#""config": {}, "tensor": {}, "graph": {}, "plans": {}, "files": {},
     "media": {}, "models": {}, "log": {}, "clock": {}, "random": {}, "emit": {}"#;
 
 /// A signed and verified package of a component; `limits` is the JSON of its manifest's limits.
-pub fn package(world: &str, component: &[u8], limits: &str) -> VerifiedPackage {
+pub(crate) fn package(world: &str, component: &[u8], limits: &str) -> VerifiedPackage {
     package_with(world, component, limits, CAPABILITIES).unwrap()
 }
 
-pub fn package_with(
+pub(crate) fn package_with(
     world: &str,
     component: &[u8],
     limits: &str,
@@ -175,8 +175,8 @@ pub fn package_with(
     let now = SystemTime::now();
     let release = PluginRelease {
         sequence: 1,
-        not_before: Timestamp::from_system(now - Duration::from_secs(60)).unwrap(),
-        expires: Timestamp::from_system(now + Duration::from_secs(3600)).unwrap(),
+        not_before: Timestamp::from_system(now - Duration::from_secs(60)),
+        expires: Timestamp::from_system(now + Duration::from_secs(3600)),
         min_host: "0.1.0".parse().unwrap(),
         dependencies: Vec::new(),
     };
@@ -192,11 +192,11 @@ pub fn package_with(
 }
 
 /// Import of `tensor.create` as `$create`: dtype, shape, its length, data, its length, answer.
-pub const CREATE: &str = r#"(import "aimass:plugin/tensor@0.1.0" "[static]tensor.create"
+pub(crate) const CREATE: &str = r#"(import "aimass:plugin/tensor@0.1.0" "[static]tensor.create"
     (func $create (param i32 i32 i32 i32 i32 i32)))"#;
 
 /// An identity that describes one f32 tensor `x` of shape [2] as its only input or output.
-pub fn described(list: &str) -> String {
+pub(crate) fn described(list: &str) -> String {
     let at = if list == "inputs" { 32 } else { 40 };
     let describe = format!(
         r#"(func (export "describe") (result i32)
