@@ -1,0 +1,163 @@
+//! A sandbox with one signed guest in it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use aimass_build::{ComponentBuild, WasmToolchain};
+use aimass_dispatch::{DispatchConfig, Dispatcher, SystemClock};
+use aimass_sandbox::{
+    Call, CallResult, NoFiles, Parameter, PlanSet, Plugin, PluginError, PluginSetup, Sandbox,
+    SandboxConfig, SandboxError,
+};
+use aimass_tensor::Tensor;
+use aimass_trust::{
+    Manifest, PluginRelease, Refusal, SigningKey, Timestamp, TrustPolicy, VerifiedPackage,
+    embed_manifest, sign_plugin,
+};
+use tempfile::TempDir;
+
+/// The component of `program/`: that of `$AIMASS_PLUGINS_DIR` if it is there, else it is built once.
+///
+/// # Panics
+/// If it does not build; the message carries the remedy.
+pub fn program() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| {
+        let built = std::env::var_os("AIMASS_PLUGINS_DIR")
+            .and_then(|dir| std::fs::read(PathBuf::from(dir).join("program.wasm")).ok());
+        built.unwrap_or_else(build)
+    })
+}
+
+fn build() -> Vec<u8> {
+    let toolchain = WasmToolchain::find(false, &mut |line| println!("{line}"))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let build = ComponentBuild {
+        project_dir: &here.join("program"),
+        target_dir: &here.join("../../target/guests"),
+        profile: "plugin",
+        rustflags: &[],
+    };
+    toolchain.build_component(&build).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A sandbox and its cache folder.
+pub struct Bench {
+    /// The sandbox.
+    pub sandbox: Arc<Sandbox>,
+    _cache: TempDir,
+}
+
+impl Bench {
+    /// With tight limits, so that a hostile guest is soon at its bound.
+    ///
+    /// # Panics
+    /// If there is no room for a cache folder.
+    #[must_use]
+    pub fn new() -> Bench {
+        let cache = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut config = SandboxConfig::new(cache.path());
+        config.instances_max = Some(8);
+        config.limits.init_wall_max = Duration::from_secs(2);
+        config.limits.host_bytes_max = 128 << 20;
+        config.limits.output_bytes_max = 32 << 20;
+        let dispatcher = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
+        let sandbox = Sandbox::new(config, dispatcher).unwrap_or_else(|error| panic!("{error}"));
+        Bench { sandbox, _cache: cache }
+    }
+
+    /// Loads the guest of this name.
+    ///
+    /// # Errors
+    /// The sandbox's.
+    pub async fn load(&self, name: &str) -> Result<Arc<Plugin>, SandboxError> {
+        let package = package(CAPABILITIES).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let config = format!(r#"{{"program": "{}"}}"#, kebab_case(name)).into_bytes();
+        let setup = PluginSetup { config: config.into(), files: Arc::new(NoFiles) };
+        self.sandbox.load(&package, setup).await
+    }
+
+    /// Calls a guest with one input and perhaps a parameter `value`, for at most a second.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub async fn call(
+        &self,
+        plugin: &Plugin,
+        input: (&str, Tensor),
+    ) -> Result<CallResult, PluginError> {
+        let call = Call {
+            tenant: "tenant".into(),
+            deadline: Instant::now() + Duration::from_secs(1),
+            plans: Arc::new(PlanSet::empty()),
+            parameters: vec![("value".to_owned(), Parameter::Float(2.5))],
+        };
+        plugin.process(call, vec![(input.0.into(), input.1)]).await
+    }
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the guests may import.
+pub const CAPABILITIES: &str = r#""config": {}, "tensor": {}, "log": {}"#;
+
+/// The guests' component, signed for these capabilities (JSON members) and verified.
+///
+/// # Errors
+/// The refusal of a component that imports more than that.
+pub fn package(capabilities: &str) -> Result<VerifiedPackage, Refusal> {
+    sign(program(), "processor", capabilities)
+}
+
+/// A component of this world, signed for these capabilities (JSON members) and verified.
+///
+/// # Errors
+/// The refusal of a component that imports more than that.
+///
+/// # Panics
+/// If signing fails.
+pub fn sign(component: &[u8], world: &str, capabilities: &str) -> Result<VerifiedPackage, Refusal> {
+    let manifest = format!(
+        r#"{{"name": "acme/program", "version": "0.1.0", "world": "aimass:plugin/{world}@0.1.0",
+            "capabilities": {{{capabilities}}}, "limits": {{"memoryBytesMax": 67108864}}}}"#
+    );
+    let manifest = Manifest::parse(manifest.as_bytes())?;
+    let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
+    let now = SystemTime::now();
+    let timestamp = |time| Timestamp::from_system(time).expect("a time after 1970");
+    let release = PluginRelease {
+        sequence: 1,
+        not_before: timestamp(now - Duration::from_secs(60)),
+        expires: timestamp(now + Duration::from_secs(3600)),
+        min_host: manifest.version.clone(),
+        dependencies: Vec::new(),
+    };
+    let signed = embed_manifest(component, &manifest)
+        .and_then(|component| sign_plugin(&component, &release, &key))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let policy = format!(
+        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], \
+         capabilities = [\"config\", \"files\", \"graph\", \"tensor\", \"log\"] }}\n",
+        key.public()
+    );
+    let policy = TrustPolicy::parse(&policy).unwrap_or_else(|error| panic!("{error}"));
+    policy.verify_plugin(signed.wasm, &signed.dsse, Some("acme/program"), now)
+}
+
+/// `HostCalls` as `host-calls`.
+fn kebab_case(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('-');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
