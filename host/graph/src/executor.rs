@@ -53,7 +53,8 @@ impl<'r> Frame<'r> {
     ) -> Frame<'r> {
         let total: usize = slots.iter().map(|bytes| bytes.next_multiple_of(ALIGN)).sum();
         let Arena { slots: memory, scratch } = arena;
-        if total > 0 && memory.as_ref().is_none_or(|memory| memory.as_slice().len() < total) {
+        let fits = memory.as_ref().is_some_and(|memory| memory.as_slice().len() >= total);
+        if !slots.is_empty() && !fits {
             plan.stats.arena_allocations.fetch_add(1, Ordering::Relaxed);
             // The old one goes first, so that both never exist together.
             *memory = None;

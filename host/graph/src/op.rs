@@ -224,7 +224,8 @@ pub(crate) struct Arg<'a> {
 
 impl<'a> Arg<'a> {
     pub(crate) fn numbers<T: Element>(&self) -> &'a [T] {
-        numbers(self.bytes)
+        // No bytes may lie anywhere, aligned or not.
+        if self.bytes.is_empty() { &[] } else { numbers(self.bytes) }
     }
 
     /// The f32 elements as a matrix of the last axis.

@@ -148,9 +148,7 @@ impl UnaryKind {
         match self {
             UnaryKind::LeakyRelu { alpha } => Some(Parametric::LeakyRelu { alpha }),
             UnaryKind::Elu { alpha } => Some(Parametric::Elu { alpha }),
-            UnaryKind::HardSigmoid { alpha, beta } => {
-                Some(Parametric::HardSigmoid { alpha, beta })
-            }
+            UnaryKind::HardSigmoid { alpha, beta } => Some(Parametric::HardSigmoid { alpha, beta }),
             UnaryKind::HardSwish => Some(Parametric::HardSwish),
             _ => None,
         }
