@@ -55,8 +55,10 @@ pub(crate) fn check(
         survey.visit(&payload.map_err(invalid)?)?;
     }
     Validator::new_with_features(FEATURES).validate_all(component).map_err(|error| {
-        let message = format!("{error}; allowed are simd128, bulk memory, multi-value and \
-                               reference types");
+        let message = format!(
+            "{error}; allowed are simd128, bulk memory, multi-value and \
+                               reference types"
+        );
         refused("feature", message)
     })?;
     for &export in world.exports() {
@@ -102,7 +104,12 @@ impl<'a> Survey<'a> {
             Payload::Version { encoding, .. } => self.enter(*encoding)?,
             Payload::End(_) => self.depth = self.depth.saturating_sub(1),
             Payload::InstanceSection(reader) => {
-                count("core instances", &mut self.instances, reader.count(), self.limits.instances_max)?;
+                count(
+                    "core instances",
+                    &mut self.instances,
+                    reader.count(),
+                    self.limits.instances_max,
+                )?;
             }
             Payload::ComponentInstanceSection(reader) => {
                 count("instances", &mut self.instances, reader.count(), self.limits.instances_max)?;
@@ -149,7 +156,8 @@ impl<'a> Survey<'a> {
         self.depth += 1;
         match encoding {
             Encoding::Module if self.depth == 1 => {
-                let remedy = "expected a component, got a core module; build it with `aimass plugin build`";
+                let remedy =
+                    "expected a component, got a core module; build it with `aimass plugin build`";
                 Err(refused("invalid", remedy))
             }
             Encoding::Module => count("modules", &mut self.modules, 1, self.limits.modules_max),
@@ -222,7 +230,9 @@ fn count(what: &str, total: &mut u32, more: u32, max: u32) -> Checked {
 
 fn check_canonical(function: &CanonicalFunction) -> Checked {
     let options = match function {
-        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => options,
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+            options
+        }
         _ => return Ok(()),
     };
     let wrong = options.iter().find_map(|option| match option {
@@ -267,8 +277,9 @@ fn check_body(body: &FunctionBody<'_>, limits: &AdmissionLimits) -> Checked {
     let product = u64::from(nesting.loops_deepest) * u64::from(locals);
     if product > limits.loop_locals_max {
         let max = limits.loop_locals_max;
-        let message =
-            format!("expected loop nesting times locals of a function at most {max}, got {product}");
+        let message = format!(
+            "expected loop nesting times locals of a function at most {max}, got {product}"
+        );
         return Err(refused("complexity", message));
     }
     Ok(())

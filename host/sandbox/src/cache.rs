@@ -97,7 +97,9 @@ impl CompileCache {
     }
 
     fn is_ours(&self, key: &CacheKey, entry: &[u8]) -> bool {
-        let Some((magic, rest)) = entry.split_first_chunk::<{ MAGIC.len() }>() else { return false };
+        let Some((magic, rest)) = entry.split_first_chunk::<{ MAGIC.len() }>() else {
+            return false;
+        };
         let Some((mac, code)) = rest.split_first_chunk::<MAC_BYTES>() else { return false };
         magic == MAGIC && bool::from(self.mac(key, code).ct_eq(mac))
     }

@@ -38,10 +38,12 @@ impl Ticker {
     /// # Errors
     /// The operating system's, if it allows no further thread.
     pub(crate) fn start(engine: &Engine) -> std::io::Result<Ticker> {
-        let shared = Arc::new(Shared { calls: AtomicUsize::new(0), asleep: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { calls: AtomicUsize::new(0), asleep: AtomicBool::new(false) });
         let (weak, engine) = (Arc::downgrade(&shared), engine.weak());
-        let handle =
-            thread::Builder::new().name("aimass-epoch".into()).spawn(move || tick(&weak, &engine))?;
+        let handle = thread::Builder::new()
+            .name("aimass-epoch".into())
+            .spawn(move || tick(&weak, &engine))?;
         Ok(Ticker { shared, thread: handle.thread().clone(), _handle: handle })
     }
 

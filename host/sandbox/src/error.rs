@@ -1,6 +1,7 @@
 //! What goes wrong, and whose fault it is: a call of a plugin ([`PluginError`]) or the loading of
 //! one ([`SandboxError`]).
 
+use crate::package::World;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,14 +16,14 @@ pub struct PluginError {
     pub plugin: Arc<str>,
     /// Version of the package.
     pub version: Arc<str>,
-    /// Its world: `processor`, `format` or `model`.
-    pub world: &'static str,
+    /// Its world.
+    pub world: World,
     /// The exported function that was called.
     pub function: &'static str,
     /// Why it failed.
     pub cause: Cause,
     /// Where in the guest, outermost frame last.
-    pub backtrace: Option<Arc<str>>,
+    pub backtrace: Option<Arc<String>>,
 }
 
 /// Why a call failed. Every limit says its bound.

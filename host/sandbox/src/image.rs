@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, Linker};
-use wasmtime_wizer::{Wizer, WasmtimeWizerComponent};
+use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
 /// Time to read the memory of an initialized guest; its functions are not of the guest's making.
 const SNAPSHOT_MAX: Duration = Duration::from_secs(60);

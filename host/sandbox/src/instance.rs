@@ -124,11 +124,11 @@ impl Instance {
 }
 
 /// Why a call failed, and where in the guest.
-pub(crate) type Failure = (Cause, Option<Arc<str>>);
+pub(crate) type Failure = (Cause, Option<Arc<String>>);
 
 /// Why a call failed, told from wasmtime's error and from the limits that the call ran into.
 pub(crate) fn failure(error: &wasmtime::Error, state: &CallState) -> Failure {
-    let backtrace = error.downcast_ref::<WasmBacktrace>().map(|trace| frames(trace).into());
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(|trace| Arc::new(frames(trace)));
     (cause(error, state), backtrace)
 }
 

@@ -5,6 +5,7 @@ use crate::limits::{Limits, MEMORY_BYTES_MAX};
 use aimass_graph::WeightSource;
 use aimass_trust::{Capabilities, Capability, Grant, VerifiedPackage};
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ impl World {
             World::Processor | World::Model => &["init", "describe", "process"],
             World::Format => &["init", "detect", "load"],
         }
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -134,7 +141,7 @@ impl PackageInfo {
         PluginError {
             plugin: self.name.clone(),
             version: self.version.clone(),
-            world: self.world.as_str(),
+            world: self.world,
             function,
             cause,
             backtrace: None,

@@ -1,6 +1,7 @@
 //! A loaded plugin and its calls.
 
-use crate::error::{Cause, CauseKind, PluginError, SandboxError};
+use crate::error::{Cause, CauseKind, ErrorFamily, PluginError, SandboxError};
+use crate::host_api::HANDLES;
 use crate::host_api::files::granted;
 use crate::host_api::tensor::TensorHandle;
 use crate::instance::{Instance, failure};
@@ -163,7 +164,7 @@ impl Plugin {
             .map_err(|cause| self.failed(FUNCTION, cause))?;
         let (answer,): Processed = self.run(FUNCTION, &mut instance, process, arguments).await?;
         let outputs = answer
-            .map_err(|error| Cause::Guest(error_in(error)))
+            .map_err(|error| self.guest_error(error))
             .and_then(|outputs| self.take_outputs(instance.store.data_mut(), outputs))
             .map_err(|cause| self.failed(FUNCTION, cause))?;
         let state = instance.store.data();
@@ -196,9 +197,10 @@ impl Plugin {
             let state = instance.store.data_mut();
             let arguments = arguments(state, inputs.clone(), call.parameters.clone())
                 .map_err(|cause| self.failed(FUNCTION, cause))?;
-            let (answer,): Processed = self.run(FUNCTION, &mut instance, process, arguments).await?;
+            let (answer,): Processed =
+                self.run(FUNCTION, &mut instance, process, arguments).await?;
             answer
-                .map_err(|error| Cause::Guest(error_in(error)))
+                .map_err(|error| self.guest_error(error))
                 .and_then(|outputs| self.take_outputs(instance.store.data_mut(), outputs))
                 .map_err(|cause| self.failed(FUNCTION, cause))?;
         }
@@ -231,17 +233,19 @@ impl Plugin {
         let Exports::Format { load, .. } = &self.exports else {
             return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
         };
-        let mut instance = self.system_instance(FUNCTION, self.package.limits.load_wall_max).await?;
+        let mut instance =
+            self.system_instance(FUNCTION, self.package.limits.load_wall_max).await?;
         let files: Files = (granted(instance.store.data()),);
         let (answer,): Loaded = self.run(FUNCTION, &mut instance, load, files).await?;
         let (graphs, signature) = answer
-            .map_err(|error| Cause::Guest(error_in(error)))
+            .map_err(|error| self.guest_error(error))
             .and_then(|model| take_graphs(instance.store.data_mut(), model))
             .map_err(|cause| self.failed(FUNCTION, cause))?;
         drop(instance);
-        let options = options.clone();
+        let options = *options;
         let compiled = tokio::task::spawn_blocking(move || compile(graphs, &options)).await;
-        let compiled = compiled.unwrap_or_else(|error| Err(Cause::Host { message: error.to_string() }));
+        let compiled =
+            compiled.unwrap_or_else(|error| Err(Cause::Host { message: error.to_string() }));
         let plans = compiled.map_err(|cause| self.failed(FUNCTION, cause))?;
         Ok(LoadedGraph { plans, signature })
     }
@@ -251,7 +255,9 @@ impl Plugin {
         let wall_max = self.package.limits.init_wall_max;
         let mut instance = self.system_instance(FUNCTION, wall_max).await?;
         let typed = self.check_types(&mut instance);
-        typed.map_err(|error| self.failed(FUNCTION, Cause::Trap { message: format!("{error:#}") }))?;
+        typed.map_err(|error| {
+            self.failed(FUNCTION, Cause::Trap { message: format!("{error:#}") })
+        })?;
         let Exports::Process { describe, .. } = &self.exports else {
             return Ok(PluginSignature::default());
         };
@@ -299,10 +305,9 @@ impl Plugin {
             return Err(self.failed(function, Cause::Overloaded { instances_max }));
         };
         let fresh = Instance::fresh(&self.sandbox, &self.package, &self.pre, (context, permit));
-        fresh.await.map_err(|(cause, backtrace)| PluginError {
-            backtrace,
-            ..self.failed(function, cause)
-        })
+        fresh
+            .await
+            .map_err(|(cause, backtrace)| PluginError { backtrace, ..self.failed(function, cause) })
     }
 
     async fn run<A, R>(
@@ -352,6 +357,15 @@ impl Plugin {
         Ok(tensors)
     }
 
+    /// The guest's error; one that only passes on the host's limit of handles is told as that limit.
+    fn guest_error(&self, error: types::Error) -> Cause {
+        let error = error_in(error);
+        if error.family == ErrorFamily::Limit && error.code == HANDLES {
+            return Cause::Handles { limit: self.package.limits.handles_max as u64 };
+        }
+        Cause::Guest(error)
+    }
+
     fn no_such_function(&self, function: &str) -> Cause {
         let world = self.package.world.as_str();
         Cause::Host { message: format!("the world {world} has no {function}") }
@@ -396,6 +410,8 @@ fn parameter(parameter: Parameter) -> types::Parameter {
     }
 }
 
+/// Plans by name.
+type Plans = Vec<(Arc<str>, Arc<Plan>)>;
 /// Graphs by the names of their plans.
 type Graphs = Vec<(Arc<str>, Graph)>;
 
@@ -424,10 +440,7 @@ fn take_graphs(
     Ok((graphs, signature_in(model.signature).map_err(bad)?))
 }
 
-fn compile(
-    graphs: Graphs,
-    options: &CompileOptions,
-) -> Result<Vec<(Arc<str>, Arc<Plan>)>, Cause> {
+fn compile(graphs: Graphs, options: &CompileOptions) -> Result<Plans, Cause> {
     let compile = |(name, graph): (Arc<str>, Graph)| {
         let plan = aimass_graph::compile(graph, options).map_err(|error| {
             let message = format!("plan `{name}` does not compile: {error}");

@@ -133,9 +133,9 @@ impl Sandbox {
         let linker = linker(&self.engine.wasmtime, &package.capabilities)
             .map_err(|error| SandboxError::Start { message: format!("{error:#}") })?;
         let compiled = self.compiled(&package, &linker, component).await?;
-        let pre = linker.instantiate_pre(&compiled).map_err(|error| {
-            self.refused(package.name.clone(), "import", format!("{error:#}"))
-        })?;
+        let pre = linker
+            .instantiate_pre(&compiled)
+            .map_err(|error| self.refused(package.name.clone(), "import", format!("{error:#}")))?;
         Plugin::new(self, package, pre, &compiled).await
     }
 

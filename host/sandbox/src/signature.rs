@@ -74,7 +74,9 @@ fn check_one<'a>(
         let variable = match dim {
             Dim::Fixed(fixed) if *fixed == extent as u64 => continue,
             Dim::Fixed(fixed) => {
-                return Err(format!("`{name}`: expected {fixed} at axis {axis}, got shape {shape}"));
+                return Err(format!(
+                    "`{name}`: expected {fixed} at axis {axis}, got shape {shape}"
+                ));
             }
             Dim::Ragged(_) => continue,
             Dim::Batch => "batch",
@@ -125,7 +127,8 @@ mod tests {
         assert!(check(&[3], &[3]).unwrap_err().contains("expected 2 dimensions"));
         let any = spec("x", None, None);
         assert_eq!(super::check(&[any], &vec![("x".into(), tensor(&[5]))]), Ok(()));
-        let missing = super::check(&[y.clone()], &vec![("x".into(), tensor(&[5]))]).unwrap_err();
+        let missing =
+            super::check(std::slice::from_ref(&y), &vec![("x".into(), tensor(&[5]))]).unwrap_err();
         assert_eq!(missing, "expected a tensor named `y`, got `x`");
         let wrong = spec("x", Some(DType::I64), None);
         let wrong = super::check(&[wrong], &vec![("x".into(), tensor(&[5]))]).unwrap_err();

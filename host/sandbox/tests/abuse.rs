@@ -29,8 +29,11 @@ async fn an_endless_loop_is_cut_at_the_deadline_and_lets_others_run() {
     let (spun, ()) = tokio::join!(spin, bench.still_works());
     let error = spun.unwrap_err();
     assert_eq!(error.cause, Cause::Deadline);
-    assert_eq!(error.to_string(), "plugin acme/test 1.0.0 (processor) failed in process: its \
-                                   deadline passed");
+    assert_eq!(
+        error.to_string(),
+        "plugin acme/test 1.0.0 (processor) failed in process: its \
+                                   deadline passed"
+    );
     assert_eq!(bench.sandbox.metrics().failures(CauseKind::Deadline), 1);
     bench.still_works().await;
 }
@@ -75,7 +78,8 @@ async fn a_table_bomb_does_not_load() {
     let bench = Bench::new();
     let table = "(table $t 1 funcref)";
     let grow = "(drop (table.grow $t (ref.null func) (i32.const 9000000)))";
-    let wat = processor("", &format!("{grow} {NOTHING}")).replace("(memory (", &format!("{table} (memory ("));
+    let wat = processor("", &format!("{grow} {NOTHING}"))
+        .replace("(memory (", &format!("{table} (memory ("));
     assert!(bench.load(&wat).await.is_err());
     let large = identity().replace("(memory (", "(table 1000000 funcref) (memory (");
     assert!(bench.load(&large).await.is_err());
@@ -91,9 +95,15 @@ async fn deep_recursion_and_traps_end_the_instance_only() {
     let cause = bench.cause(&module("", recursion)).await;
     assert!(matches!(&cause, Cause::Trap { message } if message.contains("stack")), "{cause}");
     let cause = bench.cause(&processor("", "unreachable")).await;
-    assert!(matches!(&cause, Cause::Trap { message } if message.contains("unreachable")), "{cause}");
+    assert!(
+        matches!(&cause, Cause::Trap { message } if message.contains("unreachable")),
+        "{cause}"
+    );
     let cause = bench.cause(&processor("", "(i32.load (i32.const -4))")).await;
-    assert!(matches!(&cause, Cause::Trap { message } if message.contains("out of bounds")), "{cause}");
+    assert!(
+        matches!(&cause, Cause::Trap { message } if message.contains("out of bounds")),
+        "{cause}"
+    );
     let cause = bench.cause(&processor("", "(i32.div_u (i32.const 1) (i32.const 0))")).await;
     assert!(matches!(cause, Cause::Trap { .. }));
     assert_eq!(bench.sandbox.metrics().failures(CauseKind::Trap), 4);
@@ -144,7 +154,10 @@ async fn lists_that_lie_about_their_length_trap() {
                            (i32.const {len}) (i32.const 512)) {NOTHING}"
         );
         let cause = bench.cause(&processor(CREATE, &code)).await;
-        assert!(matches!(&cause, Cause::Trap { message } if message.contains("out of bounds")), "{cause}");
+        assert!(
+            matches!(&cause, Cause::Trap { message } if message.contains("out of bounds")),
+            "{cause}"
+        );
         let code = format!("(call $return (i32.const {}) (i32.const {len}))", pointer & !3);
         let cause = bench.cause(&processor("", &code)).await;
         assert!(matches!(&cause, Cause::Trap { .. }), "{cause}");

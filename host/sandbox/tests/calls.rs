@@ -3,8 +3,8 @@
 
 mod support;
 
-use aimass_sandbox::{Cause, ErrorFamily, ModelFiles, NoFiles, Sandbox, SandboxError};
 use aimass_graph::{BytesSource, WeightError, WeightSource};
+use aimass_sandbox::{Cause, ErrorFamily, ModelFiles, NoFiles, Sandbox, SandboxError, World};
 use aimass_tensor::{Buffer, DType, Shape, Tensor};
 use std::ops::Range;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ struct Counted {
 }
 
 impl Counted {
-    fn new(content: &[u8]) -> (Arc<CountedFiles>, Arc<AtomicUsize>) {
+    fn files(content: &[u8]) -> (Arc<CountedFiles>, Arc<AtomicUsize>) {
         let reads = Arc::new(AtomicUsize::new(0));
         let content = BytesSource::new(Buffer::shared(Arc::new(content.to_vec())));
         let file = Arc::new(Counted { reads: reads.clone(), content });
@@ -160,7 +160,7 @@ fn file_reader(close: bool) -> String {
 #[tokio::test]
 async fn init_runs_once_and_requests_read_no_file() {
     let bench = Bench::new();
-    let (files, reads) = Counted::new(b"tokens!!");
+    let (files, reads) = Counted::files(b"tokens!!");
     let package = package("processor", &core(&file_reader(true)), "{}");
     let plugin = bench.sandbox.load(&package, setup(b"{}", files)).await.unwrap();
     assert_eq!(reads.load(Ordering::Relaxed), 1);
@@ -169,7 +169,7 @@ async fn init_runs_once_and_requests_read_no_file() {
         assert_eq!(outputs[0].1.as_slice::<u8>().unwrap(), b"tokens!!");
     }
     assert_eq!(reads.load(Ordering::Relaxed), 1);
-    let (other, reads) = Counted::new(b"changed!");
+    let (other, reads) = Counted::files(b"changed!");
     let plugin = bench.sandbox.load(&package, setup(b"{}", other)).await.unwrap();
     let outputs = process(&plugin, vec![]).await.unwrap().outputs;
     assert_eq!(outputs[0].1.as_slice::<u8>().unwrap(), b"changed!");
@@ -179,7 +179,7 @@ async fn init_runs_once_and_requests_read_no_file() {
 #[tokio::test]
 async fn init_must_close_its_handles() {
     let bench = Bench::new();
-    let (files, _) = Counted::new(b"tokens!!");
+    let (files, _) = Counted::files(b"tokens!!");
     let package = package("processor", &core(&file_reader(false)), "{}");
     let error = bench.sandbox.load(&package, setup(b"{}", files)).await.err().unwrap();
     assert!(matches!(&error, SandboxError::Image { .. }), "{error}");
@@ -254,7 +254,10 @@ async fn inputs_that_do_not_fit_the_description_are_the_callers_fault() {
         vec![],
         vec![("y".into(), good)],
         vec![("x".into(), Tensor::from_slice(&[3], &[0f32; 3]).unwrap())],
-        vec![("x".into(), Tensor::copy_from(DType::I32, Shape::new(&[2]).unwrap(), &[0; 8]).unwrap())],
+        vec![(
+            "x".into(),
+            Tensor::copy_from(DType::I32, Shape::new(&[2]).unwrap(), &[0; 8]).unwrap(),
+        )],
     ] {
         let error = process(&plugin, inputs).await.unwrap_err();
         assert!(matches!(error.cause, Cause::BadInput { .. }), "{error}");
@@ -276,12 +279,12 @@ async fn a_format_plugin_names_the_files_that_it_knows() {
             (i32.store (i32.const 24) (i32.load offset=4 (local.get 0))) (i32.const 16))
         (func (export "load") (param i32 i32) (result i32) unreachable))"#;
     let package = package("format", &component("format", wat), "{}");
-    let (files, _) = Counted::new(b"tokens!!");
+    let (files, _) = Counted::files(b"tokens!!");
     let plugin = bench.sandbox.load(&package, setup(b"{}", files)).await.unwrap();
     assert_eq!(plugin.detect().await.unwrap().as_deref(), Some("f"));
     let options = aimass_graph::CompileOptions::default();
     let error = plugin.load_graph(&options).await.err().unwrap();
-    assert_eq!((error.function, error.world), ("load", "format"));
+    assert_eq!((error.function, error.world), ("load", World::Format));
     assert!(matches!(error.cause, Cause::Trap { .. }));
     let error = process(&plugin, vec![]).await.unwrap_err();
     assert!(error.to_string().contains("the world format has no process"), "{error}");

@@ -24,6 +24,9 @@ use aimass_trust::{Capabilities, Capability};
 use wasmtime::component::{HasSelf, Linker, ResourceTableError};
 use wasmtime::{Engine, Result};
 
+/// Code of the error of a guest that holds too many handles.
+pub(crate) const HANDLES: &str = "handles";
+
 /// Why a host function gives no answer: an error that the guest gets, or a trap that ends it.
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
 pub enum HostError {
@@ -38,11 +41,7 @@ pub(crate) type HostResult<T> = std::result::Result<T, HostError>;
 
 impl HostError {
     /// An error that the guest gets.
-    pub(crate) fn answer(
-        family: ErrorFamily,
-        code: &str,
-        message: impl Into<String>,
-    ) -> HostError {
+    pub(crate) fn answer(family: ErrorFamily, code: &str, message: impl Into<String>) -> HostError {
         HostError::Answer(error_out(family, code, message))
     }
 
@@ -69,7 +68,7 @@ impl From<ResourceTableError> for HostError {
         match error {
             ResourceTableError::Full => HostError::answer(
                 ErrorFamily::Limit,
-                "handles",
+                HANDLES,
                 "the plugin holds too many handles; drop those that are no longer needed",
             ),
             ResourceTableError::NotPresent

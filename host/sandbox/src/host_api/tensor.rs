@@ -293,10 +293,8 @@ impl CallState {
     ) -> HostResult<Vec<Handle>> {
         let inputs: Vec<Tensor> =
             inputs.iter().map(|handle| self.tensor(handle)).collect::<HostResult<_>>()?;
-        let attributes: Vec<(String, Attribute)> = attributes
-            .into_iter()
-            .map(|(name, parameter)| (name, attribute(parameter)))
-            .collect();
+        let attributes: Vec<(String, Attribute)> =
+            attributes.into_iter().map(|(name, parameter)| (name, attribute(parameter))).collect();
         let outputs = aimass_graph::run_op(op, &inputs, &attributes)?;
         outputs.into_iter().map(|tensor| self.push_made(tensor)).collect()
     }
@@ -334,4 +332,3 @@ fn copied(bytes: &[u8]) -> Buffer {
     block.as_mut_slice().copy_from_slice(bytes);
     block.freeze()
 }
-

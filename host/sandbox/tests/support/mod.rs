@@ -40,7 +40,10 @@ impl Bench {
         self.load_package(&package("processor", &core(wat), "{}")).await
     }
 
-    pub(crate) async fn load_package(&self, package: &VerifiedPackage) -> Result<Arc<Plugin>, SandboxError> {
+    pub(crate) async fn load_package(
+        &self,
+        package: &VerifiedPackage,
+    ) -> Result<Arc<Plugin>, SandboxError> {
         self.sandbox.load(package, setup(b"{}", Arc::new(NoFiles))).await
     }
 
@@ -84,7 +87,10 @@ pub(crate) fn call(wall: Duration) -> Call {
     }
 }
 
-pub(crate) async fn process(plugin: &Plugin, inputs: NamedTensors) -> Result<CallResult, PluginError> {
+pub(crate) async fn process(
+    plugin: &Plugin,
+    inputs: NamedTensors,
+) -> Result<CallResult, PluginError> {
     plugin.process(call(Duration::from_secs(60)), inputs).await
 }
 
