@@ -154,15 +154,14 @@ impl Extents {
     fn evaluate(&self, rule: &DimRule, extents: &[u64]) -> Result<u64, RunError> {
         let wrong = |reason| RunError::Dims { what: "a derived extent".to_owned(), reason };
         let product = |factor: u64, dims: &[Dim]| {
-            let all = dims.iter().map(|dim| self.extent(dim, extents));
-            all.fold(Some(factor), |product, extent| product?.checked_mul(extent))
+            let mut all = dims.iter().map(|dim| self.extent(dim, extents));
+            all.try_fold(factor, u64::checked_mul)
         };
         let too_large = || wrong("does not fit 63 bits");
         let extent = match rule {
             DimRule::Sum(dims) => {
-                let all = dims.iter().map(|dim| self.extent(dim, extents));
-                all.fold(Some(0u64), |sum, extent| sum?.checked_add(extent))
-                    .ok_or_else(too_large)?
+                let mut all = dims.iter().map(|dim| self.extent(dim, extents));
+                all.try_fold(0u64, u64::checked_add).ok_or_else(too_large)?
             }
             DimRule::Product(factor, dims) => product(*factor, dims).ok_or_else(too_large)?,
             DimRule::Quotient { factor, above, divisor, below } => {

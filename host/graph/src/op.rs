@@ -64,6 +64,8 @@ pub(crate) use transpose::Transpose;
 pub use unary::GeluForm;
 pub(crate) use unary::{Unary, UnaryKind};
 
+pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
+
 use crate::dim::DimTable;
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::pool::Team;
@@ -86,10 +88,37 @@ pub(crate) trait OpRule {
         outputs.iter().map(|shape| shape.elements() as u64).sum()
     }
 
+    /// How the op works row by row on f32, if it does.
+    fn row_form(&self) -> Option<RowForm> {
+        None
+    }
+
+    /// Whether the output is the very bytes of the input.
+    fn moves_no_bytes(&self, _x: &ValueSpec, _out: &ValueSpec) -> bool {
+        false
+    }
+
     /// Whether the first output may share the memory of input 0 (then [`Call::in_place`]).
     fn in_place(&self) -> bool {
         false
     }
+}
+
+/// How an op makes row `i` of its output from row `i` of its input, in f32.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum RowForm {
+    /// Element by element.
+    Unary(UnaryKernel),
+    /// Element by element with another row, one row for all, or one number.
+    Binary(Arithmetic),
+    /// Scale and perhaps bias follow the input.
+    LayerNorm { epsilon: f32 },
+    /// A scale may follow the input.
+    Normalize { kind: NormalizeKind, epsilon: f32 },
+    /// Along this axis, which must be the last.
+    Softmax { axis: usize },
+    /// Along this axis, which must be 0, of a matrix.
+    Gather { axis: usize },
 }
 
 macro_rules! op_table {

@@ -1,9 +1,9 @@
 //! Ops on single elements, with broadcasting.
 
-use crate::reference::{Array, check, float, index_of, refused, text};
+use crate::reference::{Array, Case, check, float, index_of, refused, text};
 use aimass_tensor::{DType, Tensor};
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("neg", || unary("neg", |x| -x, &[DType::I8, DType::I64], 0.0)),
     ("abs", || unary("abs", f64::abs, &[DType::I16, DType::I32], 0.0)),
     ("sign", || unary("sign", sign, &[DType::I32], 0.0)),
@@ -211,7 +211,7 @@ fn cast() {
 fn bitcast() {
     let x = Tensor::from_slice(&[2], &[1f32, -0.0]).unwrap();
     let expected = Array::new(&[2], [f64::from(0x3f80_0000), f64::from(0x8000_0000u32)]);
-    check("bitcast", &[x.clone()], &[text("dtype", "u32")], &expected, 0.0);
+    check("bitcast", std::slice::from_ref(&x), &[text("dtype", "u32")], &expected, 0.0);
     refused("bitcast", &[x], &[text("dtype", "u64")], "dtype");
 }
 

@@ -1,9 +1,9 @@
 //! Linear algebra and layers of neural networks.
 
-use crate::reference::{Array, check, flag, float, int, refused};
+use crate::reference::{Array, Case, check, flag, float, int, refused};
 use aimass_tensor::DType;
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("matmul", matmul),
     ("linear", linear),
     ("softmax", || softmax("softmax", |x| x)),

@@ -19,6 +19,7 @@ mod shapes;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference::Case;
     use aimass_graph::run_op;
     use std::collections::BTreeSet;
 
@@ -36,7 +37,7 @@ mod tests {
         "finish",
     ];
 
-    fn tables() -> Vec<&'static [(&'static str, fn())]> {
+    fn tables() -> Vec<&'static [Case]> {
         vec![elementwise::CASES, layers::CASES, reductions::CASES, sequences::CASES, shapes::CASES]
     }
 
@@ -60,7 +61,7 @@ mod tests {
         assert!(tested.is_subset(&names), "{:?}", tested.difference(&names));
     }
 
-    fn run(cases: &[(&str, fn())]) {
+    fn run(cases: &[Case]) {
         for (name, case) in cases {
             println!("{name}");
             case();

@@ -1,9 +1,9 @@
 //! Reductions, scans and selections along axes.
 
-use crate::reference::{Array, check, check_outputs, flag, int, ints, refused};
+use crate::reference::{Array, Case, check, check_outputs, flag, int, ints, refused};
 use aimass_tensor::DType;
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("reduce-sum", || reduce("reduce-sum", 0.0, |a, x| a + x, true)),
     ("reduce-mean", mean),
     ("reduce-prod", || reduce("reduce-prod", 1.0, |a, x| a * x, true)),

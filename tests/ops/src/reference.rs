@@ -3,6 +3,9 @@
 use aimass_graph::{Attribute, run_op};
 use aimass_tensor::{DType, Element, Shape, Tensor};
 
+/// Name of an op and the function that checks it.
+pub(crate) type Case = (&'static str, fn());
+
 /// An array in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Array {

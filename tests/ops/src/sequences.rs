@@ -1,9 +1,9 @@
 //! Ops on ragged dimensions: sequences one after the other, empty ones among them.
 
-use crate::reference::{Array, check, flag, float, int, refused};
+use crate::reference::{Array, Case, check, flag, float, int, refused};
 use aimass_tensor::{DType, Tensor};
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("positions", positions),
     ("ragged-mean", || pool("ragged-mean", |rows| rows.iter().sum::<f64>() / rows.len() as f64)),
     ("ragged-sum", || pool("ragged-sum", |rows| rows.iter().sum())),

@@ -1,9 +1,9 @@
 //! Ops that move elements without computing.
 
-use crate::reference::{Array, check, check_outputs, flag, float, int, ints, refused, text};
+use crate::reference::{Array, Case, check, check_outputs, flag, float, int, ints, refused, text};
 use aimass_tensor::DType;
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("reshape", reshape),
     ("transpose", transpose),
     ("broadcast", broadcast),

@@ -115,14 +115,10 @@ impl Draft {
 
     fn add_nodes(&mut self, live: &[bool]) {
         for (node, _) in self.graph.nodes.iter().zip(live).filter(|(_, live)| **live) {
-            let same_dims =
-                || self.graph.spec(node.inputs[0]).dims == self.graph.spec(node.outputs[0]).dims;
-            let moves_no_bytes = match &node.op {
-                Op::Reshape(_) | Op::Bitcast(_) => true,
-                Op::Cast(cast) => self.graph.spec(node.inputs[0]).dtype == cast.dtype,
-                Op::Broadcast(_) => same_dims(),
-                _ => false,
-            };
+            let (first, out) = (node.inputs.first(), node.outputs[0]);
+            let moves_no_bytes = first.is_some_and(|&x| {
+                node.op.rule().moves_no_bytes(self.graph.spec(x), self.graph.spec(out))
+            });
             if moves_no_bytes {
                 self.alias.insert(node.outputs[0], node.inputs[0]);
                 continue;

@@ -11,6 +11,8 @@ use aimass_cpu::activation::Activation;
 use aimass_tensor::{DType, Tensor};
 use std::collections::HashMap;
 
+const ADD: Op = Op::Binary(Binary { kind: BinaryKind::Arithmetic(Arithmetic::Add) });
+
 /// Pulls additions and activations that follow a linear layer into its epilogue.
 pub(super) fn epilogues(draft: &mut Draft) {
     let mut makers = draft.makers();
@@ -19,12 +21,12 @@ pub(super) fn epilogues(draft: &mut Draft) {
     for index in 0..draft.insts.len() {
         let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
         let (inputs, out) = (inputs.clone(), outputs[0]);
-        let candidates = match op {
-            Op::Unary(_) => vec![(inputs[0], None)],
-            Op::Binary(Binary { kind: BinaryKind::Arithmetic(Arithmetic::Add) }) => {
-                vec![(inputs[0], Some(inputs[1])), (inputs[1], Some(inputs[0]))]
-            }
-            _ => continue,
+        let candidates = if let Op::Unary(_) = op {
+            vec![(inputs[0], None)]
+        } else if *op == ADD {
+            vec![(inputs[0], Some(inputs[1])), (inputs[1], Some(inputs[0]))]
+        } else {
+            continue;
         };
         let op = op.clone();
         let found = candidates.into_iter().find_map(|(value, other)| {
@@ -56,37 +58,30 @@ fn absorbed(
     if linear.residual.is_some() {
         return None;
     }
-    match (op, other) {
-        (Op::Unary(unary), _) if plain => {
-            let activation = activation(unary.kind)?;
-            Some(LinearInst { activation, ..linear.clone() })
-        }
-        (Op::Binary(_), Some(other)) => {
-            let spec = draft.spec(other);
-            let vector = [Dim::Fixed(linear.columns() as u64)];
-            if plain && linear.bias.is_none() && spec.dims == vector {
-                return Some(LinearInst { bias: Some(other), ..linear.clone() });
-            }
-            if spec.dims != draft.spec(linear.out).dims {
-                return None;
-            }
-            Some(LinearInst { residual: Some(other), ..linear.clone() })
-        }
-        _ => None,
+    let Some(other) = other else {
+        let Op::Unary(unary) = op else { return None };
+        let activation = activation(unary.kind).filter(|_| plain)?;
+        return Some(LinearInst { activation, ..linear.clone() });
+    };
+    let dims = &draft.spec(other).dims;
+    if plain && linear.bias.is_none() && *dims == [Dim::Fixed(linear.columns() as u64)] {
+        return Some(LinearInst { bias: Some(other), ..linear.clone() });
     }
+    let rows = *dims == draft.spec(linear.out).dims;
+    rows.then(|| LinearInst { residual: Some(other), ..linear.clone() })
 }
 
 /// The epilogue form of a function.
 fn activation(kind: UnaryKind) -> Option<Activation> {
-    match kind {
-        UnaryKind::Gelu => Some(Activation::Gelu),
-        UnaryKind::GeluTanh => Some(Activation::GeluTanh),
-        UnaryKind::Relu => Some(Activation::Relu),
-        UnaryKind::Silu => Some(Activation::Silu),
-        UnaryKind::Tanh => Some(Activation::Tanh),
-        UnaryKind::Sigmoid => Some(Activation::Sigmoid),
-        _ => None,
-    }
+    let forms = [
+        (UnaryKind::Gelu, Activation::Gelu),
+        (UnaryKind::GeluTanh, Activation::GeluTanh),
+        (UnaryKind::Relu, Activation::Relu),
+        (UnaryKind::Silu, Activation::Silu),
+        (UnaryKind::Tanh, Activation::Tanh),
+        (UnaryKind::Sigmoid, Activation::Sigmoid),
+    ];
+    forms.into_iter().find(|(own, _)| *own == kind).map(|(_, form)| form)
 }
 
 /// Merges linear layers of one input whose outputs only attention reads: it takes columns.

@@ -13,17 +13,12 @@ pub(super) fn linears(draft: &mut Draft) {
     let makers = draft.makers();
     for index in 0..draft.insts.len() {
         let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
-        let transposed = match op {
-            Op::Linear(linear) => linear.transposed,
-            Op::MatMul(_) => {
-                let ranks = inputs.iter().map(|&value| draft.spec(value).rank());
-                let ranks: Vec<usize> = ranks.collect();
-                if ranks[1] != 2 {
-                    continue;
-                }
-                false
-            }
-            _ => continue,
+        let transposed = if let Op::Linear(linear) = op {
+            linear.transposed
+        } else if matches!(op, Op::MatMul(_)) && draft.spec(inputs[1]).rank() == 2 {
+            false
+        } else {
+            continue;
         };
         let Some(part) = weight_part(draft, &makers, inputs[1], transposed) else { continue };
         let linear = LinearInst {
@@ -67,19 +62,19 @@ fn weight_part(
             });
         }
         let Inst::Op { op, inputs, .. } = &draft.insts[*makers.get(&root)?] else { return None };
-        match op {
+        if let Op::Transpose(transpose) = op {
             // A reshape in between would need the transposed order.
-            Op::Transpose(_) if root == value && draft.spec(root).rank() == 2 => {
-                let Op::Transpose(transpose) = op else { return None };
-                flipped ^= transpose.permutation == [1, 0];
+            if root != value || draft.spec(root).rank() != 2 {
+                return None;
             }
-            Op::Cast(cast) if cast.dtype == DType::F32 => {
-                let from = draft.spec(inputs[0]).dtype;
-                if !matches!(from, DType::F16 | DType::Bf16) {
-                    return None;
-                }
+            flipped ^= transpose.permutation == [1, 0];
+        } else if let Op::Cast(cast) = op {
+            let from = draft.spec(inputs[0]).dtype;
+            if cast.dtype != DType::F32 || !matches!(from, DType::F16 | DType::Bf16) {
+                return None;
             }
-            _ => return None,
+        } else {
+            return None;
         }
         value = inputs[0];
     }

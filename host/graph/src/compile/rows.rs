@@ -2,7 +2,7 @@
 
 use super::{Draft, Inst, LinearInst};
 use crate::graph::ValueId;
-use crate::op::{BinaryKind, Op};
+use crate::op::RowForm;
 use crate::packing::Part;
 use crate::step::{
     BUFFERS_MAX, OUTS_MAX, OpStep, Operand, RowKind, RowSegment, RowSource, RowStep, Step,
@@ -137,17 +137,14 @@ fn row_reads(draft: &Draft, inst: &Inst) -> Option<(RowReads, ValueId)> {
     if spec.dtype != DType::F32 || columns == 0 {
         return None;
     }
-    let found = match op {
-        Op::Unary(unary) => {
-            unary.kind.kernel()?;
-            reads(inputs.clone(), Vec::new())
+    let found = match op.rule().row_form()? {
+        RowForm::Unary(_) => reads(inputs.clone(), Vec::new()),
+        RowForm::LayerNorm { .. } | RowForm::Normalize { .. } => {
+            reads(vec![inputs[0]], inputs[1..].to_vec())
         }
-        Op::LayerNorm(_) | Op::Normalize(_) => reads(vec![inputs[0]], inputs[1..].to_vec()),
-        Op::Softmax(softmax) if !softmax.log && softmax.axis as usize + 1 == spec.rank() => {
-            reads(inputs.clone(), Vec::new())
-        }
-        Op::Binary(binary) => {
-            let BinaryKind::Arithmetic(_) = binary.kind else { return None };
+        RowForm::Softmax { axis } if axis + 1 == spec.rank() => reads(inputs.clone(), Vec::new()),
+        RowForm::Softmax { .. } => return None,
+        RowForm::Binary(_) => {
             let (mut rows, mut whole) = (Vec::new(), Vec::new());
             for &input in inputs {
                 match draft.spec(input).dims == spec.dims {
@@ -161,14 +158,12 @@ fn row_reads(draft: &Draft, inst: &Inst) -> Option<(RowReads, ValueId)> {
             }
             reads(rows, whole)
         }
-        Op::Gather(gather) => {
-            let table = draft.spec(inputs[0]);
-            if gather.axis != 0 || table.rank() != 2 || table.dtype != DType::F32 {
+        RowForm::Gather { axis } => {
+            if axis != 0 || draft.spec(inputs[0]).rank() != 2 {
                 return None;
             }
             reads(Vec::new(), inputs.clone())
         }
-        _ => return None,
     };
     Some((found, out))
 }
@@ -262,9 +257,10 @@ impl<'a> Builder<'a> {
     fn merge_in_place(&mut self, made: &[ValueId], last_use: &HashMap<ValueId, usize>) {
         for (step, &index) in self.insts.iter().enumerate() {
             let Inst::Op { op, inputs, outputs } = &self.draft.insts[index] else { continue };
-            let in_place = match op {
-                Op::Unary(_) | Op::LayerNorm(_) | Op::Normalize(_) | Op::Softmax(_) => true,
-                _ => false,
+            let in_place = match op.rule().row_form() {
+                Some(RowForm::Unary(_) | RowForm::LayerNorm { .. }) => true,
+                Some(RowForm::Normalize { .. } | RowForm::Softmax { .. }) => true,
+                Some(RowForm::Binary(_) | RowForm::Gather { .. }) | None => false,
             };
             let x = inputs.first().copied().filter(|x| made.contains(x));
             if let (true, Some(x)) = (in_place, x)
@@ -343,21 +339,16 @@ impl<'a> Builder<'a> {
         };
         let columns = columns(self.draft, inst.outputs()[0])?;
         let mut from = self.source(inputs[0]);
-        let kind = match op {
-            Op::Unary(unary) => RowKind::Unary(unary.kind.kernel()?),
-            Op::LayerNorm(norm) => RowKind::LayerNorm {
-                scale: inputs[1],
-                bias: inputs.get(2).copied(),
-                epsilon: norm.epsilon,
-            },
-            Op::Normalize(norm) => RowKind::Normalize {
-                kind: norm.kind,
-                scale: inputs.get(1).copied(),
-                epsilon: norm.epsilon,
-            },
-            Op::Softmax(_) => RowKind::Softmax,
-            Op::Binary(binary) => {
-                let BinaryKind::Arithmetic(op) = binary.kind else { return None };
+        let kind = match op.rule().row_form()? {
+            RowForm::Unary(kernel) => RowKind::Unary(kernel),
+            RowForm::LayerNorm { epsilon } => {
+                RowKind::LayerNorm { scale: inputs[1], bias: inputs.get(2).copied(), epsilon }
+            }
+            RowForm::Normalize { kind, epsilon } => {
+                RowKind::Normalize { kind, scale: inputs.get(1).copied(), epsilon }
+            }
+            RowForm::Softmax { .. } => RowKind::Softmax,
+            RowForm::Binary(op) => {
                 let dims = &self.draft.spec(inst.outputs()[0]).dims;
                 let operand = |value: ValueId| match self.draft.spec(value).dims == *dims {
                     true => Operand::Rows(self.source(value)),
@@ -366,11 +357,10 @@ impl<'a> Builder<'a> {
                 let (left, right) = (operand(inputs[0]), operand(inputs[1]));
                 RowKind::Binary { op, left, right }
             }
-            Op::Gather(_) => {
+            RowForm::Gather { .. } => {
                 from = RowSource::Value(inputs[1]);
                 RowKind::Gather { table: inputs[0], indices: inputs[1] }
             }
-            _ => return None,
         };
         Some(RowStep { kind, from, to, columns })
     }

@@ -1,6 +1,6 @@
 //! Elementwise ops of two arguments of one dtype, with numpy broadcasting.
 
-use super::{Call, Infer, OpRule, is_integer, is_number, with_integer, with_number};
+use super::{Call, Infer, OpRule, RowForm, is_integer, is_number, with_integer, with_number};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::elementwise::{self, BitOp, Broadcast, Comparison, Logical};
 use aimass_tensor::DType;
@@ -203,5 +203,12 @@ impl OpRule for Binary {
             }
         }
         Ok(())
+    }
+
+    fn row_form(&self) -> Option<RowForm> {
+        match self.kind {
+            BinaryKind::Arithmetic(kind) => Some(RowForm::Binary(kind)),
+            BinaryKind::Logic(_) | BinaryKind::Bits(_) | BinaryKind::Compare(_) => None,
+        }
     }
 }

@@ -40,6 +40,10 @@ impl OpRule for Cast {
             Err(super::DTYPE_DEFECT)
         }
     }
+
+    fn moves_no_bytes(&self, x: &ValueSpec, _: &ValueSpec) -> bool {
+        x.dtype == self.dtype
+    }
 }
 
 impl OpRule for Bitcast {
@@ -58,5 +62,9 @@ impl OpRule for Bitcast {
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         call.outputs[0].bytes.copy_from_slice(call.inputs[0].bytes);
         Ok(())
+    }
+
+    fn moves_no_bytes(&self, _: &ValueSpec, _: &ValueSpec) -> bool {
+        true
     }
 }

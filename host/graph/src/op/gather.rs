@@ -1,6 +1,6 @@
 //! Selecting slices by index.
 
-use super::{Arg, Call, Infer, OpRule};
+use super::{Arg, Call, Infer, OpRule, RowForm};
 use crate::error::BadRow;
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::reduce::Lanes;
@@ -51,6 +51,10 @@ impl OpRule for Gather {
             _ => return Err(super::DTYPE_DEFECT),
         }
         Ok(())
+    }
+
+    fn row_form(&self) -> Option<RowForm> {
+        Some(RowForm::Gather { axis: self.axis as usize })
     }
 }
 

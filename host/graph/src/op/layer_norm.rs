@@ -1,6 +1,6 @@
 //! Layer normalization.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, OpRule, RowForm};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::norm;
 use aimass_tensor::Shape;
@@ -31,7 +31,7 @@ impl OpRule for LayerNorm {
         for vector in &x[1..] {
             cx.vector(vector, last)?;
         }
-        if !(self.epsilon >= 0.0) {
+        if self.epsilon.is_nan() || self.epsilon < 0.0 {
             return Err(cx.argument("epsilon", "a number of at least 0", &self.epsilon));
         }
         Ok(vec![ValueSpec::new(x[0].dtype, x[0].dims.clone())])
@@ -54,5 +54,9 @@ impl OpRule for LayerNorm {
 
     fn in_place(&self) -> bool {
         true
+    }
+
+    fn row_form(&self) -> Option<RowForm> {
+        Some(RowForm::LayerNorm { epsilon: self.epsilon })
     }
 }

@@ -1,6 +1,6 @@
 //! Normalization by a norm of the last axis.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, OpRule, RowForm};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::norm;
 use aimass_tensor::Shape;
@@ -37,7 +37,7 @@ impl OpRule for Normalize {
         for vector in &x[1..] {
             cx.vector(vector, last)?;
         }
-        if !(self.epsilon >= 0.0) {
+        if self.epsilon.is_nan() || self.epsilon < 0.0 {
             return Err(cx.argument("epsilon", "a number of at least 0", &self.epsilon));
         }
         Ok(vec![ValueSpec::new(x[0].dtype, x[0].dims.clone())])
@@ -64,5 +64,9 @@ impl OpRule for Normalize {
 
     fn in_place(&self) -> bool {
         true
+    }
+
+    fn row_form(&self) -> Option<RowForm> {
+        Some(RowForm::Normalize { kind: self.kind, epsilon: self.epsilon })
     }
 }

@@ -1,6 +1,6 @@
 //! Softmax over one axis: `y = exp(x - max) / Σ exp(x - max)`.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, OpRule, RowForm};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::reduce::Lanes;
 use aimass_cpu::softmax::{log_softmax_axis, softmax_axis};
@@ -45,5 +45,9 @@ impl OpRule for Softmax {
             false => softmax_axis(lanes, x.numbers(), out.numbers()),
         }
         Ok(())
+    }
+
+    fn row_form(&self) -> Option<RowForm> {
+        (!self.log).then_some(RowForm::Softmax { axis: self.axis as usize })
     }
 }

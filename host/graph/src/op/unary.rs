@@ -1,6 +1,6 @@
 //! Elementwise ops of one argument.
 
-use super::{Call, Infer, OpRule, is_integer, is_number, with_integer};
+use super::{Call, Infer, OpRule, RowForm, is_integer, is_number, with_integer};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::activation::{self, IntUnary, Parametric, Unary as Kernel};
 use aimass_tensor::DType;
@@ -145,24 +145,26 @@ impl UnaryKind {
 
     /// The f32 kernel with parameters.
     fn parametric(self) -> Option<Parametric> {
-        match self {
-            UnaryKind::LeakyRelu { alpha } => Some(Parametric::LeakyRelu { alpha }),
-            UnaryKind::Elu { alpha } => Some(Parametric::Elu { alpha }),
-            UnaryKind::HardSigmoid { alpha, beta } => Some(Parametric::HardSigmoid { alpha, beta }),
-            UnaryKind::HardSwish => Some(Parametric::HardSwish),
-            _ => None,
+        if let UnaryKind::LeakyRelu { alpha } = self {
+            Some(Parametric::LeakyRelu { alpha })
+        } else if let UnaryKind::Elu { alpha } = self {
+            Some(Parametric::Elu { alpha })
+        } else if let UnaryKind::HardSigmoid { alpha, beta } = self {
+            Some(Parametric::HardSigmoid { alpha, beta })
+        } else {
+            (self == UnaryKind::HardSwish).then_some(Parametric::HardSwish)
         }
     }
 
     /// The integer kernel; a relu of integers has none.
     fn integer_kernel(self) -> Option<IntUnary> {
-        match self {
-            UnaryKind::Neg => Some(IntUnary::Neg),
-            UnaryKind::Abs => Some(IntUnary::Abs),
-            UnaryKind::Sign => Some(IntUnary::Sign),
-            UnaryKind::BitNot => Some(IntUnary::Not),
-            _ => None,
-        }
+        let kernels = [
+            (UnaryKind::Neg, IntUnary::Neg),
+            (UnaryKind::Abs, IntUnary::Abs),
+            (UnaryKind::Sign, IntUnary::Sign),
+            (UnaryKind::BitNot, IntUnary::Not),
+        ];
+        kernels.into_iter().find(|(kind, _)| *kind == self).map(|(_, kernel)| kernel)
     }
 
     fn name(self) -> &'static str {
@@ -255,7 +257,7 @@ impl OpRule for Unary {
                 }, else return Err(super::DTYPE_DEFECT)),
                 None => with_integer!(dtype, T => {
                     let pairs = out.numbers::<T>().iter_mut().zip(x.numbers::<T>());
-                    pairs.for_each(|(out, &x)| *out = x.max(0));
+                    pairs.for_each(|(out, &x)| *out = if x > 0 { x } else { 0 });
                 }, else return Err(super::DTYPE_DEFECT)),
             },
         }
@@ -264,5 +266,9 @@ impl OpRule for Unary {
 
     fn in_place(&self) -> bool {
         self.kind.kernel().is_some()
+    }
+
+    fn row_form(&self) -> Option<RowForm> {
+        self.kind.kernel().map(RowForm::Unary)
     }
 }
