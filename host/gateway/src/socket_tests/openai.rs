@@ -41,12 +41,7 @@ async fn wrong_requests_name_their_field() {
         (r#"{"model":"embed","input":[[1,2]]}"#, 400, json!("input"), "not token ids"),
         (r#"{"model":"embed","input":{"a":1}}"#, 400, json!("input"), "an object"),
         // Refused before the model, which would trap, is asked.
-        (
-            r#"{"model":"embed-trap","input":"x","dimensions":3}"#,
-            400,
-            json!("dimensions"),
-            "has 2",
-        ),
+        (r#"{"model":"embed-trap","input":"x","dimensions":3}"#, 400, json!("dimensions"), "has 2"),
         (r#"{"model":"embed","input":"x","dimensions":3}"#, 400, json!("dimensions"), "has 2"),
         (r#"{"model":"embed","input":"x","encoding_format":"hex"}"#, 400, json!(null), "hex"),
         (r#"{"model":"embed"}"#, 400, json!(null), "missing field `input`"),
