@@ -120,6 +120,14 @@ fn a_plan_that_runs_alone_names_what_blocks_it() {
         b.output("y", y).unwrap();
     });
     assert_eq!(by_op, "op \"cast\" (node 0)");
+    // Rows that hold offsets would tell a call where it lies in the batch.
+    let by_offsets = blocked(|b| {
+        let offsets = b.offsets("o").unwrap();
+        let x = b.input("x", DType::U32, &[Dim::Ragged("o".into())]).unwrap();
+        let y = b.gather(offsets, x, 0).unwrap();
+        b.output("y", y).unwrap();
+    });
+    assert_eq!(by_offsets, "op \"gather\" (node 0)");
     let by_output = blocked(|b| {
         let x = b.input("x", DType::F32, &[Dim::Batch]).unwrap();
         let one = b.constant(f32s(&[1], &[1.0])).unwrap();
