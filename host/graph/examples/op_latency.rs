@@ -11,6 +11,8 @@ use std::time::Instant;
 
 const RUNS: u32 = 100_000;
 
+type Case<'a> = (&'a str, Vec<Tensor>, &'a [(String, Attribute)]);
+
 fn main() -> Result<()> {
     let x = Tensor::from_slice(&[2, 4], &[1f32; 8])?;
     let offsets = Tensor::from_slice(&[2], &[0u32, 2])?;
@@ -18,7 +20,7 @@ fn main() -> Result<()> {
     let best = [("k".to_owned(), Attribute::Int(2))];
     let epsilon = [("epsilon".to_owned(), Attribute::Float(1e-12))];
     let shape = [("dims".to_owned(), Attribute::Ints(vec![4, -1]))];
-    let cases: [(&str, Vec<Tensor>, &[(String, Attribute)]); 6] = [
+    let cases: [Case<'_>; 6] = [
         ("softmax", vec![x.clone()], &axis),
         ("top-k", vec![x.clone()], &best),
         ("l2-normalize", vec![x.clone()], &epsilon),

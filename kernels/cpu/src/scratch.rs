@@ -27,7 +27,7 @@ pub(crate) fn with_scratch<R>(slot: Slot, len: usize, body: impl FnOnce(&mut [f3
         let cell = &kept[slot as usize];
         let mut block = match cell.take() {
             Some(block) if block.as_slice().len() >= bytes => block,
-            _ => BufferMut::uninit(bytes.next_power_of_two()),
+            _ => BufferMut::uninit(bytes.next_power_of_two().max(size_of::<f32>())),
         };
         let result = body(&mut crate::view::numbers_mut(block.as_mut_slice())[..len]);
         if block.as_slice().len() <= KEPT_BYTES_MAX {
@@ -40,6 +40,12 @@ pub(crate) fn with_scratch<R>(slot: Slot, len: usize, body: impl FnOnce(&mut [f3
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_floats_are_fine_on_a_fresh_thread() {
+        let len = || with_scratch(Slot::Operands, 0, |floats| floats.len());
+        assert_eq!(std::thread::spawn(len).join().unwrap(), 0);
+    }
 
     #[test]
     fn scratch_is_kept_up_to_its_bound() {

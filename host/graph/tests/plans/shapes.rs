@@ -114,7 +114,7 @@ fn build(shapes: &[Vec<usize>], steps: &[Step], fixed: bool) -> (Plan, Vec<bool>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn known_and_unknown_extents_give_the_same(
