@@ -18,6 +18,7 @@ mod router;
 mod routes;
 mod server;
 mod serving;
+mod timing;
 #[cfg(test)]
 mod socket_tests;
 

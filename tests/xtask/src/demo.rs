@@ -13,7 +13,7 @@ use crate::{fetch, repository};
 const PAIRS: &[(&str, &str)] = &[
     ("A man is playing a guitar on stage.", "Someone performs music with a guitar."),
     ("How do I reset my password?", "I forgot my login credentials."),
-    ("The cat sleeps on the sofa.", "Un chat dort sur le canapé."),
+    ("The cat sleeps on the sofa.", "A kitten naps on the couch."),
     ("The cat sleeps on the sofa.", "Quarterly revenue rose by nine percent."),
 ];
 

@@ -8,9 +8,11 @@ use anyhow::{Context, bail};
 use crate::{repository, run};
 
 /// The one place that knows how `aimass plugin build` is called.
-fn build_command(aimass: &Path, project: &Path, component: &Path) -> Command {
+fn build_command(aimass: &Path, project: &Path, target: &Path, component: &Path) -> Command {
     let mut command = Command::new(aimass);
     command.args(["plugin", "build"]).arg(project);
+    // One target folder, so that what plugins share is compiled once.
+    command.arg("--target-dir").arg(target);
     command.args(["--profile", "plugin"]).arg("--out").arg(component);
     command
 }
@@ -18,7 +20,8 @@ fn build_command(aimass: &Path, project: &Path, component: &Path) -> Command {
 /// Builds every plugin of `plugins/` and returns the folder of the unsigned components, each
 /// named after its plugin's folder.
 pub(crate) fn build_all(aimass: &Path) -> anyhow::Result<PathBuf> {
-    let folder = repository::target_dir()?.join("plugins");
+    let target = repository::target_dir()?;
+    let folder = target.join("plugins");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let projects = repository::projects("plugins")?;
     if projects.is_empty() {
@@ -28,7 +31,7 @@ pub(crate) fn build_all(aimass: &Path) -> anyhow::Result<PathBuf> {
         let name = project.file_name().unwrap_or_default();
         let component = folder.join(name).with_extension("wasm");
         println!("plugins: {}", name.display());
-        run::check(&mut build_command(aimass, &project, &component))?;
+        run::check(&mut build_command(aimass, &project, &target, &component))?;
     }
     Ok(folder)
 }

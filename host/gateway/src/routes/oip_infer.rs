@@ -7,18 +7,16 @@ use crate::failure::{Failure, JSON, OipFailure};
 use crate::oip::request::{self, ParsedRequest};
 use crate::oip::{raw, response};
 use crate::router::{Gateway, Shared};
-use aimass_engine::{InferRequest, InferResponse};
+use crate::timing;
+use aimass_engine::InferRequest;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Response};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tracing::Instrument;
 
 const JSON_LEN: HeaderName = HeaderName::from_static("inference-header-content-length");
-/// A request with this header gets the time of every room in `Server-Timing`.
-const TIMING: HeaderName = HeaderName::from_static("x-aimass-timing");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// `POST /v2/models/{model}[/versions/{version}]/infer`
@@ -65,10 +63,8 @@ async fn answer(
     };
     let parsing = read.elapsed();
     let response = gateway.infer(request).await?;
-    let timing = parts
-        .headers
-        .contains_key(TIMING)
-        .then(|| server_timing(&[("read", read - start), ("parse", parsing)], &response));
+    let ours = [("read", read - start), ("parse", parsing)];
+    let timing = timing::asked(&parts.headers).then(|| timing::header(&ours, &response));
     let size = response.outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
     let answer =
         off_thread(size, move || response::write(&response, id.as_deref(), &wanted)).await?;
@@ -82,7 +78,7 @@ async fn answer(
         }
     };
     if let Some(timing) = timing {
-        headers.insert(SERVER_TIMING, timing);
+        headers.insert(timing::SERVER_TIMING, timing);
     }
     Ok(response)
 }
@@ -95,18 +91,4 @@ fn json_len(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
     len.map(Some).ok_or_else(|| {
         Failure::invalid("Inference-Header-Content-Length: expected a number of bytes")
     })
-}
-
-/// `Server-Timing` (W3C): the rooms in order, in milliseconds.
-fn server_timing(ours: &[(&str, Duration)], response: &InferResponse) -> HeaderValue {
-    let theirs = response.rooms.iter().map(|(name, time)| (&**name, *time));
-    let token = |c: char| {
-        if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }
-    };
-    let one = |(name, time): (&str, Duration)| {
-        let name: String = name.chars().map(token).collect();
-        format!("{name};dur={:.3}", time.as_secs_f64() * 1e3)
-    };
-    let text: Vec<String> = ours.iter().copied().chain(theirs).map(one).collect();
-    HeaderValue::try_from(text.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }

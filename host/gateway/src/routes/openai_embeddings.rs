@@ -10,6 +10,7 @@ use crate::failure::{Failure, OpenAiFailure, json_answer};
 use crate::oip::data::{self, DataFault};
 use crate::oip::response::{float, integer, string};
 use crate::router::{Gateway, Shared};
+use crate::timing;
 use aimass_engine::{InferRequest, InferResponse, ModelMetadata, Selector, TensorMetadata};
 use aimass_tensor::{DType, Shape, Tensor};
 use axum::body::Body;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tracing::Instrument;
 
 #[derive(Deserialize)]
@@ -75,6 +77,7 @@ async fn answer(
     admitted: &Admitted,
     request: Request,
 ) -> Result<Response<Body>, Failure> {
+    let start = Instant::now();
     let (parts, body) = request.into_parts();
     let body = gateway.bodies.read(&parts.headers, body).await?;
     let bytes = body.bytes.clone();
@@ -85,6 +88,7 @@ async fn answer(
     let ports = ports(&model)?;
     check_dimensions(dimensions, ports.length)?;
     let count = texts.shape().elements();
+    let parsed = start.elapsed();
     let response = gateway
         .infer(InferRequest {
             model: model.name.to_string(),
@@ -100,9 +104,15 @@ async fn answer(
     let vectors = vectors(&response, &ports.output, count)?;
     check_dimensions(dimensions, Some(vectors.shape().row_elements() as u64))?;
     let tokens = response.usage.tokens.unwrap_or(0);
+    let timing =
+        timing::asked(&parts.headers).then(|| timing::header(&[("parse", parsed)], &response));
     let size = vectors.byte_len();
     let body = off_thread(size, move || write(&id, &vectors, format, tokens)).await?;
-    Ok(json_answer(body))
+    let mut answer = json_answer(body);
+    if let Some(timing) = timing {
+        answer.headers_mut().insert(timing::SERVER_TIMING, timing);
+    }
+    Ok(answer)
 }
 
 fn parse(body: &Bytes, (count_max, bytes_max): (usize, usize)) -> Result<ParsedRequest, Failure> {
