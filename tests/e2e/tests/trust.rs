@@ -155,11 +155,12 @@ fn another_name_than_the_expected_one_is_refused() {
 }
 
 #[test]
-fn an_expired_release_is_refused() {
+fn an_expired_publisher_is_refused() {
     let site = Site::new();
-    let component = site.component("identity");
-    site.succeed(&["plugin", "sign", &text(&component), "--days", "0"]);
-    refused(&site, &component, "AMT-EXPIRED");
+    let component = signed(&site);
+    edit_policy(&site, "loopback_only", "expires = \"2020-01-01T00:00:00Z\"\nloopback_only");
+    let (exit, error) = site.refuse(&["plugin", "publish", &text(&component)]);
+    assert!(error.contains("AMT-EXPIRED") && (20..=33).contains(&exit), "{error}");
 }
 
 #[test]
