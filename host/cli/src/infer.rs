@@ -100,7 +100,8 @@ fn tensor(dtype: Option<DType>, json: &str) -> anyhow::Result<Tensor> {
         Some(serde_json::Value::String(_)) => DType::Bytes,
         _ => DType::F32,
     });
-    let numbers = || items.iter().map(|item| item.as_f64().with_context(|| format!("{item} is no number")));
+    let numbers =
+        || items.iter().map(|item| item.as_f64().with_context(|| format!("{item} is no number")));
     Ok(match dtype {
         DType::Bytes => {
             let texts = items.iter().map(|i| i.as_str().with_context(|| format!("{i} is no text")));
@@ -108,19 +109,23 @@ fn tensor(dtype: Option<DType>, json: &str) -> anyhow::Result<Tensor> {
             Tensor::from_strings(shape, Strings::from_slices(&texts)?)?
         }
         DType::F32 => {
-            let values: Vec<f32> = numbers().map(|n| n.map(|n| n as f32)).collect::<anyhow::Result<_>>()?;
+            let values: Vec<f32> =
+                numbers().map(|n| n.map(|n| n as f32)).collect::<anyhow::Result<_>>()?;
             Tensor::from_slice(&shape, &values)?
         }
         DType::I32 => {
-            let values: Vec<i32> = numbers().map(|n| n.map(|n| n as i32)).collect::<anyhow::Result<_>>()?;
+            let values: Vec<i32> =
+                numbers().map(|n| n.map(|n| n as i32)).collect::<anyhow::Result<_>>()?;
             Tensor::from_slice(&shape, &values)?
         }
         DType::I64 => {
-            let values: Vec<i64> = numbers().map(|n| n.map(|n| n as i64)).collect::<anyhow::Result<_>>()?;
+            let values: Vec<i64> =
+                numbers().map(|n| n.map(|n| n as i64)).collect::<anyhow::Result<_>>()?;
             Tensor::from_slice(&shape, &values)?
         }
         DType::U32 => {
-            let values: Vec<u32> = numbers().map(|n| n.map(|n| n as u32)).collect::<anyhow::Result<_>>()?;
+            let values: Vec<u32> =
+                numbers().map(|n| n.map(|n| n as u32)).collect::<anyhow::Result<_>>()?;
             Tensor::from_slice(&shape, &values)?
         }
         other => bail!("`aimass infer` cannot write {other} tensors; ask the server over HTTP"),

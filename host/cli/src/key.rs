@@ -99,12 +99,7 @@ fn new_publisher(
     Ok(())
 }
 
-fn add_publisher(
-    home: &Home,
-    name: &str,
-    key: &PublicKey,
-    anywhere: bool,
-) -> anyhow::Result<()> {
+fn add_publisher(home: &Home, name: &str, key: &PublicKey, anywhere: bool) -> anyhow::Result<()> {
     let path = home.trust_policy();
     let policy = aimass_trust::TrustPolicy::load(&path)?;
     if policy.publishers().any(|publisher| publisher == name) {

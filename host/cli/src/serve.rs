@@ -47,7 +47,9 @@ impl Serve {
         for publisher in policy.local_publishers() {
             match config.loopback {
                 true => println!("trusting  development key of {publisher} (loopback only)"),
-                false => println!("ignoring  development key of {publisher}: {address} is no loopback"),
+                false => {
+                    println!("ignoring  development key of {publisher}: {address} is no loopback")
+                }
             }
         }
         let engine = Engine::open(config).await?;

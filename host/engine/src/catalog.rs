@@ -108,15 +108,16 @@ impl Served {
     ///
     /// # Errors
     /// Not found; the message lists the versions or labels that exist.
-    pub(crate) fn select(&self, name: &str, selector: &Selector) -> Result<&Arc<Cell>, EngineError> {
+    pub(crate) fn select(
+        &self,
+        name: &str,
+        selector: &Selector,
+    ) -> Result<&Arc<Cell>, EngineError> {
         let version = match selector {
             Selector::Version(version) => Some(*version),
             Selector::Label(label) => Some(*self.labels.get(label).ok_or_else(|| {
                 let known: Vec<&str> = self.labels.keys().map(String::as_str).collect();
-                not_found(format!(
-                    "model {name} has no label {label:?}; it has {}",
-                    listed(&known)
-                ))
+                not_found(format!("model {name} has no label {label:?}; it has {}", listed(&known)))
             })?),
             Selector::Default => self.labels.get(DEFAULT_LABEL).copied(),
             Selector::Newest => None,

@@ -114,9 +114,8 @@ impl Engine {
     /// The default version of every model that can answer, by name.
     pub fn models(&self) -> Vec<ModelMetadata> {
         let catalog = self.inner.catalog();
-        let loaded = catalog.models().filter_map(|(name, _)| {
-            self.model(name, &Selector::Default).ok()
-        });
+        let loaded =
+            catalog.models().filter_map(|(name, _)| self.model(name, &Selector::Default).ok());
         loaded.collect()
     }
 
@@ -352,7 +351,11 @@ pub(crate) fn read_policy(config: &EngineConfig) -> Result<TrustPolicy, EngineEr
 
 fn read_policy_file(path: &Path, loopback: bool) -> Result<TrustPolicy, EngineError> {
     let policy = TrustPolicy::load(path).map_err(|error| {
-        EngineError::new(Family::Unavailable, "trust-policy", format!("{}: {error}", path.display()))
+        EngineError::new(
+            Family::Unavailable,
+            "trust-policy",
+            format!("{}: {error}", path.display()),
+        )
     })?;
     Ok(policy.for_listener(loopback))
 }

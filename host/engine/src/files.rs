@@ -44,9 +44,9 @@ impl VerifiedFile {
         let chunk = CHUNK_BYTES as usize;
         let all = self.bytes.as_slice();
         let bytes = &all[index * chunk..all.len().min((index + 1) * chunk)];
-        self.chunks.verify_chunk(index, bytes).map_err(|refusal| WeightError {
-            message: format!("file {}: {refusal}", self.name),
-        })?;
+        self.chunks
+            .verify_chunk(index, bytes)
+            .map_err(|refusal| WeightError { message: format!("file {}: {refusal}", self.name) })?;
         self.checked[index].store(true, Ordering::Release);
         Ok(())
     }

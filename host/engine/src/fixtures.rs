@@ -159,7 +159,9 @@ fn fixture(case: WireCase) -> Result<Fixture, String> {
                 Some(value) => Parameter::Int(value),
                 None => Parameter::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
-            other => return Err(format!("parameter {name:?}: expected a plain value, got {other}")),
+            other => {
+                return Err(format!("parameter {name:?}: expected a plain value, got {other}"));
+            }
         };
         Ok((name, value))
     });
@@ -252,6 +254,9 @@ mod tests {
     fn errors_name_file_case_and_tensor() {
         let broken = CASE.replace("[1.5,2]", "[1.5,\"a\"]");
         let text = parse_fixtures("f.json", broken.as_bytes()).unwrap_err().to_string();
-        assert!(text.contains("f.json") && text.contains("\"n\"") && text.contains("\"x\""), "{text}");
+        assert!(
+            text.contains("f.json") && text.contains("\"n\"") && text.contains("\"x\""),
+            "{text}"
+        );
     }
 }

@@ -72,9 +72,10 @@ impl Loader {
         check_name(&manifest, &verified.name().to_string(), &verified.version().to_string())?;
         let mut plugins = HashMap::new();
         for (step, plugin, _) in manifest.plugins() {
-            let digest = source.locks.get(step).ok_or_else(|| {
-                package_error(format!("step {step}: no plugin is locked for it"))
-            })?;
+            let digest = source
+                .locks
+                .get(step)
+                .ok_or_else(|| package_error(format!("step {step}: no plugin is locked for it")))?;
             let config = config_of(&manifest, step)?;
             let setup = PluginSetup { config, files: files.clone() };
             let loaded = self.load_plugin(step, plugin, digest, setup, policy).await?;
@@ -87,8 +88,7 @@ impl Loader {
             }
             _ => Vec::new(),
         };
-        let plan_set =
-            Arc::new(PlanSet::new(&source.name, source.version, plans.clone()));
+        let plan_set = Arc::new(PlanSet::new(&source.name, source.version, plans.clone()));
         let pipeline = Pipeline::build(&manifest, &Parts { plugins, plans, plan_set })?;
         let platform = match &manifest.format {
             Some(format) => format!("aimass_{}", format.plugin.replace('/', "_")),

@@ -189,7 +189,9 @@ impl ModelManifest {
     fn check(&self) -> Result<(), EngineError> {
         let lens = [self.inputs.len(), self.steps.len(), self.outputs.len()];
         if lens.iter().any(|&len| len > LIST_LEN_MAX) {
-            return Err(wrong(format!("inputs, steps and outputs are at most {LIST_LEN_MAX} each")));
+            return Err(wrong(format!(
+                "inputs, steps and outputs are at most {LIST_LEN_MAX} each"
+            )));
         }
         if self.outputs.is_empty() {
             return Err(wrong("expected at least one [[output]], got none"));
@@ -229,10 +231,7 @@ impl ModelManifest {
                 )));
             }
             (Some(_), Some(_)) | (None, None) => {
-                return Err(wrong(format!(
-                    "step {} needs either `plugin` or `plan`",
-                    step.name
-                )));
+                return Err(wrong(format!("step {} needs either `plugin` or `plan`", step.name)));
             }
         }
         for source in step.inputs.iter().flat_map(BTreeMap::values) {

@@ -267,9 +267,11 @@ impl Step {
                     slot: None,
                 };
                 let answer = scope.dispatcher.call(call).await;
-                let answer = answer.map_err(|error| crate::errors::of_dispatch(&self.name, &error))?;
+                let answer =
+                    answer.map_err(|error| crate::errors::of_dispatch(&self.name, &error))?;
                 for (spec, tensor) in plan.signature().outputs.iter().zip(answer.outputs) {
-                    if let Some((_, slot)) = self.outputs.iter().find(|(own, _)| *own == spec.name) {
+                    if let Some((_, slot)) = self.outputs.iter().find(|(own, _)| *own == spec.name)
+                    {
                         values[*slot] = Some(tensor);
                     }
                 }
@@ -427,8 +429,7 @@ mod tests {
 
     #[test]
     fn equal_names_mean_equal_extents() {
-        let square =
-            Some(vec![PortDim::Named("n".into()), PortDim::Named("n".into())]);
+        let square = Some(vec![PortDim::Named("n".into()), PortDim::Named("n".into())]);
         assert!(check(&port("x", "FP32", &square), &[4, 4]).is_ok());
         assert!(check(&port("x", "FP32", &square), &[4, 5]).is_err());
     }

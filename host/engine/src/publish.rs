@@ -177,9 +177,7 @@ impl Engine {
         let mut staged = self.registry().stage_model(name).map_err(|error| of_registry(&error))?;
         // The registry writes model.toml itself when the version is committed.
         for file in package.names.iter().filter(|name| *name != MANIFEST_FILE) {
-            staged
-                .add_path(file, &package.dir.join(file))
-                .map_err(|error| of_registry(&error))?;
+            staged.add_path(file, &package.dir.join(file)).map_err(|error| of_registry(&error))?;
             let list = &package.chunks[file];
             if list.digest().bytes > CHUNK_BYTES {
                 staged

@@ -18,9 +18,9 @@ mod router;
 mod routes;
 mod server;
 mod serving;
-mod timing;
 #[cfg(test)]
 mod socket_tests;
+mod timing;
 
 pub use api_keys::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};

@@ -14,9 +14,7 @@ pub struct Strings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StringsError {
     /// The offsets do not start at 0, fall somewhere, or do not end at the end of the bytes.
-    #[error(
-        "string offsets must start at 0, never fall and end at {len}; entry {index} is {got}"
-    )]
+    #[error("string offsets must start at 0, never fall and end at {len}; entry {index} is {got}")]
     Offsets {
         /// Index of the first wrong offset.
         index: usize,

@@ -59,8 +59,7 @@ pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
 /// Texts of log-uniform length, made of words that are one token each.
 fn texts(setup: &Setup) -> anyhow::Result<Vec<String>> {
     let path = setup.model_dir.join("vocab.txt");
-    let vocabulary =
-        std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let vocabulary = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let is_word = |word: &&str| word.len() > 2 && word.chars().all(|c| c.is_ascii_lowercase());
     let words: Vec<&str> = vocabulary.lines().filter(is_word).collect();
     let mut seeded = Seeded(1);

@@ -49,8 +49,7 @@ async fn cell(
     let ids: Vec<i32> =
         (0..batch * length).map(|_| 1000 + (seeded.bits() % 25_000) as i32).collect();
     let reps = (2048 / (batch * length)).clamp(1, 20);
-    let question =
-        serde_json::json!({ "batch": batch, "seq": length, "reps": reps, "ids": ids });
+    let question = serde_json::json!({ "batch": batch, "seq": length, "reps": reps, "ids": ids });
     let (mut values, mut peers, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     ours(engine, &ids, length).await?;
     peer.ask(&question).await?;

@@ -17,8 +17,7 @@ const MOVE_MS_MAX: f64 = 100.0;
 const FOLLOW_MS_MAX: f64 = 1000.0;
 const REQUESTS_A_SECOND: u64 = 500;
 const CONNECTIONS: u64 = 10;
-const BODY: &[u8] =
-    br#"{"inputs":[{"name":"INPUT0","datatype":"FP32","shape":[1],"data":[1]}]}"#;
+const BODY: &[u8] = br#"{"inputs":[{"name":"INPUT0","datatype":"FP32","shape":[1],"data":[1]}]}"#;
 
 /// Rows of part (f).
 pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {

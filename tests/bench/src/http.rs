@@ -61,7 +61,9 @@ impl Server {
         let pid = self.process.id().context("the server runs")?;
         let mut total = 0;
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else {
+                continue;
+            };
             total += text.split(' ').next().unwrap_or("0").parse::<u64>()?;
         }
         Ok(Duration::from_nanos(total))

@@ -23,8 +23,7 @@ impl Peer {
         let mut process = command.spawn().with_context(|| format!("{command:?}"))?;
         let input = process.stdin.take().context("its input is piped")?;
         let output = process.stdout.take().context("its output is piped")?;
-        let mut peer =
-            Peer { _process: process, input, output: BufReader::new(output).lines() };
+        let mut peer = Peer { _process: process, input, output: BufReader::new(output).lines() };
         peer.answer().await?;
         Ok(peer)
     }

@@ -43,7 +43,10 @@ struct LimitsToml {
 pub(super) fn read(project: &Path) -> anyhow::Result<Manifest> {
     let path = project.join("plugin.toml");
     let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("{}: a plugin project has a plugin.toml; `aimass plugin new` makes one", path.display())
+        format!(
+            "{}: a plugin project has a plugin.toml; `aimass plugin new` makes one",
+            path.display()
+        )
     })?;
     let wire: PluginToml = toml::from_str(&text).with_context(|| path.display().to_string())?;
     manifest(project, wire).with_context(|| path.display().to_string())
@@ -99,10 +102,5 @@ fn manifest(project: &Path, wire: PluginToml) -> anyhow::Result<Manifest> {
 
 /// File name of a plugin's component: `acme-hello-0.1.0.wasm`.
 pub(super) fn component_file(manifest: &Manifest) -> String {
-    format!(
-        "{}-{}-{}.wasm",
-        manifest.name.publisher(),
-        manifest.name.name(),
-        manifest.version
-    )
+    format!("{}-{}-{}.wasm", manifest.name.publisher(), manifest.name.name(), manifest.version)
 }

@@ -70,8 +70,14 @@ impl New {
         println!("          aimass plugin build");
         println!("          aimass plugin test");
         println!("          aimass key new publisher {publisher}      # once");
-        println!("          aimass plugin sign target/plugins/{publisher}-{}-0.1.0.wasm", name.name());
-        println!("          aimass plugin publish target/plugins/{publisher}-{}-0.1.0.wasm", name.name());
+        println!(
+            "          aimass plugin sign target/plugins/{publisher}-{}-0.1.0.wasm",
+            name.name()
+        );
+        println!(
+            "          aimass plugin publish target/plugins/{publisher}-{}-0.1.0.wasm",
+            name.name()
+        );
         Ok(())
     }
 }

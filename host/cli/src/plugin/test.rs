@@ -87,7 +87,8 @@ async fn run_all(
     let mut failed = 0;
     if fixtures.is_empty() {
         let config: Arc<[u8]> = Arc::from(&b"{}"[..]);
-        describe(&sandbox.load(&package, PluginSetup { config, files }).await?).await?;
+        let plugin = sandbox.load(&package, PluginSetup { config, files }).await?;
+        describe(&plugin).await?;
         println!("fixtures  none; add cases to fixtures/*.json");
         return Ok(());
     }
@@ -143,10 +144,8 @@ async fn run_case(
         Ok(answer) => {
             let named: Vec<_> =
                 answer.outputs.into_iter().map(|(name, t)| (name.to_string(), t)).collect();
-            compare(fixture, &named).map(|()| Outcome {
-                took: start.elapsed(),
-                host_calls: answer.stats.host_calls,
-            })
+            compare(fixture, &named)
+                .map(|()| Outcome { took: start.elapsed(), host_calls: answer.stats.host_calls })
         }
         Err(error) => expect_error(fixture, &code(&error), &error.to_string()),
     })
@@ -162,9 +161,7 @@ fn code(error: &PluginError) -> String {
 
 fn expect_error(fixture: &Fixture, code: &str, text: &str) -> Result<Outcome, String> {
     match &fixture.error {
-        Some(expected) if expected == code => {
-            Ok(Outcome { took: Duration::ZERO, host_calls: 0 })
-        }
+        Some(expected) if expected == code => Ok(Outcome { took: Duration::ZERO, host_calls: 0 }),
         Some(expected) => Err(format!("expected error {expected}, got {code}: {text}")),
         None => Err(text.to_owned()),
     }
