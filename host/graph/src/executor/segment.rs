@@ -25,8 +25,10 @@ use std::sync::PoisonError;
 const BLOCK_BYTES: usize = 768 << 10;
 /// Fewest and most rows of a block.
 const BLOCK_ROWS: Range<usize> = 24..256;
-/// Rows a thread below which products are split by columns instead.
+/// Rows a thread, and rows of all, below which products are split by columns instead: then every
+/// weight is read by one thread only.
 const SPLIT_ROWS_MIN: usize = 48;
+const SPLIT_ALL_ROWS_MIN: usize = 320;
 /// Multiply-adds below which waking another thread costs more than it brings.
 const PARALLEL_WORK_MIN: usize = 200_000;
 
@@ -79,7 +81,7 @@ impl Frame<'_> {
         outs: [&mut [f32]; N],
     ) {
         let threads = team.threads().min(rows.saturating_mul(segment.row_work) / PARALLEL_WORK_MIN);
-        if threads <= 1 || rows >= threads * SPLIT_ROWS_MIN {
+        if threads <= 1 || rows >= (threads * SPLIT_ROWS_MIN).max(SPLIT_ALL_ROWS_MIN) {
             let block = block_rows(segment, rows, threads.max(1));
             let team = if threads <= 1 { Team::alone() } else { team };
             let lengths = std::array::from_fn(|i| block * segment.columns[i]);

@@ -24,7 +24,7 @@ fn a_sequence_has_the_same_bits_alone_and_in_any_batch_with_any_threads() {
         let alone = encoder.plan(1);
         let plans: Vec<Plan> = (1..=THREADS).map(|threads| encoder.plan(threads)).collect();
         for round in 0..12 {
-            let (count, len_max) = [(1, 64), (3, 5), (9, 64), (40, 20)][round % 4];
+            let (count, len_max) = [(1, 64), (3, 5), (9, 64), (70, 20)][round % 4];
             let sequences = random_sequences(&mut random, count, len_max);
             let mut expected = [Vec::new(), Vec::new()];
             for sequence in &sequences {
