@@ -130,11 +130,10 @@ pub fn sign(component: &[u8], world: &str, capabilities: &str) -> Result<Verifie
     let manifest = Manifest::parse(manifest.as_bytes())?;
     let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
     let now = SystemTime::now();
-    let timestamp = |time| Timestamp::from_system(time).expect("a time after 1970");
     let release = PluginRelease {
         sequence: 1,
-        not_before: timestamp(now - Duration::from_secs(60)),
-        expires: timestamp(now + Duration::from_secs(3600)),
+        not_before: Timestamp::from_system(now - Duration::from_secs(60)),
+        expires: Timestamp::from_system(now + Duration::from_secs(3600)),
         min_host: manifest.version.clone(),
         dependencies: Vec::new(),
     };

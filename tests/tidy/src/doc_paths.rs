@@ -17,8 +17,11 @@ const ENDINGS: &[&str] = &[".rs", ".md", ".wit", ".py", ".toml", ".json", ".txt"
 fn every_path_named_in_documents_exists() {
     let mut faults = Vec::new();
     for document in documents() {
+        // A folder's own README names what lies beside it.
+        let beside = document.parent().unwrap_or(Path::new(""));
+        let starts = || STARTS.iter().map(Path::new).chain([beside]);
         for (line, path) in named_paths(&repository::read(&document)) {
-            if !STARTS.iter().any(|start| exists(&Path::new(start).join(&path))) {
+            if !starts().any(|start| exists(&start.join(&path))) {
                 faults.push(format!("{}:{line}: `{path}`", document.display()));
             }
         }
