@@ -60,7 +60,7 @@ pub(crate) fn call_host(inputs: &Inputs) -> Result<Outputs> {
 }
 
 pub(crate) fn copy_much() -> Result<Outputs> {
-    let data = vec![0f32; 16 * MIB];
+    let data = vec![0f32; 6 * MIB];
     Ok(Outputs::new().with("y", Tensor::from_f32(&[data.len() as u64], &data)?))
 }
 

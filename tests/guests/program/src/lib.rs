@@ -62,7 +62,7 @@ programs! {
     HostBytes,
     /// Calls the host for ever.
     HostCalls,
-    /// Hands 64 MiB over in one call.
+    /// Hands 24 MiB over in one call.
     HostCopy,
     /// Writes far more log than is kept, then answers.
     LogFlood,
