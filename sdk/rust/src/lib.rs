@@ -1,6 +1,6 @@
 //! What the author of an AI Mass plugin imports.
 //!
-//! A plugin implements one of three worlds ([`Processor`], [`Model`], [`Format`]) and exports it with
+//! A plugin implements one of three worlds (`Processor`, `Model`, `Format`) and exports it with
 //! the macro of that name. It sees tensors by handle, its configuration, the files of its model and
 //! nothing else: no file system, no network, no clock, unless its manifest asks for an interface and
 //! the operator grants it. Only the interfaces that a plugin

@@ -1,7 +1,7 @@
 //! Tensor operations that the host runs on handles.
 //!
 //! The elements never enter the plugin's memory, so that a call costs well under a microsecond on top of the
-//! arithmetic. For whole networks build a graph ([`crate::graph`]) in a `format` plugin instead.
+//! arithmetic. For whole networks build a graph (module `graph`) in a `format` plugin instead.
 
 use crate::bindings::aimass::plugin::tensor;
 use crate::call::Parameter;

@@ -67,7 +67,7 @@ pub trait Model: Sized + 'static {
     /// As [`Processor::describe`].
     fn describe(&self) -> Signature;
 
-    /// As [`Processor::process`]; what was sent with [`crate::emit`] before comes first.
+    /// As [`Processor::process`]; what was sent with `emit` before comes first.
     ///
     /// # Errors
     /// Whatever the plugin says; only [`Error::input`] is the client's fault.
