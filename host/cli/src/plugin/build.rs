@@ -14,7 +14,7 @@ pub(crate) struct Build {
     /// Project folder, with Cargo.toml and plugin.toml
     #[arg(default_value = ".")]
     project: PathBuf,
-    /// Where the component goes [default: <target-dir>/plugins/PUBLISHER-NAME-VERSION.wasm]
+    /// Where the component goes [default: TARGET_DIR/plugins/PUBLISHER-NAME-VERSION.wasm]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Cargo's target folder [default: PROJECT/target]

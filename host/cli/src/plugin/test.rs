@@ -129,6 +129,9 @@ async fn run_case(
         }
         Err(error) => return Err(error.into()),
     };
+    if plugin.world() == World::Format {
+        return run_format_case(&plugin, fixture).await;
+    }
     let call = Call {
         tenant: Arc::from("test"),
         deadline: Instant::now() + Duration::from_secs(60),
@@ -149,6 +152,35 @@ async fn run_case(
         }
         Err(error) => expect_error(fixture, &code(&error), &error.to_string()),
     })
+}
+
+/// Builds the plans of a format plugin and runs `main` on the case's inputs.
+async fn run_format_case(
+    plugin: &Plugin,
+    fixture: &Fixture,
+) -> anyhow::Result<Result<Outcome, String>> {
+    let start = Instant::now();
+    let graph = match plugin.load_graph(&CompileOptions::default()).await {
+        Ok(graph) => graph,
+        Err(error) => return Ok(expect_error(fixture, &code(&error), &error.to_string())),
+    };
+    let Some((_, plan)) = graph.plans.iter().find(|(name, _)| **name == *"main") else {
+        return Ok(Err("the plugin built no plan `main`".to_owned()));
+    };
+    let mut inputs = Vec::new();
+    for spec in &plan.signature().inputs {
+        match fixture.inputs.iter().find(|(name, _)| **name == *spec.name) {
+            Some((_, tensor)) => inputs.push(tensor.clone()),
+            None => return Ok(Err(format!("the case lacks input {}", spec.name))),
+        }
+    }
+    let outputs = match plan.run(&inputs, None) {
+        Ok(outputs) => outputs,
+        Err(error) => return Ok(expect_error(fixture, error.code(), &error.to_string())),
+    };
+    let names = plan.signature().outputs.iter().map(|spec| spec.name.to_string());
+    let named: Vec<_> = names.zip(outputs).collect();
+    Ok(compare(fixture, &named).map(|()| Outcome { took: start.elapsed(), host_calls: 0 }))
 }
 
 /// What a fixture calls the error: the guest's own code, or the kind of the cause.
