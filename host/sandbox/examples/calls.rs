@@ -56,9 +56,24 @@ async fn run() {
         }
         fresh.push((cpu_time() - cpu) / CALLS);
     }
+    let (warm, fresh) = (middle(warm), middle(fresh));
     println!("native function   {native:>10.2?}");
-    println!("warm instance     {:>10.2?}", middle(warm));
-    println!("fresh instance    {:>10.2?}", middle(fresh));
+    println!("warm instance     {warm:>10.2?}");
+    println!("fresh instance    {fresh:>10.2?}");
+    row("plugin call, fresh instance", fresh, "warm instance", warm);
+    row("plugin call, warm instance", warm, "native function", native);
+}
+
+/// A line as `cargo xtask bench` reads it; these figures inform, no goal is set for them.
+fn row(name: &str, value: Duration, peer: &str, peer_value: Duration) {
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let ratio = micros(value) / micros(peer_value).max(1e-3);
+    println!(
+        "{{\"name\":\"{name}\",\"value\":{:.3},\"unit\":\"CPU us\",\"peer\":\"{peer}\",\
+         \"peer_value\":{:.3},\"ratio\":{ratio:.2},\"goal\":\"none\",\"holds\":true}}",
+        micros(value),
+        micros(peer_value)
+    );
 }
 
 fn median(mut work: impl FnMut()) -> Duration {

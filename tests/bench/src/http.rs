@@ -23,14 +23,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server and reads `http://host:port` from its output.
+    /// Starts a server and reads `http://host:port`, or a bare loopback address, from its output.
     pub(crate) async fn start(command: &mut Command) -> anyhow::Result<Server> {
         command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut process = command.spawn().with_context(|| format!("{command:?}"))?;
         let output = process.stdout.take().context("its output is piped")?;
         let mut lines = BufReader::new(output).lines();
         while let Some(line) = lines.next_line().await? {
-            if let Some(rest) = line.split("http://").nth(1) {
+            let bare = line.starts_with("127.0.0.1:").then_some(line.as_str());
+            if let Some(rest) = line.split("http://").nth(1).or(bare) {
                 let address = rest.split_whitespace().next().unwrap_or_default().to_owned();
                 // The rest of the output is read and dropped, so that the server never blocks on it.
                 tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
