@@ -14,10 +14,6 @@ const HOSTILE: &[(&str, &str)] = &[
     ("handles", "handles"),
     ("host-calls", "host-calls"),
     ("host-copy", "host-copy"),
-    ("output-bytes", "output-too-large"),
-    ("wrong-name", "bad-output"),
-    ("wrong-dtype", "bad-output"),
-    ("wrong-shape", "bad-output"),
 ];
 
 /// Programs whose `init` fails: they are refused when they are published.
