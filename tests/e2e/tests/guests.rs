@@ -14,6 +14,9 @@ const HOSTILE: &[(&str, &str)] = &[
     ("handles", "handles"),
     ("host-calls", "host-calls"),
     ("host-copy", "host-copy"),
+    ("wrong-name", "bad-output"),
+    ("wrong-dtype", "bad-output"),
+    ("wrong-shape", "bad-output"),
 ];
 
 /// Programs whose `init` fails: they are refused when they are published.
