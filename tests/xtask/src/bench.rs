@@ -79,12 +79,9 @@ fn main_suite(
 /// Builds what is measured; returns the folder of the release profile.
 fn build_release() -> anyhow::Result<PathBuf> {
     let mut build = repository::cargo();
-    build.args(["build", "--release", "--package", "aimass", "--package", "aimass-bench"]);
+    build.args(["build", "--release", "--workspace", "--bin", "aimass", "--bin", "aimass-bench"]);
+    build.args(["--example", "axum_identity", "--example", "calls"]);
     run::check(&mut build)?;
-    let mut examples = repository::cargo();
-    examples.args(["build", "--release", "--package", "aimass-gateway", "--package"]);
-    examples.args(["aimass-sandbox", "--example", "axum_identity", "--example", "calls"]);
-    run::check(&mut examples)?;
     Ok(repository::target_dir()?.join("release"))
 }
 

@@ -43,7 +43,9 @@ pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
 /// Builds the `aimass` binary and returns its path.
 pub(crate) fn build_aimass() -> anyhow::Result<PathBuf> {
     let mut build = cargo();
-    build.args(["build", "--package", "aimass"]);
+    // With the whole workspace selected, features are what `cargo test --workspace` builds with, so
+    // that nothing is compiled twice.
+    build.args(["build", "--workspace", "--bin", "aimass"]);
     run::check(&mut build)?;
     Ok(target_dir()?.join("debug/aimass"))
 }
