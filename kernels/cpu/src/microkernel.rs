@@ -33,6 +33,8 @@ pub(crate) struct Tile {
     pub(crate) accumulate: bool,
     /// `16 panels` floats, or null.
     pub(crate) bias: *const f32,
+    /// Fetch the panels that follow in B while this tile computes: the next ones to be used.
+    pub(crate) prefetch: bool,
 }
 
 /// The tiles of one level.
@@ -132,7 +134,7 @@ mod x86 {
     use std::arch::x86_64::{
         __m256, __m512, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps,
         _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-        _mm512_storeu_ps,
+        _mm512_storeu_ps, _MM_HINT_T1, _mm_prefetch,
     };
 
     /// # Safety
@@ -175,7 +177,7 @@ mod x86 {
 
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const R: usize, const P: usize>(tile: &Tile) {
-        let Tile { k, a, a_row, b, b_row, b_panel, c, c_row, accumulate, bias } = *tile;
+        let Tile { k, a, a_row, b, b_row, b_panel, c, c_row, accumulate, bias, prefetch } = *tile;
         // SAFETY: the caller promised all elements of the tile.
         unsafe {
             let mut sums: [[__m512; P]; R] = [[_mm512_setzero_ps(); P]; R];
@@ -198,6 +200,11 @@ mod x86 {
                 for (j, panel) in bs.iter_mut().enumerate() {
                     *panel = _mm512_loadu_ps(b.add(j * b_panel));
                 }
+                if prefetch {
+                    for j in 0..P {
+                        _mm_prefetch::<_MM_HINT_T1>(b.wrapping_add((P + j) * b_panel).cast());
+                    }
+                }
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let x = _mm512_set1_ps(*a.add(i * a_row + p));
                     for (sum, &b) in sums.iter_mut().zip(&bs) {
@@ -215,7 +222,7 @@ mod x86 {
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const R: usize, const P: usize>(tile: &Tile) {
-        let Tile { k, a, a_row, b, b_row, b_panel, c, c_row, accumulate, bias } = *tile;
+        let Tile { k, a, a_row, b, b_row, b_panel, c, c_row, accumulate, bias, .. } = *tile;
         // SAFETY: the caller promised all elements of the tile.
         unsafe {
             let mut sums: [[[__m256; 2]; P]; R] = [[[_mm256_setzero_ps(); 2]; P]; R];
@@ -285,6 +292,7 @@ mod tests {
                         c_row,
                         accumulate: rows % 2 == 0,
                         bias: b.as_ptr(),
+                        prefetch: rows % 3 == 0,
                     };
                     // SAFETY: the vectors above hold all rows and panels.
                     unsafe { kernel.tile(&tile, rows, panels) };

@@ -86,7 +86,7 @@ pub mod glue {
     /// Heap that `init` leaves free in the image. Memory that a call has to grow is taken away again
     /// after it, and both change the process's memory map, which all threads wait for; memory that is
     /// free in the image costs nothing until it is touched.
-    const HEAP_RESERVE_BYTES: usize = 512 << 10;
+    const HEAP_RESERVE_BYTES: usize = 256 << 10;
 
     /// Stores what `init` made, or tells the host why there is nothing.
     #[inline(always)]

@@ -199,6 +199,7 @@ impl Head<'_> {
             c_row: self.block,
             accumulate: false,
             bias: std::ptr::null(),
+            prefetch: false,
         };
         // SAFETY: the scratch holds `queries` rows of q and scores and the panels of `keys`.
         unsafe { self.tiles(tile, place.queries, place.keys.div_ceil(PANEL)) };
@@ -237,6 +238,7 @@ impl Head<'_> {
             c_row: self.width,
             accumulate: false,
             bias: std::ptr::null(),
+            prefetch: false,
         };
         // SAFETY: the scratch holds `queries` rows; the values have `keys` rows of `width` columns,
         // in place if `head_dim` is a whole number of panels and packed otherwise.

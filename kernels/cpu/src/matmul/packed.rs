@@ -159,7 +159,8 @@ impl Block<'_> {
             let mut row = rows.start;
             while row < rows.end {
                 let height = self.kernel.next_rows(rows.end - row);
-                let tile = self.tile(row, &columns, depth);
+                let mut tile = self.tile(row, &columns, depth);
+                tile.prefetch = row + height == rows.end;
                 // SAFETY: `next_rows` and `next_panels` give tiles that exist, inside the extents.
                 unsafe { self.run_tile(tile, height, width, &columns) };
                 if depth.last {
@@ -192,6 +193,7 @@ impl Block<'_> {
             c_row: c.stride,
             accumulate: !depth.first,
             bias: self.epilogue.bias.map_or(std::ptr::null(), |b| b[columns.start..].as_ptr()),
+            prefetch: false,
         }
     }
 
