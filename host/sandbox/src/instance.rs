@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::{
-    ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower, ResourceTable,
-};
+use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, ResourceTable};
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use crate::epoch::Ticking;
+use crate::worlds::exports::Export;
 
 /// Handles beyond those of the table that wasmtime may count: borrows of one call.
 const BORROWS_MAX: usize = 256;
@@ -107,18 +106,23 @@ impl Instance {
 
     /// Calls an export.
     ///
+    /// # Safety
+    /// As [`Export::of`].
+    ///
     /// # Errors
-    /// wasmtime's, for another type, a trap, or an answer that breaks the component model.
-    pub(crate) async fn call<A, R>(
+    /// wasmtime's, for a trap, or an answer that breaks the component model.
+    #[expect(unsafe_code, reason = "types are compared once a component, not once a call")]
+    pub(crate) async unsafe fn call<A, R>(
         &mut self,
-        export: &ComponentExportIndex,
+        export: &Export<A, R>,
         arguments: A,
     ) -> wasmtime::Result<R>
     where
         A: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift + 'static,
     {
-        let function = self.instance.get_typed_func::<A, R>(&mut self.store, export)?;
+        // SAFETY: promised by the caller.
+        let function = unsafe { export.of(&mut self.store, &self.instance) }?;
         function.call_async(&mut self.store, arguments).await
     }
 }

@@ -15,13 +15,13 @@ use crate::worlds::bindings::tensor::NamedTensor;
 use crate::worlds::bindings::types;
 use crate::worlds::convert::{check_name, error_in, signature_in};
 use crate::worlds::exports::{
-    Described, Detected, Exports, Files, Loaded, LoadedModel, NamedInput, ProcessArguments,
+    Described, Detected, Export, Exports, Files, Loaded, LoadedModel, NamedInput, ProcessArguments,
     Processed,
 };
 use aimass_graph::{CompileOptions, Graph, Plan};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wasmtime::component::{Component, InstancePre};
 
 /// Plans of one model at most.
 const PLANS_MAX: usize = 64;
@@ -254,7 +254,7 @@ impl Plugin {
         const FUNCTION: &str = "describe";
         let wall_max = self.package.limits.init_wall_max;
         let mut instance = self.system_instance(FUNCTION, wall_max).await?;
-        let typed = self.check_types(&mut instance);
+        let typed = self.exports.check(&mut instance.store, &instance.instance);
         typed.map_err(|error| {
             self.failed(FUNCTION, Cause::Trap { message: format!("{error:#}") })
         })?;
@@ -264,21 +264,6 @@ impl Plugin {
         let (signature,): Described = self.run(FUNCTION, &mut instance, describe, ()).await?;
         signature_in(signature)
             .map_err(|message| self.failed(FUNCTION, Cause::BadOutput { message }))
-    }
-
-    fn check_types(&self, instance: &mut Instance) -> wasmtime::Result<()> {
-        let (store, instance) = (&mut instance.store, &instance.instance);
-        match &self.exports {
-            Exports::Process { describe, process } => {
-                instance.get_typed_func::<(), Described>(&mut *store, describe)?;
-                instance.get_typed_func::<ProcessArguments, Processed>(&mut *store, process)?;
-            }
-            Exports::Format { detect, load } => {
-                instance.get_typed_func::<Files, Detected>(&mut *store, detect)?;
-                instance.get_typed_func::<Files, Loaded>(&mut *store, load)?;
-            }
-        }
-        Ok(())
     }
 
     async fn system_instance(
@@ -310,18 +295,22 @@ impl Plugin {
             .map_err(|(cause, backtrace)| PluginError { backtrace, ..self.failed(function, cause) })
     }
 
+    #[expect(unsafe_code, reason = "types are compared once a component, not once a call")]
     async fn run<A, R>(
         &self,
         function: &'static str,
         instance: &mut Instance,
-        export: &ComponentExportIndex,
+        export: &Export<A, R>,
         arguments: A,
     ) -> Result<R, PluginError>
     where
         A: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
         R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + 'static,
     {
-        instance.call(export, arguments).await.map_err(|error| {
+        // SAFETY: `Plugin::new` gives out no plugin whose exports were not checked, and every
+        // instance is of the plugin's one component.
+        let called = unsafe { instance.call(export, arguments) };
+        called.await.map_err(|error| {
             let (cause, backtrace) = failure(&error, instance.store.data());
             PluginError { backtrace, ..self.failed(function, cause) }
         })

@@ -1,12 +1,17 @@
-//! The functions that the worlds export, found once at load and typed at each call.
+//! The functions that the worlds export, found and typed once, at load.
 
 use super::bindings::tensor::NamedTensor;
 use super::bindings::types::{Error, Parameter, Signature};
 use crate::host_api::graph::GraphHandle;
 use crate::host_api::tensor::TensorHandle;
 use crate::package::World;
+use std::marker::PhantomData;
 use std::sync::Arc;
-use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Lift, Lower, Resource};
+use wasmtime::Store;
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower,
+    Resource, TypedFunc,
+};
 
 /// What `describe` answers.
 pub(crate) type Described = (Signature,);
@@ -45,24 +50,95 @@ pub(crate) struct LoadedModel {
     pub(crate) signature: Signature,
 }
 
-/// Where a component keeps the functions of its world.
-#[derive(Clone, Copy)]
+/// A function of a component: its place, and the types that the world gives it.
+pub(crate) struct Export<A, R> {
+    index: ComponentExportIndex,
+    types: PhantomData<fn(A) -> R>,
+}
+
+impl<A, R> Export<A, R>
+where
+    A: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift + 'static,
+{
+    fn find(component: &Component, name: &'static str) -> Result<Export<A, R>, &'static str> {
+        let index = component.get_export_index(None, name).ok_or(name)?;
+        Ok(Export { index, types: PhantomData })
+    }
+
+    /// Compares the function's types with the world's. Once for a component is enough.
+    ///
+    /// # Errors
+    /// wasmtime's, naming the first difference.
+    pub(crate) fn check<T: 'static>(
+        &self,
+        store: &mut Store<T>,
+        instance: &Instance,
+    ) -> wasmtime::Result<()> {
+        instance.get_typed_func::<A, R>(store, self.index).map(|_| ())
+    }
+
+    /// The function in an instance of the component.
+    ///
+    /// # Safety
+    /// [`Export::check`] has been passed by an instance of the same component.
+    ///
+    /// # Errors
+    /// If the instance is of another component.
+    #[expect(unsafe_code, reason = "types are compared once a component, not once a call")]
+    pub(crate) unsafe fn of<T: 'static>(
+        &self,
+        store: &mut Store<T>,
+        instance: &Instance,
+    ) -> wasmtime::Result<TypedFunc<A, R>> {
+        let function = instance.get_func(store, self.index);
+        let function = function.ok_or_else(|| wasmtime::Error::msg("no such export"))?;
+        // SAFETY: promised by the caller.
+        Ok(unsafe { TypedFunc::new_unchecked(function) })
+    }
+}
+
+/// The functions of a component's world.
 pub(crate) enum Exports {
     /// Worlds `processor` and `model`.
-    Process { describe: ComponentExportIndex, process: ComponentExportIndex },
+    Process { describe: Export<(), Described>, process: Export<ProcessArguments, Processed> },
     /// World `format`.
-    Format { detect: ComponentExportIndex, load: ComponentExportIndex },
+    Format { detect: Export<Files, Detected>, load: Export<Files, Loaded> },
 }
 
 impl Exports {
     /// Finds the exports; the name of the first that is missing otherwise.
     pub(crate) fn of(component: &Component, world: World) -> Result<Exports, &'static str> {
-        let find = |name: &'static str| component.get_export_index(None, name).ok_or(name);
         Ok(match world {
-            World::Processor | World::Model => {
-                Exports::Process { describe: find("describe")?, process: find("process")? }
-            }
-            World::Format => Exports::Format { detect: find("detect")?, load: find("load")? },
+            World::Processor | World::Model => Exports::Process {
+                describe: Export::find(component, "describe")?,
+                process: Export::find(component, "process")?,
+            },
+            World::Format => Exports::Format {
+                detect: Export::find(component, "detect")?,
+                load: Export::find(component, "load")?,
+            },
         })
+    }
+
+    /// [`Export::check`] of all.
+    ///
+    /// # Errors
+    /// wasmtime's, for the first that differs.
+    pub(crate) fn check<T: 'static>(
+        &self,
+        store: &mut Store<T>,
+        instance: &Instance,
+    ) -> wasmtime::Result<()> {
+        match self {
+            Exports::Process { describe, process } => {
+                describe.check(store, instance)?;
+                process.check(store, instance)
+            }
+            Exports::Format { detect, load } => {
+                detect.check(store, instance)?;
+                load.check(store, instance)
+            }
+        }
     }
 }
