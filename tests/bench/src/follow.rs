@@ -2,7 +2,7 @@
 
 use crate::Setup;
 use crate::http::{Connection, Server, request};
-use crate::row::{Row, median};
+use crate::row::Row;
 use aimass_registry::{Limits, Registry};
 use anyhow::{Context, bail};
 use std::sync::Arc;
@@ -12,7 +12,10 @@ use tokio::process::Command;
 
 const MODEL: &str = "identity";
 const LABEL: &str = "stable";
-const MOVES: usize = 20;
+const MOVES: usize = 40;
+/// Between two moves, so that the load sees the label for a while at each place.
+const PAUSE: Duration = Duration::from_millis(200);
+const PUBLISHES: usize = 3;
 const MOVE_MS_MAX: f64 = 100.0;
 const FOLLOW_MS_MAX: f64 = 1000.0;
 const REQUESTS_A_SECOND: u64 = 500;
@@ -27,19 +30,24 @@ pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
     let second = publish(setup, &registry).await?.0;
     let mut moves = Vec::new();
     for turn in 0..MOVES {
+        tokio::time::sleep(PAUSE).await;
         let target = if turn % 2 == 0 { second } else { 1 };
         registry.set_label(MODEL, LABEL, target, SystemTime::now())?;
         let start = Instant::now();
         wait_for_version(&server, setup, "/v2/models/identity/infer", target).await?;
         moves.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    let (third, published) = publish(setup, &registry).await?;
-    wait_for_version(&server, setup, "/v2/models/identity/versions/newest/infer", third).await?;
-    let followed = published.elapsed().as_secs_f64() * 1e3;
+    let mut followed = Vec::new();
+    for _ in 0..PUBLISHES {
+        let (newest, published) = publish(setup, &registry).await?;
+        let path = "/v2/models/identity/versions/newest/infer";
+        wait_for_version(&server, setup, path, newest).await?;
+        followed.push(published.elapsed().as_secs_f64() * 1e3);
+    }
     let (sent, failed) = load.stop().await;
     Ok(vec![
-        limit("label moved to first answer of the new version", median(&moves), MOVE_MS_MAX),
-        limit("publish acknowledged to `newest` following", followed, FOLLOW_MS_MAX),
+        limit("label moved to first answer, slowest of 40", slowest(&moves), MOVE_MS_MAX),
+        limit("publish to `newest` following, slowest of 3", slowest(&followed), FOLLOW_MS_MAX),
         Row {
             name: format!("failed of {sent} requests at {REQUESTS_A_SECOND}/s meanwhile"),
             value: failed as f64,
@@ -51,6 +59,10 @@ pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
             holds: failed == 0,
         },
     ])
+}
+
+fn slowest(times: &[f64]) -> f64 {
+    times.iter().copied().fold(0.0, f64::max)
 }
 
 fn limit(name: &str, value: f64, max: f64) -> Row {
