@@ -4,8 +4,13 @@ use crate::Setup;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// How long ONNX Runtime's threads may still spin after an answer. Nothing is measured meanwhile:
+/// they would hold the cores that the other side needs.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// The running peer.
 pub(crate) struct Peer {
@@ -31,7 +36,9 @@ impl Peer {
     /// One question; the answer is a JSON object.
     pub(crate) async fn ask(&mut self, question: &Value) -> anyhow::Result<Value> {
         self.input.write_all(format!("{question}\n").as_bytes()).await?;
-        self.answer().await
+        let answer = self.answer().await;
+        tokio::time::sleep(SETTLE).await;
+        answer
     }
 
     async fn answer(&mut self) -> anyhow::Result<Value> {
