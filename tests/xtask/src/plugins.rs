@@ -30,7 +30,7 @@ pub(crate) fn build_all(aimass: &Path) -> anyhow::Result<PathBuf> {
     for project in projects {
         let name = project.file_name().unwrap_or_default();
         let component = folder.join(name).with_extension("wasm");
-        println!("plugins: {}", name.display());
+        eprintln!("plugins: {}", name.display());
         run::check(&mut build_command(aimass, &project, &target, &component))?;
     }
     Ok(folder)

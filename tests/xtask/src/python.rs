@@ -32,7 +32,7 @@ pub(crate) fn ensure(cache: &Path, requirements: &str) -> anyhow::Result<PathBuf
     if !has_pip(&python) {
         make_venv(&venv)?;
     }
-    println!("fetch: installing {requirements} into {}", venv.display());
+    eprintln!("fetch: installing {requirements} into {}", venv.display());
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&file);
     run::check(&mut pip).with_context(|| {
@@ -43,7 +43,7 @@ pub(crate) fn ensure(cache: &Path, requirements: &str) -> anyhow::Result<PathBuf
 }
 
 fn make_venv(venv: &Path) -> anyhow::Result<()> {
-    println!("fetch: making a Python environment in {}", venv.display());
+    eprintln!("fetch: making a Python environment in {}", venv.display());
     let Ok(version) = run::output(Command::new("python3").args(["-c", PRINT_VERSION])) else {
         bail!(
             "python3 was not found; install Python {VERSION_MIN} or newer, on Debian with \

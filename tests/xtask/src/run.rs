@@ -4,10 +4,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// Runs `command` with this process's standard streams.
+/// Runs `command`. What it prints is progress here and goes to standard error: standard output is for
+/// results, which other programs may read.
 pub(crate) fn check(command: &mut Command) -> anyhow::Result<()> {
     let line = line(command);
-    let status = command.status().with_context(|| line.clone())?;
+    let status = command.stdout(std::io::stderr()).status().with_context(|| line.clone())?;
     if !status.success() {
         bail!("`{line}` ended with {status}");
     }
