@@ -33,7 +33,8 @@ pub(crate) struct Tile {
     pub(crate) accumulate: bool,
     /// `16 panels` floats, or null.
     pub(crate) bias: *const f32,
-    /// Fetch the panels that follow in B while this tile computes: the next ones to be used.
+    /// Fetch the panels that follow in B while this tile computes: the next ones to be used. A hint;
+    /// only the AVX-512 tiles take it.
     pub(crate) prefetch: bool,
 }
 

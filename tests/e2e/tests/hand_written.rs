@@ -56,7 +56,7 @@ fn component(site: &Site, name: &str, wat: &str) -> String {
     path.display().to_string()
 }
 
-/// A package folder of a model with inputs `x` and, if anybody sends it, `extra`.
+/// A package folder of a model with these inputs, all given to the plugin.
 fn package(site: &Site, plugin: &str, inputs: &[&str]) -> String {
     let name = format!("{plugin}-{}", inputs.len());
     let folder = site.folder().join(&name);

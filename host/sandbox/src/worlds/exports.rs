@@ -92,7 +92,9 @@ where
         instance: &Instance,
     ) -> wasmtime::Result<TypedFunc<A, R>> {
         let function = instance.get_func(store, self.index);
-        let function = function.ok_or_else(|| wasmtime::Error::msg("no such export"))?;
+        let function = function.ok_or_else(|| {
+            wasmtime::Error::msg("expected an instance of the component that has this export")
+        })?;
         // SAFETY: promised by the caller.
         Ok(unsafe { TypedFunc::new_unchecked(function) })
     }

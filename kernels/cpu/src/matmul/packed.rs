@@ -159,8 +159,8 @@ impl Block<'_> {
             let mut row = rows.start;
             while row < rows.end {
                 let height = self.kernel.next_rows(rows.end - row);
-                let mut tile = self.tile(row, &columns, depth);
-                tile.prefetch = row + height == rows.end;
+                let last = row + height == rows.end;
+                let tile = Tile { prefetch: last, ..self.tile(row, &columns, depth) };
                 // SAFETY: `next_rows` and `next_panels` give tiles that exist, inside the extents.
                 unsafe { self.run_tile(tile, height, width, &columns) };
                 if depth.last {
