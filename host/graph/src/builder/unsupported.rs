@@ -51,6 +51,10 @@ unsupported! {
     quantize "quantize"
     dequantize "dequantize"
     random_bits "random-bits"
+    non_zero "non-zero"
+    matmul_integer "matmul-integer"
+    non_max_suppression_padded "non-max-suppression-padded"
+    resample "resample"
 }
 
 impl GraphBuilder {

@@ -447,7 +447,30 @@ impl HostBuilder for CallState {
         many(self.builder(&b)?.recurrent(&ids(&[x, w, r])))
     }
 
+    fn non_zero(&mut self, b: Builder, x: Value) -> HostResult<(Value, Value)> {
+        first(self.builder(&b)?.non_zero(&[id(x)])).map(|value| (value, value))
+    }
+
+    fn non_max_suppression_padded(
+        &mut self,
+        b: Builder,
+        boxes: Value,
+        scores: Value,
+        _max_per_class: u64,
+        _iou: f32,
+        _score: f32,
+        _centered: bool,
+    ) -> HostResult<(Value, Value)> {
+        let values = self.builder(&b)?.non_max_suppression_padded(&ids(&[boxes, scores]));
+        first(values).map(|value| (value, value))
+    }
+
+    fn resample(&mut self, b: Builder, x: Value, _axis: u32, i: Value, w: Value) -> One {
+        first(self.builder(&b)?.resample(&[id(x), id(i), id(w)]))
+    }
+
     refused! {
+        matmul_integer(x, y; x_zero: Option<Value>, y_zero: Option<Value>);
         dynamic_slice(x; axis: u32, start: Value, end: Value);
         gather_elements(x, indices; axis: u32);
         gather_nd(x, indices; batch_dims: u32);
