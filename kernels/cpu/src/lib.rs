@@ -21,6 +21,7 @@ mod vector_math;
 pub mod activation;
 pub mod attention;
 pub mod cast;
+pub mod double;
 pub mod elementwise;
 pub mod matmul;
 pub mod norm;

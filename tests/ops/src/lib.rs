@@ -8,6 +8,8 @@ mod elementwise;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod narrow;
+#[cfg(test)]
 mod reductions;
 #[cfg(test)]
 mod reference;

@@ -1,10 +1,12 @@
 //! Running sums.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, DTYPE_DEFECT, Infer, NUMERIC, OpRule, is_numeric, with_number};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::reduce::{Lanes, Scan, cumulative_sum};
+use aimass_tensor::DType;
 
-/// Running sum along `axis` (ONNX `CumSum-14`); f32, shape as `x`. The axis holds no rows.
+/// Running sum along `axis` (ONNX `CumSum-14`) of numbers, integers wrapping; shape and dtype
+/// as `x`. The axis holds no rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cumulative {
     pub(crate) axis: u32,
@@ -20,7 +22,7 @@ impl OpRule for Cumulative {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        cx.f32(x[0])?;
+        cx.dtype(x[0], NUMERIC, is_numeric)?;
         cx.lane_axis(self.axis, x[0])?;
         Ok(vec![ValueSpec::new(x[0].dtype, x[0].dims.clone())])
     }
@@ -29,7 +31,14 @@ impl OpRule for Cumulative {
         let (x, out) = (&call.inputs[0], &mut call.outputs[0]);
         let axis = self.axis as usize;
         let scan = Scan { exclusive: self.exclusive, reverse: self.reverse };
-        cumulative_sum(Lanes::of(&x.shape, axis..axis + 1), scan, x.numbers(), out.numbers());
+        let lanes = Lanes::of(&x.shape, axis..axis + 1);
+        with_number!(x.dtype, T => {
+            cumulative_sum::<T>(lanes, scan, x.numbers(), out.numbers());
+        }, else return Err(DTYPE_DEFECT));
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 }
