@@ -4,6 +4,8 @@
 //! and finds the ops that have none. References are naive loops in f64, written here.
 
 #[cfg(test)]
+mod casts;
+#[cfg(test)]
 mod elementwise;
 #[cfg(test)]
 mod layers;
@@ -40,7 +42,14 @@ mod tests {
     ];
 
     fn tables() -> Vec<&'static [Case]> {
-        vec![elementwise::CASES, layers::CASES, reductions::CASES, sequences::CASES, shapes::CASES]
+        vec![
+            casts::CASES,
+            elementwise::CASES,
+            layers::CASES,
+            reductions::CASES,
+            sequences::CASES,
+            shapes::CASES,
+        ]
     }
 
     #[test]
@@ -68,6 +77,11 @@ mod tests {
             println!("{name}");
             case();
         }
+    }
+
+    #[test]
+    fn conversions() {
+        run(casts::CASES);
     }
 
     #[test]
