@@ -101,7 +101,16 @@ impl Entry {
 
 /// Whether the shape rule of an op needs to know extents.
 fn wants_extents(name: &str) -> bool {
-    matches!(name, "attention" | "ragged-attention" | "pad")
+    matches!(
+        name,
+        "attention"
+            | "ragged-attention"
+            | "pad"
+            | "gather-elements"
+            | "gather-nd"
+            | "scatter-elements"
+            | "scatter-nd"
+    )
 }
 
 fn hash(name: &str, inputs: &[Tensor], attributes: &[(String, Attribute)]) -> u64 {

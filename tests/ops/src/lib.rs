@@ -6,7 +6,11 @@
 #[cfg(test)]
 mod elementwise;
 #[cfg(test)]
+mod indexed;
+#[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod products;
 #[cfg(test)]
 mod reductions;
 #[cfg(test)]
@@ -38,7 +42,15 @@ mod tests {
     ];
 
     fn tables() -> Vec<&'static [Case]> {
-        vec![elementwise::CASES, layers::CASES, reductions::CASES, sequences::CASES, shapes::CASES]
+        vec![
+            elementwise::CASES,
+            indexed::CASES,
+            layers::CASES,
+            products::CASES,
+            reductions::CASES,
+            sequences::CASES,
+            shapes::CASES,
+        ]
     }
 
     #[test]
@@ -74,8 +86,18 @@ mod tests {
     }
 
     #[test]
+    fn elements_and_slices_by_index() {
+        run(indexed::CASES);
+    }
+
+    #[test]
     fn layers_of_networks() {
         run(layers::CASES);
+    }
+
+    #[test]
+    fn products_of_matrices() {
+        run(products::CASES);
     }
 
     #[test]

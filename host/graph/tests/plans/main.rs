@@ -5,6 +5,7 @@
 mod batching;
 mod encoder;
 mod fusion;
+mod indexed;
 mod refusals;
 mod shapes;
 mod states;
