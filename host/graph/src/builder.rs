@@ -1,5 +1,6 @@
 //! The builder: takes a graph one op at a time and checks everything as it comes.
 
+mod convolution;
 mod elementwise;
 mod layers;
 mod shapes;
@@ -16,6 +17,7 @@ use crate::{
 use aimass_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
 
+pub use convolution::{BatchNormValues, ConvValues};
 pub use layers::AttentionValues;
 pub(crate) use unsupported::UNSUPPORTED;
 

@@ -6,8 +6,10 @@
 mod attention;
 mod binary;
 mod cast;
+mod channel_norm;
 mod clamp;
 mod concat;
+mod conv;
 mod cumulative;
 mod gather;
 mod iota;
@@ -17,10 +19,12 @@ mod matmul;
 mod normalize;
 mod one_hot;
 mod pad;
+mod pool;
 mod positions;
 mod ragged_attention;
 mod ragged_pool;
 mod reduce;
+mod resample;
 mod reshape;
 mod reverse;
 mod select;
@@ -31,13 +35,16 @@ mod tile;
 mod top_k;
 mod transpose;
 mod unary;
+mod window;
 
 pub use attention::AttentionOptions;
 pub(crate) use attention::{Attention, attention_shape};
 pub(crate) use binary::{Arithmetic, Binary, BinaryKind, BitKind, Compare, Logic};
 pub(crate) use cast::{Bitcast, Cast};
+pub(crate) use channel_norm::{BatchNorm, GroupNorm};
 pub(crate) use clamp::Clamp;
 pub(crate) use concat::{Concat, Split};
+pub(crate) use conv::{Conv, ConvTranspose};
 pub(crate) use cumulative::Cumulative;
 pub(crate) use gather::{Gather, check_indices};
 pub(crate) use iota::Iota;
@@ -48,10 +55,13 @@ pub(crate) use normalize::{Normalize, NormalizeKind};
 pub(crate) use one_hot::OneHot;
 pub(crate) use pad::Pad;
 pub use pad::PadMode;
+pub(crate) use pool::{Pool, PoolKind};
 pub(crate) use positions::Positions;
 pub(crate) use ragged_attention::RaggedAttention;
 pub(crate) use ragged_pool::{RaggedPool, RaggedPoolKind};
 pub(crate) use reduce::{ArgExtreme, Reduce, ReduceKind};
+pub use resample::ResizeMode;
+pub(crate) use resample::{Resample, Resize};
 pub(crate) use reshape::{Broadcast, Reshape};
 pub(crate) use reverse::Reverse;
 pub(crate) use select::Select;
@@ -63,13 +73,16 @@ pub(crate) use top_k::TopK;
 pub(crate) use transpose::Transpose;
 pub use unary::GeluForm;
 pub(crate) use unary::{Unary, UnaryKind};
+pub use window::Window;
+pub(crate) use window::{spread_extent, window_count};
 
 pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
 
 use crate::dim::DimTable;
 use crate::{Dim, GraphError, RunError, ValueSpec};
+use aimass_cpu::cast::cast;
 use aimass_cpu::pool::Team;
-use aimass_cpu::view::{Rows, RowsMut, numbers, numbers_mut};
+use aimass_cpu::view::{Rows, RowsMut, bytes_of, bytes_of_mut, numbers, numbers_mut};
 use aimass_tensor::{DType, Element, Shape};
 
 /// What an op must say about itself.
@@ -136,10 +149,10 @@ macro_rules! op_table {
 }
 
 op_table! {
-    ArgExtreme, Attention, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Cumulative, Gather,
-    Iota, LayerNorm, Linear, MatMul, Normalize, OneHot, Pad, Positions, RaggedAttention,
-    RaggedPool, Reduce, Reshape, Reverse, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK,
-    Transpose, Unary,
+    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv,
+    ConvTranspose, Cumulative, Gather, GroupNorm, Iota, LayerNorm, Linear, MatMul, Normalize,
+    OneHot, Pad, Pool, Positions, RaggedAttention, RaggedPool, Reduce, Resample, Reshape, Resize,
+    Reverse, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
 }
 
 /// What a shape rule works with.
@@ -293,6 +306,45 @@ pub(crate) struct Call<'a, 'b> {
     pub(crate) team: Team<'a>,
     /// Output 0 holds the content of input 0, whose own bytes are empty.
     pub(crate) in_place: bool,
+}
+
+/// Runs an op of f16 or bf16 values in f32: inputs are widened, the first output is narrowed.
+pub(crate) fn widened(
+    call: &mut Call<'_, '_>,
+    run: impl FnOnce(&mut Call<'_, '_>) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let is_half = |dtype| matches!(dtype, DType::F16 | DType::Bf16);
+    let wide: Vec<Option<Vec<f32>>> = call
+        .inputs
+        .iter()
+        .map(|x| {
+            is_half(x.dtype).then(|| {
+                let mut wide = vec![0f32; x.shape.elements()];
+                cast(x.dtype, x.bytes, DType::F32, bytes_of_mut(&mut wide));
+                wide
+            })
+        })
+        .collect();
+    let inputs: Vec<Arg<'_>> = call
+        .inputs
+        .iter()
+        .zip(&wide)
+        .map(|(x, wide)| match wide {
+            Some(wide) => Arg { dtype: DType::F32, bytes: bytes_of(wide), ..*x },
+            None => *x,
+        })
+        .collect();
+    let out = call.outputs.first_mut().ok_or(DTYPE_DEFECT)?;
+    if !is_half(out.dtype) {
+        return Err(DTYPE_DEFECT);
+    }
+    let mut result = vec![0f32; out.shape.elements()];
+    let bytes = bytes_of_mut(&mut result);
+    let mut outputs = [Out { dtype: DType::F32, shape: out.shape, bytes }];
+    let (outputs, team) = (&mut outputs, call.team);
+    run(&mut Call { inputs: &inputs, outputs, team, in_place: false })?;
+    cast(DType::F32, bytes_of(&result), out.dtype, out.bytes);
+    Ok(())
 }
 
 /// Extent of the last axis; 1 for a scalar.

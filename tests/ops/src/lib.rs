@@ -4,6 +4,8 @@
 //! and finds the ops that have none. References are naive loops in f64, written here.
 
 #[cfg(test)]
+mod convolutions;
+#[cfg(test)]
 mod elementwise;
 #[cfg(test)]
 mod layers;
@@ -38,7 +40,14 @@ mod tests {
     ];
 
     fn tables() -> Vec<&'static [Case]> {
-        vec![elementwise::CASES, layers::CASES, reductions::CASES, sequences::CASES, shapes::CASES]
+        vec![
+            convolutions::CASES,
+            elementwise::CASES,
+            layers::CASES,
+            reductions::CASES,
+            sequences::CASES,
+            shapes::CASES,
+        ]
     }
 
     #[test]
@@ -66,6 +75,11 @@ mod tests {
             println!("{name}");
             case();
         }
+    }
+
+    #[test]
+    fn convolutions_and_pooling() {
+        run(convolutions::CASES);
     }
 
     #[test]

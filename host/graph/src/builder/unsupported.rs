@@ -37,14 +37,7 @@ unsupported! {
     cumulative_prod "cumulative-prod"
     quantized_linear "quantized-linear"
     dot_general "dot-general"
-    group_norm "group-norm"
-    batch_norm "batch-norm"
     rope "rope"
-    conv "conv"
-    conv_transpose "conv-transpose"
-    max_pool "max-pool"
-    average_pool "average-pool"
-    resize "resize"
     recurrent "recurrent"
     non_max_suppression "non-max-suppression"
     fft "fft"
@@ -54,7 +47,6 @@ unsupported! {
     non_zero "non-zero"
     matmul_integer "matmul-integer"
     non_max_suppression_padded "non-max-suppression-padded"
-    resample "resample"
 }
 
 impl GraphBuilder {

@@ -1,5 +1,7 @@
 //! From a name and attributes to a call of the builder.
 
+mod windowed;
+
 use super::Attribute;
 use crate::builder::UNSUPPORTED;
 use crate::op::PadMode;
@@ -105,7 +107,10 @@ pub(super) fn build(
         Some(outputs) => outputs,
         None => match shaped(b, name, &arguments)? {
             Some(outputs) => outputs,
-            None => layer(b, name, &arguments)?,
+            None => match windowed::build(b, name, &arguments)? {
+                Some(output) => vec![output],
+                None => layer(b, name, &arguments)?,
+            },
         },
     };
     arguments.all_asked()?;

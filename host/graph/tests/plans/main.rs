@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batching;
+mod convolutions;
 mod encoder;
 mod fusion;
 mod refusals;
