@@ -177,7 +177,7 @@ mod tests {
     fn a_seed_chooses_the_same_tests_again() {
         let test = |index: usize| Test {
             name: format!("test_{index}"),
-            package: Default::default(),
+            package: Vec::new(),
             cases: Vec::new(),
         };
         let tests: Vec<Test> = (0..100).map(test).collect();
