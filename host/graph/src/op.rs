@@ -11,16 +11,20 @@ mod clamp;
 mod concat;
 mod conv;
 mod cumulative;
+mod dot_general;
+mod elements;
 mod gather;
 mod iota;
 mod layer_norm;
 mod linear;
 mod matmul;
+mod non_zero;
 mod normalize;
 mod one_hot;
 mod pad;
 mod pool;
 mod positions;
+mod products;
 mod ragged_attention;
 mod ragged_pool;
 mod reduce;
@@ -34,6 +38,7 @@ mod softmax;
 mod tile;
 mod top_k;
 mod transpose;
+mod tuples;
 mod unary;
 mod window;
 
@@ -45,12 +50,15 @@ pub(crate) use channel_norm::{BatchNorm, GroupNorm};
 pub(crate) use clamp::Clamp;
 pub(crate) use concat::{Concat, Split};
 pub(crate) use conv::{Conv, ConvTranspose};
-pub(crate) use cumulative::Cumulative;
-pub(crate) use gather::{Gather, check_indices};
+pub(crate) use cumulative::{Cumulative, CumulativeKind};
+pub(crate) use dot_general::{Axes, DotGeneral};
+pub(crate) use elements::{GatherElements, ScatterElements};
+pub(crate) use gather::{Gather, bad_row, check_indices};
 pub(crate) use iota::Iota;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 pub(crate) use matmul::MatMul;
+pub(crate) use non_zero::NonZero;
 pub(crate) use normalize::{Normalize, NormalizeKind};
 pub(crate) use one_hot::OneHot;
 pub(crate) use pad::Pad;
@@ -71,10 +79,13 @@ pub(crate) use softmax::Softmax;
 pub(crate) use tile::Tile;
 pub(crate) use top_k::TopK;
 pub(crate) use transpose::Transpose;
+pub(crate) use tuples::{GatherNd, ScatterNd};
 pub use unary::GeluForm;
 pub(crate) use unary::{Unary, UnaryKind};
 pub use window::Window;
 pub(crate) use window::{spread_extent, window_count};
+
+pub use aimass_cpu::shape_ops::ScatterMode;
 
 pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
 
@@ -115,6 +126,11 @@ pub(crate) trait OpRule {
     fn in_place(&self) -> bool {
         false
     }
+
+    /// Which input holds indices, whose rows an error of a run names.
+    fn indices(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// How an op makes row `i` of its output from row `i` of its input, in f32.
@@ -149,10 +165,7 @@ macro_rules! op_table {
 }
 
 op_table! {
-    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv,
-    ConvTranspose, Cumulative, Gather, GroupNorm, Iota, LayerNorm, Linear, MatMul, Normalize,
-    OneHot, Pad, Pool, Positions, RaggedAttention, RaggedPool, Reduce, Resample, Reshape, Resize,
-    Reverse, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
+    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv, ConvTranspose, Cumulative, DotGeneral, Gather, GatherElements, GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, NonZero, Normalize, OneHot, Pad, Pool, Positions, RaggedAttention, RaggedPool, Reduce, Resample, Reshape, Resize, Reverse, ScatterElements, ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
 }
 
 /// What a shape rule works with.
@@ -223,6 +236,11 @@ impl Infer<'_> {
     /// Requires `x` to be a vector of this extent (a scale, a bias).
     pub(crate) fn vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
         self.f32(x)?;
+        self.extent_vector(x, extent)
+    }
+
+    /// As [`Infer::vector`], of any dtype.
+    pub(crate) fn extent_vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
         if x.rank() != 1 {
             return Err(GraphError::Rank { op: self.op, expected: "1", got: x.rank() });
         }

@@ -237,7 +237,7 @@ impl RowRun<'_, '_> {
         let n = matrix.n();
         let epilogue = Epilogue {
             bias: bias.map(|bias| self.whole(bias)),
-            activation: *activation,
+            finish: *finish,
             residual: residual.map(|source| Rows::dense(self.dense(source, n), n)),
         };
         let x = Rows::dense(self.dense(step.from, matrix.k()), matrix.k());

@@ -1,8 +1,16 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
+mod conv;
 mod elementwise;
+mod layer_norm;
+mod loss;
+mod matmul;
+mod norm;
+mod pool;
 mod shape;
+mod softmax;
 mod strings;
+mod window;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
@@ -14,7 +22,17 @@ pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
 pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
-const TABLES: &[Table] = &[elementwise::TABLE, shape::TABLE];
+const TABLES: &[Table] = &[
+    conv::TABLE,
+    elementwise::TABLE,
+    layer_norm::TABLE,
+    loss::TABLE,
+    matmul::TABLE,
+    norm::TABLE,
+    pool::TABLE,
+    shape::TABLE,
+    softmax::TABLE,
+];
 
 /// Lowers one node.
 ///
