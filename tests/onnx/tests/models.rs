@@ -1,7 +1,7 @@
 //! Real models from PyPI, and graphs as exporters write them, beside ONNX Runtime.
 
-use aimass_onnx_tests::{Plan, Site, Suite, run};
-use std::path::{Path, PathBuf};
+use aimass_onnx_tests::{Plan, Site, Suite, operators_page_text, prepared, run};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,15 +29,11 @@ async fn graphs_of_exporters_answer_as_onnx_runtime() {
 }
 
 async fn all_pass(suite: Suite) {
+    if operators_page_text().is_none() {
+        return;
+    }
     let plugin = prepared("AIMASS_PLUGINS_DIR").join("onnx.wasm");
-    let site = Arc::new(Site::open(&plugin, 1).await.unwrap());
+    let site = Arc::new(Site::open(&plugin, 1).await.expect("the plugin is admitted"));
     let report = run(&site, suite.tests, Plan { workers: 2, limit: LIMIT }).await;
     assert!(report.failures().is_empty(), "{}", report.failures());
-}
-
-fn prepared(variable: &str) -> PathBuf {
-    match std::env::var_os(variable) {
-        Some(path) => path.into(),
-        None => panic!("{variable} is not set: start this test with `cargo xtask test`"),
-    }
 }

@@ -1,9 +1,8 @@
 //! ONNX's own node tests, as many as the documentation says and no fewer.
 
 use aimass_onnx_tests::{Case, Group, Plan, Site, Suite, Test, Verdict, documented_failures};
-use aimass_onnx_tests::{run, sample};
+use aimass_onnx_tests::{operators_page_text, prepared, run, sample};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,11 +15,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn node_tests_hold() {
-    let page = repository().join("docs/reference/onnx-operators.md");
-    let Ok(page) = std::fs::read_to_string(page) else {
-        println!("the page of operators is not written yet; nothing is promised");
-        return;
-    };
+    let Some(page) = operators_page_text() else { return };
     let documented = documented_failures(&page);
     let tests = Suite::read(&prepared("AIMASS_ONNX_CASES").join("nodes")).unwrap().tests;
     for (group, percent) in promised(&tests, &documented).iter().zip(PERCENT_MIN) {
@@ -28,7 +23,7 @@ async fn node_tests_hold() {
     }
     let tests = chosen(tests);
     let plugin = prepared("AIMASS_PLUGINS_DIR").join("onnx.wasm");
-    let site = Arc::new(Site::open(&plugin, 1).await.unwrap());
+    let site = Arc::new(Site::open(&plugin, 1).await.expect("the plugin is admitted"));
     let report = run(&site, tests, Plan { workers: 2, limit: LIMIT }).await;
     println!("{}\n{}", report.failures(), report.totals());
     let mut faults = Vec::new();
@@ -53,7 +48,7 @@ async fn node_tests_hold() {
 fn promised(tests: &[Test], documented: &BTreeSet<&str>) -> [Group; 2] {
     let mut groups = [Group::default(); 2];
     for test in tests {
-        let case = Case::read(&test.cases[0]).unwrap();
+        let case = Case::read(&test.cases[0]).expect("a case");
         let verdict = match (case.tensors, documented.contains(test.name.as_str())) {
             (false, _) => Verdict::NotTensors,
             (true, true) => Verdict::failed("as documented"),
@@ -75,15 +70,4 @@ fn chosen(tests: Vec<Test>) -> Vec<Test> {
     });
     println!("{SAMPLE} of {} tests; again with AIMASS_SEED={seed}", tests.len());
     sample(tests, SAMPLE, seed)
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
-}
-
-fn prepared(variable: &str) -> PathBuf {
-    match std::env::var_os(variable) {
-        Some(path) => path.into(),
-        None => panic!("{variable} is not set: start this test with `cargo xtask test`"),
-    }
 }
