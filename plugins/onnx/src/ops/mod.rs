@@ -1,6 +1,13 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
+mod cast;
+mod einsum;
 mod elementwise;
+mod index;
+mod layout;
+mod pattern;
+mod reduce;
+mod scatter;
 mod shape;
 mod strings;
 
@@ -14,7 +21,17 @@ pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
 pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
-const TABLES: &[Table] = &[elementwise::TABLE, shape::TABLE];
+const TABLES: &[Table] = &[
+    cast::TABLE,
+    einsum::TABLE,
+    elementwise::TABLE,
+    index::TABLE,
+    layout::TABLE,
+    pattern::TABLE,
+    reduce::TABLE,
+    scatter::TABLE,
+    shape::TABLE,
+];
 
 /// Lowers one node.
 ///
