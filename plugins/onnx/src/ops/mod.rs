@@ -1,15 +1,19 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
 mod cast;
+mod determinant;
 mod einsum;
 mod elementwise;
 mod index;
 mod layout;
 mod pattern;
 mod reduce;
+mod resize;
 mod scatter;
 mod shape;
+mod signal;
 mod strings;
+mod taps;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
@@ -23,14 +27,17 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 /// The families of the default domain.
 const TABLES: &[Table] = &[
     cast::TABLE,
+    determinant::TABLE,
     einsum::TABLE,
     elementwise::TABLE,
     index::TABLE,
     layout::TABLE,
     pattern::TABLE,
     reduce::TABLE,
+    resize::TABLE,
     scatter::TABLE,
     shape::TABLE,
+    signal::TABLE,
 ];
 
 /// Lowers one node.
