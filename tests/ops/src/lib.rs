@@ -4,9 +4,17 @@
 //! and finds the ops that have none. References are naive loops in f64, written here.
 
 #[cfg(test)]
+mod convolutions;
+#[cfg(test)]
 mod elementwise;
 #[cfg(test)]
+mod indexed;
+#[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod narrow;
+#[cfg(test)]
+mod products;
 #[cfg(test)]
 mod reductions;
 #[cfg(test)]
@@ -38,7 +46,16 @@ mod tests {
     ];
 
     fn tables() -> Vec<&'static [Case]> {
-        vec![elementwise::CASES, layers::CASES, reductions::CASES, sequences::CASES, shapes::CASES]
+        vec![
+            convolutions::CASES,
+            elementwise::CASES,
+            indexed::CASES,
+            layers::CASES,
+            products::CASES,
+            reductions::CASES,
+            sequences::CASES,
+            shapes::CASES,
+        ]
     }
 
     #[test]
@@ -69,13 +86,28 @@ mod tests {
     }
 
     #[test]
+    fn convolutions_and_pooling() {
+        run(convolutions::CASES);
+    }
+
+    #[test]
     fn elementwise_ops() {
         run(elementwise::CASES);
     }
 
     #[test]
+    fn elements_and_slices_by_index() {
+        run(indexed::CASES);
+    }
+
+    #[test]
     fn layers_of_networks() {
         run(layers::CASES);
+    }
+
+    #[test]
+    fn products_of_matrices() {
+        run(products::CASES);
     }
 
     #[test]

@@ -243,6 +243,9 @@ fn resized(cx: &mut Emitter, x: &T, targets: &[Target], options: &Options) -> R<
     for (axis, places) in outside {
         y = extrapolate(cx, &y, (axis, &places), options.extrapolation)?;
     }
+    if y.dtype != x.dtype {
+        y = cx.round(&y)?;
+    }
     cx.cast(&y, x.dtype)
 }
 
