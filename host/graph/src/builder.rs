@@ -1,6 +1,8 @@
 //! The builder: takes a graph one op at a time and checks everything as it comes.
 
+mod convolution;
 mod elementwise;
+mod indexed;
 mod layers;
 mod shapes;
 mod unsupported;
@@ -16,7 +18,8 @@ use crate::{
 use aimass_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
 
-pub use layers::AttentionValues;
+pub use convolution::{BatchNormValues, ConvValues};
+pub use layers::{AttentionValues, Contraction};
 pub(crate) use unsupported::UNSUPPORTED;
 
 /// A graph under construction. Every op is one method; its arguments are checked at once.

@@ -6,21 +6,29 @@
 mod attention;
 mod binary;
 mod cast;
+mod channel_norm;
 mod clamp;
 mod concat;
+mod conv;
 mod cumulative;
+mod dot_general;
+mod elements;
 mod gather;
 mod iota;
 mod layer_norm;
 mod linear;
 mod matmul;
+mod non_zero;
 mod normalize;
 mod one_hot;
 mod pad;
+mod pool;
 mod positions;
+mod products;
 mod ragged_attention;
 mod ragged_pool;
 mod reduce;
+mod resample;
 mod reshape;
 mod reverse;
 mod select;
@@ -30,28 +38,38 @@ mod softmax;
 mod tile;
 mod top_k;
 mod transpose;
+mod tuples;
 mod unary;
+mod window;
 
 pub use attention::AttentionOptions;
 pub(crate) use attention::{Attention, attention_shape};
 pub(crate) use binary::{Arithmetic, Binary, BinaryKind, BitKind, Compare, Logic};
 pub(crate) use cast::{Bitcast, Cast};
+pub(crate) use channel_norm::{BatchNorm, GroupNorm};
 pub(crate) use clamp::Clamp;
 pub(crate) use concat::{Concat, Split};
-pub(crate) use cumulative::Cumulative;
-pub(crate) use gather::{Gather, check_indices};
+pub(crate) use conv::{Conv, ConvTranspose};
+pub(crate) use cumulative::{Cumulative, CumulativeKind};
+pub(crate) use dot_general::{Axes, DotGeneral};
+pub(crate) use elements::{GatherElements, ScatterElements};
+pub(crate) use gather::{Gather, bad_row, check_indices};
 pub(crate) use iota::Iota;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 pub(crate) use matmul::MatMul;
+pub(crate) use non_zero::NonZero;
 pub(crate) use normalize::{Normalize, NormalizeKind};
 pub(crate) use one_hot::OneHot;
 pub(crate) use pad::Pad;
 pub use pad::PadMode;
+pub(crate) use pool::{Pool, PoolKind};
 pub(crate) use positions::Positions;
 pub(crate) use ragged_attention::RaggedAttention;
 pub(crate) use ragged_pool::{RaggedPool, RaggedPoolKind};
 pub(crate) use reduce::{ArgExtreme, Reduce, ReduceKind};
+pub use resample::ResizeMode;
+pub(crate) use resample::{Resample, Resize};
 pub(crate) use reshape::{Broadcast, Reshape};
 pub(crate) use reverse::Reverse;
 pub(crate) use select::Select;
@@ -61,15 +79,21 @@ pub(crate) use softmax::Softmax;
 pub(crate) use tile::Tile;
 pub(crate) use top_k::TopK;
 pub(crate) use transpose::Transpose;
+pub(crate) use tuples::{GatherNd, ScatterNd};
 pub use unary::GeluForm;
 pub(crate) use unary::{Unary, UnaryKind};
+pub use window::Window;
+pub(crate) use window::{spread_extent, window_count};
+
+pub use aimass_cpu::shape_ops::ScatterMode;
 
 pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
 
 use crate::dim::DimTable;
 use crate::{Dim, GraphError, RunError, ValueSpec};
+use aimass_cpu::cast::cast;
 use aimass_cpu::pool::Team;
-use aimass_cpu::view::{Rows, RowsMut, numbers, numbers_mut};
+use aimass_cpu::view::{Rows, RowsMut, bytes_of, bytes_of_mut, numbers, numbers_mut};
 use aimass_tensor::{DType, Element, Shape};
 
 /// What an op must say about itself.
@@ -108,6 +132,11 @@ pub(crate) trait OpRule {
     fn in_place(&self) -> bool {
         false
     }
+
+    /// Which input holds indices, whose rows an error of a run names.
+    fn indices(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// How an op makes row `i` of its output from row `i` of its input, in f32.
@@ -142,10 +171,7 @@ macro_rules! op_table {
 }
 
 op_table! {
-    ArgExtreme, Attention, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Cumulative, Gather,
-    Iota, LayerNorm, Linear, MatMul, Normalize, OneHot, Pad, Positions, RaggedAttention,
-    RaggedPool, Reduce, Reshape, Reverse, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK,
-    Transpose, Unary,
+    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv, ConvTranspose, Cumulative, DotGeneral, Gather, GatherElements, GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, NonZero, Normalize, OneHot, Pad, Pool, Positions, RaggedAttention, RaggedPool, Reduce, Resample, Reshape, Resize, Reverse, ScatterElements, ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
 }
 
 /// What a shape rule works with.
@@ -173,10 +199,6 @@ impl Infer<'_> {
             return Err(GraphError::DimClass { op: self.op, dim: dim.clone(), other: None });
         }
         Ok(())
-    }
-
-    pub(crate) fn f32(&self, x: &ValueSpec) -> Result<(), GraphError> {
-        self.dtype(x, "f32 (use cast)", |dtype| dtype == DType::F32)
     }
 
     /// Requires f16, bf16 or f32: what an f32 kernel can compute.
@@ -231,12 +253,6 @@ impl Infer<'_> {
         GraphError::Argument { op: self.op, argument, expected, got }
     }
 
-    /// Requires `x` to be a vector of this extent (a scale, a bias).
-    pub(crate) fn vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
-        self.f32(x)?;
-        self.extent(x, extent)
-    }
-
     /// Requires `x` to be a vector of this extent and of the dtype of `like`.
     pub(crate) fn vector_like(
         &mut self,
@@ -245,10 +261,11 @@ impl Infer<'_> {
         like: &ValueSpec,
     ) -> Result<(), GraphError> {
         self.alike(like, x)?;
-        self.extent(x, extent)
+        self.extent_vector(x, extent)
     }
 
-    fn extent(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
+    /// Requires `x` to be a vector of this extent, of any dtype.
+    pub(crate) fn extent_vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
         if x.rank() != 1 {
             return Err(GraphError::Rank { op: self.op, expected: "1", got: x.rank() });
         }
@@ -340,6 +357,45 @@ pub(crate) struct Call<'a, 'b> {
     pub(crate) team: Team<'a>,
     /// Output 0 holds the content of input 0, whose own bytes are empty.
     pub(crate) in_place: bool,
+}
+
+/// Runs an op of f16 or bf16 values in f32: inputs are widened, the first output is narrowed.
+pub(crate) fn widened(
+    call: &mut Call<'_, '_>,
+    run: impl FnOnce(&mut Call<'_, '_>) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let is_half = |dtype| matches!(dtype, DType::F16 | DType::Bf16);
+    let wide: Vec<Option<Vec<f32>>> = call
+        .inputs
+        .iter()
+        .map(|x| {
+            is_half(x.dtype).then(|| {
+                let mut wide = vec![0f32; x.shape.elements()];
+                cast(x.dtype, x.bytes, DType::F32, bytes_of_mut(&mut wide));
+                wide
+            })
+        })
+        .collect();
+    let inputs: Vec<Arg<'_>> = call
+        .inputs
+        .iter()
+        .zip(&wide)
+        .map(|(x, wide)| match wide {
+            Some(wide) => Arg { dtype: DType::F32, bytes: bytes_of(wide), ..*x },
+            None => *x,
+        })
+        .collect();
+    let out = call.outputs.first_mut().ok_or(DTYPE_DEFECT)?;
+    if !is_half(out.dtype) {
+        return Err(DTYPE_DEFECT);
+    }
+    let mut result = vec![0f32; out.shape.elements()];
+    let bytes = bytes_of_mut(&mut result);
+    let mut outputs = [Out { dtype: DType::F32, shape: out.shape, bytes }];
+    let (outputs, team) = (&mut outputs, call.team);
+    run(&mut Call { inputs: &inputs, outputs, team, in_place: false })?;
+    cast(DType::F32, bytes_of(&result), out.dtype, out.bytes);
+    Ok(())
 }
 
 /// Extent of the last axis; 1 for a scalar.

@@ -259,21 +259,27 @@ fn pool_rows_body(op: Pooling, rows: Rows<'_>, out: &mut [f32]) {
     }
 }
 
-/// Which numbers a cumulative sum includes.
+/// Which numbers a running sum or product includes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// Leaves out the number at the place itself.
     pub exclusive: bool,
-    /// Sums from the end.
+    /// Begins at the end.
     pub reverse: bool,
 }
 
-/// Cumulative sums along the middle axis (ONNX `CumSum`), in the order of the axis; of integers
-/// they wrap.
+/// Running results of `step` along the middle axis, from `start` on, in the order of the axis (ONNX
+/// `CumSum-14` with `+` from 0).
 ///
 /// # Panics
 /// If a slice does not have the elements of `lanes`.
-pub fn cumulative_sum<T: Number>(lanes: Lanes, scan: Scan, x: &[T], out: &mut [T]) {
+pub fn cumulative<T: Copy>(
+    lanes: Lanes,
+    scan: Scan,
+    (start, step): (T, impl Fn(T, T) -> T),
+    x: &[T],
+    out: &mut [T],
+) {
     let Lanes { n, inner, .. } = lanes;
     assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.elements()), "elements of {lanes:?}");
     if x.is_empty() {
@@ -281,12 +287,12 @@ pub fn cumulative_sum<T: Number>(lanes: Lanes, scan: Scan, x: &[T], out: &mut [T
     }
     for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(n * inner)) {
         for lane in 0..inner {
-            let mut sum = T::default();
-            for step in 0..n {
-                let at = lane + inner * if scan.reverse { n - 1 - step } else { step };
-                let next = sum.add(x[at]);
-                out[at] = if scan.exclusive { sum } else { next };
-                sum = next;
+            let mut so_far = start;
+            for place in 0..n {
+                let at = lane + inner * if scan.reverse { n - 1 - place } else { place };
+                let next = step(so_far, x[at]);
+                out[at] = if scan.exclusive { so_far } else { next };
+                so_far = next;
             }
         }
     }
@@ -387,7 +393,8 @@ mod tests {
     fn scans_go_both_ways() {
         let (x, mut out) = ([1f32, 2.0, 3.0, 10.0, 20.0, 30.0], [0f32; 6]);
         let mut check = |lanes, exclusive, reverse, want: [f32; 6]| {
-            cumulative_sum(lanes, Scan { exclusive, reverse }, &x, &mut out);
+            let sum = (0.0, |a: f32, b: f32| a + b);
+            cumulative(lanes, Scan { exclusive, reverse }, sum, &x, &mut out);
             assert_eq!(out, want);
         };
         let rows = Lanes { outer: 2, n: 3, inner: 1 };
@@ -396,10 +403,15 @@ mod tests {
         check(rows, false, true, [6.0, 5.0, 3.0, 60.0, 50.0, 30.0]);
         let columns = Lanes { outer: 1, n: 2, inner: 3 };
         check(columns, false, false, [1.0, 2.0, 3.0, 11.0, 22.0, 33.0]);
-        let mut out = [0u8; 2];
-        let lanes = Lanes { outer: 1, n: 2, inner: 1 };
-        cumulative_sum(lanes, Scan::default(), &[200, 100], &mut out);
-        assert_eq!(out, [200, 44]);
+        let mut products = [0i32; 3];
+        cumulative(
+            Lanes { outer: 1, ..rows },
+            Scan::default(),
+            (1, |a, b| a * b),
+            &[2, 3, 4],
+            &mut products,
+        );
+        assert_eq!(products, [2, 6, 24]);
     }
 
     #[test]

@@ -105,7 +105,6 @@ fn same_codes(got: &Tensor, known: &Array, dtype: DType) {
 
 fn every_seam_between_two_codes() {
     for dtype in NARROW {
-        let format = Format::of(dtype).unwrap();
         let known = numbers(&all_codes(dtype));
         let finite = known.windows(2).filter(|pair| pair[1].is_finite() && pair[0].is_finite());
         let middles: Vec<f64> = finite.map(|pair| (pair[0] + pair[1]) / 2.0).collect();

@@ -4,8 +4,6 @@ use crate::reference::{Array, Case, check, check_floats, check_narrow, flag, flo
 use aimass_tensor::DType;
 
 pub(crate) const CASES: &[Case] = &[
-    ("matmul", matmul),
-    ("linear", linear),
     ("softmax", || softmax("softmax", |x| x)),
     ("log-softmax", || softmax("log-softmax", f64::ln)),
     ("layer-norm", layer_norm),
@@ -13,94 +11,6 @@ pub(crate) const CASES: &[Case] = &[
     ("l2-normalize", l2_normalize),
     ("attention", attention),
 ];
-
-fn matmul() {
-    for (a, b, shape) in [
-        (&[2usize, 3][..], &[3usize, 4][..], &[2usize, 4][..]),
-        (&[1, 1], &[1, 1], &[1, 1]),
-        (&[5, 2, 3], &[3, 4], &[5, 2, 4]),
-        (&[5, 2, 3], &[5, 3, 4], &[5, 2, 4]),
-        (&[2, 1, 2, 3], &[3, 3, 1], &[2, 3, 2, 1]),
-        (&[2, 3], &[5, 3, 4], &[5, 2, 4]),
-        (&[3], &[3, 4], &[4]),
-        (&[2, 3], &[3], &[2]),
-        (&[3], &[3], &[]),
-        (&[3], &[2, 3, 4], &[2, 4]),
-        (&[0, 3], &[3, 4], &[0, 4]),
-        (&[2, 0], &[0, 4], &[2, 4]),
-        (&[70, 65], &[65, 33], &[70, 33]),
-    ] {
-        let (x, y) = (Array::random(a, 1), Array::random(b, 2));
-        // Vectors get the axis they lack, and the output loses it.
-        let rows = a.len() > 1;
-        let columns = b.len() > 1;
-        let expected = Array::from_fn(shape, |index| {
-            let k = a[a.len() - 1];
-            let matrix_axes = usize::from(rows) + usize::from(columns);
-            let (lead, own) = index.split_at(index.len() - matrix_axes);
-            let pick = |array: &Array, i: usize, j: usize, vector: bool| {
-                let mut at = lead.to_vec();
-                if vector {
-                    return array.at(&[if array.shape.len() == 1 { i.max(j) } else { i }]);
-                }
-                at.extend([i, j]);
-                array.spread(&at)
-            };
-            let row = if rows { own[0] } else { 0 };
-            let column = if columns { own[own.len() - 1] } else { 0 };
-            let product = |p: usize| {
-                let left = if rows { pick(&x, row, p, false) } else { x.at(&[p]) };
-                let right = if columns { pick(&y, p, column, false) } else { y.at(&[p]) };
-                left * right
-            };
-            (0..k).map(product).sum()
-        });
-        check("matmul", &[x.f32(), y.f32()], &[], &expected, 1e-5);
-    }
-    let (x, y) = (Array::random(&[2, 3], 1), Array::random(&[2, 4], 1));
-    refused("matmul", &[x.f32(), y.f32()], &[], "shape-mismatch");
-    refused("matmul", &[x.tensor(DType::I32), y.tensor(DType::I32)], &[], "dtype");
-    refused("matmul", &[x.f32(), Array::new(&[], [1.0]).f32()], &[], "shape");
-}
-
-fn linear() {
-    for (lead, k, n) in [
-        (&[][..], 3usize, 4usize),
-        (&[2], 3, 4),
-        (&[2, 3], 5, 1),
-        (&[0], 3, 4),
-        (&[7], 17, 33),
-        (&[2], 0, 3),
-    ] {
-        let mut shape = lead.to_vec();
-        shape.push(k);
-        let (x, bias) = (Array::random(&shape, 1), Array::random(&[n], 3));
-        for transposed in [false, true] {
-            let w = Array::random(if transposed { [n, k] } else { [k, n] }.as_slice(), 2);
-            let mut shape = lead.to_vec();
-            shape.push(n);
-            let product = |index: &[usize]| -> f64 {
-                let (lead, column) = (&index[..index.len() - 1], index[index.len() - 1]);
-                let part = |p: usize| {
-                    let mut from = lead.to_vec();
-                    from.push(p);
-                    let at = if transposed { [column, p] } else { [p, column] };
-                    x.at(&from) * w.at(&at)
-                };
-                (0..k).map(part).sum()
-            };
-            let attributes = [flag("transposed", transposed)];
-            let plain = Array::from_fn(&shape, product);
-            check("linear", &[x.f32(), w.f32()], &attributes, &plain, 1e-5);
-            let biased =
-                Array::from_fn(&shape, |index| product(index) + bias.at(&[index[index.len() - 1]]));
-            check("linear", &[x.f32(), w.f32(), bias.f32()], &attributes, &biased, 1e-5);
-        }
-    }
-    let (x, w) = (Array::random(&[2, 3], 1), Array::random(&[4, 3], 1));
-    refused("linear", &[x.f32(), w.f32()], &[], "shape-mismatch");
-    refused("linear", &[x.f32(), w.tensor(DType::F64)], &[], "dtype");
-}
 
 /// Applies `f` to every lane along an axis.
 fn lanes(x: &Array, axis: usize, f: impl Fn(&[f64], usize) -> f64) -> Array {

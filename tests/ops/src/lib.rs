@@ -6,11 +6,17 @@
 #[cfg(test)]
 mod casts;
 #[cfg(test)]
+mod convolutions;
+#[cfg(test)]
 mod elementwise;
+#[cfg(test)]
+mod indexed;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod narrow;
+#[cfg(test)]
+mod products;
 #[cfg(test)]
 mod reductions;
 #[cfg(test)]
@@ -44,8 +50,11 @@ mod tests {
     fn tables() -> Vec<&'static [Case]> {
         vec![
             casts::CASES,
+            convolutions::CASES,
             elementwise::CASES,
+            indexed::CASES,
             layers::CASES,
+            products::CASES,
             reductions::CASES,
             sequences::CASES,
             shapes::CASES,
@@ -85,13 +94,28 @@ mod tests {
     }
 
     #[test]
+    fn convolutions_and_pooling() {
+        run(convolutions::CASES);
+    }
+
+    #[test]
     fn elementwise_ops() {
         run(elementwise::CASES);
     }
 
     #[test]
+    fn elements_and_slices_by_index() {
+        run(indexed::CASES);
+    }
+
+    #[test]
     fn layers_of_networks() {
         run(layers::CASES);
+    }
+
+    #[test]
+    fn products_of_matrices() {
+        run(products::CASES);
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub(crate) const CASES: &[Case] = &[
     ("reduce-min", || reduce("reduce-min", f64::INFINITY, f64::min)),
     ("arg-max", || arg("arg-max", |new, best| new > best)),
     ("arg-min", || arg("arg-min", |new, best| new < best)),
-    ("cumulative-sum", cumulative_sum),
+    ("cumulative-sum", || cumulative("cumulative-sum", 0.0, |a, x| a + x)),
+    ("cumulative-prod", || cumulative("cumulative-prod", 1.0, |a, x| a * x)),
     ("top-k", top_k),
     ("sort", sort),
 ];
@@ -132,28 +133,37 @@ fn arg(op: &str, better: fn(f64, f64) -> bool) {
     refused(op, &[x.f32()], &[int("axis", 3)], "axis");
 }
 
-fn cumulative_sum() {
-    let x = Array::random(&[2, 3, 4], 5);
+fn cumulative(op: &str, start: f64, f: fn(f64, f64) -> f64) {
+    // Whole numbers from -2 to 1, whose products and sums every type holds.
+    let x = Array::random(&[2, 3, 4], 5).map(f64::floor);
     for axis in 0..3usize {
         for (exclusive, reverse) in [(false, false), (true, false), (false, true), (true, true)] {
-            let expected = Array::from_fn(&x.shape, |index| {
-                let own = index[axis];
-                let part = |i: &usize| match (exclusive, reverse) {
-                    (false, false) => *i <= own,
-                    (true, false) => *i < own,
-                    (false, true) => *i >= own,
-                    (true, true) => *i > own,
-                };
-                let value = |i: usize| {
-                    let mut from = index.to_vec();
-                    from[axis] = i;
-                    x.at(&from)
-                };
-                (0..x.shape[axis]).filter(part).map(value).sum()
-            });
             let attributes =
                 [int("axis", axis), flag("exclusive", exclusive), flag("reverse", reverse)];
-            check_floats("cumulative-sum", &[&x], &[], &attributes, &expected, 1e-6);
+            let expected = |x: &Array| {
+                Array::from_fn(&x.shape, |index| {
+                    let own = index[axis];
+                    let part = |i: &usize| match (exclusive, reverse) {
+                        (false, false) => *i <= own,
+                        (true, false) => *i < own,
+                        (false, true) => *i >= own,
+                        (true, true) => *i > own,
+                    };
+                    let value = |i: usize| {
+                        let mut from = index.to_vec();
+                        from[axis] = i;
+                        x.at(&from)
+                    };
+                    (0..x.shape[axis]).filter(part).map(value).fold(start, f)
+                })
+            };
+            for dtype in [DType::F32, DType::F64, DType::I8, DType::I16, DType::I32, DType::I64] {
+                check(op, &[x.tensor(dtype)], &attributes, &expected(&x), 0.0);
+            }
+            let x = x.map(f64::abs);
+            for dtype in [DType::U8, DType::U16, DType::U32, DType::U64] {
+                check(op, &[x.tensor(dtype)], &attributes, &expected(&x), 0.0);
+            }
         }
     }
     for dtype in INTEGERS {
@@ -161,7 +171,9 @@ fn cumulative_sum() {
         check("cumulative-sum", &[x.tensor(dtype)], &[int("axis", 0)], &sums, 0.0);
     }
     let empty = Array::random(&[2, 0], 1);
-    check("cumulative-sum", &[empty.f32()], &[int("axis", 1)], &empty, 0.0);
+    check(op, &[empty.f32()], &[int("axis", 1)], &empty, 0.0);
+    refused(op, &[x.f32()], &[int("axis", 3)], "axis");
+    refused(op, &[x.tensor(DType::Bool)], &[int("axis", 0)], "dtype");
 }
 
 /// Values and indices of the first `k` of every row in order.

@@ -21,10 +21,10 @@ const FLOORS: &[&[&str]] = &[
     &["aimass-graph"],
     &["aimass-dispatch", "aimass-train", "aimass-op-tests"],
     &["aimass-sandbox", "aimass-compress", "aimass-cluster"],
-    &["aimass-engine", "aimass-guest-tests"],
-    &["aimass-gateway"],
+    &["aimass-engine"],
+    &["aimass-gateway", "aimass-guest-tests"],
     &["aimass"],
-    &["xtask", "aimass-e2e", "aimass-bench"],
+    &["xtask", "aimass-e2e", "aimass-bench", "aimass-onnx-tests"],
 ];
 
 /// Folders of plugins: their crates know `aimass-sdk` and nothing else of ours.

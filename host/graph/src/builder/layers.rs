@@ -2,8 +2,8 @@
 
 use super::GraphBuilder;
 use crate::op::{
-    Attention, AttentionOptions, LayerNorm, Linear, MatMul, Normalize, NormalizeKind, Op,
-    RaggedAttention, Softmax,
+    Attention, AttentionOptions, Axes, DotGeneral, LayerNorm, Linear, MatMul, Normalize,
+    NormalizeKind, Op, RaggedAttention, Softmax,
 };
 use crate::{GraphError, ValueId};
 
@@ -18,8 +18,43 @@ pub struct AttentionValues {
     pub v: ValueId,
 }
 
+/// Which axes of two values a contraction pairs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contraction<'a> {
+    /// Axes of `x` that pair with `batch_y` and stay.
+    pub batch_x: &'a [u32],
+    /// As many axes of `y`.
+    pub batch_y: &'a [u32],
+    /// Axes of `x` that pair with `contract_y` and are summed over.
+    pub contract_x: &'a [u32],
+    /// As many axes of `y`.
+    pub contract_y: &'a [u32],
+}
+
 impl GraphBuilder {
-    /// Matrix product over the last two axes, leading axes broadcast (numpy `matmul`). f32.
+    /// Contraction of `x` and `y` over any axes (StableHLO `dot_general`): the output has the batch
+    /// axes, the other axes of `x`, then those of `y`, in order. For numbers of one dtype; integers
+    /// wrap, halves are multiplied in f32.
+    ///
+    /// # Errors
+    /// [`GraphError`] on a wrong dtype, axis or extent, or if rows would be mixed.
+    pub fn dot_general(
+        &mut self,
+        x: ValueId,
+        y: ValueId,
+        axes: Contraction<'_>,
+    ) -> Result<ValueId, GraphError> {
+        let own = |batch: &[u32], contract: &[u32]| Axes {
+            batch: batch.to_vec(),
+            contract: contract.to_vec(),
+        };
+        let x_axes = own(axes.batch_x, axes.contract_x);
+        let y_axes = own(axes.batch_y, axes.contract_y);
+        self.push_one(Op::DotGeneral(DotGeneral { x: x_axes, y: y_axes }), &[x, y])
+    }
+
+    /// Matrix product over the last two axes, leading axes broadcast (numpy `matmul`). For numbers
+    /// of one dtype: integers wrap, halves are multiplied in f32.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype, rank or inner extent, or if rows would be mixed.
@@ -28,7 +63,8 @@ impl GraphBuilder {
     }
 
     /// `x · w + bias` over the last axis of `x`: `w` is `[in, out]`, or `[out, in]` with
-    /// `transposed`; f32, a constant `w` also f16 or bf16.
+    /// `transposed`. For numbers of one dtype as [`GraphBuilder::matmul`]; beside f32 a constant `w`
+    /// may be f16 or bf16.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype, rank or inner extent.

@@ -2,9 +2,9 @@
 
 use super::GraphBuilder;
 use crate::op::{
-    ArgExtreme, Broadcast, Concat, Cumulative, Gather, Iota, OneHot, Op, Pad, PadMode, Positions,
-    RaggedPool, RaggedPoolKind, Reduce, ReduceKind, Reshape, Reverse, ShapeOf, Slice, Split, Tile,
-    TopK, Transpose,
+    ArgExtreme, Broadcast, Concat, Cumulative, CumulativeKind, Gather, Iota, OneHot, Op, Pad,
+    PadMode, Positions, RaggedPool, RaggedPoolKind, Reduce, ReduceKind, Reshape, Reverse, ShapeOf,
+    Slice, Split, Tile, TopK, Transpose,
 };
 use crate::{Dim, GraphError, ValueId};
 use aimass_tensor::DType;
@@ -178,7 +178,7 @@ impl GraphBuilder {
     }
 
     /// Running sum along an axis; `exclusive` leaves the own element out, `reverse` starts at the
-    /// end.
+    /// end. Integers wrap.
     ///
     /// # Errors
     /// [`GraphError`] if `x` is no number or on a wrong axis.
@@ -189,7 +189,24 @@ impl GraphBuilder {
         exclusive: bool,
         reverse: bool,
     ) -> Result<ValueId, GraphError> {
-        self.push_one(Op::Cumulative(Cumulative { axis, exclusive, reverse }), &[x])
+        let kind = CumulativeKind::Sum;
+        self.push_one(Op::Cumulative(Cumulative { kind, axis, exclusive, reverse }), &[x])
+    }
+
+    /// Running product along an axis; `exclusive` and `reverse` as for
+    /// [`GraphBuilder::cumulative_sum`].
+    ///
+    /// # Errors
+    /// [`GraphError`] on halves, bool or a wrong axis.
+    pub fn cumulative_prod(
+        &mut self,
+        x: ValueId,
+        axis: u32,
+        exclusive: bool,
+        reverse: bool,
+    ) -> Result<ValueId, GraphError> {
+        let kind = CumulativeKind::Prod;
+        self.push_one(Op::Cumulative(Cumulative { kind, axis, exclusive, reverse }), &[x])
     }
 
     /// The `k` largest (or smallest) elements along the last axis, sorted, and their i64 indices.

@@ -1,14 +1,23 @@
-//! Running sums.
+//! Running sums and products.
 
-use super::{Call, DTYPE_DEFECT, Infer, NUMERIC, OpRule, is_numeric, with_number};
+use super::{Call, Infer, NUMERIC, OpRule, is_numeric, with_number};
 use crate::{GraphError, RunError, ValueSpec};
-use aimass_cpu::reduce::{Lanes, Scan, cumulative_sum};
+use aimass_cpu::elementwise::Number;
+use aimass_cpu::reduce::{Lanes, Scan, cumulative};
 use aimass_tensor::DType;
 
-/// Running sum along `axis` (ONNX `CumSum-14`) of numbers, integers wrapping; shape and dtype
-/// as `x`. The axis holds no rows.
+/// What is run along the axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CumulativeKind {
+    Sum,
+    Prod,
+}
+
+/// Running sum or product along `axis` (ONNX `CumSum-14`) of any plain number, in the order of the
+/// axis; integers wrap. Shape and dtype as `x`. The axis holds no rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cumulative {
+    pub(crate) kind: CumulativeKind,
     pub(crate) axis: u32,
     /// Leaves the own element out.
     pub(crate) exclusive: bool,
@@ -18,7 +27,10 @@ pub(crate) struct Cumulative {
 
 impl OpRule for Cumulative {
     fn name(&self) -> &'static str {
-        "cumulative-sum"
+        match self.kind {
+            CumulativeKind::Sum => "cumulative-sum",
+            CumulativeKind::Prod => "cumulative-prod",
+        }
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
@@ -30,11 +42,15 @@ impl OpRule for Cumulative {
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         let (x, out) = (&call.inputs[0], &mut call.outputs[0]);
         let axis = self.axis as usize;
-        let scan = Scan { exclusive: self.exclusive, reverse: self.reverse };
         let lanes = Lanes::of(&x.shape, axis..axis + 1);
+        let scan = Scan { exclusive: self.exclusive, reverse: self.reverse };
         with_number!(x.dtype, T => {
-            cumulative_sum::<T>(lanes, scan, x.numbers(), out.numbers());
-        }, else return Err(DTYPE_DEFECT));
+            let (x, out) = (x.numbers::<T>(), out.numbers::<T>());
+            match self.kind {
+                CumulativeKind::Sum => cumulative(lanes, scan, (0 as T, T::add), x, out),
+                CumulativeKind::Prod => cumulative(lanes, scan, (1 as T, T::mul), x, out),
+            }
+        }, else return Err(super::DTYPE_DEFECT));
         Ok(())
     }
 

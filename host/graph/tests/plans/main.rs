@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batching;
+mod convolutions;
 mod dtypes;
 mod encoder;
 mod fusion;
+mod indexed;
 mod refusals;
 mod shapes;
 mod states;

@@ -12,8 +12,9 @@ use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
 use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
 use aimass_graph::{
-    AttentionOptions, AttentionValues, Dim, GeluForm, Graph, GraphBuilder, GraphError, GraphLimits,
-    PadMode, RunError, StateInit, ValueId,
+    AttentionOptions, AttentionValues, BatchNormValues, Contraction, ConvValues, Dim, GeluForm,
+    Graph, GraphBuilder, GraphError, GraphLimits, PadMode, ResizeMode, RunError, ScatterMode,
+    StateInit, ValueId, Window,
 };
 use aimass_tensor::Tensor;
 use wasmtime::Result;
@@ -113,6 +114,21 @@ fn attention_in(options: wit::AttentionOptions) -> AttentionOptions {
         scale: options.scale,
         causal: options.causal,
         window: options.window,
+    }
+}
+
+fn window_in(window: wit::Window) -> Window {
+    let wit::Window { strides, pads_before, pads_after, dilations } = window;
+    Window { strides, pads_before, pads_after, dilations }
+}
+
+fn scatter_mode_in(mode: wit::ScatterMode) -> ScatterMode {
+    match mode {
+        wit::ScatterMode::Replace => ScatterMode::Replace,
+        wit::ScatterMode::Add => ScatterMode::Add,
+        wit::ScatterMode::Mul => ScatterMode::Mul,
+        wit::ScatterMode::Max => ScatterMode::Max,
+        wit::ScatterMode::Min => ScatterMode::Min,
     }
 }
 
@@ -317,6 +333,9 @@ impl HostBuilder for CallState {
         arg_max(x; axis: u32, keep: bool);
         arg_min(x; axis: u32, keep: bool);
         cumulative_sum(x; axis: u32, exclusive: bool, reverse: bool);
+        cumulative_prod(x; axis: u32, exclusive: bool, reverse: bool);
+        gather_elements(x, indices; axis: u32);
+        gather_nd(x, indices; batch_dims: u32);
         softmax(x; axis: u32);
         log_softmax(x; axis: u32);
         rms_norm(x, scale; epsilon: f32);
@@ -433,6 +452,96 @@ impl HostBuilder for CallState {
         one(self.builder(&b)?.attention(values, mask.map(id), attention_in(options)))
     }
 
+    fn conv(
+        &mut self,
+        b: Builder,
+        x: Value,
+        w: Value,
+        bias: Option<Value>,
+        window: wit::Window,
+        groups: u32,
+    ) -> One {
+        let values = ConvValues { x: id(x), w: id(w), bias: bias.map(id) };
+        one(self.builder(&b)?.conv(values, window_in(window), groups))
+    }
+
+    fn conv_transpose(
+        &mut self,
+        b: Builder,
+        x: Value,
+        w: Value,
+        bias: Option<Value>,
+        window: wit::Window,
+        groups: u32,
+        pads: Vec<u64>,
+    ) -> One {
+        let values = ConvValues { x: id(x), w: id(w), bias: bias.map(id) };
+        one(self.builder(&b)?.conv_transpose(values, window_in(window), groups, &pads))
+    }
+
+    fn max_pool(&mut self, b: Builder, x: Value, size: Vec<u64>, window: wit::Window) -> One {
+        one(self.builder(&b)?.max_pool(id(x), &size, window_in(window)))
+    }
+
+    fn average_pool(
+        &mut self,
+        b: Builder,
+        x: Value,
+        size: Vec<u64>,
+        window: wit::Window,
+        count_pads: bool,
+    ) -> One {
+        one(self.builder(&b)?.average_pool(id(x), &size, window_in(window), count_pads))
+    }
+
+    fn batch_norm(
+        &mut self,
+        b: Builder,
+        x: Value,
+        scale: Value,
+        bias: Value,
+        mean: Value,
+        variance: Value,
+        epsilon: f32,
+    ) -> One {
+        let [scale, bias, mean, variance] = [scale, bias, mean, variance].map(id);
+        let values = BatchNormValues { scale, bias, mean, variance };
+        one(self.builder(&b)?.batch_norm(id(x), values, epsilon))
+    }
+
+    fn group_norm(
+        &mut self,
+        b: Builder,
+        x: Value,
+        groups: u32,
+        scale: Value,
+        bias: Value,
+        epsilon: f32,
+    ) -> One {
+        one(self.builder(&b)?.group_norm(id(x), groups, id(scale), id(bias), epsilon))
+    }
+
+    fn resize(
+        &mut self,
+        b: Builder,
+        x: Value,
+        extents: Vec<u64>,
+        mode: wit::ResizeMode,
+        antialias: bool,
+        align: bool,
+    ) -> One {
+        let mode = match mode {
+            wit::ResizeMode::Nearest => ResizeMode::Nearest,
+            wit::ResizeMode::Bilinear => ResizeMode::Bilinear,
+            wit::ResizeMode::Bicubic => ResizeMode::Bicubic,
+        };
+        one(self.builder(&b)?.resize(id(x), &extents, mode, antialias, align))
+    }
+
+    fn resample(&mut self, b: Builder, x: Value, axis: u32, i: Value, w: Value) -> One {
+        one(self.builder(&b)?.resample(id(x), axis, id(i), id(w)))
+    }
+
     fn recurrent(
         &mut self,
         b: Builder,
@@ -447,8 +556,52 @@ impl HostBuilder for CallState {
         many(self.builder(&b)?.recurrent(&ids(&[x, w, r])))
     }
 
+    fn scatter_elements(
+        &mut self,
+        b: Builder,
+        x: Value,
+        indices: Value,
+        updates: Value,
+        axis: u32,
+        mode: wit::ScatterMode,
+    ) -> One {
+        let [x, indices, updates] = [x, indices, updates].map(id);
+        one(self.builder(&b)?.scatter_elements(x, indices, updates, axis, scatter_mode_in(mode)))
+    }
+
+    fn scatter_nd(
+        &mut self,
+        b: Builder,
+        x: Value,
+        indices: Value,
+        updates: Value,
+        mode: wit::ScatterMode,
+    ) -> One {
+        let [x, indices, updates] = [x, indices, updates].map(id);
+        one(self.builder(&b)?.scatter_nd(x, indices, updates, scatter_mode_in(mode)))
+    }
+
+    fn dot_general(
+        &mut self,
+        b: Builder,
+        x: Value,
+        y: Value,
+        batch_x: Vec<u32>,
+        batch_y: Vec<u32>,
+        contract_x: Vec<u32>,
+        contract_y: Vec<u32>,
+    ) -> One {
+        let axes = Contraction {
+            batch_x: &batch_x,
+            batch_y: &batch_y,
+            contract_x: &contract_x,
+            contract_y: &contract_y,
+        };
+        one(self.builder(&b)?.dot_general(id(x), id(y), axes))
+    }
+
     fn non_zero(&mut self, b: Builder, x: Value) -> HostResult<(Value, Value)> {
-        first(self.builder(&b)?.non_zero(&[id(x)])).map(|value| (value, value))
+        pair(self.builder(&b)?.non_zero(id(x)))
     }
 
     fn non_max_suppression_padded(
@@ -465,29 +618,12 @@ impl HostBuilder for CallState {
         first(values).map(|value| (value, value))
     }
 
-    fn resample(&mut self, b: Builder, x: Value, _axis: u32, i: Value, w: Value) -> One {
-        first(self.builder(&b)?.resample(&[id(x), id(i), id(w)]))
-    }
-
     refused! {
         matmul_integer(x, y; x_zero: Option<Value>, y_zero: Option<Value>);
         dynamic_slice(x; axis: u32, start: Value, end: Value);
-        gather_elements(x, indices; axis: u32);
-        gather_nd(x, indices; batch_dims: u32);
-        scatter_elements(x, indices, updates; axis: u32, mode: wit::ScatterMode);
-        scatter_nd(x, indices, updates; mode: wit::ScatterMode);
         embedding_bag(table, indices, offsets; mean: bool);
-        cumulative_prod(x; axis: u32, exclusive: bool, reverse: bool);
         quantized_linear(x, w, scales; zero: Option<Value>, bias: Option<Value>, group: u64);
-        dot_general(x, y; bx: Vec<u32>, by: Vec<u32>, cx: Vec<u32>, cy: Vec<u32>);
-        group_norm(x; groups: u32, scale: Value, bias: Value, epsilon: f32);
-        batch_norm(x, scale, bias, mean, variance; epsilon: f32);
         rope(x, positions; heads: u32, base: f32, interleaved: bool);
-        conv(x, w; bias: Option<Value>, window: wit::Window, groups: u32);
-        conv_transpose(x, w; bias: Option<Value>, window: wit::Window, groups: u32, pads: Vec<u64>);
-        max_pool(x; size: Vec<u64>, window: wit::Window);
-        average_pool(x; size: Vec<u64>, window: wit::Window, count_pads: bool);
-        resize(x; extents: Vec<u64>, mode: wit::ResizeMode, antialias: bool, align: bool);
         non_max_suppression(boxes, scores; per_class: u64, iou: f32, score: f32);
         fft(x; axis: u32, inverse: bool);
         quantize(x, scale; zero: Option<Value>, axis: Option<u32>, dtype: Dtype);
