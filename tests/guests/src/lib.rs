@@ -23,19 +23,30 @@ use tempfile::TempDir;
 /// If it does not build; the message carries the remedy.
 pub fn program() -> &'static [u8] {
     static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
-    COMPONENT.get_or_init(|| {
-        let built = std::env::var_os("AIMASS_PLUGINS_DIR")
-            .and_then(|dir| std::fs::read(PathBuf::from(dir).join("program.wasm")).ok());
-        built.unwrap_or_else(build)
-    })
+    COMPONENT.get_or_init(|| component("program"))
 }
 
-fn build() -> Vec<u8> {
+/// The component of `tracer/`, as [`program`].
+///
+/// # Panics
+/// If it does not build; the message carries the remedy.
+pub fn tracer() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| component("tracer"))
+}
+
+fn component(name: &str) -> Vec<u8> {
+    let built = std::env::var_os("AIMASS_PLUGINS_DIR")
+        .and_then(|dir| std::fs::read(PathBuf::from(dir).join(format!("{name}.wasm"))).ok());
+    built.unwrap_or_else(|| build(name))
+}
+
+fn build(name: &str) -> Vec<u8> {
     let toolchain = WasmToolchain::find(false, &mut |line| println!("{line}"))
         .unwrap_or_else(|error| panic!("{error}"));
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let build = ComponentBuild {
-        project_dir: &here.join("program"),
+        project_dir: &here.join(name),
         target_dir: &here.join("../../target/guests"),
         profile: "plugin",
         rustflags: &[],
@@ -63,6 +74,8 @@ impl Bench {
         config.limits.init_wall_max = Duration::from_secs(2);
         config.limits.host_bytes_max = 128 << 20;
         config.limits.output_bytes_max = 32 << 20;
+        config.limits.trace_wall_max = Duration::from_secs(2);
+        config.limits.trace_stages_max = 50;
         let dispatcher = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
         let sandbox = Sandbox::new(config, dispatcher).unwrap_or_else(|error| panic!("{error}"));
         Bench { sandbox, _cache: cache }
@@ -75,6 +88,18 @@ impl Bench {
     pub async fn load(&self, name: &str) -> Result<Arc<Plugin>, SandboxError> {
         let package = package(CAPABILITIES).unwrap_or_else(|refusal| panic!("{refusal}"));
         let config = format!(r#"{{"program": "{}"}}"#, kebab_case(name)).into_bytes();
+        let setup = PluginSetup { config: config.into(), files: Arc::new(NoFiles) };
+        self.sandbox.load(&package, setup).await
+    }
+
+    /// Loads the format of this name that traces; the name is as the configuration wants it.
+    ///
+    /// # Errors
+    /// The sandbox's.
+    pub async fn load_tracer(&self, name: &str) -> Result<Arc<Plugin>, SandboxError> {
+        let package = sign(tracer(), "tracing-format", TRACER_CAPABILITIES);
+        let package = package.unwrap_or_else(|refusal| panic!("{refusal}"));
+        let config = format!(r#"{{"program": "{name}"}}"#).into_bytes();
         let setup = PluginSetup { config: config.into(), files: Arc::new(NoFiles) };
         self.sandbox.load(&package, setup).await
     }
@@ -106,6 +131,9 @@ impl Default for Bench {
 
 /// What the guests may import.
 pub const CAPABILITIES: &str = r#""config": {}, "tensor": {}, "log": {}"#;
+
+/// What the formats that trace may import.
+pub const TRACER_CAPABILITIES: &str = r#""config": {}, "files": {}, "graph": {}, "tensor": {}"#;
 
 /// The guests' component, signed for these capabilities (JSON members) and verified.
 ///
