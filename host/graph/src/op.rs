@@ -117,6 +117,12 @@ pub(crate) trait OpRule {
         None
     }
 
+    /// Whether the op has no kernel for floats below 32 bits and runs as its f32 form between
+    /// conversions, so that a result is rounded once.
+    fn widens(&self) -> bool {
+        false
+    }
+
     /// Whether the output is the very bytes of the input.
     fn moves_no_bytes(&self, _x: &ValueSpec, _out: &ValueSpec) -> bool {
         false
@@ -199,6 +205,24 @@ impl Infer<'_> {
         self.dtype(x, "f32 (use cast)", |dtype| dtype == DType::F32)
     }
 
+    /// Requires f16, bf16 or f32: what an f32 kernel can compute.
+    pub(crate) fn f32_or_narrower(&self, x: &ValueSpec) -> Result<(), GraphError> {
+        self.dtype(x, "f16, bf16 or f32 (use cast)", |d| is_float(d) && d != DType::F64)
+    }
+
+    /// Requires two values of one dtype.
+    pub(crate) fn alike(&self, x: &ValueSpec, y: &ValueSpec) -> Result<(), GraphError> {
+        match x.dtype == y.dtype {
+            true => Ok(()),
+            false => Err(GraphError::DTypes { op: self.op, left: x.dtype, right: y.dtype }),
+        }
+    }
+
+    /// Requires f16, bf16, f32 or f64.
+    pub(crate) fn float(&self, x: &ValueSpec) -> Result<(), GraphError> {
+        self.dtype(x, "f16, bf16, f32 or f64 (use cast)", is_float)
+    }
+
     pub(crate) fn dtype(
         &self,
         x: &ValueSpec,
@@ -239,7 +263,18 @@ impl Infer<'_> {
         self.extent_vector(x, extent)
     }
 
-    /// As [`Infer::vector`], of any dtype.
+    /// Requires `x` to be a vector of this extent and of the dtype of `like`.
+    pub(crate) fn vector_like(
+        &mut self,
+        x: &ValueSpec,
+        extent: &Dim,
+        like: &ValueSpec,
+    ) -> Result<(), GraphError> {
+        self.alike(like, x)?;
+        self.extent_vector(x, extent)
+    }
+
+    /// Requires `x` to be a vector of this extent, of any dtype.
     pub(crate) fn extent_vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
         if x.rank() != 1 {
             return Err(GraphError::Rank { op: self.op, expected: "1", got: x.rank() });
@@ -308,6 +343,14 @@ pub(crate) struct Out<'a> {
 impl Out<'_> {
     pub(crate) fn numbers<T: Element>(&mut self) -> &mut [T] {
         numbers_mut(self.bytes)
+    }
+
+    /// The elements of `x`, to be changed; `in_place` says that they are there already.
+    pub(crate) fn copy_of<T: Element>(&mut self, x: &Arg<'_>, in_place: bool) -> &mut [T] {
+        if !in_place {
+            self.bytes.copy_from_slice(x.bytes);
+        }
+        self.numbers()
     }
 
     /// The f32 elements as a matrix of the last axis.
@@ -474,6 +517,19 @@ pub(crate) fn is_number(dtype: DType) -> bool {
 pub(crate) fn is_integer(dtype: DType) -> bool {
     with_integer!(dtype, _T => true, else false)
 }
+
+/// Whether a dtype is a float of 16 to 64 bits.
+pub(crate) fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::Bf16 | DType::F32 | DType::F64)
+}
+
+/// Whether elements are whole numbers or floats, of 8 to 64 bits or of 16 to 64 bits.
+pub(crate) fn is_numeric(dtype: DType) -> bool {
+    is_integer(dtype) || is_float(dtype)
+}
+
+/// What `is_numeric` lets through, for errors.
+pub(crate) const NUMERIC: &str = "an integer of 8 to 64 bits or a float of 16 to 64 bits";
 
 /// The error of a dtype that inference lets through but no kernel takes.
 pub(crate) const DTYPE_DEFECT: RunError = RunError::Internal("a dtype without kernel was inferred");

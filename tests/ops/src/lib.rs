@@ -12,6 +12,8 @@ mod indexed;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod narrow;
+#[cfg(test)]
 mod products;
 #[cfg(test)]
 mod reductions;

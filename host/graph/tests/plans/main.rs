@@ -4,6 +4,7 @@
 
 mod batching;
 mod convolutions;
+mod dtypes;
 mod encoder;
 mod fusion;
 mod indexed;

@@ -6,8 +6,8 @@ mod packed;
 mod packing;
 
 pub use dynamic::{MatmulDims, Operand, matmul_dynamic};
-pub use numbers::{matmul_numbers};
-pub(crate) use packed::{product};
+pub use numbers::matmul_numbers;
+pub(crate) use packed::product;
 pub use packed::{Epilogue, matmul_packed, matmul_packed_panels};
 pub use packing::PackedMatrix;
 pub(crate) use packing::pack_transposed;
