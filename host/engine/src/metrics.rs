@@ -73,13 +73,6 @@ impl Metrics {
         counters.seconds += took.as_secs_f64();
     }
 
-    /// Sessions and stages that were traced of a model, for tests.
-    #[cfg(test)]
-    pub(crate) fn traces(&self, model: &str) -> (u64, u64) {
-        let traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
-        traces.get(model).map_or((0, 0), |counters| (counters.sessions, counters.stages))
-    }
-
     /// Everything as Prometheus text.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from(

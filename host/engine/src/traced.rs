@@ -13,8 +13,6 @@ mod flights;
 mod inputs;
 mod job;
 mod names;
-#[cfg(test)]
-mod tests;
 mod trie;
 mod walk;
 

@@ -1,5 +1,9 @@
 //! A sandbox with one signed guest in it.
 
+mod server;
+
+pub use server::{Server, traced_model};
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +16,8 @@ use aimass_sandbox::{
 };
 use aimass_tensor::Tensor;
 use aimass_trust::{
-    Manifest, PluginRelease, Refusal, SigningKey, Timestamp, TrustPolicy, VerifiedPackage,
-    embed_manifest, sign_plugin,
+    Manifest, PluginRelease, Refusal, SignedPlugin, SigningKey, Timestamp, TrustPolicy,
+    VerifiedPackage, embed_manifest, sign_plugin,
 };
 use tempfile::TempDir;
 
@@ -151,12 +155,23 @@ pub fn package(capabilities: &str) -> Result<VerifiedPackage, Refusal> {
 /// # Panics
 /// If signing fails.
 pub fn sign(component: &[u8], world: &str, capabilities: &str) -> Result<VerifiedPackage, Refusal> {
+    let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
+    let signed = sign_with(&key, component, world, capabilities)?;
+    let policy = TrustPolicy::parse(&policy(&key)).unwrap_or_else(|error| panic!("{error}"));
+    policy.verify_plugin(signed.wasm, &signed.dsse, Some("acme/program"), SystemTime::now())
+}
+
+fn sign_with(
+    key: &SigningKey,
+    component: &[u8],
+    world: &str,
+    capabilities: &str,
+) -> Result<SignedPlugin, Refusal> {
     let manifest = format!(
         r#"{{"name": "acme/program", "version": "0.1.0", "world": "aimass:plugin/{world}@0.1.0",
             "capabilities": {{{capabilities}}}, "limits": {{"memoryBytesMax": 67108864}}}}"#
     );
     let manifest = Manifest::parse(manifest.as_bytes())?;
-    let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
     let now = SystemTime::now();
     let release = PluginRelease {
         sequence: 1,
@@ -166,15 +181,18 @@ pub fn sign(component: &[u8], world: &str, capabilities: &str) -> Result<Verifie
         dependencies: Vec::new(),
     };
     let signed = embed_manifest(component, &manifest)
-        .and_then(|component| sign_plugin(&component, &release, &key))
+        .and_then(|component| sign_plugin(&component, &release, key))
         .unwrap_or_else(|error| panic!("{error}"));
-    let policy = format!(
-        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], \
-         capabilities = [\"config\", \"files\", \"graph\", \"tensor\", \"log\"] }}\n",
+    Ok(signed)
+}
+
+/// A policy that trusts this key as `acme`.
+fn policy(key: &SigningKey) -> String {
+    format!(
+        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], models = \
+         [\"acme/*\"], capabilities = [\"config\", \"files\", \"graph\", \"tensor\", \"log\"] }}\n",
         key.public()
-    );
-    let policy = TrustPolicy::parse(&policy).unwrap_or_else(|error| panic!("{error}"));
-    policy.verify_plugin(signed.wasm, &signed.dsse, Some("acme/program"), now)
+    )
 }
 
 /// `HostCalls` as `host-calls`.

@@ -355,3 +355,143 @@ pub(crate) fn compact(tensor: &Tensor) -> Tensor {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aimass_sandbox::PluginSignature;
+
+    fn trie(roots_max: usize, stages_max: usize, content_bytes_max: u64) -> Trie {
+        Trie::new(&TracedConfig { roots_max, stages_max, content_bytes_max, ..Default::default() })
+    }
+
+    fn rules() -> InputRules {
+        InputRules::of(&PluginSignature::default())
+    }
+
+    fn bytes(content: &[u8]) -> Tensor {
+        Tensor::from_slice(&[content.len()], content).unwrap()
+    }
+
+    fn stage() -> Option<(TracedStage, Slots)> {
+        let (known, observe) = (Vec::new(), Vec::new());
+        let stage = TracedStage { plan: None, known, observe, batched: false, reusable: true };
+        Some((stage, Slots::default()))
+    }
+
+    fn root(trie: &Trie, digest: u64) -> Arc<Node> {
+        let key = NodeKey::Shapes { shapes: Vec::new(), batched: false };
+        let node = trie.node(0, key, stage());
+        assert!(trie.keep(None, digest, &node));
+        node
+    }
+
+    fn child(trie: &Trie, parent: &Arc<Node>, content: &[u8]) -> (Arc<Node>, bool) {
+        let content = bytes(content);
+        let digest = trie.content_digest([&content].into_iter());
+        let node = trie.node(parent.depth + 1, NodeKey::Observed(vec![content]), stage());
+        let kept = trie.keep(Some(parent), digest, &node);
+        (node, kept)
+    }
+
+    fn find(trie: &Trie, parent: &Node, content: &[u8]) -> Option<u64> {
+        let content = bytes(content);
+        let digest = trie.content_digest([&content].into_iter());
+        Some(trie.child(parent, digest, |_| Some(&content))?.id)
+    }
+
+    #[test]
+    fn content_is_compared_and_not_only_its_digest() {
+        let trie = trie(9, 9, 99);
+        let root = root(&trie, 0);
+        let node = |content: &[u8]| {
+            let node = trie.node(1, NodeKey::Observed(vec![bytes(content)]), stage());
+            assert!(trie.keep(Some(&root), 7, &node));
+            node.id
+        };
+        let (a, b) = (node(b"a"), node(b"b"));
+        let find = |content: &[u8]| {
+            let content = bytes(content);
+            trie.child(&root, 7, |_| Some(&content)).map(|node| node.id)
+        };
+        assert_eq!((find(b"a"), find(b"b"), find(b"c")), (Some(a), Some(b), None));
+    }
+
+    #[test]
+    fn the_leaf_used_longest_ago_goes_first() {
+        let trie = trie(9, 3, 99);
+        let root = root(&trie, 0);
+        let (first, _) = child(&trie, &root, b"a");
+        child(&trie, &root, b"b");
+        first.touch(trie.tick());
+        let (_, kept) = child(&trie, &root, b"c");
+        assert!(kept);
+        assert_eq!(trie.kept(), Kept { roots: 1, stages: 3, content_bytes: 2 });
+        assert!(find(&trie, &root, b"a").is_some() && find(&trie, &root, b"c").is_some());
+        assert!(find(&trie, &root, b"b").is_none());
+    }
+
+    #[test]
+    fn a_path_that_is_too_deep_is_kept_as_far_as_it_fits() {
+        let trie = trie(9, 3, 99);
+        let tick = trie.tick() + 100;
+        let mut node = root(&trie, 0);
+        for depth in 1..6 {
+            node.touch(tick);
+            let (next, kept) = child(&trie, &node, b"a");
+            // The child is older than what leads to it, until it is come by.
+            assert_eq!(kept, depth < 3, "depth {depth}");
+            node = next;
+        }
+        assert_eq!(trie.kept().stages, 3);
+    }
+
+    #[test]
+    fn a_root_goes_with_all_that_is_behind_it() {
+        let trie = trie(2, 99, 99);
+        let old = root(&trie, 1);
+        let (middle, _) = child(&trie, &old, b"abc");
+        child(&trie, &middle, b"d");
+        root(&trie, 2);
+        root(&trie, 3);
+        assert_eq!(trie.kept(), Kept { roots: 2, stages: 2, content_bytes: 0 });
+        assert!(trie.root(&rules(), 1, &[]).is_none() && trie.root(&rules(), 2, &[]).is_some());
+        let (_, kept) = child(&trie, &middle, b"e");
+        assert!(!kept, "behind a stage that has gone");
+        assert_eq!(trie.kept().stages, 2);
+    }
+
+    #[test]
+    fn content_is_kept_up_to_its_limit_and_never_beyond() {
+        let trie = trie(9, 99, 8);
+        let root = root(&trie, 0);
+        assert!(child(&trie, &root, &[1; 8]).1);
+        assert!(!child(&trie, &root, &[2; 9]).1, "more than the limit alone");
+        assert_eq!(trie.kept().content_bytes, 8);
+        assert!(child(&trie, &root, &[3; 1]).1);
+        assert_eq!(trie.kept(), Kept { roots: 1, stages: 2, content_bytes: 1 });
+    }
+
+    #[test]
+    fn a_deep_trie_is_dropped_without_a_deep_stack() {
+        let trie = trie(9, 1_000_000, 1 << 30);
+        let mut node = root(&trie, 0);
+        for _ in 0..100_000 {
+            node = child(&trie, &node, b"a").0;
+        }
+        drop(node);
+        drop(trie);
+    }
+
+    #[test]
+    fn what_is_kept_holds_no_larger_buffer() {
+        let large = bytes(&[7; 64]);
+        let row = compact(&large.rows(1..3));
+        assert_eq!((row.bytes(), row.shape()[0]), (&[7u8, 7][..], 2));
+        assert_ne!(row.bytes().as_ptr(), large.bytes()[1..].as_ptr());
+        let strings = Strings::from_slices(&["ab", "c"]).unwrap();
+        let strings = Tensor::from_strings(Shape::new(&[2]).unwrap(), strings).unwrap();
+        assert!(same_content(&compact(&strings), &strings));
+        assert!(!same_content(&compact(&strings.rows(0..1)), &strings));
+    }
+}

@@ -1,15 +1,26 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
+mod cast;
 mod conv;
+mod determinant;
+mod einsum;
 mod elementwise;
+mod index;
 mod layer_norm;
+mod layout;
 mod loss;
 mod matmul;
 mod norm;
+mod pattern;
 mod pool;
+mod reduce;
+mod resize;
+mod scatter;
 mod shape;
+mod signal;
 mod softmax;
 mod strings;
+mod taps;
 mod window;
 
 use crate::node::{Cx, Inputs};
@@ -23,14 +34,24 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
 const TABLES: &[Table] = &[
+    cast::TABLE,
     conv::TABLE,
+    determinant::TABLE,
+    einsum::TABLE,
     elementwise::TABLE,
+    index::TABLE,
     layer_norm::TABLE,
+    layout::TABLE,
     loss::TABLE,
     matmul::TABLE,
     norm::TABLE,
+    pattern::TABLE,
     pool::TABLE,
+    reduce::TABLE,
+    resize::TABLE,
+    scatter::TABLE,
     shape::TABLE,
+    signal::TABLE,
     softmax::TABLE,
 ];
 
