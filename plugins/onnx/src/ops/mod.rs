@@ -7,7 +7,10 @@ mod loss;
 mod matmul;
 mod norm;
 mod pool;
+mod quantize;
+mod quantized;
 mod shape;
+mod small_floats;
 mod softmax;
 mod strings;
 mod window;
@@ -30,6 +33,8 @@ const TABLES: &[Table] = &[
     matmul::TABLE,
     norm::TABLE,
     pool::TABLE,
+    quantize::TABLE,
+    quantized::TABLE,
     shape::TABLE,
     softmax::TABLE,
 ];
