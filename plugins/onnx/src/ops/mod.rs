@@ -1,18 +1,22 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
+mod attention;
 mod conv;
 mod elementwise;
 mod layer_norm;
+mod linear_attention;
 mod loss;
 mod matmul;
 mod norm;
 mod pool;
 mod quantize;
 mod quantized;
+mod rotary;
 mod shape;
 mod small_floats;
 mod softmax;
 mod strings;
+mod training;
 mod window;
 
 use crate::node::{Cx, Inputs};
@@ -26,15 +30,18 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
 const TABLES: &[Table] = &[
+    attention::TABLE,
     conv::TABLE,
     elementwise::TABLE,
     layer_norm::TABLE,
+    linear_attention::TABLE,
     loss::TABLE,
     matmul::TABLE,
     norm::TABLE,
     pool::TABLE,
     quantize::TABLE,
     quantized::TABLE,
+    rotary::TABLE,
     shape::TABLE,
     softmax::TABLE,
 ];
@@ -44,11 +51,12 @@ const TABLES: &[Table] = &[
 /// # Errors
 /// `unsupported/onnx-op` for an operator that this plugin does not know.
 pub(crate) fn lower(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
-    let found = match cx.node.domain.as_str() {
-        "" => TABLES.iter().flat_map(|table| table.iter()).find(|(name, _)| *name == cx.node.op),
-        _ => None,
+    let tables = match cx.node.domain.as_str() {
+        "" => TABLES,
+        "ai.onnx.preview.training" => &[training::TABLE],
+        _ => &[],
     };
-    match found {
+    match tables.iter().flat_map(|table| table.iter()).find(|(name, _)| *name == cx.node.op) {
         Some((_, lowering)) => lowering(cx, inputs),
         None => Err(unsupported(format!("no such operator in opset {} of this plugin", cx.opset))),
     }
