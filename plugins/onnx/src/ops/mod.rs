@@ -11,6 +11,7 @@ mod norm;
 mod pool;
 mod quantize;
 mod quantized;
+mod recurrent;
 mod rotary;
 mod shape;
 mod small_floats;
@@ -41,6 +42,7 @@ const TABLES: &[Table] = &[
     pool::TABLE,
     quantize::TABLE,
     quantized::TABLE,
+    recurrent::TABLE,
     rotary::TABLE,
     shape::TABLE,
     softmax::TABLE,

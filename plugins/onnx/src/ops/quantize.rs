@@ -34,9 +34,14 @@ pub(super) fn native_or(
     composed: impl FnOnce(&mut Cx<'_>) -> R<T>,
 ) -> R<T> {
     match native(cx) {
-        Err(Stop::Error(error)) if error.family == ErrorFamily::Unsupported => composed(cx),
+        Err(stop) if is_unsupported(&stop) => composed(cx),
         other => other,
     }
+}
+
+/// Whether the host has no code for something.
+pub(super) fn is_unsupported(stop: &Stop) -> bool {
+    matches!(stop, Stop::Error(error) if error.family == ErrorFamily::Unsupported)
 }
 
 /// How scales and zero points lie along the input.

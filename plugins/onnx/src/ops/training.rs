@@ -18,7 +18,7 @@ pub(super) const TABLE: Table = &[
 /// Tensors of the optimizer: after the rate R and the count T, `groups` lists of equal length.
 fn lists<'a>(inputs: Inputs<'a>, groups: usize) -> R<Vec<Vec<&'a T>>> {
     let rest = inputs.len().saturating_sub(2);
-    if rest == 0 || rest % groups != 0 {
+    if rest == 0 || !rest.is_multiple_of(groups) {
         return Err(invalid(format!("expected {groups} lists of tensors, got {rest} tensors")));
     }
     let each = rest / groups;
