@@ -232,7 +232,7 @@ impl RowRun<'_, '_> {
     }
 
     fn linear(&self, step: &RowStep, to: &mut [f32]) {
-        let RowKind::Linear { matrix, bias, activation, residual } = &step.kind else { return };
+        let RowKind::Linear { matrix, bias, finish, residual } = &step.kind else { return };
         let matrix = &self.frame.plan.matrices[*matrix];
         let n = matrix.n();
         let epilogue = Epilogue {
