@@ -1,5 +1,6 @@
 //! The builder: takes a graph one op at a time and checks everything as it comes.
 
+mod convolution;
 mod elementwise;
 mod indexed;
 mod layers;
@@ -17,6 +18,7 @@ use crate::{
 use aimass_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
 
+pub use convolution::{BatchNormValues, ConvValues};
 pub use layers::{AttentionValues, Contraction};
 pub(crate) use unsupported::UNSUPPORTED;
 

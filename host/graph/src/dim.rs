@@ -128,6 +128,10 @@ pub(crate) enum DimRule {
     Quotient { factor: u64, above: Vec<Dim>, divisor: u64, below: Vec<Dim> },
     /// Elements `start, start + step, ..` below `min(end, dim)`.
     Strided { of: Dim, start: u64, end: u64, step: u64 },
+    /// Positions of a window of `span` elements: `(of + pads - span) / stride + 1`.
+    Window { of: Dim, span: u64, stride: u64, pads: u64 },
+    /// What windows at `of` positions cover: `stride (of - 1) + plus - minus`.
+    Spread { of: Dim, stride: u64, plus: u64, minus: u64 },
     /// The common extent of two dimensions of which each may be 1.
     Broadcast(Dim, Dim),
 }

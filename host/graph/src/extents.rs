@@ -2,6 +2,7 @@
 
 use crate::dim::{DimCheck, DimRule, DimTable, Dims, strided_len};
 use crate::graph::Graph;
+use crate::op::{spread_extent, window_count};
 use crate::{Dim, RunError, Signature};
 use aimass_tensor::{RANK_MAX, Shape, Tensor};
 use std::collections::HashMap;
@@ -176,6 +177,14 @@ impl Extents {
             }
             DimRule::Strided { of, start, end, step } => {
                 strided_len(self.extent(of, extents), *start, *end, *step)
+            }
+            DimRule::Window { of, span, stride, pads } => {
+                window_count(self.extent(of, extents), *span, *stride, *pads)
+                    .ok_or_else(|| wrong("a window is larger than the extent with its pads"))?
+            }
+            DimRule::Spread { of, stride, plus, minus } => {
+                spread_extent(self.extent(of, extents), *stride, *plus, *minus)
+                    .ok_or_else(|| wrong("transposed windows cover less than the pads cut off"))?
             }
             DimRule::Broadcast(a, b) => match (self.extent(a, extents), self.extent(b, extents)) {
                 (a, b) if a == b => a,

@@ -6,8 +6,10 @@
 mod attention;
 mod binary;
 mod cast;
+mod channel_norm;
 mod clamp;
 mod concat;
+mod conv;
 mod cumulative;
 mod dot_general;
 mod elements;
@@ -20,11 +22,13 @@ mod non_zero;
 mod normalize;
 mod one_hot;
 mod pad;
+mod pool;
 mod positions;
 mod products;
 mod ragged_attention;
 mod ragged_pool;
 mod reduce;
+mod resample;
 mod reshape;
 mod reverse;
 mod select;
@@ -36,13 +40,16 @@ mod top_k;
 mod transpose;
 mod tuples;
 mod unary;
+mod window;
 
 pub use attention::AttentionOptions;
 pub(crate) use attention::{Attention, attention_shape};
 pub(crate) use binary::{Arithmetic, Binary, BinaryKind, BitKind, Compare, Logic};
 pub(crate) use cast::{Bitcast, Cast};
+pub(crate) use channel_norm::{BatchNorm, GroupNorm};
 pub(crate) use clamp::Clamp;
 pub(crate) use concat::{Concat, Split};
+pub(crate) use conv::{Conv, ConvTranspose};
 pub(crate) use cumulative::{Cumulative, CumulativeKind};
 pub(crate) use dot_general::{Axes, DotGeneral};
 pub(crate) use elements::{GatherElements, ScatterElements};
@@ -56,10 +63,13 @@ pub(crate) use normalize::{Normalize, NormalizeKind};
 pub(crate) use one_hot::OneHot;
 pub(crate) use pad::Pad;
 pub use pad::PadMode;
+pub(crate) use pool::{Pool, PoolKind};
 pub(crate) use positions::Positions;
 pub(crate) use ragged_attention::RaggedAttention;
 pub(crate) use ragged_pool::{RaggedPool, RaggedPoolKind};
 pub(crate) use reduce::{ArgExtreme, Reduce, ReduceKind};
+pub use resample::ResizeMode;
+pub(crate) use resample::{Resample, Resize};
 pub(crate) use reshape::{Broadcast, Reshape};
 pub(crate) use reverse::Reverse;
 pub(crate) use select::Select;
@@ -72,6 +82,8 @@ pub(crate) use transpose::Transpose;
 pub(crate) use tuples::{GatherNd, ScatterNd};
 pub use unary::GeluForm;
 pub(crate) use unary::{Unary, UnaryKind};
+pub use window::Window;
+pub(crate) use window::{spread_extent, window_count};
 
 pub use aimass_cpu::shape_ops::ScatterMode;
 
@@ -79,8 +91,9 @@ pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
 
 use crate::dim::DimTable;
 use crate::{Dim, GraphError, RunError, ValueSpec};
+use aimass_cpu::cast::cast;
 use aimass_cpu::pool::Team;
-use aimass_cpu::view::{Rows, RowsMut, numbers, numbers_mut};
+use aimass_cpu::view::{Rows, RowsMut, bytes_of, bytes_of_mut, numbers, numbers_mut};
 use aimass_tensor::{DType, Element, Shape};
 
 /// What an op must say about itself.
@@ -102,6 +115,12 @@ pub(crate) trait OpRule {
     /// How the op works row by row on f32, if it does.
     fn row_form(&self) -> Option<RowForm> {
         None
+    }
+
+    /// Whether the op has no kernel for floats below 32 bits and runs as its f32 form between
+    /// conversions, so that a result is rounded once.
+    fn widens(&self) -> bool {
+        false
     }
 
     /// Whether the output is the very bytes of the input.
@@ -152,10 +171,7 @@ macro_rules! op_table {
 }
 
 op_table! {
-    ArgExtreme, Attention, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Cumulative, DotGeneral,
-    Gather, GatherElements, GatherNd, Iota, LayerNorm, Linear, MatMul, NonZero, Normalize, OneHot,
-    Pad, Positions, RaggedAttention, RaggedPool, Reduce, Reshape, Reverse, ScatterElements,
-    ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
+    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv, ConvTranspose, Cumulative, DotGeneral, Gather, GatherElements, GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, NonZero, Normalize, OneHot, Pad, Pool, Positions, RaggedAttention, RaggedPool, Reduce, Resample, Reshape, Resize, Reverse, ScatterElements, ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
 }
 
 /// What a shape rule works with.
@@ -187,6 +203,24 @@ impl Infer<'_> {
 
     pub(crate) fn f32(&self, x: &ValueSpec) -> Result<(), GraphError> {
         self.dtype(x, "f32 (use cast)", |dtype| dtype == DType::F32)
+    }
+
+    /// Requires f16, bf16 or f32: what an f32 kernel can compute.
+    pub(crate) fn f32_or_narrower(&self, x: &ValueSpec) -> Result<(), GraphError> {
+        self.dtype(x, "f16, bf16 or f32 (use cast)", |d| is_float(d) && d != DType::F64)
+    }
+
+    /// Requires two values of one dtype.
+    pub(crate) fn alike(&self, x: &ValueSpec, y: &ValueSpec) -> Result<(), GraphError> {
+        match x.dtype == y.dtype {
+            true => Ok(()),
+            false => Err(GraphError::DTypes { op: self.op, left: x.dtype, right: y.dtype }),
+        }
+    }
+
+    /// Requires f16, bf16, f32 or f64.
+    pub(crate) fn float(&self, x: &ValueSpec) -> Result<(), GraphError> {
+        self.dtype(x, "f16, bf16, f32 or f64 (use cast)", is_float)
     }
 
     pub(crate) fn dtype(
@@ -229,7 +263,18 @@ impl Infer<'_> {
         self.extent_vector(x, extent)
     }
 
-    /// As [`Infer::vector`], of any dtype.
+    /// Requires `x` to be a vector of this extent and of the dtype of `like`.
+    pub(crate) fn vector_like(
+        &mut self,
+        x: &ValueSpec,
+        extent: &Dim,
+        like: &ValueSpec,
+    ) -> Result<(), GraphError> {
+        self.alike(like, x)?;
+        self.extent_vector(x, extent)
+    }
+
+    /// Requires `x` to be a vector of this extent, of any dtype.
     pub(crate) fn extent_vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
         if x.rank() != 1 {
             return Err(GraphError::Rank { op: self.op, expected: "1", got: x.rank() });
@@ -300,6 +345,14 @@ impl Out<'_> {
         numbers_mut(self.bytes)
     }
 
+    /// The elements of `x`, to be changed; `in_place` says that they are there already.
+    pub(crate) fn copy_of<T: Element>(&mut self, x: &Arg<'_>, in_place: bool) -> &mut [T] {
+        if !in_place {
+            self.bytes.copy_from_slice(x.bytes);
+        }
+        self.numbers()
+    }
+
     /// The f32 elements as a matrix of the last axis.
     pub(crate) fn rows(&mut self) -> RowsMut<'_> {
         let (rows, columns) = (row_count(&self.shape), last_extent(&self.shape));
@@ -314,6 +367,45 @@ pub(crate) struct Call<'a, 'b> {
     pub(crate) team: Team<'a>,
     /// Output 0 holds the content of input 0, whose own bytes are empty.
     pub(crate) in_place: bool,
+}
+
+/// Runs an op of f16 or bf16 values in f32: inputs are widened, the first output is narrowed.
+pub(crate) fn widened(
+    call: &mut Call<'_, '_>,
+    run: impl FnOnce(&mut Call<'_, '_>) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let is_half = |dtype| matches!(dtype, DType::F16 | DType::Bf16);
+    let wide: Vec<Option<Vec<f32>>> = call
+        .inputs
+        .iter()
+        .map(|x| {
+            is_half(x.dtype).then(|| {
+                let mut wide = vec![0f32; x.shape.elements()];
+                cast(x.dtype, x.bytes, DType::F32, bytes_of_mut(&mut wide));
+                wide
+            })
+        })
+        .collect();
+    let inputs: Vec<Arg<'_>> = call
+        .inputs
+        .iter()
+        .zip(&wide)
+        .map(|(x, wide)| match wide {
+            Some(wide) => Arg { dtype: DType::F32, bytes: bytes_of(wide), ..*x },
+            None => *x,
+        })
+        .collect();
+    let out = call.outputs.first_mut().ok_or(DTYPE_DEFECT)?;
+    if !is_half(out.dtype) {
+        return Err(DTYPE_DEFECT);
+    }
+    let mut result = vec![0f32; out.shape.elements()];
+    let bytes = bytes_of_mut(&mut result);
+    let mut outputs = [Out { dtype: DType::F32, shape: out.shape, bytes }];
+    let (outputs, team) = (&mut outputs, call.team);
+    run(&mut Call { inputs: &inputs, outputs, team, in_place: false })?;
+    cast(DType::F32, bytes_of(&result), out.dtype, out.bytes);
+    Ok(())
 }
 
 /// Extent of the last axis; 1 for a scalar.
@@ -425,6 +517,19 @@ pub(crate) fn is_number(dtype: DType) -> bool {
 pub(crate) fn is_integer(dtype: DType) -> bool {
     with_integer!(dtype, _T => true, else false)
 }
+
+/// Whether a dtype is a float of 16 to 64 bits.
+pub(crate) fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::Bf16 | DType::F32 | DType::F64)
+}
+
+/// Whether elements are whole numbers or floats, of 8 to 64 bits or of 16 to 64 bits.
+pub(crate) fn is_numeric(dtype: DType) -> bool {
+    is_integer(dtype) || is_float(dtype)
+}
+
+/// What `is_numeric` lets through, for errors.
+pub(crate) const NUMERIC: &str = "an integer of 8 to 64 bits or a float of 16 to 64 bits";
 
 /// The error of a dtype that inference lets through but no kernel takes.
 pub(crate) const DTYPE_DEFECT: RunError = RunError::Internal("a dtype without kernel was inferred");

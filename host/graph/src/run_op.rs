@@ -106,6 +106,9 @@ fn wants_extents(name: &str) -> bool {
         "attention"
             | "ragged-attention"
             | "pad"
+            | "conv"
+            | "conv-transpose"
+            | "group-norm"
             | "gather-elements"
             | "gather-nd"
             | "scatter-elements"
@@ -279,7 +282,7 @@ mod tests {
         check("softmax", &[], "argument");
         check("softmax", &[int("axis", 1), int("axes", 1)], "argument");
         check("top-k", &[int("k", 3)], "shape-mismatch");
-        check("conv", &[], "op");
+        check("fft", &[], "op");
         check("no-such-op", &[], "op");
         check("add", &[], "input-count");
     }

@@ -151,12 +151,19 @@ impl Sandbox {
         linker: &Linker<CallState>,
         component: &[u8],
     ) -> Result<Component, SandboxError> {
-        let key = self.cache_key(package);
-        if let Some(component) = self.cached(&key) {
+        // An image whose `init` looked at no file serves every package that runs this plugin.
+        let shared = self.cache_key(package, [0; 32]);
+        let reads_files = package.capabilities.allows(Capability::Files);
+        let own = reads_files.then(|| self.cache_key(package, package.files_digest()));
+        let found = self.cached(&shared).or_else(|| self.cached(own.as_ref()?));
+        if let Some(component) = found {
             return Ok(component);
         }
+        Metrics::add(&self.metrics.cache_misses, 1);
         let permit = self.wait_for_permit().await;
-        let image = image::make(self, package, linker, (component, permit)).await?;
+        let image::Image { component: image, files_seen } =
+            image::make(self, package, linker, (component, permit)).await?;
+        let key = own.filter(|_| files_seen).unwrap_or(shared);
         let refused = |error: wasmtime::Error| SandboxError::Image {
             plugin: package.name.clone(),
             message: format!("{error:#}"),
@@ -166,20 +173,15 @@ impl Sandbox {
         Ok(compiled)
     }
 
-    fn cache_key(&self, package: &PackageInfo) -> CacheKey {
+    fn cache_key(&self, package: &PackageInfo, files: [u8; 32]) -> CacheKey {
         let config = Sha256::digest(&package.config);
-        let files = package.capabilities.allows(Capability::Files);
-        let files = if files { package.files_digest() } else { [0; 32] };
         CacheKey::of([IMAGE_FORMAT, &package.digest, &config, &files, &self.engine.settings])
     }
 
     fn cached(&self, key: &CacheKey) -> Option<Component> {
         let code = match self.cache.get(key) {
             Found::Entry(code) => code,
-            Found::Nothing => {
-                Metrics::add(&self.metrics.cache_misses, 1);
-                return None;
-            }
+            Found::Nothing => return None,
             Found::Rejected => {
                 tracing::warn!("a compiled component that this host did not make was removed");
                 Metrics::add(&self.metrics.cache_rejected, 1);

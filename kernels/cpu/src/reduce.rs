@@ -7,7 +7,7 @@ mod select;
 
 pub use select::{TopK, arg_max, arg_min, top_k};
 
-use crate::elementwise::Integer;
+use crate::elementwise::{Integer, Number};
 use crate::level::leveled;
 use crate::vector_math::{join_lanes, larger};
 use crate::view::{Rows, RowsMut};
@@ -156,7 +156,7 @@ pub enum IntReduction {
     Min,
 }
 
-/// As [`reduce`] for integers. `Max` and `Min` of bools as `u8` are "any" and "all".
+/// As [`reduce`] for integers.
 ///
 /// # Panics
 /// If a slice does not have the elements of `lanes`.
@@ -165,8 +165,8 @@ pub fn reduce_int<T: Integer>(op: IntReduction, lanes: Lanes, x: &[T], out: &mut
     let (start, step): (T, fn(T, T) -> T) = match op {
         IntReduction::Sum => (T::wrapped(0), T::add),
         IntReduction::Prod => (T::wrapped(1), T::mul),
-        IntReduction::Max => (T::LOWEST, crate::elementwise::Number::max),
-        IntReduction::Min => (T::HIGHEST, crate::elementwise::Number::min),
+        IntReduction::Max => (T::LOWEST, Number::max),
+        IntReduction::Min => (T::HIGHEST, Number::min),
     };
     out.fill(start);
     if x.is_empty() {
@@ -176,6 +176,26 @@ pub fn reduce_int<T: Integer>(op: IntReduction, lanes: Lanes, x: &[T], out: &mut
     for (x, out) in slabs.zip(out.chunks_exact_mut(lanes.inner)) {
         for x in x.chunks_exact(lanes.inner) {
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x));
+        }
+    }
+}
+
+/// Whether any element of a lane (or every one, if not `any`) is true, as 0 or 1.
+///
+/// # Panics
+/// If a slice does not have the elements of `lanes`.
+pub fn reduce_bool(any: bool, lanes: Lanes, x: &[u8], out: &mut [u8]) {
+    assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.lanes()), "elements of {lanes:?}");
+    out.fill(u8::from(!any));
+    if x.is_empty() {
+        return;
+    }
+    let slabs = x.chunks_exact(lanes.n * lanes.inner);
+    for (x, out) in slabs.zip(out.chunks_exact_mut(lanes.inner)) {
+        for x in x.chunks_exact(lanes.inner) {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = if (x != 0) == any { u8::from(any) } else { *out };
+            }
         }
     }
 }
@@ -342,11 +362,15 @@ mod tests {
         assert_eq!(out, [i32::MIN, 5]);
         reduce_int(IntReduction::Prod, lanes, &[4, 5, 2, 3], &mut out);
         assert_eq!(out, [20, 6]);
-        let mut bools = [0u8; 2];
-        reduce_int(IntReduction::Max, lanes, &[0, 1, 0, 0], &mut bools);
+        let mut bools = [9u8; 2];
+        reduce_bool(true, lanes, &[0, 7, 0, 0], &mut bools);
         assert_eq!(bools, [1, 0]);
-        reduce_int(IntReduction::Min, lanes, &[0, 1, 1, 1], &mut bools);
+        reduce_bool(false, lanes, &[0, 1, 1, 7], &mut bools);
         assert_eq!(bools, [0, 1]);
+        for any in [true, false] {
+            reduce_bool(any, Lanes { outer: 2, n: 0, inner: 1 }, &[], &mut bools);
+            assert_eq!(bools, [u8::from(!any); 2]);
+        }
     }
 
     #[test]

@@ -58,6 +58,28 @@ pub mod processor {
     });
 }
 
+/// The interface `graph`, which both worlds of formats import.
+#[cfg(any(feature = "format", feature = "tracing-format"))]
+pub mod graphs {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "
+            package aimass:sdk-graphs;
+            world imports {
+                import aimass:plugin/graph@0.1.0;
+            }
+        ",
+        world: "aimass:sdk-graphs/imports",
+        generate_all,
+        generate_unused_types: true,
+        with: {
+            "aimass:plugin/types@0.1.0": crate::bindings::aimass::plugin::types,
+            "aimass:plugin/tensor@0.1.0": crate::bindings::aimass::plugin::tensor,
+            "aimass:plugin/files@0.1.0": crate::bindings::aimass::plugin::files,
+        },
+    });
+}
+
 /// The world `format`.
 #[cfg(feature = "format")]
 pub mod format {
@@ -66,13 +88,31 @@ pub mod format {
         world: "aimass:plugin/format",
         pub_export_macro: true,
         export_macro_name: "export_format_world",
-        generate_all,
-        generate_unused_types: true,
         with: {
             "aimass:plugin/types@0.1.0": crate::bindings::aimass::plugin::types,
             "aimass:plugin/tensor@0.1.0": crate::bindings::aimass::plugin::tensor,
             "aimass:plugin/config@0.1.0": crate::bindings::aimass::plugin::config,
             "aimass:plugin/files@0.1.0": crate::bindings::aimass::plugin::files,
+            "aimass:plugin/graph@0.1.0": crate::bindings::graphs::aimass::plugin::graph,
+            "aimass:plugin/log@0.1.0": crate::bindings::aimass::plugin::log,
+        },
+    });
+}
+
+/// The world `tracing-format`.
+#[cfg(feature = "tracing-format")]
+pub mod tracing_format {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "aimass:plugin/tracing-format",
+        pub_export_macro: true,
+        export_macro_name: "export_tracing_format_world",
+        with: {
+            "aimass:plugin/types@0.1.0": crate::bindings::aimass::plugin::types,
+            "aimass:plugin/tensor@0.1.0": crate::bindings::aimass::plugin::tensor,
+            "aimass:plugin/config@0.1.0": crate::bindings::aimass::plugin::config,
+            "aimass:plugin/files@0.1.0": crate::bindings::aimass::plugin::files,
+            "aimass:plugin/graph@0.1.0": crate::bindings::graphs::aimass::plugin::graph,
             "aimass:plugin/log@0.1.0": crate::bindings::aimass::plugin::log,
         },
     });

@@ -1,10 +1,10 @@
-//! Building graphs in a `format` plugin.
+//! Building graphs in a `format` or `tracing-format` plugin.
 //!
 //! Every op is a method of [`Builder`] and answers the [`Value`] it makes; the host checks dtype
 //! and shape at once. A value is valid only in the builder that made it. What is added here to the
 //! contract's own methods only saves bytes and lines.
 
-pub use crate::bindings::format::aimass::plugin::graph::{
+pub use crate::bindings::graphs::aimass::plugin::graph::{
     AttentionOptions, Builder, GeluForm, Graph, PadMode, Recurrence, Region, ResizeMode,
     ScatterMode, StateInit, Value, Window,
 };

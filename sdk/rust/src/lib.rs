@@ -1,12 +1,13 @@
 //! What the author of an AI Mass plugin imports.
 //!
-//! A plugin implements one of three worlds (`Processor`, `Model`, `Format`) and exports it with
-//! the macro of that name. It sees tensors by handle, its configuration, the files of its model and
+//! A plugin implements one of four worlds (`Processor`, `Model`, `Format`, `TracingFormat`) and
+//! exports it with the macro of that name. It sees tensors by handle, its configuration, the files of its model and
 //! nothing else: no file system, no network, no clock, unless its manifest asks for an interface and
 //! the operator grants it. Only the interfaces that a plugin
 //! really calls end up as imports of its component.
 //!
-//! Each world has a Cargo feature (`processor`, `model`, `format`); turn on the one that you export.
+//! Each world has a Cargo feature (`processor`, `model`, `format`, `tracing-format`); turn on the one
+//! that you export.
 //!
 //! Plain functions of a plugin are tested natively with `cargo test`. Whatever asks the host
 //! panics there: fixtures cover it, which run in the real sandbox.
@@ -20,7 +21,7 @@ mod error;
 pub mod files;
 #[cfg(feature = "format")]
 mod format;
-#[cfg(feature = "format")]
+#[cfg(any(feature = "format", feature = "tracing-format"))]
 pub mod graph;
 pub mod log;
 #[cfg(feature = "model")]
@@ -30,6 +31,8 @@ pub mod ops;
 pub mod plans;
 mod signature;
 mod tensor;
+#[cfg(feature = "tracing-format")]
+mod tracing_format;
 mod world;
 
 pub use crate::bindings::aimass::plugin::{clock, media, random};
@@ -43,6 +46,8 @@ pub use error::{Error, ErrorFamily, Result};
 pub use format::{Format, LoadedModel};
 pub use signature::{Dim, Signature, TensorSpec};
 pub use tensor::{Strings, Tensor};
+#[cfg(feature = "tracing-format")]
+pub use tracing_format::{Stage, TracedInput, TracingFormat};
 pub use world::{Model, Processor, glue};
 
 /// Everything that most plugins use.
@@ -53,4 +58,6 @@ pub mod prelude {
     };
     #[cfg(feature = "format")]
     pub use crate::{Format, LoadedModel};
+    #[cfg(feature = "tracing-format")]
+    pub use crate::{NamedTensors, Stage, TracedInput, TracingFormat};
 }

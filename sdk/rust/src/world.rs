@@ -80,6 +80,9 @@ pub mod glue {
     use super::*;
     use std::cell::OnceCell;
 
+    #[cfg(feature = "tracing-format")]
+    pub use crate::tracing_format::glue as tracing;
+
     /// Where the plugin lives after `init`.
     pub type Place<T> = OnceCell<T>;
 

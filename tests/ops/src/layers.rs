@@ -1,6 +1,6 @@
 //! Linear algebra and layers of neural networks.
 
-use crate::reference::{Array, Case, check, flag, float, int, refused};
+use crate::reference::{Array, Case, check, check_floats, check_narrow, flag, float, int, refused};
 use aimass_tensor::DType;
 
 pub(crate) const CASES: &[Case] = &[
@@ -40,18 +40,19 @@ fn softmax(op: &str, last: fn(f64) -> f64) {
             let total: f64 = lane.iter().map(|x| x.exp()).sum();
             last(lane[i].exp() / total)
         });
-        check(op, &[x.f32()], &[int("axis", axis)], &expected, 2e-6);
+        check_floats(op, &[&x], &[], &[int("axis", axis)], &expected, 2e-6);
     }
     let large = Array::new(&[1, 2], [1000.0, 1000.0]);
     let half = Array::new(&[1, 2], [0.5; 2]).map(last);
-    check(op, &[large.f32()], &[int("axis", 1)], &half, 1e-6);
+    check_floats(op, &[&large], &[], &[int("axis", 1)], &half, 1e-6);
     check(op, &[Array::new(&[0, 2], []).f32()], &[int("axis", 1)], &Array::new(&[0, 2], []), 0.0);
     if op == "softmax" {
         let nothing = Array::new(&[2], [f64::NEG_INFINITY; 2]);
-        check(op, &[nothing.f32()], &[int("axis", 0)], &Array::new(&[2], [0.0; 2]), 0.0);
+        let zeros = Array::new(&[2], [0.0; 2]);
+        check_floats(op, &[&nothing], &[], &[int("axis", 0)], &zeros, 0.0);
     }
     refused(op, &[large.f32()], &[int("axis", 2)], "axis");
-    refused(op, &[large.tensor(DType::F64)], &[int("axis", 1)], "dtype");
+    refused(op, &[large.tensor(DType::I64)], &[int("axis", 1)], "dtype");
 }
 
 fn layer_norm() {
@@ -59,21 +60,24 @@ fn layer_norm() {
         let last = shape.len() - 1;
         let (x, n) = (Array::random(shape, 1), shape[last]);
         let (scale, bias) = (Array::random(&[n], 2), Array::random(&[n], 3));
+        let epsilon = f64::from(1e-3f32);
         let normal = |lane: &[f64], i: usize| {
             let mean = lane.iter().sum::<f64>() / n as f64;
             let variance = lane.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
-            (lane[i] - mean) / (variance + 1e-3).sqrt() * scale.at(&[i])
+            (lane[i] - mean) / (variance + epsilon).sqrt() * scale.at(&[i])
         };
         let attributes = [float("epsilon", 1e-3)];
         let plain = lanes(&x, last, normal);
-        check("layer-norm", &[x.f32(), scale.f32()], &attributes, &plain, 1e-5);
+        check_floats("layer-norm", &[&x, &scale], &[], &attributes, &plain, 1e-5);
         let biased = lanes(&x, last, |lane, i| normal(lane, i) + bias.at(&[i]));
-        check("layer-norm", &[x.f32(), scale.f32(), bias.f32()], &attributes, &biased, 1e-5);
+        check_floats("layer-norm", &[&x, &scale, &bias], &[], &attributes, &biased, 1e-5);
     }
     let (x, scale) = (Array::random(&[2, 3], 1), Array::random(&[2], 1));
     refused("layer-norm", &[x.f32(), scale.f32()], &[float("epsilon", 1e-5)], "shape-mismatch");
     let scale = Array::random(&[3], 1);
     refused("layer-norm", &[x.f32(), scale.f32()], &[float("epsilon", -1.0)], "argument");
+    let inputs = [x.tensor(DType::F16), scale.f32()];
+    refused("layer-norm", &inputs, &[float("epsilon", 1e-5)], "dtype");
 }
 
 fn rms_norm() {
@@ -82,9 +86,10 @@ fn rms_norm() {
         let (x, scale) = (Array::random(shape, 1), Array::random(&[shape[last]], 2));
         let expected = lanes(&x, last, |lane, i| {
             let mean = lane.iter().map(|x| x * x).sum::<f64>() / lane.len() as f64;
-            lane[i] / (mean + 1e-5).sqrt() * scale.at(&[i])
+            lane[i] / (mean + f64::from(1e-5f32)).sqrt() * scale.at(&[i])
         });
-        check("rms-norm", &[x.f32(), scale.f32()], &[float("epsilon", 1e-5)], &expected, 1e-5);
+        let attributes = [float("epsilon", 1e-5)];
+        check_floats("rms-norm", &[&x, &scale], &[], &attributes, &expected, 1e-5);
     }
 }
 
@@ -94,7 +99,8 @@ fn l2_normalize() {
         let expected = lanes(&x, shape.len() - 1, |lane, i| {
             lane[i] / lane.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12)
         });
-        check("l2-normalize", &[x.f32()], &[float("epsilon", 1e-12)], &expected, 1e-6);
+        let attributes = [float("epsilon", 1e-12)];
+        check_floats("l2-normalize", &[&x], &[], &attributes, &expected, 1e-6);
     }
     let zeros = Array::new(&[2, 2], [0.0; 4]);
     check("l2-normalize", &[zeros.f32()], &[float("epsilon", 1e-12)], &zeros, 0.0);
@@ -137,6 +143,8 @@ fn attention() {
             inputs.extend(mask.as_ref().map(Array::f32));
             let attributes = [int("heads", heads), float("scale", 0.5), flag("causal", causal)];
             check("attention", &inputs, &attributes, &expected, 2e-6);
+            let arrays: Vec<&Array> = [&q, &k, &v].into_iter().chain(mask.as_ref()).collect();
+            check_narrow("attention", &arrays, &[], &attributes);
         }
     }
     let inputs = [q.f32(), k.f32(), k.f32(), Array::random(&[3], 1).f32()];

@@ -4,11 +4,15 @@
 //! and finds the ops that have none. References are naive loops in f64, written here.
 
 #[cfg(test)]
+mod convolutions;
+#[cfg(test)]
 mod elementwise;
 #[cfg(test)]
 mod indexed;
 #[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod narrow;
 #[cfg(test)]
 mod products;
 #[cfg(test)]
@@ -43,6 +47,7 @@ mod tests {
 
     fn tables() -> Vec<&'static [Case]> {
         vec![
+            convolutions::CASES,
             elementwise::CASES,
             indexed::CASES,
             layers::CASES,
@@ -78,6 +83,11 @@ mod tests {
             println!("{name}");
             case();
         }
+    }
+
+    #[test]
+    fn convolutions_and_pooling() {
+        run(convolutions::CASES);
     }
 
     #[test]

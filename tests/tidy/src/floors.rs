@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["aimass-engine", "aimass-guest-tests"],
     &["aimass-gateway"],
     &["aimass"],
-    &["xtask", "aimass-e2e", "aimass-bench"],
+    &["xtask", "aimass-e2e", "aimass-bench", "aimass-onnx-tests"],
 ];
 
 /// Folders of plugins: their crates know `aimass-sdk` and nothing else of ours.

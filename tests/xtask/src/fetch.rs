@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aimass_build::WasmToolchain;
 
-use crate::{cache, model, python, repository, run};
+use crate::{cache, model, onnx, python, repository, run};
 
 /// What the other tasks use of the cache.
 pub(crate) struct Fetched {
@@ -12,6 +12,8 @@ pub(crate) struct Fetched {
     pub(crate) python: PathBuf,
     /// The folder of all-MiniLM-L6-v2.
     pub(crate) model_dir: PathBuf,
+    /// The folder of the cases of `tests/onnx`.
+    pub(crate) onnx_cases: PathBuf,
     /// What compiles plugins.
     pub(crate) toolchain: WasmToolchain,
 }
@@ -20,9 +22,10 @@ impl Fetched {
     /// What is where, for people.
     pub(crate) fn summary(&self) -> String {
         format!(
-            "fetch: python   {}\nfetch: model    {}\nfetch: wasm     {}",
+            "fetch: python   {}\nfetch: model    {}\nfetch: onnx     {}\nfetch: wasm     {}",
             self.python.display(),
             self.model_dir.display(),
+            self.onnx_cases.display(),
             self.toolchain.describe()
         )
     }
@@ -38,8 +41,12 @@ pub(crate) fn fetch() -> anyhow::Result<Fetched> {
     let mut crates = repository::cargo();
     run::check(crates.args(["fetch", "--quiet", "--target", &host()?]))?;
     let python = python::ensure(&cache, python::TESTS)?;
-    let model_dir = model::ensure(&cache, &python)?;
-    Ok(Fetched { python, model_dir, toolchain })
+    for model in model::all()? {
+        model.ensure(&cache, &python)?;
+    }
+    let model_dir = model::folder(&cache, model::DEMO);
+    let onnx_cases = onnx::ensure(&cache)?;
+    Ok(Fetched { python, model_dir, onnx_cases, toolchain })
 }
 
 /// The platform that tests run on, as rustc names it.

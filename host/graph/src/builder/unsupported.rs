@@ -31,14 +31,7 @@ unsupported! {
     dynamic_slice "dynamic-slice"
     embedding_bag "embedding-bag"
     quantized_linear "quantized-linear"
-    group_norm "group-norm"
-    batch_norm "batch-norm"
     rope "rope"
-    conv "conv"
-    conv_transpose "conv-transpose"
-    max_pool "max-pool"
-    average_pool "average-pool"
-    resize "resize"
     recurrent "recurrent"
     non_max_suppression "non-max-suppression"
     fft "fft"
@@ -47,7 +40,6 @@ unsupported! {
     random_bits "random-bits"
     matmul_integer "matmul-integer"
     non_max_suppression_padded "non-max-suppression-padded"
-    resample "resample"
 }
 
 impl GraphBuilder {

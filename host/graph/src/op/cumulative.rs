@@ -1,6 +1,6 @@
 //! Running sums and products.
 
-use super::{Call, Infer, OpRule, is_number, with_number};
+use super::{Call, Infer, NUMERIC, OpRule, is_numeric, with_number};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::elementwise::Number;
 use aimass_cpu::reduce::{Lanes, Scan, cumulative};
@@ -34,7 +34,7 @@ impl OpRule for Cumulative {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        cx.dtype(x[0], "a number of 8 to 64 bits, f32 or f64 (use cast)", is_number)?;
+        cx.dtype(x[0], NUMERIC, is_numeric)?;
         cx.lane_axis(self.axis, x[0])?;
         Ok(vec![ValueSpec::new(x[0].dtype, x[0].dims.clone())])
     }
@@ -52,5 +52,9 @@ impl OpRule for Cumulative {
             }
         }, else return Err(super::DTYPE_DEFECT));
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 }

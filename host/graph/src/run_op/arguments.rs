@@ -1,6 +1,7 @@
 //! From a name and attributes to a call of the builder.
 
 mod indexed;
+mod windowed;
 
 use super::Attribute;
 use crate::builder::UNSUPPORTED;
@@ -108,9 +109,12 @@ pub(super) fn build(
         Some(outputs) => outputs,
         None => match shaped(b, name, &arguments)? {
             Some(outputs) => outputs,
-            None => match indexed::build(b, name, &arguments)? {
-                Some(outputs) => outputs,
-                None => layer(b, name, &arguments)?,
+            None => match windowed::build(b, name, &arguments)? {
+                Some(output) => vec![output],
+                None => match indexed::build(b, name, &arguments)? {
+                    Some(outputs) => outputs,
+                    None => layer(b, name, &arguments)?,
+                },
             },
         },
     };

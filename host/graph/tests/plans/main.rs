@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batching;
+mod convolutions;
+mod dtypes;
 mod encoder;
 mod fusion;
 mod indexed;

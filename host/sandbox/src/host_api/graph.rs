@@ -12,8 +12,9 @@ use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
 use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
 use aimass_graph::{
-    AttentionOptions, AttentionValues, Contraction, Dim, GeluForm, Graph, GraphBuilder, GraphError,
-    GraphLimits, PadMode, RunError, ScatterMode, StateInit, ValueId,
+    AttentionOptions, AttentionValues, BatchNormValues, Contraction, ConvValues, Dim, GeluForm,
+    Graph, GraphBuilder, GraphError, GraphLimits, PadMode, ResizeMode, RunError, ScatterMode,
+    StateInit, ValueId, Window,
 };
 use aimass_tensor::Tensor;
 use wasmtime::Result;
@@ -114,6 +115,11 @@ fn attention_in(options: wit::AttentionOptions) -> AttentionOptions {
         causal: options.causal,
         window: options.window,
     }
+}
+
+fn window_in(window: wit::Window) -> Window {
+    let wit::Window { strides, pads_before, pads_after, dilations } = window;
+    Window { strides, pads_before, pads_after, dilations }
 }
 
 fn scatter_mode_in(mode: wit::ScatterMode) -> ScatterMode {
@@ -446,6 +452,96 @@ impl HostBuilder for CallState {
         one(self.builder(&b)?.attention(values, mask.map(id), attention_in(options)))
     }
 
+    fn conv(
+        &mut self,
+        b: Builder,
+        x: Value,
+        w: Value,
+        bias: Option<Value>,
+        window: wit::Window,
+        groups: u32,
+    ) -> One {
+        let values = ConvValues { x: id(x), w: id(w), bias: bias.map(id) };
+        one(self.builder(&b)?.conv(values, window_in(window), groups))
+    }
+
+    fn conv_transpose(
+        &mut self,
+        b: Builder,
+        x: Value,
+        w: Value,
+        bias: Option<Value>,
+        window: wit::Window,
+        groups: u32,
+        pads: Vec<u64>,
+    ) -> One {
+        let values = ConvValues { x: id(x), w: id(w), bias: bias.map(id) };
+        one(self.builder(&b)?.conv_transpose(values, window_in(window), groups, &pads))
+    }
+
+    fn max_pool(&mut self, b: Builder, x: Value, size: Vec<u64>, window: wit::Window) -> One {
+        one(self.builder(&b)?.max_pool(id(x), &size, window_in(window)))
+    }
+
+    fn average_pool(
+        &mut self,
+        b: Builder,
+        x: Value,
+        size: Vec<u64>,
+        window: wit::Window,
+        count_pads: bool,
+    ) -> One {
+        one(self.builder(&b)?.average_pool(id(x), &size, window_in(window), count_pads))
+    }
+
+    fn batch_norm(
+        &mut self,
+        b: Builder,
+        x: Value,
+        scale: Value,
+        bias: Value,
+        mean: Value,
+        variance: Value,
+        epsilon: f32,
+    ) -> One {
+        let [scale, bias, mean, variance] = [scale, bias, mean, variance].map(id);
+        let values = BatchNormValues { scale, bias, mean, variance };
+        one(self.builder(&b)?.batch_norm(id(x), values, epsilon))
+    }
+
+    fn group_norm(
+        &mut self,
+        b: Builder,
+        x: Value,
+        groups: u32,
+        scale: Value,
+        bias: Value,
+        epsilon: f32,
+    ) -> One {
+        one(self.builder(&b)?.group_norm(id(x), groups, id(scale), id(bias), epsilon))
+    }
+
+    fn resize(
+        &mut self,
+        b: Builder,
+        x: Value,
+        extents: Vec<u64>,
+        mode: wit::ResizeMode,
+        antialias: bool,
+        align: bool,
+    ) -> One {
+        let mode = match mode {
+            wit::ResizeMode::Nearest => ResizeMode::Nearest,
+            wit::ResizeMode::Bilinear => ResizeMode::Bilinear,
+            wit::ResizeMode::Bicubic => ResizeMode::Bicubic,
+        };
+        one(self.builder(&b)?.resize(id(x), &extents, mode, antialias, align))
+    }
+
+    fn resample(&mut self, b: Builder, x: Value, axis: u32, i: Value, w: Value) -> One {
+        one(self.builder(&b)?.resample(id(x), axis, id(i), id(w)))
+    }
+
     fn recurrent(
         &mut self,
         b: Builder,
@@ -522,23 +618,12 @@ impl HostBuilder for CallState {
         first(values).map(|value| (value, value))
     }
 
-    fn resample(&mut self, b: Builder, x: Value, _axis: u32, i: Value, w: Value) -> One {
-        first(self.builder(&b)?.resample(&[id(x), id(i), id(w)]))
-    }
-
     refused! {
         matmul_integer(x, y; x_zero: Option<Value>, y_zero: Option<Value>);
         dynamic_slice(x; axis: u32, start: Value, end: Value);
         embedding_bag(table, indices, offsets; mean: bool);
         quantized_linear(x, w, scales; zero: Option<Value>, bias: Option<Value>, group: u64);
-        group_norm(x; groups: u32, scale: Value, bias: Value, epsilon: f32);
-        batch_norm(x, scale, bias, mean, variance; epsilon: f32);
         rope(x, positions; heads: u32, base: f32, interleaved: bool);
-        conv(x, w; bias: Option<Value>, window: wit::Window, groups: u32);
-        conv_transpose(x, w; bias: Option<Value>, window: wit::Window, groups: u32, pads: Vec<u64>);
-        max_pool(x; size: Vec<u64>, window: wit::Window);
-        average_pool(x; size: Vec<u64>, window: wit::Window, count_pads: bool);
-        resize(x; extents: Vec<u64>, mode: wit::ResizeMode, antialias: bool, align: bool);
         non_max_suppression(boxes, scores; per_class: u64, iou: f32, score: f32);
         fft(x; axis: u32, inverse: bool);
         quantize(x, scale; zero: Option<Value>, axis: Option<u32>, dtype: Dtype);

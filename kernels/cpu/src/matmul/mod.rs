@@ -9,8 +9,9 @@ mod packing;
 pub use dynamic::{MatmulDims, Operand, matmul_dynamic};
 pub use integer::{IntegerRows, PackedIntegers, ZeroPoints, matmul_integer};
 pub use numbers::matmul_numbers;
+pub(crate) use packed::product;
 pub use packed::{Epilogue, matmul_packed, matmul_packed_panels};
 pub use packing::PackedMatrix;
 pub(crate) use packing::pack_transposed;
 
-pub use crate::activation::Activation;
+pub use crate::activation::{Activation, Finish};

@@ -1,0 +1,77 @@
+//! Weighted sums of elements along one axis: what every separable resampling is.
+
+use crate::conv::{Float, worth};
+use crate::level::leveled;
+use crate::pool::Team;
+use crate::reduce::Lanes;
+
+/// Number type of a resampling.
+pub trait Weighted: Float {
+    /// A weight as this type.
+    fn weight(value: f32) -> Self;
+}
+
+impl Weighted for f32 {
+    #[inline(always)]
+    fn weight(value: f32) -> f32 {
+        value
+    }
+}
+
+impl Weighted for f64 {
+    #[inline(always)]
+    fn weight(value: f32) -> f64 {
+        f64::from(value)
+    }
+}
+
+/// Which elements make each element of the output, and with what weights: `[extent, taps]` each.
+#[derive(Clone, Copy)]
+pub struct Taps<'a> {
+    /// Elements that each output takes.
+    pub taps: usize,
+    /// Positions along the axis.
+    pub indices: &'a [i32],
+    /// Factors.
+    pub weights: &'a [f32],
+}
+
+/// `y[o, i, :] = Σ t weights[i, t] x[o, indices[i, t], :]`, summed in the order of `t`.
+///
+/// `x: [outer, n, inner]`, `y: [outer, extent, inner]`.
+///
+/// # Panics
+/// If an index is not in `0..n` (the caller has checked them) or a slice has another size.
+pub fn resample<T: Weighted>(team: Team<'_>, lanes: Lanes, taps: &Taps<'_>, x: &[T], y: &mut [T]) {
+    let Lanes { outer, n, inner } = lanes;
+    assert_eq!(taps.indices.len(), taps.weights.len(), "indices and weights");
+    assert_eq!(x.len(), outer * n * inner, "elements of x");
+    if y.is_empty() {
+        return;
+    }
+    let extent = y.len() / (outer * inner);
+    assert_eq!(y.len(), outer * extent * inner, "elements of y");
+    assert_eq!(taps.indices.len(), extent * taps.taps, "indices of [{extent}, {}]", taps.taps);
+    worth(team, y.len().saturating_mul(taps.taps)).chunks([y], [extent * inner], &|outer, [y]| {
+        plane(inner, taps, &x[outer * n * inner..][..n * inner], y);
+    });
+}
+
+leveled! {
+    fn plane<T: Weighted>(inner: usize, taps: &Taps<'_>, x: &[T], y: &mut [T])
+        = plane_body(inner, taps, x, y);
+}
+
+#[inline(always)]
+fn plane_body<T: Weighted>(inner: usize, taps: &Taps<'_>, x: &[T], y: &mut [T]) {
+    let count = taps.taps;
+    for (i, y) in y.chunks_exact_mut(inner).enumerate() {
+        let own = i * count..(i + 1) * count;
+        y.fill(T::default());
+        for (&index, &weight) in taps.indices[own.clone()].iter().zip(&taps.weights[own]) {
+            let x = &x[index as usize * inner..][..inner];
+            let weight = T::weight(weight);
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y));
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The protobuf messages of `onnx.proto3` that inference needs, read straight from the file.
+
+mod message;
+mod parse;
+mod tensor;
+mod uses;
+mod wire;
+
+pub(crate) use message::{
+    Attribute, AttributeValue, DimProto, Function, Graph, Model, Node, SparseTensor, TensorType,
+    ValueInfo, ValueType,
+};
+pub(crate) use parse::read_model;
+pub(crate) use tensor::{ElementType, Payload, TensorProto};

@@ -1,0 +1,397 @@
+//! Walks a model node by node for inputs of known extents, and emits what it finds.
+//!
+//! The walk is a machine with explicit frames (the graph, bodies of loops, branches, functions), so
+//! that it can stop anywhere for the content of a value and go on later.
+
+mod control;
+
+use crate::constant::constant;
+use crate::emit::{Emitter, known};
+use crate::node::{Cx, Inputs};
+use crate::ops;
+use crate::proto::{Attribute, Function, Graph, Model, Node};
+use crate::value::{Form, R, Stop, T, Value, invalid};
+use aimass_sdk::graph::Graph as HostGraph;
+use aimass_sdk::{DType, Error, NamedTensors, Result, Stage, Tensor};
+use control::{Bound, Kind};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Frames inside of each other.
+const FRAMES_MAX: usize = 64;
+/// Nodes that one trace walks, each iteration of a loop counted.
+const STEPS_MAX: u64 = 2_000_000;
+/// Observed bytes beyond which a stage is not worth keeping.
+const REUSABLE_BYTES_MAX: usize = 64 << 10;
+
+/// A trace under way.
+pub(crate) struct Tracer {
+    model: Rc<Model>,
+    emitter: Emitter,
+    frames: Vec<Frame>,
+    outputs: Vec<(String, Value)>,
+    observed: Vec<T>,
+    steps: u64,
+}
+
+/// One graph that is being walked.
+struct Frame {
+    graph: Rc<Graph>,
+    /// Index of the next node.
+    next: usize,
+    scope: HashMap<String, Value>,
+    /// The frame whose names this one sees.
+    outer: Option<usize>,
+    attributes: Option<Rc<HashMap<String, Attribute>>>,
+    opset: i64,
+    kind: Kind,
+}
+
+impl Tracer {
+    /// Starts at the first node, with these inputs.
+    pub(crate) fn new(model: Rc<Model>, inputs: Vec<(String, T)>, batched: bool) -> Tracer {
+        let opset = model.opsets.get("").copied().unwrap_or(1);
+        let scope = inputs.into_iter().map(|(name, input)| (name, Value::Tensor(input))).collect();
+        let root = Frame {
+            graph: model.graph.clone(),
+            next: 0,
+            scope,
+            outer: None,
+            attributes: None,
+            opset,
+            kind: Kind::Root,
+        };
+        let emitter = Emitter::new(batched, &model.file);
+        Tracer {
+            model,
+            emitter,
+            frames: vec![root],
+            outputs: Vec::new(),
+            observed: Vec::new(),
+            steps: 0,
+        }
+    }
+
+    /// Walks until the end or to where content is needed.
+    ///
+    /// # Errors
+    /// [`Stop::Error`] and [`Stop::NotBatchable`]; never [`Stop::Observe`].
+    pub(crate) fn run(&mut self) -> R<Stage> {
+        loop {
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) => match self.finish() {
+                    Err(Stop::Observe(tensors)) => return self.observe(tensors),
+                    other => return other,
+                },
+                Err(Stop::Observe(tensors)) => return self.observe(tensors),
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+
+    /// Takes in what the last stage asked for, and walks on.
+    ///
+    /// # Errors
+    /// As [`Tracer::run`].
+    pub(crate) fn resume(&mut self, mut observed: NamedTensors) -> R<Stage> {
+        for tensor in std::mem::take(&mut self.observed) {
+            let name = match &*tensor.form.borrow() {
+                Form::Named(name) => name.clone(),
+                _ => continue,
+            };
+            let content = observed.take(&name)?;
+            let content = known(&content)?;
+            if content.dtype == DType::Bytes
+                || content.elements()?.saturating_mul(8) > REUSABLE_BYTES_MAX as u64
+            {
+                self.emitter.reusable = false;
+            }
+            *tensor.form.borrow_mut() = content.form.borrow().clone();
+        }
+        self.run()
+    }
+
+    /// Ends the stage so that these tensors can be looked at.
+    fn observe(&mut self, tensors: Vec<T>) -> R<Stage> {
+        let graph = match tensors.iter().any(|tensor| self.emitter.is_computed_here(tensor)) {
+            true => self.emitter.cut()?,
+            false => None,
+        };
+        let mut names: Vec<String> = Vec::new();
+        self.observed.clear();
+        for tensor in tensors {
+            if self.emitter.batched && tensor.fixed().is_none() {
+                return Err(Stop::NotBatchable("the content of rows is looked at".to_owned()));
+            }
+            if let Form::Named(name) = &*tensor.form.borrow()
+                && !names.contains(name)
+            {
+                names.push(name.clone());
+                self.observed.push(tensor.clone());
+            }
+        }
+        Ok(self.stage(graph, Vec::new(), names))
+    }
+
+    fn stage(
+        &self,
+        graph: Option<HostGraph>,
+        known: Vec<(String, Tensor)>,
+        observe: Vec<String>,
+    ) -> Stage {
+        let Emitter { batched, reusable, .. } = self.emitter;
+        Stage { graph, known, observe, batched, reusable }
+    }
+
+    /// The last stage: every output of the model that the values do not hold yet.
+    fn finish(&mut self) -> R<Stage> {
+        let (mut known, mut computed) = (Vec::new(), Vec::new());
+        for (name, value) in self.outputs.clone() {
+            let Value::Tensor(tensor) =
+                crate::node::as_tensor(&value).cloned().map(Value::Tensor)?
+            else {
+                return Err(invalid(format!("output {name} is no tensor")));
+            };
+            let form = tensor.form.borrow().clone();
+            match form {
+                Form::Named(own) if own == name => {}
+                Form::Bytes { .. } | Form::Strings(_) => {
+                    known.push((name, self.emitter.tensor(&tensor)?));
+                }
+                Form::File { .. } | Form::Node { .. } => computed.push((name, tensor)),
+                Form::Named(_) if tensor.dtype == DType::Bytes => {
+                    return Err(Stop::Observe(vec![tensor]));
+                }
+                Form::Named(_) => computed.push((name, tensor)),
+            }
+        }
+        let graph = self.emitter.finish(&computed)?;
+        Ok(self.stage(graph, known, Vec::new()))
+    }
+
+    /// One node, or the end of a frame. False at the end of the model.
+    fn step(&mut self) -> R<bool> {
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            let message = format!("expected a model that runs at most {STEPS_MAX} nodes");
+            return Err(Error::limit("onnx-steps", message).into());
+        }
+        let top = self.frames.len() - 1;
+        let frame = &self.frames[top];
+        match frame.graph.nodes.get(frame.next).cloned() {
+            Some(node) => self.node(top, &node).map_err(|stop| locate(stop, &node))?,
+            None => return self.end(top),
+        }
+        Ok(true)
+    }
+
+    fn node(&mut self, top: usize, node: &Rc<Node>) -> R<()> {
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for name in &node.inputs {
+            inputs.push(match name.as_str() {
+                "" => None,
+                name => Some(self.lookup(top, name)?),
+            });
+        }
+        if let Some(function) = self.function(node) {
+            return self.call(top, node, &function, inputs);
+        }
+        if node.domain.is_empty() && self.control(top, node, &inputs)? {
+            return Ok(());
+        }
+        let frame = &self.frames[top];
+        let attributes = frame.attributes.clone();
+        let mut cx = Cx {
+            emitter: &mut self.emitter,
+            node,
+            opset: frame.opset,
+            function: attributes.as_deref(),
+        };
+        cx.start_lowering();
+        let outputs = ops::lower(&mut cx, Inputs(&inputs))?;
+        cx.end_lowering();
+        self.complete(top, node, outputs)
+    }
+
+    fn function(&self, node: &Node) -> Option<Rc<Function>> {
+        let is = |function: &&Rc<Function>| {
+            (&function.name, &function.domain, &function.overload)
+                == (&node.op, &node.domain, &node.overload)
+        };
+        self.model.functions.iter().find(is).cloned()
+    }
+
+    /// Binds a node's outputs, forgets what nobody needs any more and moves on.
+    fn complete(&mut self, frame: usize, node: &Node, outputs: Vec<Value>) -> R<()> {
+        let frame = &mut self.frames[frame];
+        if outputs.len() < node.outputs.iter().filter(|name| !name.is_empty()).count() {
+            let expected = node.outputs.len();
+            return Err(invalid(format!("expected {expected} outputs, got {}", outputs.len())));
+        }
+        for (name, value) in node.outputs.iter().zip(outputs) {
+            if !name.is_empty() {
+                frame.scope.insert(name.clone(), value);
+            }
+        }
+        if let Some(names) = frame.graph.last_uses.get(frame.next) {
+            for name in names {
+                frame.scope.remove(name);
+            }
+        }
+        frame.next += 1;
+        Ok(())
+    }
+
+    /// The value of a name as a frame sees it.
+    fn lookup(&mut self, frame: usize, name: &str) -> R<Value> {
+        let mut at = Some(frame);
+        while let Some(index) = at {
+            if let Some(value) = self.frames[index].scope.get(name) {
+                return Ok(value.clone());
+            }
+            let graph = self.frames[index].graph.clone();
+            let value = match (graph.initializers.get(name), graph.sparse_initializers.get(name)) {
+                (Some(tensor), _) => Some(constant(&mut self.emitter, tensor)?),
+                (None, Some(sparse)) => Some(crate::constant::dense(&mut self.emitter, sparse)?),
+                (None, None) => None,
+            };
+            if let Some(value) = value {
+                self.frames[index].scope.insert(name.to_owned(), Value::Tensor(value.clone()));
+                return Ok(Value::Tensor(value));
+            }
+            at = self.frames[index].outer;
+        }
+        Err(invalid(format!("no value is named `{name}` here; nodes must come in order")))
+    }
+
+    fn push(&mut self, graph: &Rc<Graph>, outer: Option<usize>, kind: Kind) -> R<&mut Frame> {
+        if self.frames.len() == FRAMES_MAX {
+            let message = format!("expected at most {FRAMES_MAX} graphs inside of each other");
+            return Err(Error::limit("onnx-frames", message).into());
+        }
+        let parent = &self.frames[self.frames.len() - 1];
+        let (attributes, opset) = (parent.attributes.clone(), parent.opset);
+        let graph = graph.clone();
+        let scope = HashMap::new();
+        self.frames.push(Frame { graph, next: 0, scope, outer, attributes, opset, kind });
+        let top = self.frames.len() - 1;
+        Ok(&mut self.frames[top])
+    }
+
+    /// Enters a function's body; it sees its inputs only.
+    fn call(
+        &mut self,
+        top: usize,
+        node: &Node,
+        function: &Function,
+        inputs: Vec<Option<Value>>,
+    ) -> R<()> {
+        let mut attributes = HashMap::new();
+        for (name, attribute) in function.defaults.iter() {
+            attributes.insert(name.clone(), attribute.clone());
+        }
+        let outer = self.frames[top].attributes.clone();
+        for (name, attribute) in &node.attributes {
+            if let Some(value) = crate::node::attribute(node, outer.as_deref(), name) {
+                let attribute = Attribute { value: value.clone(), ..attribute.clone() };
+                attributes.insert(name.clone(), Attribute { reference: None, ..attribute });
+            }
+        }
+        let opset = function.opsets.get("").copied();
+        let names = function.inputs.clone();
+        let frame = self.push(&function.body, None, Kind::Function)?;
+        frame.attributes = Some(Rc::new(attributes));
+        frame.opset = opset.unwrap_or(frame.opset);
+        for (name, value) in names.into_iter().zip(inputs) {
+            if let Some(value) = value {
+                frame.scope.insert(name, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a frame whose nodes are done. False for the model's own.
+    fn end(&mut self, top: usize) -> R<bool> {
+        let graph = self.frames[top].graph.clone();
+        let mut values: Bound = Vec::with_capacity(graph.outputs.len());
+        for output in &graph.outputs {
+            values.push(match self.lookup(top, &output.name) {
+                Ok(value) => Some(value),
+                // A function may leave outputs open that its caller does not ask for.
+                Err(_) if matches!(self.frames[top].kind, Kind::Function) => None,
+                Err(stop) => return Err(stop),
+            });
+        }
+        if matches!(self.frames[top].kind, Kind::Root) {
+            let names = graph.outputs.iter().map(|output| output.name.clone());
+            self.outputs = names.zip(values.into_iter().flatten()).collect();
+            return Ok(false);
+        }
+        if let Some(outputs) = self.leave(top, values)? {
+            self.frames.pop();
+            let outer = self.frames.len() - 1;
+            let frame = &self.frames[outer];
+            let node = frame.graph.nodes.get(frame.next).cloned();
+            let node = node.ok_or_else(|| Error::internal("frames", "a frame without its node"))?;
+            self.complete(outer, &node, outputs)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Adds the node to an error that does not name one yet.
+fn locate(stop: Stop, node: &Node) -> Stop {
+    match stop {
+        Stop::Error(error) if !error.message.starts_with("node ") => {
+            let name = if node.name.is_empty() {
+                node.outputs.first().map_or("", String::as_str)
+            } else {
+                &node.name
+            };
+            let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
+            let message = format!("node `{name}` ({domain}.{}): {}", node.op, error.message);
+            Stop::Error(Error { message, ..error })
+        }
+        other => other,
+    }
+}
+
+/// A tensor that is an input of the model.
+pub(crate) fn input(name: &str, dtype: DType, dims: Vec<crate::value::Extent>) -> T {
+    crate::value::TensorValue::new(dtype, dims, Form::Named(name.to_owned()))
+}
+
+/// Starts a trace, with rows left open if the signature has any and the model allows it.
+///
+/// # Errors
+/// What keeps the model from being served for these shapes.
+pub(crate) fn start(
+    model: &Rc<Model>,
+    open: Option<Vec<(String, T)>>,
+    exact: Vec<(String, T)>,
+) -> Result<(Tracer, Stage)> {
+    if let Some(open) = open {
+        let mut tracer = Tracer::new(model.clone(), open, true);
+        // Whatever stands in the way of open rows: known ones are tried next and tell their own error.
+        if let Ok(stage) = tracer.run()
+            && stage.observe.is_empty()
+        {
+            return Ok((tracer, stage));
+        }
+    }
+    let mut tracer = Tracer::new(model.clone(), exact, false);
+    match tracer.run() {
+        Ok(stage) => Ok((tracer, stage)),
+        Err(stop) => Err(error_of(stop)),
+    }
+}
+
+/// The error to answer for a stop that is not a request to observe.
+pub(crate) fn error_of(stop: Stop) -> Error {
+    match stop {
+        Stop::Error(error) => error,
+        Stop::NotBatchable(what) => Error::internal("rows", what),
+        Stop::Observe(_) => Error::internal("observe", "a request to observe was lost"),
+    }
+}
