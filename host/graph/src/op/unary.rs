@@ -72,7 +72,7 @@ enum Family {
     Integer,
     /// bool.
     Bool,
-    /// Floats of 16 to 64 bits, answers bool.
+    /// Floats of 8 to 64 bits, answers bool.
     Test,
 }
 
@@ -234,7 +234,7 @@ impl OpRule for Unary {
             Family::Integer => cx.dtype(x, "an integer", is_integer)?,
             Family::Bool => cx.dtype(x, "bool", |d| d == DType::Bool)?,
             Family::Test => {
-                cx.float(x)?;
+                cx.dtype(x, "a float of 8 to 64 bits", DType::is_float)?;
                 out = DType::Bool;
             }
         }
