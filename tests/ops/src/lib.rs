@@ -91,13 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn conversions() {
-        run(casts::CASES);
+    fn convolutions_and_pooling() {
+        run(convolutions::CASES);
     }
 
     #[test]
-    fn convolutions_and_pooling() {
-        run(convolutions::CASES);
+    fn conversions() {
+        run(casts::CASES);
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl UnaryKind {
     }
 
     /// The f32 kernel with parameters.
-    fn parametric(self) -> Option<Parametric> {
+    pub(crate) fn parametric(self) -> Option<Parametric> {
         if let UnaryKind::LeakyRelu { alpha } = self {
             Some(Parametric::LeakyRelu { alpha })
         } else if let UnaryKind::Elu { alpha } = self {
