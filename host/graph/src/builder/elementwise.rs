@@ -81,9 +81,9 @@ unary! {
     logical_not => LogicalNot;
     /// Bitwise complement. For integers.
     bit_not => BitNot;
-    /// Whether x is NaN; bool. For floats.
+    /// Whether x is NaN; bool. For floats of 8 to 64 bits.
     is_nan => IsNan;
-    /// Whether x is infinite; bool. For floats.
+    /// Whether x is infinite; bool. For floats of 8 to 64 bits.
     is_inf => IsInf;
     /// `x * max(0, min(1, x / 6 + 0.5))`. For floats.
     hard_swish => HardSwish;
@@ -199,7 +199,9 @@ impl GraphBuilder {
         self.push_one(Op::Clamp(Clamp { low, high }), &[x])
     }
 
-    /// Converts elements; floats to integers truncate and saturate, NaN gives 0.
+    /// Converts elements: bool, integers of 4 to 64 bits, floats of 8 to 64 bits. Floats to integers
+    /// truncate and saturate, NaN gives 0; integers wrap. What goes to a float is rounded once, to
+    /// nearest, halves to even, and overflows to infinity or, where the type has none, to NaN.
     ///
     /// # Errors
     /// [`GraphError`] on an unknown value or a dtype that is not converted.
