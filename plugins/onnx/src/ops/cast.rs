@@ -3,9 +3,9 @@
 use super::{Table, one};
 use crate::content::{float_tensor, scalar};
 use crate::emit::Emitter;
-use crate::node::{Cx, Inputs};
+use crate::node::Cx;
 use crate::proto::ElementType;
-use crate::value::{Form, R, T, TensorValue, Value, invalid, unsupported};
+use crate::value::{Extent, Form, R, T, TensorValue, invalid, unsupported};
 use aimass_sdk::DType;
 
 pub(super) const TABLE: Table = &[
@@ -149,9 +149,7 @@ fn halves(cx: &mut Emitter, x: &T) -> R<T> {
     let bytes = elements.div_ceil(2);
     let form = x.form.borrow().clone();
     let pairs = match form {
-        Form::File { .. } => {
-            TensorValue::new(DType::U8, vec![crate::value::Extent::Fixed(bytes)], form)
-        }
+        Form::File { .. } => TensorValue::new(DType::U8, vec![Extent::Fixed(bytes)], form),
         _ => TensorValue::of_bytes(DType::U8, &[bytes], cx.content(x)?.to_vec()),
     };
     let (low, high) = (

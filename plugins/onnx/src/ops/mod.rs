@@ -2,9 +2,11 @@
 
 mod cast;
 mod conv;
+mod detection;
 mod determinant;
 mod einsum;
 mod elementwise;
+mod grid;
 mod index;
 mod layer_norm;
 mod layout;
@@ -13,14 +15,17 @@ mod matmul;
 mod norm;
 mod pattern;
 mod pool;
+mod random;
 mod reduce;
 mod resize;
+mod roi_align;
 mod scatter;
 mod shape;
 mod signal;
 mod softmax;
 mod strings;
 mod taps;
+mod unique;
 mod window;
 
 use crate::node::{Cx, Inputs};
@@ -36,9 +41,11 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 const TABLES: &[Table] = &[
     cast::TABLE,
     conv::TABLE,
+    detection::TABLE,
     determinant::TABLE,
     einsum::TABLE,
     elementwise::TABLE,
+    grid::TABLE,
     index::TABLE,
     layer_norm::TABLE,
     layout::TABLE,
@@ -47,12 +54,15 @@ const TABLES: &[Table] = &[
     norm::TABLE,
     pattern::TABLE,
     pool::TABLE,
+    random::TABLE,
     reduce::TABLE,
     resize::TABLE,
+    roi_align::TABLE,
     scatter::TABLE,
     shape::TABLE,
     signal::TABLE,
     softmax::TABLE,
+    unique::TABLE,
 ];
 
 /// Lowers one node.
