@@ -3,9 +3,11 @@
 mod attention;
 mod cast;
 mod conv;
+mod detection;
 mod determinant;
 mod einsum;
 mod elementwise;
+mod grid;
 mod index;
 mod layer_norm;
 mod layout;
@@ -17,9 +19,11 @@ mod pattern;
 mod pool;
 mod quantize;
 mod quantized;
+mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod roi_align;
 mod rotary;
 mod scatter;
 mod shape;
@@ -29,6 +33,7 @@ mod softmax;
 mod strings;
 mod taps;
 mod training;
+mod unique;
 mod window;
 
 use crate::node::{Cx, Inputs};
@@ -42,12 +47,14 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
 const TABLES: &[Table] = &[
-    cast::TABLE,
     attention::TABLE,
+    cast::TABLE,
     conv::TABLE,
+    detection::TABLE,
     determinant::TABLE,
     einsum::TABLE,
     elementwise::TABLE,
+    grid::TABLE,
     index::TABLE,
     layer_norm::TABLE,
     layout::TABLE,
@@ -57,16 +64,20 @@ const TABLES: &[Table] = &[
     norm::TABLE,
     pattern::TABLE,
     pool::TABLE,
-    reduce::TABLE,
-    resize::TABLE,
-    scatter::TABLE,
     quantize::TABLE,
     quantized::TABLE,
+    random::TABLE,
     recurrent::TABLE,
+    reduce::TABLE,
+    resize::TABLE,
+    roi_align::TABLE,
     rotary::TABLE,
+    scatter::TABLE,
     shape::TABLE,
     signal::TABLE,
     softmax::TABLE,
+    training::TABLE,
+    unique::TABLE,
 ];
 
 /// Lowers one node.
