@@ -1,22 +1,32 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
 mod attention;
+mod cast;
 mod conv;
+mod determinant;
+mod einsum;
 mod elementwise;
+mod index;
 mod layer_norm;
+mod layout;
 mod linear_attention;
 mod loss;
 mod matmul;
 mod norm;
+mod pattern;
 mod pool;
 mod quantize;
 mod quantized;
 mod recurrent;
+mod reduce;
+mod resize;
 mod rotary;
+mod scatter;
 mod shape;
-mod small_floats;
+mod signal;
 mod softmax;
 mod strings;
+mod taps;
 mod training;
 mod window;
 
@@ -32,19 +42,29 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 /// The families of the default domain.
 const TABLES: &[Table] = &[
     attention::TABLE,
+    cast::TABLE,
     conv::TABLE,
+    determinant::TABLE,
+    einsum::TABLE,
     elementwise::TABLE,
+    index::TABLE,
     layer_norm::TABLE,
+    layout::TABLE,
     linear_attention::TABLE,
     loss::TABLE,
     matmul::TABLE,
     norm::TABLE,
+    pattern::TABLE,
     pool::TABLE,
     quantize::TABLE,
     quantized::TABLE,
     recurrent::TABLE,
+    reduce::TABLE,
+    resize::TABLE,
     rotary::TABLE,
+    scatter::TABLE,
     shape::TABLE,
+    signal::TABLE,
     softmax::TABLE,
 ];
 
