@@ -4,6 +4,7 @@
 //! that it can stop anywhere for the content of a value and go on later.
 
 mod control;
+mod flex;
 
 use crate::constant::constant;
 use crate::emit::{Emitter, known};
@@ -199,6 +200,9 @@ impl Tracer {
         }
         if node.domain.is_empty() && self.control(top, node, &inputs)? {
             return Ok(());
+        }
+        if node.domain == "ai.onnx.preview" && node.op == "FlexAttention" {
+            return self.start_flex(top, node, &inputs);
         }
         let frame = &self.frames[top];
         let attributes = frame.attributes.clone();

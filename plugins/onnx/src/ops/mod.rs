@@ -1,6 +1,6 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
-mod attention;
+pub(crate) mod attention;
 mod cast;
 mod conv;
 mod determinant;
