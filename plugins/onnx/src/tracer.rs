@@ -6,6 +6,7 @@
 mod control;
 mod flex;
 
+use crate::composite;
 use crate::constant::constant;
 use crate::emit::{Emitter, known};
 use crate::node::{Cx, Inputs};
@@ -213,9 +214,18 @@ impl Tracer {
             function: attributes.as_deref(),
         };
         cx.start_lowering();
-        let outputs = ops::lower(&mut cx, Inputs(&inputs))?;
+        let outputs = match node.domain.as_str() {
+            composite::DOMAIN => ops::lower_composite(&mut cx, Inputs(&inputs))?,
+            _ => Some(ops::lower(&mut cx, Inputs(&inputs))?),
+        };
         cx.end_lowering();
-        self.complete(top, node, outputs)
+        match outputs {
+            Some(outputs) => self.complete(top, node, outputs),
+            None => {
+                let body = self.graph_of(top, node, composite::BODY)?;
+                self.push(&body, Some(top), Kind::Branch).map(drop)
+            }
+        }
     }
 
     fn function(&self, node: &Node) -> Option<Rc<Function>> {

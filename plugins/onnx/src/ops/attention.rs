@@ -14,6 +14,7 @@ use aimass_sdk::DType;
 use aimass_sdk::graph::AttentionOptions;
 pub(crate) use flex::Flex;
 use mask::Mask;
+pub(super) use mask::as_bias;
 
 pub(super) const TABLE: Table = &[("Attention", attention)];
 
@@ -107,7 +108,7 @@ impl Heads {
     }
 
     /// The contract's op: no cap, values as wide as keys, 32 bits at most.
-    fn native(&self, cx: &mut Emitter, scoring: &Scoring<'_>, causal: bool) -> R<T> {
+    pub(super) fn native(&self, cx: &mut Emitter, scoring: &Scoring<'_>, causal: bool) -> R<T> {
         let (heads, shared) = (narrow(self.q.extent(1)?)?, narrow(self.k.extent(1)?)?);
         let q = join_heads(cx, &self.q)?;
         let k = join_heads(cx, &self.k)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod attention;
 mod cast;
+mod composite;
 mod conv;
 mod determinant;
 mod einsum;
@@ -32,6 +33,7 @@ mod window;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
+pub(crate) use composite::lower_composite;
 
 /// Turns a node into ops of the contract; answers its outputs.
 pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
