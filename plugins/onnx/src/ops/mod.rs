@@ -1,7 +1,8 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
-mod attention;
+pub(crate) mod attention;
 mod cast;
+mod composite;
 mod conv;
 mod detection;
 mod determinant;
@@ -28,7 +29,6 @@ mod rotary;
 mod scatter;
 mod shape;
 mod signal;
-mod small_floats;
 mod softmax;
 mod strings;
 mod taps;
@@ -38,6 +38,7 @@ mod window;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
+pub(crate) use composite::lower_composite;
 
 /// Turns a node into ops of the contract; answers its outputs.
 pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
@@ -76,7 +77,6 @@ const TABLES: &[Table] = &[
     shape::TABLE,
     signal::TABLE,
     softmax::TABLE,
-    training::TABLE,
     unique::TABLE,
 ];
 
