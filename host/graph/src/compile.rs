@@ -7,6 +7,7 @@ mod fuse;
 mod key;
 mod lower;
 mod memory;
+mod prepare;
 mod rows;
 mod widen;
 
@@ -60,6 +61,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     fold::constants(&mut draft)?;
     fuse::epilogues(&mut draft);
     fuse::merged_linears(&mut draft)?;
+    prepare::constants(&mut draft)?;
     draft.remove_dead();
     let (steps, parts) = rows::steps(&draft)?;
     let memory = memory::plan(&draft, &steps);
