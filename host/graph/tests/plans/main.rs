@@ -8,6 +8,7 @@ mod dtypes;
 mod encoder;
 mod fusion;
 mod indexed;
+mod quantized;
 mod refusals;
 mod shapes;
 mod states;
