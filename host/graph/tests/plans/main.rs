@@ -6,6 +6,7 @@ mod batching;
 mod convolutions;
 mod encoder;
 mod fusion;
+mod images;
 mod refusals;
 mod shapes;
 mod states;
