@@ -186,8 +186,9 @@ impl OpRule for Binary {
         let dtype = x.dtype;
         match self.kind {
             BinaryKind::Arithmetic(kind) => with_number!(dtype, T => {
-                let out = out.numbers::<T>();
-                elementwise::binary(kind.kernel(), &plan, x.numbers::<T>(), y.numbers::<T>(), out);
+                let (shapes, out): ([&[usize]; 2], _) = ([&x.shape, &y.shape], out.numbers::<T>());
+                let (x, y) = (x.numbers::<T>(), y.numbers::<T>());
+                elementwise::binary_split(call.team, kind.kernel(), shapes, x, y, out);
             }, else return Err(super::DTYPE_DEFECT)),
             BinaryKind::Logic(kind) => {
                 elementwise::logical(kind.kernel(), &plan, x.bytes, y.bytes, out.bytes);

@@ -9,6 +9,7 @@ mod encoder;
 mod fusion;
 mod indexed;
 mod quantized;
+mod images;
 mod refusals;
 mod shapes;
 mod states;
