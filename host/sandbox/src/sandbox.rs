@@ -88,8 +88,7 @@ impl Sandbox {
         let refused = |code, message| self.refused(package.name().as_str().into(), code, message);
         let Some(info) = PackageInfo::new(package, setup, &self.config.limits) else {
             let world = package.manifest().world.as_str();
-            let message = format!("expected the world processor, format or model, got {world}");
-            return Err(refused("world", message));
+            return Err(refused("world", unknown_world(world)));
         };
         let (sandbox, info) = (self.clone(), Arc::new(info));
         let (component, plugin) = (package.component().clone(), info.name.clone());
@@ -114,8 +113,7 @@ impl Sandbox {
         let kind = package.manifest().world.kind();
         let Some(world) = World::of_kind(kind) else {
             let world = package.manifest().world.as_str();
-            let message = format!("expected the world processor, format or model, got {world}");
-            return Err(refused("world", message));
+            return Err(refused("world", unknown_world(world)));
         };
         let limits = &self.config.admission;
         admission::check(package.component(), world, package.capabilities(), limits)
@@ -211,6 +209,11 @@ impl Sandbox {
         let permit = self.instances.clone().acquire_owned().await;
         Permit::new(permit.expect("the semaphore is never closed"), self.metrics.clone())
     }
+}
+
+fn unknown_world(got: &str) -> String {
+    let known = World::ALL.map(World::as_str).join(", ");
+    format!("expected one of the worlds {known}, got {got}")
 }
 
 #[expect(unsafe_code, reason = "compiled code is trusted by its MAC")]

@@ -4,7 +4,6 @@ use super::{Draft, Inst, LinearInst};
 use crate::graph::ValueId;
 use crate::op::Op;
 use crate::packing::{Constant, Part};
-use aimass_cpu::activation::Activation;
 use aimass_tensor::DType;
 use std::collections::HashMap;
 
@@ -24,14 +23,8 @@ pub(super) fn linears(draft: &mut Draft) {
             continue;
         }
         let Some(part) = weight_part(draft, &makers, inputs[1], transposed) else { continue };
-        let linear = LinearInst {
-            x: inputs[0],
-            parts: vec![part],
-            bias: inputs.get(2).copied(),
-            activation: Activation::None,
-            residual: None,
-            out: outputs[0],
-        };
+        let bias = inputs.get(2).copied();
+        let linear = LinearInst::new(inputs[0], part, bias, outputs[0]);
         draft.insts[index] = Inst::Linear(linear);
     }
 }

@@ -283,9 +283,8 @@ impl Emitter {
 
     pub(crate) fn gather_nd(&mut self, x: &T, indices: &T, batch_dims: u32) -> R<T> {
         let attributes = [("batch-dims", int(batch_dims.into()))];
-        let build = |b: &_, v: &[u32]| {
-            aimass_sdk::graph::Builder::gather_nd(b, v[0], v[1], batch_dims)
-        };
+        let build =
+            |b: &_, v: &[u32]| aimass_sdk::graph::Builder::gather_nd(b, v[0], v[1], batch_dims);
         self.one("gather-nd", &[x, indices], Some(&attributes), build)
     }
 
@@ -310,17 +309,15 @@ impl Emitter {
         mode: ScatterMode,
     ) -> R<T> {
         let attributes = [("mode", scatter_name(mode))];
-        let build = |b: &_, v: &[u32]| {
-            aimass_sdk::graph::Builder::scatter_nd(b, v[0], v[1], v[2], mode)
-        };
+        let build =
+            |b: &_, v: &[u32]| aimass_sdk::graph::Builder::scatter_nd(b, v[0], v[1], v[2], mode);
         self.one("scatter-nd", &[x, indices, updates], Some(&attributes), build)
     }
 
     pub(crate) fn one_hot(&mut self, indices: &T, depth: u64, dtype: DType) -> R<T> {
         let attributes =
             [("depth", int(depth)), ("dtype", Parameter::Text(dtype.name().to_owned()))];
-        let build =
-            |b: &_, v: &[u32]| aimass_sdk::graph::Builder::one_hot(b, v[0], depth, dtype);
+        let build = |b: &_, v: &[u32]| aimass_sdk::graph::Builder::one_hot(b, v[0], depth, dtype);
         self.one("one-hot", &[indices], Some(&attributes), build)
     }
 

@@ -1,15 +1,34 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
+mod attention;
+mod cast;
 mod conv;
+mod determinant;
+mod einsum;
 mod elementwise;
+mod index;
 mod layer_norm;
+mod layout;
+mod linear_attention;
 mod loss;
 mod matmul;
 mod norm;
+mod pattern;
 mod pool;
+mod quantize;
+mod quantized;
+mod recurrent;
+mod reduce;
+mod resize;
+mod rotary;
+mod scatter;
 mod shape;
+mod signal;
+mod small_floats;
 mod softmax;
 mod strings;
+mod taps;
+mod training;
 mod window;
 
 use crate::node::{Cx, Inputs};
@@ -23,14 +42,30 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
 const TABLES: &[Table] = &[
+    cast::TABLE,
+    attention::TABLE,
     conv::TABLE,
+    determinant::TABLE,
+    einsum::TABLE,
     elementwise::TABLE,
+    index::TABLE,
     layer_norm::TABLE,
+    layout::TABLE,
+    linear_attention::TABLE,
     loss::TABLE,
     matmul::TABLE,
     norm::TABLE,
+    pattern::TABLE,
     pool::TABLE,
+    reduce::TABLE,
+    resize::TABLE,
+    scatter::TABLE,
+    quantize::TABLE,
+    quantized::TABLE,
+    recurrent::TABLE,
+    rotary::TABLE,
     shape::TABLE,
+    signal::TABLE,
     softmax::TABLE,
 ];
 
@@ -39,11 +74,12 @@ const TABLES: &[Table] = &[
 /// # Errors
 /// `unsupported/onnx-op` for an operator that this plugin does not know.
 pub(crate) fn lower(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
-    let found = match cx.node.domain.as_str() {
-        "" => TABLES.iter().flat_map(|table| table.iter()).find(|(name, _)| *name == cx.node.op),
-        _ => None,
+    let tables = match cx.node.domain.as_str() {
+        "" => TABLES,
+        "ai.onnx.preview.training" => &[training::TABLE],
+        _ => &[],
     };
-    match found {
+    match tables.iter().flat_map(|table| table.iter()).find(|(name, _)| *name == cx.node.op) {
         Some((_, lowering)) => lowering(cx, inputs),
         None => Err(unsupported(format!("no such operator in opset {} of this plugin", cx.opset))),
     }
