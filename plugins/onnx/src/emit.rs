@@ -2,12 +2,14 @@
 //! few, else a node of the graph under construction.
 
 mod ops;
+mod origin;
 
 use crate::content::{floats_of, ints_of};
 use crate::value::{Extent, Form, R, Stop, T, TensorValue, invalid, unsupported};
 use aimass_sdk::files::File;
 use aimass_sdk::graph::{Builder, Graph};
 use aimass_sdk::{DType, Dim, Error, Parameter, Tensor, ops as host};
+use origin::Origin;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
@@ -25,6 +27,8 @@ pub(crate) struct Emitter {
     stage: u32,
     inputs: HashMap<String, u32>,
     computed: Vec<Weak<TensorValue>>,
+    /// By value of the graph under construction, what it was moved from.
+    origins: HashMap<u32, Origin>,
     /// Values named by this trace so far.
     named: u32,
     /// What the lowering of the current node keeps for when it runs again.
@@ -47,6 +51,7 @@ impl Emitter {
             stage: 0,
             inputs: HashMap::new(),
             computed: Vec::new(),
+            origins: HashMap::new(),
             named: 0,
             kept: Vec::new(),
             taken: 0,
@@ -370,6 +375,8 @@ impl Emitter {
 
     /// Ends the graph: every computed tensor that is still needed gets a name and becomes an output.
     pub(crate) fn cut(&mut self) -> R<Option<Graph>> {
+        // What only a memory holds is needed no more.
+        self.origins.clear();
         let live: Vec<T> = self.computed.drain(..).filter_map(|weak| weak.upgrade()).collect();
         let Some(builder) = self.builder.take() else { return Ok(None) };
         for tensor in &live {

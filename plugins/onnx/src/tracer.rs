@@ -4,7 +4,9 @@
 //! that it can stop anywhere for the content of a value and go on later.
 
 mod control;
+mod flex;
 
+use crate::composite;
 use crate::constant::constant;
 use crate::emit::{Emitter, known};
 use crate::node::{Cx, Inputs};
@@ -200,6 +202,9 @@ impl Tracer {
         if node.domain.is_empty() && self.control(top, node, &inputs)? {
             return Ok(());
         }
+        if node.domain == "ai.onnx.preview" && node.op == "FlexAttention" {
+            return self.start_flex(top, node, &inputs);
+        }
         let frame = &self.frames[top];
         let attributes = frame.attributes.clone();
         let mut cx = Cx {
@@ -209,9 +214,18 @@ impl Tracer {
             function: attributes.as_deref(),
         };
         cx.start_lowering();
-        let outputs = ops::lower(&mut cx, Inputs(&inputs))?;
+        let outputs = match node.domain.as_str() {
+            composite::DOMAIN => ops::lower_composite(&mut cx, Inputs(&inputs))?,
+            _ => Some(ops::lower(&mut cx, Inputs(&inputs))?),
+        };
         cx.end_lowering();
-        self.complete(top, node, outputs)
+        match outputs {
+            Some(outputs) => self.complete(top, node, outputs),
+            None => {
+                let body = self.graph_of(top, node, composite::BODY)?;
+                self.push(&body, Some(top), Kind::Branch).map(drop)
+            }
+        }
     }
 
     fn function(&self, node: &Node) -> Option<Rc<Function>> {

@@ -14,6 +14,8 @@ mod indexed;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod narrow;
 #[cfg(test)]
 mod products;

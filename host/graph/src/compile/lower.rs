@@ -23,8 +23,7 @@ pub(super) fn linears(draft: &mut Draft) {
             continue;
         }
         let Some(part) = weight_part(draft, &makers, inputs[1], transposed) else { continue };
-        let bias = inputs.get(2).copied();
-        let linear = LinearInst::new(inputs[0], part, bias, outputs[0]);
+        let linear = LinearInst::new(inputs[0], part, inputs.get(2).copied(), outputs[0]);
         draft.insts[index] = Inst::Linear(linear);
     }
 }

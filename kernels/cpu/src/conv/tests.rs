@@ -82,6 +82,11 @@ fn gathered_windows_give_the_plain_convolution() {
         image(3, 40, 33, axis(5, 5, 2, 1, 2), axis(4, 3, 3, 1, 5)),
         image(1, 1, 1, axis(1, 1, 1, 1, 0), axis(1, 1, 1, 1, 0)),
         image(1, 64, 64, axis(14, 3, 1, 1, 1), axis(14, 3, 1, 1, 1)),
+        image(2, 3, 17, axis(40, 3, 2, 1, 1), axis(71, 3, 2, 1, 1)),
+        image(1, 40, 24, axis(50, 3, 1, 1, 1), axis(30, 3, 1, 1, 1)),
+        image(2, 5, 50, axis(9, 2, 3, 1, 0), axis(40, 5, 1, 1, 7)),
+        image(1, 3, 8, axis(11, 3, 1, 2, 6), axis(26, 3, 1, 1, 1)),
+        image(1, 9, 8, axis(11, 1, 2, 1, 0), axis(55, 1, 2, 1, 0)),
     ] {
         let x = numbers(dims.inputs(), 1);
         let w = numbers(dims.filters * dims.channels * dims.taps(), 2);
@@ -92,6 +97,12 @@ fn gathered_windows_give_the_plain_convolution() {
         let residual = Some(Rows::dense(&more, dims.filters));
         let epilogue = Epilogue { bias: Some(&bias), finish: FINISH, residual };
         check(&dims, &expected, |team, y| conv_packed(team, &dims, &x, &packed, y, &epilogue));
+        if reads_planes(&dims) {
+            let planes = swapped(&x, dims.rows.input * dims.columns.input, dims.channels);
+            check(&dims, &expected, |team, y| {
+                conv_planes(team, &dims, &planes, &packed, y, &epilogue);
+            });
+        }
     }
 }
 

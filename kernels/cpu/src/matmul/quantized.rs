@@ -325,6 +325,9 @@ impl Job<'_> {
             let c = self.c.ptr.wrapping_add(row * self.c.stride + columns.start);
             let tile = Tile {
                 k: steps.len(),
+                segments: 1,
+                a_segment: 0,
+                last: PANEL,
                 a: self.a.as_ptr().wrapping_add(row * self.a.stride() + steps.start),
                 a_row: self.a.stride(),
                 b: weights.as_ptr(),

@@ -1,11 +1,14 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
-mod attention;
+pub(crate) mod attention;
 mod cast;
+mod composite;
 mod conv;
+mod detection;
 mod determinant;
 mod einsum;
 mod elementwise;
+mod grid;
 mod index;
 mod layer_norm;
 mod layout;
@@ -17,22 +20,25 @@ mod pattern;
 mod pool;
 mod quantize;
 mod quantized;
+mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod roi_align;
 mod rotary;
 mod scatter;
 mod shape;
 mod signal;
-mod small_floats;
 mod softmax;
 mod strings;
 mod taps;
 mod training;
+mod unique;
 mod window;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
+pub(crate) use composite::lower_composite;
 
 /// Turns a node into ops of the contract; answers its outputs.
 pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
@@ -42,12 +48,14 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
 const TABLES: &[Table] = &[
-    cast::TABLE,
     attention::TABLE,
+    cast::TABLE,
     conv::TABLE,
+    detection::TABLE,
     determinant::TABLE,
     einsum::TABLE,
     elementwise::TABLE,
+    grid::TABLE,
     index::TABLE,
     layer_norm::TABLE,
     layout::TABLE,
@@ -57,16 +65,19 @@ const TABLES: &[Table] = &[
     norm::TABLE,
     pattern::TABLE,
     pool::TABLE,
-    reduce::TABLE,
-    resize::TABLE,
-    scatter::TABLE,
     quantize::TABLE,
     quantized::TABLE,
+    random::TABLE,
     recurrent::TABLE,
+    reduce::TABLE,
+    resize::TABLE,
+    roi_align::TABLE,
     rotary::TABLE,
+    scatter::TABLE,
     shape::TABLE,
     signal::TABLE,
     softmax::TABLE,
+    unique::TABLE,
 ];
 
 /// Lowers one node.

@@ -12,3 +12,4 @@ pub(crate) use message::{
 };
 pub(crate) use parse::read_model;
 pub(crate) use tensor::{ElementType, Payload, TensorProto};
+pub(crate) use uses::{captured, last_uses};

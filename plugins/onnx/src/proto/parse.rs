@@ -9,6 +9,7 @@ use super::message::{
 use super::tensor::{ElementType, Payload, TensorProto};
 use super::uses::last_uses;
 use super::wire::{FieldValue, Source, Span, broken};
+use crate::composite;
 use aimass_sdk::files::File;
 use aimass_sdk::{Error, Result};
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ const DEPTH_MAX: usize = 32;
 const NUMBERS_MAX: u64 = 4 << 20;
 /// Bytes of one name or text.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a constant that is read along with the model.
+const SHORT_BYTES: u64 = 256;
 /// Axes of a tensor, as in the contract.
 const RANK_MAX: usize = 8;
 
@@ -130,6 +133,7 @@ impl Parser {
                 }
                 Ok(())
             })?;
+            let mut graph = composite::recognize(graph);
             graph.last_uses = last_uses(&graph);
             Ok(graph)
         })
@@ -210,7 +214,12 @@ impl Parser {
             Ok(())
         })?;
         tensor.dims = extents(&dims, span)?;
-        tensor.payload = data.finish(span)?;
+        tensor.payload = match data.finish(span)? {
+            Payload::File(span) if span.len() <= SHORT_BYTES => {
+                Payload::Bytes(self.source.read(span)?)
+            }
+            payload => payload,
+        };
         Ok(tensor)
     }
 
@@ -338,6 +347,7 @@ impl Parser {
             })?;
             let info = |name: &String| ValueInfo { name: name.clone(), ty: ValueType::Unknown };
             body.outputs = function.outputs.iter().map(info).collect();
+            let mut body = composite::recognize(body);
             body.last_uses = last_uses(&body);
             function.body = Rc::new(body);
             Ok(function)

@@ -4,7 +4,7 @@ use super::message::{AttributeValue, Graph, Node};
 use std::collections::{HashMap, HashSet};
 
 /// By node, the names whose last use in `graph` it is; outputs of the graph are never among them.
-pub(super) fn last_uses(graph: &Graph) -> Vec<Vec<String>> {
+pub(crate) fn last_uses(graph: &Graph) -> Vec<Vec<String>> {
     let mut last: HashMap<String, usize> = HashMap::new();
     for (index, node) in graph.nodes.iter().enumerate() {
         for name in node.inputs.iter().chain(&node.outputs) {
@@ -25,7 +25,7 @@ pub(super) fn last_uses(graph: &Graph) -> Vec<Vec<String>> {
 }
 
 /// Outer names that the sub-graphs of a node read.
-fn captured(node: &Node) -> HashSet<String> {
+pub(crate) fn captured(node: &Node) -> HashSet<String> {
     let mut names = HashSet::new();
     for attribute in node.attributes.values() {
         match &attribute.value {

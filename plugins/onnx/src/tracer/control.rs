@@ -1,6 +1,7 @@
 //! Control flow: branches, loops, scans, functions over sequences.
 
 use super::Tracer;
+use super::flex::FlexStage;
 use crate::content::{int_vector, scalar};
 use crate::node::{Inputs, as_tensor, attribute, axis_of};
 use crate::proto::{AttributeValue, DimProto, Graph, Node, ValueType};
@@ -22,6 +23,7 @@ pub(super) enum Kind {
     Loop(Loop),
     Scan(Scan),
     Map(Map),
+    Flex(FlexStage),
 }
 
 /// `Loop`: iterations so far and what they stacked.
@@ -76,7 +78,7 @@ impl Tracer {
         Ok(true)
     }
 
-    fn graph_of(&self, top: usize, node: &Node, name: &str) -> R<Rc<Graph>> {
+    pub(super) fn graph_of(&self, top: usize, node: &Node, name: &str) -> R<Rc<Graph>> {
         let function = self.frames[top].attributes.clone();
         match attribute(node, function.as_deref(), name) {
             Some(AttributeValue::Graph(graph)) => Ok(graph.clone()),
@@ -133,7 +135,7 @@ impl Tracer {
     }
 
     /// Starts the top frame's nodes again, with these inputs.
-    fn iterate(&mut self, values: Vec<Value>) {
+    pub(super) fn iterate(&mut self, values: Vec<Value>) {
         let top = self.frames.len() - 1;
         let frame = &mut self.frames[top];
         frame.next = 0;
@@ -312,6 +314,7 @@ impl Tracer {
             Kind::Loop(_) => self.end_loop(top, values),
             Kind::Scan(_) => self.end_scan(top, values),
             Kind::Map(_) => self.end_map(top, values),
+            Kind::Flex(_) => self.end_flex(top, values),
         }
     }
 }
