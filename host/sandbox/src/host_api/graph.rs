@@ -14,9 +14,8 @@ use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
 use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
 use aimass_graph::{
-    AttentionOptions, AttentionValues, BatchNormValues, Contraction, ConvValues, Dim, GeluForm,
-    Graph, GraphBuilder, GraphError, GraphLimits, PadMode, QuantizedLinearValues, ResizeMode,
-    RunError, ScatterMode, StateInit, ValueId, Window,
+    AttentionValues, BatchNormValues, Contraction, ConvValues, GeluForm, Graph, GraphBuilder,
+    GraphError, GraphLimits, PadMode, QuantizedLinearValues, ResizeMode, RunError, StateInit,
 };
 use aimass_tensor::Tensor;
 use convert::{attention_in, dims_in, first, id, ids, many, one, pair, scatter_mode_in, window_in};
