@@ -27,6 +27,10 @@ pub(crate) struct Emitter {
     computed: Vec<Weak<TensorValue>>,
     /// Values named by this trace so far.
     named: u32,
+    /// What the lowering of the current node keeps for when it runs again.
+    kept: Vec<Vec<T>>,
+    /// How many of them this run has taken.
+    taken: usize,
     files: HashMap<String, File>,
     /// The file that the model was read from.
     pub(crate) model_file: String,
@@ -44,11 +48,35 @@ impl Emitter {
             inputs: HashMap::new(),
             computed: Vec::new(),
             named: 0,
+            kept: Vec::new(),
+            taken: 0,
             files: HashMap::new(),
             model_file: model_file.to_owned(),
             batched,
             reusable: true,
         }
+    }
+
+    /// Starts a lowering; the first run for a node, or another one after its content was observed.
+    pub(crate) fn start_lowering(&mut self) {
+        self.taken = 0;
+    }
+
+    /// Ends a lowering.
+    pub(crate) fn end_lowering(&mut self) {
+        self.kept.clear();
+    }
+
+    /// Tensors that a lowering computes in order to look at them: the same ones when it runs again.
+    pub(crate) fn keep(&mut self, make: impl FnOnce(&mut Emitter) -> R<Vec<T>>) -> R<Vec<T>> {
+        if let Some(kept) = self.kept.get(self.taken) {
+            self.taken += 1;
+            return Ok(kept.clone());
+        }
+        let made = make(self)?;
+        self.kept.push(made.clone());
+        self.taken = self.kept.len();
+        Ok(made)
     }
 
     /// A file of the package, opened once.

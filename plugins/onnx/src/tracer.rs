@@ -208,7 +208,9 @@ impl Tracer {
             opset: frame.opset,
             function: attributes.as_deref(),
         };
+        cx.start_lowering();
         let outputs = ops::lower(&mut cx, Inputs(&inputs))?;
+        cx.end_lowering();
         self.complete(top, node, outputs)
     }
 

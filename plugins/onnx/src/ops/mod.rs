@@ -1,11 +1,22 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
 mod elementwise;
+mod ml;
+mod ranks;
+mod re2;
+mod sequence;
 mod shape;
 mod strings;
+mod text_cast;
+mod tfidf;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+pub(crate) use sequence::stack;
+pub(crate) use strings::{concat_texts, text_at};
 
 /// Turns a node into ops of the contract; answers its outputs.
 pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
@@ -14,19 +25,36 @@ pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
 pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
-const TABLES: &[Table] = &[elementwise::TABLE, shape::TABLE];
+const TABLES: &[Table] =
+    &[elementwise::TABLE, sequence::TABLE, shape::TABLE, strings::TABLE, tfidf::TABLE];
+
+/// Tables of other domains.
+const DOMAINS: &[(&str, &[Table])] = &[("", TABLES), ("ai.onnx.ml", ml::TABLES)];
+
+/// Lowerings by domain and operator.
+type Lowerings = HashMap<(&'static str, &'static str), Lowering>;
+
+/// All lowerings. Made once: in the memory image that every instance starts with.
+pub(crate) fn lowerings() -> &'static Lowerings {
+    static ALL: OnceLock<Lowerings> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let of_domain = |(domain, tables): &(&'static str, &'static [Table])| {
+            let domain = *domain;
+            tables.iter().flat_map(|table| table.iter()).map(move |(op, f)| ((domain, *op), *f))
+        };
+        DOMAINS.iter().flat_map(of_domain).collect()
+    })
+}
 
 /// Lowers one node.
 ///
 /// # Errors
 /// `unsupported/onnx-op` for an operator that this plugin does not know.
 pub(crate) fn lower(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
-    let found = match cx.node.domain.as_str() {
-        "" => TABLES.iter().flat_map(|table| table.iter()).find(|(name, _)| *name == cx.node.op),
-        _ => None,
-    };
-    match found {
-        Some((_, lowering)) => lowering(cx, inputs),
+    let (domain, op) = (cx.node.domain.as_str(), cx.node.op.as_str());
+    match lowerings().get(&(domain, op)) {
+        Some(lowering) if ranks::apply(domain, op, inputs) => ranks::run(cx, inputs, *lowering),
+        Some(lowering) => lowering(cx, inputs),
         None => Err(unsupported(format!("no such operator in opset {} of this plugin", cx.opset))),
     }
 }
