@@ -7,6 +7,7 @@ mod new;
 mod publish;
 mod sign;
 mod test;
+mod test_traced;
 
 use crate::home::Home;
 use clap::Subcommand;

@@ -23,6 +23,8 @@ pub struct EngineConfig {
     pub versions_loaded_max: usize,
     /// Inputs that a request may have. Default 64.
     pub inputs_max: usize,
+    /// Limits of models whose format plugin traces, each.
+    pub traced: TracedConfig,
     /// Whether the registry's ready versions are loaded and followed; tools that only publish do
     /// not. Default true.
     pub serve_registry: bool,
@@ -41,7 +43,37 @@ impl EngineConfig {
             registry_poll: Duration::from_millis(20),
             versions_loaded_max: 2,
             inputs_max: 64,
+            traced: TracedConfig::default(),
             serve_registry: true,
+        }
+    }
+}
+
+/// Limits of one model whose format plugin traces: what is kept of it, and what one call may take.
+/// What was used longest ago goes when a limit is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracedConfig {
+    /// Combinations of input shapes that are kept, batch extents aside where the plugin serves them
+    /// all. Default 64.
+    pub roots_max: usize,
+    /// Stages that are kept, of all combinations together. Default 4,096.
+    pub stages_max: usize,
+    /// Bytes of the tensors that kept stages know, or are found by. Default 256 MiB.
+    pub content_bytes_max: u64,
+    /// Guest calls and compilations at once. Default 4.
+    pub traces_max: usize,
+    /// Bytes of all values that the stages of one call make. Default 4 GiB.
+    pub call_bytes_max: u64,
+}
+
+impl Default for TracedConfig {
+    fn default() -> TracedConfig {
+        TracedConfig {
+            roots_max: 64,
+            stages_max: 4_096,
+            content_bytes_max: 256 << 20,
+            traces_max: 4,
+            call_bytes_max: 4 << 30,
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Inner {
     pub(crate) config: EngineConfig,
     pub(crate) loader: Loader,
     pub(crate) dispatcher: Arc<Dispatcher>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     catalog: RwLock<Arc<Catalog>>,
     synced: AtomicBool,
     closing: AtomicBool,
@@ -54,10 +54,12 @@ impl Engine {
         let sandbox = Sandbox::new(cache, dispatcher.clone())
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
         let options = CompileOptions { threads: config.threads, ..CompileOptions::default() };
+        let metrics = Arc::new(Metrics::default());
+        let traced = config.traced.clone();
         let inner = Arc::new(Inner {
-            loader: Loader { registry, sandbox, options },
+            loader: Loader { registry, sandbox, options, traced, metrics: metrics.clone() },
             dispatcher,
-            metrics: Metrics::default(),
+            metrics,
             catalog: RwLock::default(),
             synced: AtomicBool::new(false),
             closing: AtomicBool::new(false),

@@ -17,9 +17,10 @@ mod metrics;
 mod package;
 mod pipeline;
 mod publish;
+mod traced;
 mod types;
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, TracedConfig};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
 pub use package::{

@@ -1,14 +1,17 @@
 //! From a package's bytes to a model that can answer: verify, build, resolve.
 
+use crate::config::TracedConfig;
 use crate::errors::{of_refusal, of_registry, of_sandbox};
 use crate::files::{FileBytes, PackageFiles, VerifiedFile};
 use crate::fixtures::{Fixture, parse_fixtures};
+use crate::metrics::Metrics;
 use crate::package::ModelManifest;
 use crate::pipeline::{Parts, Pipeline};
+use crate::traced::{TracedModel, TracedSetup};
 use crate::{EngineError, Family};
-use aimass_graph::CompileOptions;
+use aimass_graph::{CompileOptions, Plan};
 use aimass_registry::{Registry, Sha256Digest};
-use aimass_sandbox::{PlanSet, Plugin, PluginSetup, Sandbox};
+use aimass_sandbox::{PlanSet, Plugin, PluginSetup, Sandbox, World};
 use aimass_trust::{CHUNK_BYTES, ChunkList, TrustPolicy};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -47,11 +50,16 @@ pub(crate) struct VersionSource {
     pub(crate) locks: BTreeMap<String, Sha256Digest>,
 }
 
+/// Plans by name.
+type Plans = Vec<(Arc<str>, Arc<Plan>)>;
+
 /// Loads models.
 pub(crate) struct Loader {
     pub(crate) registry: Registry,
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) options: CompileOptions,
+    pub(crate) traced: TracedConfig,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Loader {
@@ -81,15 +89,12 @@ impl Loader {
             let loaded = self.load_plugin(step, plugin, digest, setup, policy).await?;
             plugins.insert(step.to_owned(), loaded);
         }
-        let plans = match plugins.get("format") {
-            Some(format) if manifest.format.is_some() => {
-                let graph = format.load_graph(&self.options).await;
-                graph.map_err(|error| crate::errors::of_plugin("format", &error))?.plans
-            }
-            _ => Vec::new(),
+        let (plans, traced) = match plugins.get("format") {
+            Some(format) if manifest.format.is_some() => self.build(&source.name, format).await?,
+            _ => (Vec::new(), None),
         };
         let plan_set = Arc::new(PlanSet::new(&source.name, source.version, plans.clone()));
-        let pipeline = Pipeline::build(&manifest, &Parts { plugins, plans, plan_set })?;
+        let pipeline = Pipeline::build(&manifest, &Parts { plugins, plans, traced, plan_set })?;
         let platform = match &manifest.format {
             Some(format) => format!("aimass_{}", format.plugin.replace('/', "_")),
             None => "aimass_pipeline".to_owned(),
@@ -103,6 +108,27 @@ impl Loader {
             pipeline,
             fixtures: read_fixtures(&files)?,
         })
+    }
+
+    /// What the format plugin makes of the files: plans, or a model that is traced call by call.
+    async fn build(
+        &self,
+        name: &Arc<str>,
+        format: &Arc<Plugin>,
+    ) -> Result<(Plans, Option<Arc<TracedModel>>), EngineError> {
+        if format.world() == World::TracingFormat {
+            let setup = TracedSetup {
+                name: name.clone(),
+                plugin: format.clone(),
+                options: self.options,
+                config: self.traced.clone(),
+                metrics: self.metrics.clone(),
+            };
+            return Ok((Vec::new(), Some(TracedModel::load(setup).await?)));
+        }
+        let graph = format.load_graph(&self.options).await;
+        let graph = graph.map_err(|error| crate::errors::of_plugin("format", &error))?;
+        Ok((graph.plans, None))
     }
 
     async fn load_plugin(

@@ -15,6 +15,14 @@ pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<String, ModelCounters>>,
     refusals: Mutex<BTreeMap<String, u64>>,
     plugin_failures: Mutex<BTreeMap<(String, &'static str), u64>>,
+    traces: Mutex<BTreeMap<String, TraceCounters>>,
+}
+
+#[derive(Default)]
+struct TraceCounters {
+    sessions: u64,
+    stages: u64,
+    seconds: f64,
 }
 
 #[derive(Default)]
@@ -55,6 +63,16 @@ impl Metrics {
         *failures.entry((plugin.to_owned(), cause)).or_insert(0) += 1;
     }
 
+    /// Counts a stage that a format plugin traced, or failed to; `opened` if it took a session of its
+    /// own.
+    pub(crate) fn traced(&self, model: &str, opened: bool, took: Duration) {
+        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = traces.entry(model.to_owned()).or_default();
+        counters.sessions += u64::from(opened);
+        counters.stages += 1;
+        counters.seconds += took.as_secs_f64();
+    }
+
     /// Everything as Prometheus text.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from(
@@ -90,7 +108,23 @@ impl Metrics {
                 "aimass_plugin_failures_total{{plugin=\"{plugin}\",cause=\"{cause}\"}} {count}"
             );
         }
+        drop(failures);
+        self.trace_text(&mut text);
         text
+    }
+
+    fn trace_text(&self, text: &mut String) {
+        let traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        for (model, counters) in &*traces {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "aimass_traces_total{{model=\"{model}\"}} {}\n\
+                 aimass_trace_stages_total{{model=\"{model}\"}} {}\n\
+                 aimass_trace_seconds_total{{model=\"{model}\"}} {}",
+                counters.sessions, counters.stages, counters.seconds
+            );
+        }
     }
 
     fn of_model(&self, model: &str, change: impl FnOnce(&mut ModelCounters)) {
@@ -115,6 +149,8 @@ mod tests {
         metrics.failed(None, &EngineError::invalid("x"));
         metrics.refused("AMT-SIG");
         metrics.plugin_failed("a/b", "trap");
+        metrics.traced("t", true, Duration::from_millis(500));
+        metrics.traced("t", false, Duration::from_millis(500));
         let text = metrics.text();
         for line in [
             "aimass_requests_total{model=\"m\",outcome=\"ok\"} 1",
@@ -123,6 +159,9 @@ mod tests {
             "aimass_tokens_total{model=\"m\"} 7",
             "aimass_plugin_failures_total{plugin=\"a/b\",cause=\"trap\"} 1",
             "aimass_trust_refusals_total{code=\"AMT-SIG\"} 1",
+            "aimass_traces_total{model=\"t\"} 1",
+            "aimass_trace_stages_total{model=\"t\"} 2",
+            "aimass_trace_seconds_total{model=\"t\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

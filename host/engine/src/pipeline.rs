@@ -2,6 +2,7 @@
 
 use crate::metrics::Metrics;
 use crate::package::{ModelManifest, PortDim, port_dtype};
+use crate::traced::{TracedCall, TracedModel};
 use crate::{EngineError, Family, InferRequest, InferResponse, Parameter, TensorMetadata, Usage};
 use aimass_dispatch::{Dispatcher, PlanCall};
 use aimass_graph::Plan;
@@ -44,12 +45,15 @@ struct Step {
 enum Run {
     Plugin(Arc<Plugin>),
     Plan(Arc<Plan>),
+    Traced(Arc<TracedModel>),
 }
 
-/// What the steps run: plugins by step name, plans by plan name.
+/// What the steps run: plugins by step name, plans by plan name, or instead of plans a model that is
+/// traced, as the plan `main`.
 pub(crate) struct Parts {
     pub(crate) plugins: HashMap<String, Arc<Plugin>>,
     pub(crate) plans: Vec<(Arc<str>, Arc<Plan>)>,
+    pub(crate) traced: Option<Arc<TracedModel>>,
     pub(crate) plan_set: Arc<PlanSet>,
 }
 
@@ -252,11 +256,7 @@ impl Step {
                     scope.metrics.plugin_failed(plugin.name(), error.cause.kind().as_str());
                     crate::errors::of_plugin(&self.name, &error)
                 })?;
-                for (name, tensor) in answer.outputs {
-                    if let Some((_, slot)) = self.outputs.iter().find(|(own, _)| *own == name) {
-                        values[*slot] = Some(tensor);
-                    }
-                }
+                self.fill(answer.outputs.iter().map(|(name, x)| (name, x.clone())), values);
             }
             Run::Plan(plan) => {
                 let call = PlanCall {
@@ -269,15 +269,36 @@ impl Step {
                 let answer = scope.dispatcher.call(call).await;
                 let answer =
                     answer.map_err(|error| crate::errors::of_dispatch(&self.name, &error))?;
-                for (spec, tensor) in plan.signature().outputs.iter().zip(answer.outputs) {
-                    if let Some((_, slot)) = self.outputs.iter().find(|(own, _)| *own == spec.name)
-                    {
-                        values[*slot] = Some(tensor);
-                    }
-                }
+                let names = plan.signature().outputs.iter().map(|spec| &spec.name);
+                self.fill(names.zip(answer.outputs), values);
+            }
+            Run::Traced(model) => {
+                let call = TracedCall {
+                    dispatcher: scope.dispatcher,
+                    tenant: scope.tenant.clone(),
+                    deadline: scope.deadline,
+                    step: &self.name,
+                };
+                let inputs = inputs.into_iter().map(|(_, tensor)| tensor).collect();
+                let outputs = model.run(&call, inputs).await?;
+                let names = model.signature().outputs.iter().map(|spec| &spec.name);
+                self.fill(names.zip(outputs), values);
             }
         }
         Ok(())
+    }
+
+    /// Puts outputs where somebody reads them.
+    fn fill<'a>(
+        &self,
+        outputs: impl Iterator<Item = (&'a Arc<str>, Tensor)>,
+        values: &mut [Option<Tensor>],
+    ) {
+        for (name, tensor) in outputs {
+            if let Some((_, slot)) = self.outputs.iter().find(|(own, _)| own == name) {
+                values[*slot] = Some(tensor);
+            }
+        }
     }
 
     fn missing_input(&self, name: &str) -> EngineError {
@@ -303,9 +324,9 @@ fn build_step(
         (Some(_), _) => Run::Plugin(parts.plugins[&step.name].clone()),
         (None, plan) => {
             let name = plan.as_deref().unwrap_or("main");
-            let plan = find_plan(&step.name, name, parts)?;
-            inputs = in_signature_order(&step.name, &plan, inputs)?;
-            Run::Plan(plan)
+            let run = find_plan(&step.name, name, parts)?;
+            inputs = in_signature_order(&step.name, &run, inputs)?;
+            run
         }
     };
     let prefix = format!("{}.", step.name);
@@ -316,11 +337,15 @@ fn build_step(
     Ok(Step { name: Arc::from(&*step.name), run, inputs, outputs })
 }
 
-fn find_plan(step: &str, name: &str, parts: &Parts) -> Result<Arc<Plan>, EngineError> {
+fn find_plan(step: &str, name: &str, parts: &Parts) -> Result<Run, EngineError> {
     if let Some((_, plan)) = parts.plans.iter().find(|(own, _)| **own == *name) {
-        return Ok(plan.clone());
+        return Ok(Run::Plan(plan.clone()));
     }
-    let known: Vec<&str> = parts.plans.iter().map(|(own, _)| &**own).collect();
+    if let Some(model) = parts.traced.as_ref().filter(|_| name == "main") {
+        return Ok(Run::Traced(model.clone()));
+    }
+    let traced = parts.traced.iter().map(|_| "main");
+    let known: Vec<&str> = parts.plans.iter().map(|(own, _)| &**own).chain(traced).collect();
     Err(package_error(format!(
         "step {step} runs plan {name}, but the format plugin built {}",
         known.join(", ")
@@ -329,21 +354,24 @@ fn find_plan(step: &str, name: &str, parts: &Parts) -> Result<Arc<Plan>, EngineE
 
 fn in_signature_order(
     step: &str,
-    plan: &Plan,
+    run: &Run,
     inputs: Vec<(Arc<str>, usize)>,
 ) -> Result<Vec<(Arc<str>, usize)>, EngineError> {
-    let signature = &plan.signature().inputs;
-    let names: Vec<&str> = signature.iter().map(|spec| &*spec.name).collect();
+    let names: Vec<&str> = match run {
+        Run::Plan(plan) => plan.signature().inputs.iter().map(|spec| &*spec.name).collect(),
+        Run::Traced(model) => model.signature().inputs.iter().map(|spec| &*spec.name).collect(),
+        Run::Plugin(_) => return Ok(inputs),
+    };
     if let Some((extra, _)) = inputs.iter().find(|(name, _)| !names.contains(&&**name)) {
         return Err(package_error(format!(
             "step {step} feeds input {extra}, but its plan takes {}",
             names.join(", ")
         )));
     }
-    let ordered = signature.iter().map(|spec| {
-        let found = inputs.iter().find(|(name, _)| *name == spec.name).cloned();
+    let ordered = names.iter().map(|wanted| {
+        let found = inputs.iter().find(|(name, _)| **name == **wanted).cloned();
         found.ok_or_else(|| {
-            package_error(format!("step {step} does not feed its plan's input {}", spec.name))
+            package_error(format!("step {step} does not feed its plan's input {wanted}"))
         })
     });
     ordered.collect()

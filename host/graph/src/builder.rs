@@ -2,6 +2,7 @@
 
 mod convolution;
 mod elementwise;
+mod indexed;
 mod layers;
 mod shapes;
 mod unsupported;
@@ -18,7 +19,7 @@ use aimass_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
 
 pub use convolution::{BatchNormValues, ConvValues};
-pub use layers::AttentionValues;
+pub use layers::{AttentionValues, Contraction};
 pub(crate) use unsupported::UNSUPPORTED;
 
 /// A graph under construction. Every op is one method; its arguments are checked at once.

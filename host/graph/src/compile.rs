@@ -8,6 +8,7 @@ mod key;
 mod lower;
 mod memory;
 mod rows;
+mod widen;
 
 pub(crate) use memory::{Memory, Place};
 
@@ -53,6 +54,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         })
         .collect();
     let mut draft = Draft::new(graph, &live);
+    widen::narrow_floats(&mut draft);
     lower::linears(&mut draft);
     draft.remove_dead();
     fold::constants(&mut draft)?;

@@ -206,10 +206,17 @@ pub enum RunError {
     Dims { what: String, reason: &'static str },
     /// An index points outside of what it selects from.
     #[error(
-        "gather: index {index} at position {position} of {indices} is out of range for \
+        "{op}: index {index} at position {position} of {indices} is out of range for \
              extent {extent}"
     )]
-    Index { indices: String, position: u64, index: i64, extent: u64, row: Option<BadRow> },
+    Index {
+        op: &'static str,
+        indices: String,
+        position: u64,
+        index: i64,
+        extent: u64,
+        row: Option<BadRow>,
+    },
     /// The run would take more memory than allowed.
     #[error("the run takes {got} bytes, at most {max} are allowed")]
     ArenaLimit { got: u64, max: u64 },

@@ -5,7 +5,7 @@ mod segment;
 use crate::RunError;
 use crate::compile::Place;
 use crate::graph::ValueId;
-use crate::op::{Arg, Call, Op, Out, check_indices};
+use crate::op::{Arg, Call, Out, bad_row, check_indices};
 use crate::plan::Plan;
 use crate::step::{OpStep, Step};
 use aimass_cpu::pool::Team;
@@ -121,10 +121,6 @@ impl<'r> Frame<'r> {
     }
 
     fn op(&mut self, step: &OpStep, in_place: bool, team: Team<'_>) -> Result<(), RunError> {
-        if let Op::Gather(gather) = &step.op {
-            let extent = self.shapes[step.inputs[0].index()][gather.axis as usize];
-            self.check_rows(step.inputs[1], extent)?;
-        }
         let mut taken = Vec::with_capacity(step.outputs.len());
         for &output in &step.outputs {
             let region = self.region(output).ok_or(RunError::Internal("no place to write"))?;
@@ -143,11 +139,24 @@ impl<'r> Frame<'r> {
         for (region, bytes) in taken {
             self.regions[region] = bytes;
         }
-        outcome
+        match step.op.rule().indices().and_then(|input| step.inputs.get(input)) {
+            Some(&indices) => outcome.map_err(|error| self.with_row(error, indices)),
+            None => outcome,
+        }
     }
 
     /// Checks indices before a kernel takes them, and names the row of a bad one.
     fn check_rows(&self, indices: ValueId, extent: usize) -> Result<(), RunError> {
-        check_indices(&self.arg(indices), extent, self.plan.rows[indices.index()].as_ref())
+        check_indices("gather", &self.arg(indices), extent)
+            .map_err(|error| self.with_row(error, indices))
+    }
+
+    /// The error of a bad index with the row that it stands in.
+    fn with_row(&self, mut error: RunError, indices: ValueId) -> RunError {
+        if let RunError::Index { row, position, .. } = &mut error {
+            let rows = self.plan.rows[indices.index()].as_ref();
+            *row = bad_row(rows, &self.shapes[indices.index()], *position);
+        }
+        error
     }
 }

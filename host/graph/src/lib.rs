@@ -25,13 +25,13 @@ mod state;
 mod step;
 mod weight;
 
-pub use builder::{AttentionValues, BatchNormValues, ConvValues, GraphBuilder};
+pub use builder::{AttentionValues, BatchNormValues, Contraction, ConvValues, GraphBuilder};
 pub use compile::{CompileOptions, compile};
 pub use dim::{Dim, Signature, TensorSpec, ValueSpec};
 pub use error::{BadRow, ErrorFamily, GraphError, PlanError, RunError};
 pub use graph::{Graph, StateInit, ValueId};
 pub use limits::GraphLimits;
-pub use op::{AttentionOptions, GeluForm, PadMode, ResizeMode, Window};
+pub use op::{AttentionOptions, GeluForm, PadMode, ResizeMode, ScatterMode, Window};
 pub use plan::{Coalescing, Cost, Plan, Rows, RunStats};
 pub use run_op::{Attribute, run_op};
 pub use state::PlanState;

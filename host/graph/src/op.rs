@@ -11,16 +11,20 @@ mod clamp;
 mod concat;
 mod conv;
 mod cumulative;
+mod dot_general;
+mod elements;
 mod gather;
 mod iota;
 mod layer_norm;
 mod linear;
 mod matmul;
+mod non_zero;
 mod normalize;
 mod one_hot;
 mod pad;
 mod pool;
 mod positions;
+mod products;
 mod ragged_attention;
 mod ragged_pool;
 mod reduce;
@@ -34,6 +38,7 @@ mod softmax;
 mod tile;
 mod top_k;
 mod transpose;
+mod tuples;
 mod unary;
 mod window;
 
@@ -45,12 +50,15 @@ pub(crate) use channel_norm::{BatchNorm, GroupNorm};
 pub(crate) use clamp::Clamp;
 pub(crate) use concat::{Concat, Split};
 pub(crate) use conv::{Conv, ConvTranspose};
-pub(crate) use cumulative::Cumulative;
-pub(crate) use gather::{Gather, check_indices};
+pub(crate) use cumulative::{Cumulative, CumulativeKind};
+pub(crate) use dot_general::{Axes, DotGeneral};
+pub(crate) use elements::{GatherElements, ScatterElements};
+pub(crate) use gather::{Gather, bad_row, check_indices};
 pub(crate) use iota::Iota;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 pub(crate) use matmul::MatMul;
+pub(crate) use non_zero::NonZero;
 pub(crate) use normalize::{Normalize, NormalizeKind};
 pub(crate) use one_hot::OneHot;
 pub(crate) use pad::Pad;
@@ -71,10 +79,13 @@ pub(crate) use softmax::Softmax;
 pub(crate) use tile::Tile;
 pub(crate) use top_k::TopK;
 pub(crate) use transpose::Transpose;
+pub(crate) use tuples::{GatherNd, ScatterNd};
 pub use unary::GeluForm;
 pub(crate) use unary::{Unary, UnaryKind};
 pub use window::Window;
 pub(crate) use window::{spread_extent, window_count};
+
+pub use aimass_cpu::shape_ops::ScatterMode;
 
 pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
 
@@ -106,6 +117,12 @@ pub(crate) trait OpRule {
         None
     }
 
+    /// Whether the op has no kernel for floats below 32 bits and runs as its f32 form between
+    /// conversions, so that a result is rounded once.
+    fn widens(&self) -> bool {
+        false
+    }
+
     /// Whether the output is the very bytes of the input.
     fn moves_no_bytes(&self, _x: &ValueSpec, _out: &ValueSpec) -> bool {
         false
@@ -114,6 +131,11 @@ pub(crate) trait OpRule {
     /// Whether the first output may share the memory of input 0 (then [`Call::in_place`]).
     fn in_place(&self) -> bool {
         false
+    }
+
+    /// Which input holds indices, whose rows an error of a run names.
+    fn indices(&self) -> Option<usize> {
+        None
     }
 }
 
@@ -149,10 +171,7 @@ macro_rules! op_table {
 }
 
 op_table! {
-    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv,
-    ConvTranspose, Cumulative, Gather, GroupNorm, Iota, LayerNorm, Linear, MatMul, Normalize,
-    OneHot, Pad, Pool, Positions, RaggedAttention, RaggedPool, Reduce, Resample, Reshape, Resize,
-    Reverse, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
+    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv, ConvTranspose, Cumulative, DotGeneral, Gather, GatherElements, GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, NonZero, Normalize, OneHot, Pad, Pool, Positions, RaggedAttention, RaggedPool, Reduce, Resample, Reshape, Resize, Reverse, ScatterElements, ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
 }
 
 /// What a shape rule works with.
@@ -184,6 +203,24 @@ impl Infer<'_> {
 
     pub(crate) fn f32(&self, x: &ValueSpec) -> Result<(), GraphError> {
         self.dtype(x, "f32 (use cast)", |dtype| dtype == DType::F32)
+    }
+
+    /// Requires f16, bf16 or f32: what an f32 kernel can compute.
+    pub(crate) fn f32_or_narrower(&self, x: &ValueSpec) -> Result<(), GraphError> {
+        self.dtype(x, "f16, bf16 or f32 (use cast)", |d| is_float(d) && d != DType::F64)
+    }
+
+    /// Requires two values of one dtype.
+    pub(crate) fn alike(&self, x: &ValueSpec, y: &ValueSpec) -> Result<(), GraphError> {
+        match x.dtype == y.dtype {
+            true => Ok(()),
+            false => Err(GraphError::DTypes { op: self.op, left: x.dtype, right: y.dtype }),
+        }
+    }
+
+    /// Requires f16, bf16, f32 or f64.
+    pub(crate) fn float(&self, x: &ValueSpec) -> Result<(), GraphError> {
+        self.dtype(x, "f16, bf16, f32 or f64 (use cast)", is_float)
     }
 
     pub(crate) fn dtype(
@@ -223,6 +260,22 @@ impl Infer<'_> {
     /// Requires `x` to be a vector of this extent (a scale, a bias).
     pub(crate) fn vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
         self.f32(x)?;
+        self.extent_vector(x, extent)
+    }
+
+    /// Requires `x` to be a vector of this extent and of the dtype of `like`.
+    pub(crate) fn vector_like(
+        &mut self,
+        x: &ValueSpec,
+        extent: &Dim,
+        like: &ValueSpec,
+    ) -> Result<(), GraphError> {
+        self.alike(like, x)?;
+        self.extent_vector(x, extent)
+    }
+
+    /// Requires `x` to be a vector of this extent, of any dtype.
+    pub(crate) fn extent_vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
         if x.rank() != 1 {
             return Err(GraphError::Rank { op: self.op, expected: "1", got: x.rank() });
         }
@@ -290,6 +343,14 @@ pub(crate) struct Out<'a> {
 impl Out<'_> {
     pub(crate) fn numbers<T: Element>(&mut self) -> &mut [T] {
         numbers_mut(self.bytes)
+    }
+
+    /// The elements of `x`, to be changed; `in_place` says that they are there already.
+    pub(crate) fn copy_of<T: Element>(&mut self, x: &Arg<'_>, in_place: bool) -> &mut [T] {
+        if !in_place {
+            self.bytes.copy_from_slice(x.bytes);
+        }
+        self.numbers()
     }
 
     /// The f32 elements as a matrix of the last axis.
@@ -456,6 +517,19 @@ pub(crate) fn is_number(dtype: DType) -> bool {
 pub(crate) fn is_integer(dtype: DType) -> bool {
     with_integer!(dtype, _T => true, else false)
 }
+
+/// Whether a dtype is a float of 16 to 64 bits.
+pub(crate) fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::Bf16 | DType::F32 | DType::F64)
+}
+
+/// Whether elements are whole numbers or floats, of 8 to 64 bits or of 16 to 64 bits.
+pub(crate) fn is_numeric(dtype: DType) -> bool {
+    is_integer(dtype) || is_float(dtype)
+}
+
+/// What `is_numeric` lets through, for errors.
+pub(crate) const NUMERIC: &str = "an integer of 8 to 64 bits or a float of 16 to 64 bits";
 
 /// The error of a dtype that inference lets through but no kernel takes.
 pub(crate) const DTYPE_DEFECT: RunError = RunError::Internal("a dtype without kernel was inferred");

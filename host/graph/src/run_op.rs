@@ -103,7 +103,16 @@ impl Entry {
 fn wants_extents(name: &str) -> bool {
     matches!(
         name,
-        "attention" | "ragged-attention" | "pad" | "conv" | "conv-transpose" | "group-norm"
+        "attention"
+            | "ragged-attention"
+            | "pad"
+            | "conv"
+            | "conv-transpose"
+            | "group-norm"
+            | "gather-elements"
+            | "gather-nd"
+            | "scatter-elements"
+            | "scatter-nd"
     )
 }
 

@@ -21,6 +21,13 @@ use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 const SNAPSHOT_MAX: Duration = Duration::from_secs(60);
 const INIT: &str = "init";
 
+/// A component that starts where `init` ended.
+pub(crate) struct Image {
+    pub(crate) component: Vec<u8>,
+    /// Whether `init` listed or opened files, so that other files might make another image.
+    pub(crate) files_seen: bool,
+}
+
 /// Runs `init` and answers the component whose memory is what `init` left.
 ///
 /// # Errors
@@ -31,7 +38,7 @@ pub(crate) async fn make(
     package: &Arc<PackageInfo>,
     linker: &Linker<CallState>,
     (component, permit): (&[u8], Permit),
-) -> Result<Vec<u8>, SandboxError> {
+) -> Result<Image, SandboxError> {
     let refused = |message: String| SandboxError::Image { plugin: package.name.clone(), message };
     let mut wizer = Wizer::new();
     wizer.init_func(INIT).keep_init_func(true);
@@ -58,11 +65,11 @@ pub(crate) async fn make(
     store.data_mut().context.deadline = Instant::now() + SNAPSHOT_MAX;
     store.set_hostcall_fuel(usize::MAX);
     Metrics::add(&sandbox.metrics.images, 1);
+    let files_seen = store.data().files_seen;
     let mut state = WasmtimeWizerComponent { store: &mut store, instance };
-    wizer
-        .snapshot_component(&parsed, &mut state)
-        .await
-        .map_err(|error| refused(format!("{error:#}")))
+    let component = wizer.snapshot_component(&parsed, &mut state).await;
+    let component = component.map_err(|error| refused(format!("{error:#}")))?;
+    Ok(Image { component, files_seen })
 }
 
 async fn run_init(

@@ -70,6 +70,7 @@ pub(crate) fn store(
         host_calls: 0,
         log_bytes: 0,
         graphs: 0,
+        files_seen: false,
         rejected: None,
     };
     let mut store = Store::new(&sandbox.engine.wasmtime, state);

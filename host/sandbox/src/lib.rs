@@ -28,6 +28,7 @@ mod plugin;
 mod sandbox;
 mod signature;
 mod state;
+mod trace;
 mod worlds;
 
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
@@ -38,3 +39,4 @@ pub use plans::PlanSet;
 pub use plugin::{Call, CallResult, CallStats, LoadedGraph, Parameter, Plugin};
 pub use sandbox::Sandbox;
 pub use signature::{NamedTensors, PluginSignature, PluginTensorSpec};
+pub use trace::{TraceSession, TracedInput, TracedStage};

@@ -58,6 +58,11 @@ pub struct Limits {
     /// Wall time of `load` of the world `format`, compilation of its graphs not included. Default 10
     /// minutes.
     pub load_wall_max: Duration,
+    /// Wall time of one `trace` or `resume` of the world `tracing-format`, compilation not included.
+    /// Default 1 minute.
+    pub trace_wall_max: Duration,
+    /// Stages of one trace. Default 4,096.
+    pub trace_stages_max: usize,
     /// Graphs under construction or finished that the call holds at once. Default 64.
     pub graphs_max: usize,
 }
@@ -79,6 +84,8 @@ impl Default for Limits {
             wall_max: Duration::from_secs(300),
             init_wall_max: Duration::from_secs(30),
             load_wall_max: Duration::from_secs(600),
+            trace_wall_max: Duration::from_secs(60),
+            trace_stages_max: 4_096,
             graphs_max: 64,
         }
     }

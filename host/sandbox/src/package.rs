@@ -16,23 +16,30 @@ pub enum World {
     Processor,
     /// Reads model files and builds graphs.
     Format,
+    /// Reads model files and builds graphs for shapes, and content, that calls bring.
+    TracingFormat,
     /// Glue that calls plans for each request.
     Model,
 }
 
 impl World {
+    /// Every world.
+    pub const ALL: [World; 4] =
+        [World::Processor, World::Format, World::TracingFormat, World::Model];
+
     /// Its name in the contract.
     pub const fn as_str(self) -> &'static str {
         match self {
             World::Processor => "processor",
             World::Format => "format",
+            World::TracingFormat => "tracing-format",
             World::Model => "model",
         }
     }
 
     /// The world of that name.
     pub(crate) fn of_kind(kind: &str) -> Option<World> {
-        [World::Processor, World::Format, World::Model].into_iter().find(|w| w.as_str() == kind)
+        World::ALL.into_iter().find(|world| world.as_str() == kind)
     }
 
     /// Functions that the world exports.
@@ -40,6 +47,7 @@ impl World {
         match self {
             World::Processor | World::Model => &["init", "describe", "process"],
             World::Format => &["init", "detect", "load"],
+            World::TracingFormat => &["init", "detect", "load", "trace", "resume"],
         }
     }
 }
@@ -156,6 +164,7 @@ fn capped(host: &Limits, package: &aimass_trust::Limits) -> Limits {
         usize::try_from(lower(host as u64, asked)).unwrap_or(host)
     };
     let wall_ms = lower(host.wall_max.as_millis() as u64, package.wall_ms_max);
+    let wall_max = Duration::from_millis(wall_ms);
     Limits {
         memory_bytes_max: lower_usize(host.memory_bytes_max, package.memory_bytes_max)
             .min(MEMORY_BYTES_MAX),
@@ -164,7 +173,8 @@ fn capped(host: &Limits, package: &aimass_trust::Limits) -> Limits {
         handles_max: lower_usize(host.handles_max, package.handles_max),
         host_calls_max: lower(host.host_calls_max, package.host_calls_max),
         log_bytes_max: lower(host.log_bytes_max, package.log_bytes_max),
-        wall_max: Duration::from_millis(wall_ms),
+        wall_max,
+        trace_wall_max: host.trace_wall_max.min(wall_max),
         ..host.clone()
     }
 }
@@ -186,6 +196,7 @@ mod tests {
         let limits = capped(&host, &asked);
         assert_eq!((limits.handles_max, limits.output_bytes_max), (100, 5));
         assert_eq!(limits.wall_max, Duration::from_millis(20));
+        assert_eq!(limits.trace_wall_max, Duration::from_millis(20));
         assert_eq!(limits.memory_bytes_max, host.memory_bytes_max);
     }
 }

@@ -5,6 +5,7 @@ use crate::host_api::HANDLES;
 use crate::host_api::files::granted;
 use crate::host_api::tensor::TensorHandle;
 use crate::instance::{Instance, failure};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::package::{PackageInfo, World};
 use crate::plans::PlanSet;
@@ -127,12 +128,23 @@ impl Plugin {
         &self.package.digest
     }
 
+    /// The functions of its world.
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// Bounds of its calls.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.package.limits
+    }
+
     /// Its world.
     pub fn world(&self) -> World {
         self.package.world
     }
 
-    /// Inputs and outputs as it described them for its configuration; empty for the world `format`.
+    /// Inputs and outputs as it described them for its configuration; empty for the worlds of
+    /// formats.
     pub fn signature(&self) -> &PluginSignature {
         &self.signature
     }
@@ -207,14 +219,17 @@ impl Plugin {
         Ok(())
     }
 
-    /// The format's name if the package's files are of it (world `format`).
+    /// The format's name if the package's files are of it (worlds of formats).
     ///
     /// # Errors
     /// As [`Plugin::process`].
     pub async fn detect(&self) -> Result<Option<String>, PluginError> {
         const FUNCTION: &str = "detect";
-        let Exports::Format { detect, .. } = &self.exports else {
-            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+        let detect = match &self.exports {
+            Exports::Format { detect, .. } | Exports::Tracing { detect, .. } => detect,
+            Exports::Process { .. } => {
+                return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+            }
         };
         let mut instance = self.system_instance(FUNCTION, self.package.limits.wall_max).await?;
         let files: Files = (granted(instance.store.data()),);
@@ -266,7 +281,11 @@ impl Plugin {
             .map_err(|message| self.failed(FUNCTION, Cause::BadOutput { message }))
     }
 
-    async fn system_instance(
+    /// An instance on the server's own behalf.
+    ///
+    /// # Errors
+    /// As [`Plugin::process`].
+    pub(crate) async fn system_instance(
         &self,
         function: &'static str,
         wall_max: Duration,
@@ -295,8 +314,12 @@ impl Plugin {
             .map_err(|(cause, backtrace)| PluginError { backtrace, ..self.failed(function, cause) })
     }
 
+    /// Calls an export of this plugin in an instance of it.
+    ///
+    /// # Errors
+    /// As [`Plugin::process`].
     #[expect(unsafe_code, reason = "types are compared once a component, not once a call")]
-    async fn run<A, R>(
+    pub(crate) async fn run<A, R>(
         &self,
         function: &'static str,
         instance: &mut Instance,
@@ -347,7 +370,7 @@ impl Plugin {
     }
 
     /// The guest's error; one that only passes on the host's limit of handles is told as that limit.
-    fn guest_error(&self, error: types::Error) -> Cause {
+    pub(crate) fn guest_error(&self, error: types::Error) -> Cause {
         let error = error_in(error);
         if error.family == ErrorFamily::Limit && error.code == HANDLES {
             return Cause::Handles { limit: self.package.limits.handles_max as u64 };
@@ -355,12 +378,14 @@ impl Plugin {
         Cause::Guest(error)
     }
 
-    fn no_such_function(&self, function: &str) -> Cause {
+    /// The cause of calling a function that this plugin's world does not have.
+    pub(crate) fn no_such_function(&self, function: &str) -> Cause {
         let world = self.package.world.as_str();
         Cause::Host { message: format!("the world {world} has no {function}") }
     }
 
-    fn failed(&self, function: &'static str, cause: Cause) -> PluginError {
+    /// An error of this plugin, counted.
+    pub(crate) fn failed(&self, function: &'static str, cause: Cause) -> PluginError {
         let kind = cause.kind();
         self.sandbox.metrics.failed(kind);
         let error = self.package.error(function, cause);

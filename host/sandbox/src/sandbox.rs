@@ -88,8 +88,7 @@ impl Sandbox {
         let refused = |code, message| self.refused(package.name().as_str().into(), code, message);
         let Some(info) = PackageInfo::new(package, setup, &self.config.limits) else {
             let world = package.manifest().world.as_str();
-            let message = format!("expected the world processor, format or model, got {world}");
-            return Err(refused("world", message));
+            return Err(refused("world", unknown_world(world)));
         };
         let (sandbox, info) = (self.clone(), Arc::new(info));
         let (component, plugin) = (package.component().clone(), info.name.clone());
@@ -114,8 +113,7 @@ impl Sandbox {
         let kind = package.manifest().world.kind();
         let Some(world) = World::of_kind(kind) else {
             let world = package.manifest().world.as_str();
-            let message = format!("expected the world processor, format or model, got {world}");
-            return Err(refused("world", message));
+            return Err(refused("world", unknown_world(world)));
         };
         let limits = &self.config.admission;
         admission::check(package.component(), world, package.capabilities(), limits)
@@ -151,12 +149,19 @@ impl Sandbox {
         linker: &Linker<CallState>,
         component: &[u8],
     ) -> Result<Component, SandboxError> {
-        let key = self.cache_key(package);
-        if let Some(component) = self.cached(&key) {
+        // An image whose `init` looked at no file serves every package that runs this plugin.
+        let shared = self.cache_key(package, [0; 32]);
+        let reads_files = package.capabilities.allows(Capability::Files);
+        let own = reads_files.then(|| self.cache_key(package, package.files_digest()));
+        let found = self.cached(&shared).or_else(|| self.cached(own.as_ref()?));
+        if let Some(component) = found {
             return Ok(component);
         }
+        Metrics::add(&self.metrics.cache_misses, 1);
         let permit = self.wait_for_permit().await;
-        let image = image::make(self, package, linker, (component, permit)).await?;
+        let image::Image { component: image, files_seen } =
+            image::make(self, package, linker, (component, permit)).await?;
+        let key = own.filter(|_| files_seen).unwrap_or(shared);
         let refused = |error: wasmtime::Error| SandboxError::Image {
             plugin: package.name.clone(),
             message: format!("{error:#}"),
@@ -166,20 +171,15 @@ impl Sandbox {
         Ok(compiled)
     }
 
-    fn cache_key(&self, package: &PackageInfo) -> CacheKey {
+    fn cache_key(&self, package: &PackageInfo, files: [u8; 32]) -> CacheKey {
         let config = Sha256::digest(&package.config);
-        let files = package.capabilities.allows(Capability::Files);
-        let files = if files { package.files_digest() } else { [0; 32] };
         CacheKey::of([IMAGE_FORMAT, &package.digest, &config, &files, &self.engine.settings])
     }
 
     fn cached(&self, key: &CacheKey) -> Option<Component> {
         let code = match self.cache.get(key) {
             Found::Entry(code) => code,
-            Found::Nothing => {
-                Metrics::add(&self.metrics.cache_misses, 1);
-                return None;
-            }
+            Found::Nothing => return None,
             Found::Rejected => {
                 tracing::warn!("a compiled component that this host did not make was removed");
                 Metrics::add(&self.metrics.cache_rejected, 1);
@@ -209,6 +209,11 @@ impl Sandbox {
         let permit = self.instances.clone().acquire_owned().await;
         Permit::new(permit.expect("the semaphore is never closed"), self.metrics.clone())
     }
+}
+
+fn unknown_world(got: &str) -> String {
+    let known = World::ALL.map(World::as_str).join(", ");
+    format!("expected one of the worlds {known}, got {got}")
 }
 
 #[expect(unsafe_code, reason = "compiled code is trusted by its MAC")]

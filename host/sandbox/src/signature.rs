@@ -1,7 +1,8 @@
 //! What a plugin says about its inputs and outputs, and the check of tensors against it.
 
+use crate::trace::TracedInput;
 use aimass_graph::Dim;
-use aimass_tensor::{DType, Tensor};
+use aimass_tensor::{DType, Shape, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -47,26 +48,48 @@ pub(crate) fn check(specs: &[PluginTensorSpec], tensors: &NamedTensors) -> Resul
     let mut extents = BTreeMap::new();
     for spec in specs {
         let Some((_, tensor)) = tensors.iter().find(|(name, _)| *name == spec.name) else {
-            return Err(format!("expected a tensor named `{}`, got {}", spec.name, names(tensors)));
+            let names = names(tensors.iter().map(|(name, _)| name));
+            return Err(format!("expected a tensor named `{}`, got {names}", spec.name));
         };
-        check_one(spec, tensor, &mut extents)?;
+        check_one(spec, (tensor.dtype(), tensor.shape()), &mut extents)?;
+    }
+    Ok(())
+}
+
+/// As [`check`], for tensors of which only dtypes and shapes are there; one for each of `specs`, in
+/// their order.
+///
+/// # Errors
+/// What was expected and what came, in words.
+pub(crate) fn check_shapes(
+    specs: &[PluginTensorSpec],
+    inputs: &[TracedInput],
+) -> Result<(), String> {
+    let same_names = specs.iter().map(|spec| &spec.name).eq(inputs.iter().map(|input| &input.name));
+    if !same_names {
+        let expected = names(specs.iter().map(|spec| &spec.name));
+        let got = names(inputs.iter().map(|input| &input.name));
+        return Err(format!("expected {expected} in this order, got {got}"));
+    }
+    let mut extents = BTreeMap::new();
+    for (spec, input) in specs.iter().zip(inputs) {
+        check_one(spec, (input.dtype, &input.shape), &mut extents)?;
     }
     Ok(())
 }
 
 fn check_one<'a>(
     spec: &'a PluginTensorSpec,
-    tensor: &Tensor,
+    (dtype, shape): (DType, &Shape),
     extents: &mut BTreeMap<&'a str, usize>,
 ) -> Result<(), String> {
     let name = &spec.name;
-    if let Some(dtype) = spec.dtype
-        && dtype != tensor.dtype()
+    if let Some(expected) = spec.dtype
+        && expected != dtype
     {
-        return Err(format!("`{name}`: expected dtype {dtype}, got {}", tensor.dtype()));
+        return Err(format!("`{name}`: expected dtype {expected}, got {dtype}"));
     }
     let Some(dims) = &spec.dims else { return Ok(()) };
-    let shape = tensor.shape();
     if dims.len() != shape.rank() {
         return Err(format!("`{name}`: expected {} dimensions, got shape {shape}", dims.len()));
     }
@@ -92,9 +115,9 @@ fn check_one<'a>(
     Ok(())
 }
 
-fn names(tensors: &NamedTensors) -> String {
+fn names<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> String {
     let mut list = String::new();
-    for (name, _) in tensors {
+    for name in names {
         let comma = if list.is_empty() { "" } else { ", " };
         let _ = write!(list, "{comma}`{name}`");
     }

@@ -33,6 +33,8 @@ pub(crate) struct CallState {
     pub(crate) log_bytes: u64,
     /// Graphs and builders held.
     pub(crate) graphs: usize,
+    /// Whether the guest listed or opened files of the package.
+    pub(crate) files_seen: bool,
     /// What `init` said against the configuration.
     pub(crate) rejected: Option<crate::GuestError>,
 }

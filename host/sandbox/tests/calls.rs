@@ -184,6 +184,20 @@ async fn init_runs_once_and_requests_read_no_file() {
 }
 
 #[tokio::test]
+async fn an_image_whose_init_saw_no_file_serves_every_package() {
+    let bench = Bench::new();
+    let package = package("processor", &core(&identity()), "{}");
+    for content in [b"tokens!!", b"changed!"] {
+        let (files, _) = Counted::files(content);
+        bench.sandbox.load(&package, setup(b"{}", files)).await.unwrap();
+        assert_eq!(metric(&bench.sandbox, "images"), 1);
+    }
+    let (files, _) = Counted::files(b"changed!");
+    bench.sandbox.load(&package, setup(b"{ }", files)).await.unwrap();
+    assert_eq!(metric(&bench.sandbox, "images"), 2, "another configuration is another image");
+}
+
+#[tokio::test]
 async fn init_must_close_its_handles() {
     let bench = Bench::new();
     let (files, _) = Counted::files(b"tokens!!");

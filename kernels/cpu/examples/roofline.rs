@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "vector instructions, to measure the peak")]
 
 use aimass_cpu::attention::{AttentionInput, AttentionShape, attention_ragged};
-use aimass_cpu::matmul::{Activation, Epilogue, PackedMatrix, matmul_packed};
+use aimass_cpu::matmul::{Activation, Epilogue, Finish, PackedMatrix, matmul_packed};
 use aimass_cpu::norm::{LayerNorm, add_layer_norm};
 use aimass_cpu::pool::{KernelPool, Team};
 use aimass_cpu::view::{Rows, RowsMut, numbers_mut};
@@ -159,7 +159,8 @@ fn gemm(team: Team<'_>, (m, n, k): (usize, usize, usize), activation: Activation
     let (a, bias) = (numbers(m * k), numbers(n));
     let b = PackedMatrix::pack(k, n, numbers(k * n));
     let c = numbers(m * n);
-    let epilogue = Epilogue { bias: Some(bias), activation, residual: None };
+    let finish = Finish { activation, ..Finish::default() };
+    let epilogue = Epilogue { bias: Some(bias), finish, residual: None };
     let seconds = best(team, || {
         let rows = 4_000_000usize.div_ceil(m * n * k);
         for _ in 0..rows {

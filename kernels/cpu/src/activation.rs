@@ -11,7 +11,7 @@ use crate::vector_math as math;
 use crate::view::{Rows, RowsMut};
 
 /// Activation that a product can apply before it stores its sums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {
     /// `x`.
     #[default]
@@ -28,6 +28,34 @@ pub enum Activation {
     Tanh,
     /// `1 / (1 + e^-x)`.
     Sigmoid,
+    /// `min(max(x, low), high)`; NaN stays NaN.
+    Clamp {
+        /// Least value.
+        low: f32,
+        /// Greatest value.
+        high: f32,
+    },
+    /// One of those with parameters.
+    With(Parametric),
+}
+
+/// What happens to sums that are complete: the activation, then a factor and a summand, then the
+/// residual, then the last activation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Finish {
+    /// Applied first.
+    pub activation: Activation,
+    /// `x scaled.0 + scaled.1`, rounded once.
+    pub scaled: Option<(f32, f32)>,
+    /// Applied after the residual.
+    pub last: Activation,
+}
+
+impl Finish {
+    /// Whether nothing happens but the residual.
+    pub fn is_plain(&self) -> bool {
+        *self == Finish::default()
+    }
 }
 
 leveled! {
@@ -36,32 +64,54 @@ leveled! {
 }
 
 leveled! {
-    /// `c = activation(c) + residual`, a tile at a time.
-    pub(crate) fn activate_rows(activation: Activation, c: RowsMut<'_>, residual: Option<Rows<'_>>)
-        = activate_rows_body(activation, c, residual);
+    /// `c = last(activation(c) scaled + residual)`, a tile at a time.
+    pub(crate) fn finish_rows(finish: &Finish, c: RowsMut<'_>, residual: Option<Rows<'_>>)
+        = finish_rows_body(finish, c, residual);
 }
 
 #[inline(always)]
-fn activate_rows_body(activation: Activation, mut c: RowsMut<'_>, residual: Option<Rows<'_>>) {
+fn finish_rows_body(finish: &Finish, mut c: RowsMut<'_>, residual: Option<Rows<'_>>) {
+    activate_rows(finish.activation, &mut c);
+    if let Some((factor, summand)) = finish.scaled {
+        each_row(&mut c, |x| x.mul_add(factor, summand));
+    }
+    if let Some(residual) = residual {
+        for row in 0..c.rows() {
+            c.row_mut(row).iter_mut().zip(residual.row(row)).for_each(|(c, r)| *c += r);
+        }
+    }
+    activate_rows(finish.last, &mut c);
+}
+
+#[inline(always)]
+fn activate_rows(activation: Activation, c: &mut RowsMut<'_>) {
     match activation {
         Activation::None => {}
-        Activation::Gelu => each_row(&mut c, math::gelu),
-        Activation::GeluTanh => each_row(&mut c, math::gelu_tanh),
-        Activation::Relu => each_row(&mut c, math::relu),
-        Activation::Silu => each_row(&mut c, math::silu),
-        Activation::Tanh => each_row(&mut c, math::tanh),
-        Activation::Sigmoid => each_row(&mut c, math::sigmoid),
-    }
-    let Some(residual) = residual else { return };
-    for row in 0..c.rows() {
-        c.row_mut(row).iter_mut().zip(residual.row(row)).for_each(|(c, r)| *c += r);
+        Activation::Gelu => each_row(c, math::gelu),
+        Activation::GeluTanh => each_row(c, math::gelu_tanh),
+        Activation::Relu => each_row(c, math::relu),
+        Activation::Silu => each_row(c, math::silu),
+        Activation::Tanh => each_row(c, math::tanh),
+        Activation::Sigmoid => each_row(c, math::sigmoid),
+        Activation::Clamp { low, high } => each_row(c, |x| {
+            let x = if x < low { low } else { x };
+            if x > high { high } else { x }
+        }),
+        Activation::With(Parametric::LeakyRelu { alpha }) => {
+            each_row(c, |x| parametric::leaky_relu(alpha, x));
+        }
+        Activation::With(Parametric::Elu { alpha }) => each_row(c, |x| parametric::elu(alpha, x)),
+        Activation::With(Parametric::HardSigmoid { alpha, beta }) => {
+            each_row(c, |x| parametric::hard_sigmoid(alpha, beta, x));
+        }
+        Activation::With(Parametric::HardSwish) => each_row(c, parametric::hard_swish),
     }
 }
 
 #[inline(always)]
 fn activate_body(activation: Activation, x: &mut [f32]) {
     let columns = x.len();
-    activate_rows_body(activation, RowsMut::new(x, 1, columns, columns), None);
+    activate_rows(activation, &mut RowsMut::new(x, 1, columns, columns));
 }
 
 #[inline(always)]

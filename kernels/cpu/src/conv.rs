@@ -3,12 +3,27 @@
 //! Semantics: ONNX `Conv-11`, `ConvTranspose-11`, `MaxPool-12` and `AveragePool-19`. Padding counts
 //! as 0 (for the maximum: as below every number). The sum of one output element begins with the bias
 //! and goes on over channels, then over the window in row-major order.
+//!
+//! The fast kernels work on images in f32 with channels last, `[batch, rows, columns, channels]`. There
+//! the sum goes over the window in row-major order, then over channels.
 
+mod dense;
+mod depthwise;
+mod image;
+mod image_pool;
 mod plain;
 mod pooling;
+mod spread;
+#[cfg(test)]
+mod tests;
 
+pub use dense::{conv_packed, pack_filters};
+pub use depthwise::{conv_depthwise, pack_depthwise};
+pub use image::ImageDims;
+pub use image_pool::{ImagePool, image_pool};
 pub use plain::{ConvDims, Float, conv, conv_transpose};
 pub use pooling::{PoolDims, average_pool, max_pool};
+pub use spread::{conv_spread, pack_spread};
 
 use crate::pool::Team;
 use std::ops::Range;
@@ -69,30 +84,4 @@ const PARALLEL_WORK_MIN: usize = 64 * 1024;
 /// The team, or the calling thread alone for little work.
 pub(crate) fn worth(team: Team<'_>, work: usize) -> Team<'_> {
     if work < PARALLEL_WORK_MIN { Team::alone() } else { team }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_and_taps_are_those_inside_the_input() {
-        for (input, kernel, stride, dilation, before) in
-            [(5, 3, 1, 1, 1), (5, 3, 2, 1, 0), (4, 2, 3, 2, 5), (1, 5, 1, 1, 2), (0, 1, 1, 1, 3)]
-        {
-            let axis = Axis { input, output: 7, kernel, stride, dilation, before };
-            let inside = |position: usize, tap: usize| {
-                let at = position * stride + tap * dilation;
-                (before..before + input).contains(&at)
-            };
-            for tap in 0..kernel {
-                let all: Vec<usize> = (0..7).filter(|&position| inside(position, tap)).collect();
-                assert_eq!(axis.positions(tap).collect::<Vec<_>>(), all, "{axis:?} tap {tap}");
-            }
-            for position in 0..7 {
-                let all: Vec<usize> = (0..kernel).filter(|&tap| inside(position, tap)).collect();
-                assert_eq!(axis.taps(position).collect::<Vec<_>>(), all, "{axis:?} at {position}");
-            }
-        }
-    }
 }

@@ -23,6 +23,7 @@ pub mod attention;
 pub mod cast;
 pub mod channel_norm;
 pub mod conv;
+pub mod double;
 pub mod elementwise;
 pub mod matmul;
 pub mod norm;

@@ -7,7 +7,7 @@ mod select;
 
 pub use select::{TopK, arg_max, arg_min, top_k};
 
-use crate::elementwise::Integer;
+use crate::elementwise::{Integer, Number};
 use crate::level::leveled;
 use crate::vector_math::{join_lanes, larger};
 use crate::view::{Rows, RowsMut};
@@ -156,7 +156,7 @@ pub enum IntReduction {
     Min,
 }
 
-/// As [`reduce`] for integers. `Max` and `Min` of bools as `u8` are "any" and "all".
+/// As [`reduce`] for integers.
 ///
 /// # Panics
 /// If a slice does not have the elements of `lanes`.
@@ -165,8 +165,8 @@ pub fn reduce_int<T: Integer>(op: IntReduction, lanes: Lanes, x: &[T], out: &mut
     let (start, step): (T, fn(T, T) -> T) = match op {
         IntReduction::Sum => (T::wrapped(0), T::add),
         IntReduction::Prod => (T::wrapped(1), T::mul),
-        IntReduction::Max => (T::LOWEST, crate::elementwise::Number::max),
-        IntReduction::Min => (T::HIGHEST, crate::elementwise::Number::min),
+        IntReduction::Max => (T::LOWEST, Number::max),
+        IntReduction::Min => (T::HIGHEST, Number::min),
     };
     out.fill(start);
     if x.is_empty() {
@@ -176,6 +176,26 @@ pub fn reduce_int<T: Integer>(op: IntReduction, lanes: Lanes, x: &[T], out: &mut
     for (x, out) in slabs.zip(out.chunks_exact_mut(lanes.inner)) {
         for x in x.chunks_exact(lanes.inner) {
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x));
+        }
+    }
+}
+
+/// Whether any element of a lane (or every one, if not `any`) is true, as 0 or 1.
+///
+/// # Panics
+/// If a slice does not have the elements of `lanes`.
+pub fn reduce_bool(any: bool, lanes: Lanes, x: &[u8], out: &mut [u8]) {
+    assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.lanes()), "elements of {lanes:?}");
+    out.fill(u8::from(!any));
+    if x.is_empty() {
+        return;
+    }
+    let slabs = x.chunks_exact(lanes.n * lanes.inner);
+    for (x, out) in slabs.zip(out.chunks_exact_mut(lanes.inner)) {
+        for x in x.chunks_exact(lanes.inner) {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = if (x != 0) == any { u8::from(any) } else { *out };
+            }
         }
     }
 }
@@ -239,20 +259,27 @@ fn pool_rows_body(op: Pooling, rows: Rows<'_>, out: &mut [f32]) {
     }
 }
 
-/// Which numbers a cumulative sum includes.
+/// Which numbers a running sum or product includes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// Leaves out the number at the place itself.
     pub exclusive: bool,
-    /// Sums from the end.
+    /// Begins at the end.
     pub reverse: bool,
 }
 
-/// Cumulative sums along the middle axis (ONNX `CumSum`), in the order of the axis.
+/// Running results of `step` along the middle axis, from `start` on, in the order of the axis (ONNX
+/// `CumSum-14` with `+` from 0).
 ///
 /// # Panics
 /// If a slice does not have the elements of `lanes`.
-pub fn cumulative_sum(lanes: Lanes, scan: Scan, x: &[f32], out: &mut [f32]) {
+pub fn cumulative<T: Copy>(
+    lanes: Lanes,
+    scan: Scan,
+    (start, step): (T, impl Fn(T, T) -> T),
+    x: &[T],
+    out: &mut [T],
+) {
     let Lanes { n, inner, .. } = lanes;
     assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.elements()), "elements of {lanes:?}");
     if x.is_empty() {
@@ -260,12 +287,12 @@ pub fn cumulative_sum(lanes: Lanes, scan: Scan, x: &[f32], out: &mut [f32]) {
     }
     for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(n * inner)) {
         for lane in 0..inner {
-            let mut sum = 0f32;
-            for step in 0..n {
-                let at = lane + inner * if scan.reverse { n - 1 - step } else { step };
-                let next = sum + x[at];
-                out[at] = if scan.exclusive { sum } else { next };
-                sum = next;
+            let mut so_far = start;
+            for place in 0..n {
+                let at = lane + inner * if scan.reverse { n - 1 - place } else { place };
+                let next = step(so_far, x[at]);
+                out[at] = if scan.exclusive { so_far } else { next };
+                so_far = next;
             }
         }
     }
@@ -335,11 +362,15 @@ mod tests {
         assert_eq!(out, [i32::MIN, 5]);
         reduce_int(IntReduction::Prod, lanes, &[4, 5, 2, 3], &mut out);
         assert_eq!(out, [20, 6]);
-        let mut bools = [0u8; 2];
-        reduce_int(IntReduction::Max, lanes, &[0, 1, 0, 0], &mut bools);
+        let mut bools = [9u8; 2];
+        reduce_bool(true, lanes, &[0, 7, 0, 0], &mut bools);
         assert_eq!(bools, [1, 0]);
-        reduce_int(IntReduction::Min, lanes, &[0, 1, 1, 1], &mut bools);
+        reduce_bool(false, lanes, &[0, 1, 1, 7], &mut bools);
         assert_eq!(bools, [0, 1]);
+        for any in [true, false] {
+            reduce_bool(any, Lanes { outer: 2, n: 0, inner: 1 }, &[], &mut bools);
+            assert_eq!(bools, [u8::from(!any); 2]);
+        }
     }
 
     #[test]
@@ -362,7 +393,8 @@ mod tests {
     fn scans_go_both_ways() {
         let (x, mut out) = ([1f32, 2.0, 3.0, 10.0, 20.0, 30.0], [0f32; 6]);
         let mut check = |lanes, exclusive, reverse, want: [f32; 6]| {
-            cumulative_sum(lanes, Scan { exclusive, reverse }, &x, &mut out);
+            let sum = (0.0, |a: f32, b: f32| a + b);
+            cumulative(lanes, Scan { exclusive, reverse }, sum, &x, &mut out);
             assert_eq!(out, want);
         };
         let rows = Lanes { outer: 2, n: 3, inner: 1 };
@@ -371,6 +403,15 @@ mod tests {
         check(rows, false, true, [6.0, 5.0, 3.0, 60.0, 50.0, 30.0]);
         let columns = Lanes { outer: 1, n: 2, inner: 3 };
         check(columns, false, false, [1.0, 2.0, 3.0, 11.0, 22.0, 33.0]);
+        let mut products = [0i32; 3];
+        cumulative(
+            Lanes { outer: 1, ..rows },
+            Scan::default(),
+            (1, |a, b| a * b),
+            &[2, 3, 4],
+            &mut products,
+        );
+        assert_eq!(products, [2, 6, 24]);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::cell::Cell;
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
 thread_local! {
-    static KEPT: [Cell<Option<BufferMut>>; 2] = const { [Cell::new(None), Cell::new(None)] };
+    static KEPT: [Cell<Option<BufferMut>>; 3] =
+        const { [Cell::new(None), Cell::new(None), Cell::new(None)] };
 }
 
-/// Which of a thread's two scratch blocks a kernel takes; a kernel that calls another one uses a
+/// Which of a thread's three scratch blocks a kernel takes; a kernel that calls another one uses a
 /// different block.
 #[derive(Clone, Copy)]
 pub(crate) enum Slot {
@@ -18,6 +19,8 @@ pub(crate) enum Slot {
     Operands = 0,
     /// Tiles and packed keys of attention.
     Attention = 1,
+    /// Windows of a convolution, gathered, and what goes to a transposed one.
+    Windows = 2,
 }
 
 /// Calls `body` with `len` floats of unspecified content, 64-byte aligned.

@@ -2,9 +2,14 @@
 //!
 //! `size` is always the bytes of one element; 1, 2, 4, 8 and 16 have loops of their own.
 
+mod indexed;
 mod pad;
 mod strided;
 
+pub use indexed::{
+    ElementIndices, ScatterMode, TupleIndices, gather_elements, gather_tuples, scatter_elements,
+    scatter_tuples,
+};
 pub use pad::{PadMode, PadSpec, pad};
 pub use strided::{SliceSpec, broadcast_to, slice, transpose};
 

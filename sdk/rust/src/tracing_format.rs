@@ -156,9 +156,9 @@ pub mod glue {
 macro_rules! export_tracing_format {
     ($plugin:ty) => {
         const _: () = {
+            use $crate::TracingFormat;
             use $crate::bindings::tracing_format as world;
             use $crate::glue::tracing;
-            use $crate::TracingFormat;
             struct Component;
             ::std::thread_local! {
                 static PLUGIN: $crate::glue::Place<$plugin> = const { $crate::glue::Place::new() };

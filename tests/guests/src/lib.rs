@@ -1,5 +1,9 @@
 //! A sandbox with one signed guest in it.
 
+mod server;
+
+pub use server::{Server, traced_model};
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +16,8 @@ use aimass_sandbox::{
 };
 use aimass_tensor::Tensor;
 use aimass_trust::{
-    Manifest, PluginRelease, Refusal, SigningKey, Timestamp, TrustPolicy, VerifiedPackage,
-    embed_manifest, sign_plugin,
+    Manifest, PluginRelease, Refusal, SignedPlugin, SigningKey, Timestamp, TrustPolicy,
+    VerifiedPackage, embed_manifest, sign_plugin,
 };
 use tempfile::TempDir;
 
@@ -23,19 +27,30 @@ use tempfile::TempDir;
 /// If it does not build; the message carries the remedy.
 pub fn program() -> &'static [u8] {
     static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
-    COMPONENT.get_or_init(|| {
-        let built = std::env::var_os("AIMASS_PLUGINS_DIR")
-            .and_then(|dir| std::fs::read(PathBuf::from(dir).join("program.wasm")).ok());
-        built.unwrap_or_else(build)
-    })
+    COMPONENT.get_or_init(|| component("program"))
 }
 
-fn build() -> Vec<u8> {
+/// The component of `tracer/`, as [`program`].
+///
+/// # Panics
+/// If it does not build; the message carries the remedy.
+pub fn tracer() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| component("tracer"))
+}
+
+fn component(name: &str) -> Vec<u8> {
+    let built = std::env::var_os("AIMASS_PLUGINS_DIR")
+        .and_then(|dir| std::fs::read(PathBuf::from(dir).join(format!("{name}.wasm"))).ok());
+    built.unwrap_or_else(|| build(name))
+}
+
+fn build(name: &str) -> Vec<u8> {
     let toolchain = WasmToolchain::find(false, &mut |line| println!("{line}"))
         .unwrap_or_else(|error| panic!("{error}"));
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let build = ComponentBuild {
-        project_dir: &here.join("program"),
+        project_dir: &here.join(name),
         target_dir: &here.join("../../target/guests"),
         profile: "plugin",
         rustflags: &[],
@@ -63,6 +78,8 @@ impl Bench {
         config.limits.init_wall_max = Duration::from_secs(2);
         config.limits.host_bytes_max = 128 << 20;
         config.limits.output_bytes_max = 32 << 20;
+        config.limits.trace_wall_max = Duration::from_secs(2);
+        config.limits.trace_stages_max = 50;
         let dispatcher = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
         let sandbox = Sandbox::new(config, dispatcher).unwrap_or_else(|error| panic!("{error}"));
         Bench { sandbox, _cache: cache }
@@ -75,6 +92,18 @@ impl Bench {
     pub async fn load(&self, name: &str) -> Result<Arc<Plugin>, SandboxError> {
         let package = package(CAPABILITIES).unwrap_or_else(|refusal| panic!("{refusal}"));
         let config = format!(r#"{{"program": "{}"}}"#, kebab_case(name)).into_bytes();
+        let setup = PluginSetup { config: config.into(), files: Arc::new(NoFiles) };
+        self.sandbox.load(&package, setup).await
+    }
+
+    /// Loads the format of this name that traces; the name is as the configuration wants it.
+    ///
+    /// # Errors
+    /// The sandbox's.
+    pub async fn load_tracer(&self, name: &str) -> Result<Arc<Plugin>, SandboxError> {
+        let package = sign(tracer(), "tracing-format", TRACER_CAPABILITIES);
+        let package = package.unwrap_or_else(|refusal| panic!("{refusal}"));
+        let config = format!(r#"{{"program": "{name}"}}"#).into_bytes();
         let setup = PluginSetup { config: config.into(), files: Arc::new(NoFiles) };
         self.sandbox.load(&package, setup).await
     }
@@ -107,6 +136,9 @@ impl Default for Bench {
 /// What the guests may import.
 pub const CAPABILITIES: &str = r#""config": {}, "tensor": {}, "log": {}"#;
 
+/// What the formats that trace may import.
+pub const TRACER_CAPABILITIES: &str = r#""config": {}, "files": {}, "graph": {}, "tensor": {}"#;
+
 /// The guests' component, signed for these capabilities (JSON members) and verified.
 ///
 /// # Errors
@@ -123,12 +155,23 @@ pub fn package(capabilities: &str) -> Result<VerifiedPackage, Refusal> {
 /// # Panics
 /// If signing fails.
 pub fn sign(component: &[u8], world: &str, capabilities: &str) -> Result<VerifiedPackage, Refusal> {
+    let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
+    let signed = sign_with(&key, component, world, capabilities)?;
+    let policy = TrustPolicy::parse(&policy(&key)).unwrap_or_else(|error| panic!("{error}"));
+    policy.verify_plugin(signed.wasm, &signed.dsse, Some("acme/program"), SystemTime::now())
+}
+
+fn sign_with(
+    key: &SigningKey,
+    component: &[u8],
+    world: &str,
+    capabilities: &str,
+) -> Result<SignedPlugin, Refusal> {
     let manifest = format!(
         r#"{{"name": "acme/program", "version": "0.1.0", "world": "aimass:plugin/{world}@0.1.0",
             "capabilities": {{{capabilities}}}, "limits": {{"memoryBytesMax": 67108864}}}}"#
     );
     let manifest = Manifest::parse(manifest.as_bytes())?;
-    let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
     let now = SystemTime::now();
     let release = PluginRelease {
         sequence: 1,
@@ -138,15 +181,18 @@ pub fn sign(component: &[u8], world: &str, capabilities: &str) -> Result<Verifie
         dependencies: Vec::new(),
     };
     let signed = embed_manifest(component, &manifest)
-        .and_then(|component| sign_plugin(&component, &release, &key))
+        .and_then(|component| sign_plugin(&component, &release, key))
         .unwrap_or_else(|error| panic!("{error}"));
-    let policy = format!(
-        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], \
-         capabilities = [\"config\", \"files\", \"graph\", \"tensor\", \"log\"] }}\n",
+    Ok(signed)
+}
+
+/// A policy that trusts this key as `acme`.
+fn policy(key: &SigningKey) -> String {
+    format!(
+        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], models = \
+         [\"acme/*\"], capabilities = [\"config\", \"files\", \"graph\", \"tensor\", \"log\"] }}\n",
         key.public()
-    );
-    let policy = TrustPolicy::parse(&policy).unwrap_or_else(|error| panic!("{error}"));
-    policy.verify_plugin(signed.wasm, &signed.dsse, Some("acme/program"), now)
+    )
 }
 
 /// `HostCalls` as `host-calls`.

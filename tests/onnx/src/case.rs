@@ -21,8 +21,8 @@ pub struct Suite {
 pub struct Test {
     /// Name in reports.
     pub name: String,
-    /// Folder of the model's files.
-    pub package: PathBuf,
+    /// Folders whose files together are the model's package.
+    pub package: Vec<PathBuf>,
     /// The `.json` file of each case, sorted.
     pub cases: Vec<PathBuf>,
 }
@@ -91,7 +91,7 @@ impl Suite {
             let package = path.join(PACKAGE_FOLDER);
             if package.is_dir() {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                tests.push(Test { name, package, cases: case_files(&path)? });
+                tests.push(Test { name, package: vec![package], cases: case_files(&path)? });
             }
         }
         if tests.is_empty() {
@@ -103,6 +103,18 @@ impl Suite {
 }
 
 impl Suite {
+    /// Adds to each test's package the folder of its name in `packages`, where there is one.
+    #[must_use]
+    pub fn with_packages(mut self, packages: &Path) -> Suite {
+        for test in &mut self.tests {
+            let own = packages.join(&test.name);
+            if own.is_dir() {
+                test.package.push(own);
+            }
+        }
+        self
+    }
+
     /// Where `cargo xtask fetch` puts the node tests.
     pub fn nodes_folder() -> Option<PathBuf> {
         Some(cache_folder()?.join("onnx/nodes"))
@@ -130,14 +142,14 @@ impl Test {
         Ok(Case::read(self.cases.first().context("there is no case")?)?.opset)
     }
 
-    /// A package folder and a folder of cases for it.
+    /// One model of package folders, the first of which names it, and a folder of cases for it.
     ///
     /// # Errors
     /// There is no case.
-    pub fn of_model(package: &Path, cases: &Path) -> anyhow::Result<Test> {
-        let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let cases = case_files(cases)?;
-        Ok(Test { name, package: package.to_owned(), cases })
+    pub fn of_model(package: &[PathBuf], cases: &Path) -> anyhow::Result<Test> {
+        let first = package.first().context("a model has a package folder")?;
+        let name = first.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Test { name, package: package.to_vec(), cases: case_files(cases)? })
     }
 }
 

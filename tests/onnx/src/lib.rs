@@ -7,6 +7,7 @@
 mod case;
 mod compare;
 mod docs;
+mod prepared;
 mod report;
 mod runner;
 mod site;
@@ -14,6 +15,7 @@ mod site;
 pub use case::{Case, Step, Suite, Test};
 pub use compare::{Tolerance, compare};
 pub use docs::{documented_failures, operators_page};
+pub use prepared::{operators_page_text, prepared};
 pub use report::{Group, Outcome, Report, Verdict};
 pub use runner::{Plan, run, sample};
 pub use site::Site;

@@ -20,9 +20,12 @@ struct Options {
     /// Folder of tests [default: the node tests in the cache]
     #[arg(long)]
     suite: Option<PathBuf>,
-    /// Package folder of one model, with --cases
+    /// Folder with more files of each test's package, in folders named as the tests
+    #[arg(long)]
+    packages: Option<PathBuf>,
+    /// Package folder of one model, with --cases; several add up to one package
     #[arg(long, requires = "cases", conflicts_with = "suite")]
-    model: Option<PathBuf>,
+    model: Vec<PathBuf>,
     /// Folder of the model's cases
     #[arg(long, requires = "model")]
     cases: Option<PathBuf>,
@@ -77,14 +80,18 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn tests(options: &Options) -> anyhow::Result<Vec<Test>> {
-    if let (Some(model), Some(cases)) = (&options.model, &options.cases) {
-        return Ok(vec![Test::of_model(model, cases)?]);
+    if let Some(cases) = &options.cases {
+        return Ok(vec![Test::of_model(&options.model, cases)?]);
     }
     let suite = match &options.suite {
         Some(suite) => suite.clone(),
         None => Suite::nodes_folder().context("HOME is not set; name a folder with --suite")?,
     };
-    let mut tests = Suite::read(&suite)?.tests;
+    let mut suite = Suite::read(&suite)?;
+    if let Some(packages) = &options.packages {
+        suite = suite.with_packages(packages);
+    }
+    let mut tests = suite.tests;
     if let Some(part) = &options.filter {
         tests.retain(|test| test.name.contains(part));
     }

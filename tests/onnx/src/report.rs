@@ -61,7 +61,13 @@ impl Verdict {
 }
 
 impl Group {
-    fn add(&mut self, verdict: &Verdict) {
+    /// The group of a test in [`Report::groups`], by the opset of its model.
+    pub fn index(opset: u32) -> usize {
+        usize::from(opset > OPSET_SPLIT)
+    }
+
+    /// Counts a test.
+    pub fn add(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Passed => {
                 self.passed += 1;
@@ -89,7 +95,7 @@ impl Report {
     pub fn groups(&self) -> [Group; 2] {
         let mut groups = [Group::default(); 2];
         for outcome in &self.outcomes {
-            groups[usize::from(outcome.opset > OPSET_SPLIT)].add(&outcome.verdict);
+            groups[Group::index(outcome.opset)].add(&outcome.verdict);
         }
         groups
     }

@@ -4,9 +4,8 @@ use crate::site::Published;
 use crate::{Case, Outcome, Report, Site, Step, Test, Verdict, compare};
 use aimass_tensor::Tensor;
 use anyhow::{Context, anyhow};
-use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -152,17 +151,13 @@ pub fn sample(tests: Vec<Test>, count: usize, seed: u64) -> Vec<Test> {
         tests.iter().enumerate().map(|(index, test)| (rank(&test.name, seed), index)).collect();
     ranked.sort_unstable();
     ranked.truncate(count);
-    let chosen: std::collections::HashSet<usize, RandomState> =
-        ranked.into_iter().map(|(_, index)| index).collect();
+    let chosen: BTreeSet<usize> = ranked.into_iter().map(|(_, index)| index).collect();
     let numbered = tests.into_iter().enumerate();
     numbered.filter(|(index, _)| chosen.contains(index)).map(|(_, test)| test).collect()
 }
 
 fn rank(name: &str, seed: u64) -> u64 {
-    let mut hasher =
-        std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::new().build_hasher();
-    (seed, name).hash(&mut hasher);
-    hasher.finish()
+    BuildHasherDefault::<DefaultHasher>::default().hash_one((seed, name))
 }
 
 #[cfg(test)]
@@ -177,7 +172,7 @@ mod tests {
     fn a_seed_chooses_the_same_tests_again() {
         let test = |index: usize| Test {
             name: format!("test_{index}"),
-            package: Default::default(),
+            package: Vec::new(),
             cases: Vec::new(),
         };
         let tests: Vec<Test> = (0..100).map(test).collect();

@@ -207,18 +207,20 @@ fn is_not_seen(error: EngineError) -> bool {
     error.family() == aimass_engine::Family::NotFound
 }
 
-fn copy_flat(from: &Path, to: &PathBuf) -> anyhow::Result<()> {
+fn copy_flat(from: &[PathBuf], to: &Path) -> anyhow::Result<()> {
     if to.exists() {
         std::fs::remove_dir_all(to)?;
     }
     std::fs::create_dir_all(to)?;
-    for entry in from.read_dir().with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        // A link where both lie on one file system: models can be large.
-        std::fs::hard_link(entry.path(), &target)
-            .or_else(|_| std::fs::copy(entry.path(), &target).map(|_| ()))
-            .with_context(|| target.display().to_string())?;
+    for folder in from {
+        for entry in folder.read_dir().with_context(|| folder.display().to_string())? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            // A link where both lie on one file system: models can be large.
+            std::fs::hard_link(entry.path(), &target)
+                .or_else(|_| std::fs::copy(entry.path(), &target).map(|_| ()))
+                .with_context(|| target.display().to_string())?;
+        }
     }
     Ok(())
 }

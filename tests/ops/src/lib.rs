@@ -8,7 +8,13 @@ mod convolutions;
 #[cfg(test)]
 mod elementwise;
 #[cfg(test)]
+mod indexed;
+#[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod narrow;
+#[cfg(test)]
+mod products;
 #[cfg(test)]
 mod reductions;
 #[cfg(test)]
@@ -43,7 +49,9 @@ mod tests {
         vec![
             convolutions::CASES,
             elementwise::CASES,
+            indexed::CASES,
             layers::CASES,
+            products::CASES,
             reductions::CASES,
             sequences::CASES,
             shapes::CASES,
@@ -88,8 +96,18 @@ mod tests {
     }
 
     #[test]
+    fn elements_and_slices_by_index() {
+        run(indexed::CASES);
+    }
+
+    #[test]
     fn layers_of_networks() {
         run(layers::CASES);
+    }
+
+    #[test]
+    fn products_of_matrices() {
+        run(products::CASES);
     }
 
     #[test]

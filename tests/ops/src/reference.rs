@@ -1,5 +1,6 @@
 //! Arrays of f64 with the naive definition of what ops compute, and the way to run an op.
 
+use crate::narrow::Format;
 use aimass_graph::{Attribute, run_op};
 use aimass_tensor::{DType, Element, Shape, Tensor};
 
@@ -80,7 +81,14 @@ impl Array {
                 let bytes: Vec<u8> = self.data.iter().map(|&x| u8::from(x != 0.0)).collect();
                 Tensor::copy_from(dtype, Shape::new(&self.shape).unwrap(), &bytes).unwrap()
             }
-            other => panic!("no reference for {other}"),
+            other => {
+                let format =
+                    Format::of(other).unwrap_or_else(|| panic!("no reference for {other}"));
+                let size = other.size().unwrap();
+                let codes = self.data.iter().map(|&x| format.encode(x).to_le_bytes());
+                let bytes: Vec<u8> = codes.flat_map(|code| code.into_iter().take(size)).collect();
+                Tensor::copy_from(other, Shape::new(&self.shape).unwrap(), &bytes).unwrap()
+            }
         }
     }
 
@@ -123,8 +131,18 @@ pub(crate) fn numbers(tensor: &Tensor) -> Vec<f64> {
         DType::U32 => as_f64!(u32),
         DType::U64 => as_f64!(u64),
         DType::Bool => tensor.bytes().iter().map(|&x| f64::from(x)).collect(),
-        other => panic!("no reference for {other}"),
+        other => {
+            let format = Format::of(other).unwrap_or_else(|| panic!("no reference for {other}"));
+            codes(tensor).into_iter().map(|code| format.decode(code)).collect()
+        }
     }
+}
+
+/// The bits of elements of 8 or 16 bits.
+pub(crate) fn codes(tensor: &Tensor) -> Vec<u32> {
+    let size = tensor.dtype().size().unwrap();
+    let code = |bytes: &[u8]| bytes.iter().rev().fold(0, |code, &byte| code << 8 | u32::from(byte));
+    tensor.bytes().chunks_exact(size).map(code).collect()
 }
 
 pub(crate) fn int(name: &str, value: usize) -> (String, Attribute) {
@@ -179,6 +197,62 @@ pub(crate) fn check_outputs(
             assert!(near, "{context}: element {i}: expected {want}, got {got}");
         }
     }
+}
+
+/// Checks an op on every dtype of floats: f32 within `tolerance`, f64 within that of doubles, and
+/// narrower ones by their definition: the f32 results of the same inputs, rounded once.
+///
+/// `arrays` are the first inputs; `rest` follows as it is.
+pub(crate) fn check_floats(
+    op: &str,
+    arrays: &[&Array],
+    rest: &[Tensor],
+    attributes: &[(String, Attribute)],
+    expected: &Array,
+    tolerance: f64,
+) {
+    let single: Vec<Tensor> = inputs(arrays, rest, DType::F32);
+    check(op, &single, attributes, expected, tolerance);
+    let double: Vec<Tensor> = inputs(arrays, rest, DType::F64);
+    check(op, &double, attributes, expected, tolerance.min(1e-11));
+    check_narrow(op, arrays, rest, attributes);
+}
+
+/// The part of [`check_floats`] on floats of 16 bits.
+pub(crate) fn check_narrow(
+    op: &str,
+    arrays: &[&Array],
+    rest: &[Tensor],
+    attributes: &[(String, Attribute)],
+) {
+    for dtype in [DType::F16, DType::Bf16] {
+        let narrow = inputs(arrays, rest, dtype);
+        let rounded: Vec<Array> = arrays
+            .iter()
+            .zip(&narrow)
+            .map(|(array, tensor)| Array::new(&array.shape, numbers(tensor)))
+            .collect();
+        let wide = inputs(&rounded.iter().collect::<Vec<&Array>>(), rest, DType::F32);
+        let context = format!("{op} {narrow:?} {attributes:?}");
+        let got = run_op(op, &narrow, attributes).unwrap_or_else(|e| panic!("{context}: {e}"));
+        let want = run_op(op, &wide, attributes).unwrap_or_else(|e| panic!("{context}: {e}"));
+        assert_eq!(got.len(), want.len(), "{context}");
+        for (got, want) in got.iter().zip(&want) {
+            if want.dtype() == DType::F32 {
+                let want = Array::new(want.shape(), numbers(want)).tensor(dtype);
+                let same =
+                    |(a, b): (f64, f64)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+                let all = numbers(got).into_iter().zip(numbers(&want)).all(same);
+                assert!(all && got.shape() == want.shape(), "{context}");
+            } else {
+                assert_eq!(got.bytes(), want.bytes(), "{context}");
+            }
+        }
+    }
+}
+
+fn inputs(arrays: &[&Array], rest: &[Tensor], dtype: DType) -> Vec<Tensor> {
+    arrays.iter().map(|array| array.tensor(dtype)).chain(rest.iter().cloned()).collect()
 }
 
 /// Requires an op to be refused with this code.

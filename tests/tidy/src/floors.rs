@@ -21,8 +21,8 @@ const FLOORS: &[&[&str]] = &[
     &["aimass-graph"],
     &["aimass-dispatch", "aimass-train", "aimass-op-tests"],
     &["aimass-sandbox", "aimass-compress", "aimass-cluster"],
-    &["aimass-engine", "aimass-guest-tests"],
-    &["aimass-gateway"],
+    &["aimass-engine"],
+    &["aimass-gateway", "aimass-guest-tests"],
     &["aimass"],
     &["xtask", "aimass-e2e", "aimass-bench", "aimass-onnx-tests"],
 ];

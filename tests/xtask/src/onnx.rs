@@ -26,12 +26,32 @@ struct Product {
     takes_models: bool,
 }
 
-const PRODUCTS: &[Product] = &[Product {
-    name: "nodes",
-    script: "export_nodes.py",
-    imports: &["case_files.py"],
-    takes_models: false,
-}];
+const PRODUCTS: &[Product] = &[
+    Product {
+        name: "nodes",
+        script: "export_nodes.py",
+        imports: &["case_files.py"],
+        takes_models: false,
+    },
+    Product {
+        name: "extra",
+        script: "extra_cases.py",
+        imports: &[
+            "case_files.py",
+            "extra_control.py",
+            "extra_layers.py",
+            "extra_spellings.py",
+            "graphs.py",
+        ],
+        takes_models: false,
+    },
+    Product {
+        name: "models",
+        script: "model_cases.py",
+        imports: &["case_files.py", "pictures.py"],
+        takes_models: true,
+    },
+];
 
 /// The folder with all cases, made where they are missing or their scripts have changed.
 pub(crate) fn ensure(cache: &Path) -> anyhow::Result<PathBuf> {

@@ -129,8 +129,10 @@ async fn run_case(
         }
         Err(error) => return Err(error.into()),
     };
-    if plugin.world() == World::Format {
-        return run_format_case(&plugin, fixture).await;
+    match plugin.world() {
+        World::Format => return run_format_case(&plugin, fixture).await,
+        World::TracingFormat => return Ok(run_traced_case(&plugin, fixture).await),
+        World::Processor | World::Model => {}
     }
     let call = Call {
         tenant: Arc::from("test"),
@@ -183,6 +185,20 @@ async fn run_format_case(
     Ok(compare(fixture, &named).map(|()| Outcome { took: start.elapsed(), host_calls: 0 }))
 }
 
+/// Traces the inputs of a case and runs its stages.
+async fn run_traced_case(plugin: &Arc<Plugin>, fixture: &Fixture) -> Result<Outcome, String> {
+    let start = Instant::now();
+    match super::test_traced::run(plugin, fixture, code).await {
+        Ok(_) if fixture.error.is_some() => {
+            Err(format!("expected error {:?}, got an answer", fixture.error))
+        }
+        Ok(outputs) => {
+            compare(fixture, &outputs).map(|()| Outcome { took: start.elapsed(), host_calls: 0 })
+        }
+        Err((code, text)) => expect_error(fixture, &code, &text),
+    }
+}
+
 /// What a fixture calls the error: the guest's own code, or the kind of the cause.
 fn code(error: &PluginError) -> String {
     match &error.cause {
@@ -200,17 +216,22 @@ fn expect_error(fixture: &Fixture, code: &str, text: &str) -> Result<Outcome, St
 }
 
 async fn describe(plugin: &Plugin) -> anyhow::Result<()> {
-    if plugin.world() == World::Format {
+    let mut signature = plugin.signature().clone();
+    if matches!(plugin.world(), World::Format | World::TracingFormat) {
         let format = plugin.detect().await?;
         println!("detects   {}", format.as_deref().unwrap_or("nothing in these files"));
-        if format.is_some() {
-            let graph = plugin.load_graph(&CompileOptions::default()).await?;
-            for (name, plan) in &graph.plans {
-                println!("plan      {name}: {} weight bytes", plan.weights_bytes());
+        match (plugin.world(), format) {
+            (World::Format, Some(_)) => {
+                let graph = plugin.load_graph(&CompileOptions::default()).await?;
+                for (name, plan) in &graph.plans {
+                    println!("plan      {name}: {} weight bytes", plan.weights_bytes());
+                }
             }
+            (World::TracingFormat, Some(_)) => signature = plugin.load_signature().await?,
+            (World::Processor | World::Format | World::TracingFormat | World::Model, _) => {}
         }
     }
-    for spec in plugin.signature().inputs.iter().chain(&plugin.signature().outputs) {
+    for spec in signature.inputs.iter().chain(&signature.outputs) {
         println!("tensor    {} {:?} {:?}", spec.name, spec.dtype, spec.dims);
     }
     Ok(())

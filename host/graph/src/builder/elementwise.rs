@@ -27,65 +27,65 @@ unary! {
     abs => Abs;
     /// -1, 0 or 1; NaN stays NaN. For numbers.
     sign => Sign;
-    /// `e^x`. For f32.
+    /// `e^x`. For floats.
     exp => Exp;
-    /// Natural logarithm; NaN below 0. For f32.
+    /// Natural logarithm; NaN below 0. For floats.
     log => Log;
-    /// Square root; NaN below 0. For f32.
+    /// Square root; NaN below 0. For floats.
     sqrt => Sqrt;
-    /// `1 / sqrt(x)`. For f32.
+    /// `1 / sqrt(x)`. For floats.
     rsqrt => Rsqrt;
-    /// `1 / x`. For f32.
+    /// `1 / x`. For floats.
     reciprocal => Reciprocal;
-    /// Sine of radians. For f32.
+    /// Sine of radians. For floats.
     sin => Sin;
-    /// Cosine of radians. For f32.
+    /// Cosine of radians. For floats.
     cos => Cos;
-    /// Tangent of radians. For f32.
+    /// Tangent of radians. For floats.
     tan => Tan;
-    /// Arc sine in radians. For f32.
+    /// Arc sine in radians. For floats.
     asin => Asin;
-    /// Arc cosine in radians. For f32.
+    /// Arc cosine in radians. For floats.
     acos => Acos;
-    /// Arc tangent in radians. For f32.
+    /// Arc tangent in radians. For floats.
     atan => Atan;
-    /// Hyperbolic sine. For f32.
+    /// Hyperbolic sine. For floats.
     sinh => Sinh;
-    /// Hyperbolic cosine. For f32.
+    /// Hyperbolic cosine. For floats.
     cosh => Cosh;
-    /// Hyperbolic tangent. For f32.
+    /// Hyperbolic tangent. For floats.
     tanh => Tanh;
-    /// Inverse hyperbolic sine. For f32.
+    /// Inverse hyperbolic sine. For floats.
     asinh => Asinh;
-    /// Inverse hyperbolic cosine. For f32.
+    /// Inverse hyperbolic cosine. For floats.
     acosh => Acosh;
-    /// Inverse hyperbolic tangent. For f32.
+    /// Inverse hyperbolic tangent. For floats.
     atanh => Atanh;
-    /// Error function. For f32.
+    /// Error function. For floats.
     erf => Erf;
-    /// Largest integer not above x. For f32.
+    /// Largest integer not above x. For floats.
     floor => Floor;
-    /// Smallest integer not below x. For f32.
+    /// Smallest integer not below x. For floats.
     ceil => Ceil;
-    /// Nearest integer, halves to even. For f32.
+    /// Nearest integer, halves to even. For floats.
     round => Round;
-    /// `1 / (1 + e^-x)`. For f32.
+    /// `1 / (1 + e^-x)`. For floats.
     sigmoid => Sigmoid;
     /// `max(x, 0)`. For numbers.
     relu => Relu;
-    /// `x * sigmoid(x)`. For f32.
+    /// `x * sigmoid(x)`. For floats.
     silu => Silu;
-    /// `log(1 + e^x)`. For f32.
+    /// `log(1 + e^x)`. For floats.
     softplus => Softplus;
     /// Not x. For bool.
     logical_not => LogicalNot;
     /// Bitwise complement. For integers.
     bit_not => BitNot;
-    /// Whether x is NaN; bool. For f32.
+    /// Whether x is NaN; bool. For floats.
     is_nan => IsNan;
-    /// Whether x is infinite; bool. For f32.
+    /// Whether x is infinite; bool. For floats.
     is_inf => IsInf;
-    /// `x * max(0, min(1, x / 6 + 0.5))`. For f32.
+    /// `x * max(0, min(1, x / 6 + 0.5))`. For floats.
     hard_swish => HardSwish;
 }
 
@@ -150,7 +150,7 @@ binary! {
 }
 
 impl GraphBuilder {
-    /// Gaussian error linear unit. For f32.
+    /// Gaussian error linear unit. For floats.
     ///
     /// # Errors
     /// [`GraphError`] on an unknown value or another dtype.
@@ -162,7 +162,7 @@ impl GraphBuilder {
         self.push_one(Op::Unary(Unary { kind }), &[x])
     }
 
-    /// `x` where positive, `alpha * x` elsewhere. For f32.
+    /// `x` where positive, `alpha * x` elsewhere. For floats.
     ///
     /// # Errors
     /// [`GraphError`] on an unknown value or another dtype.
@@ -170,7 +170,7 @@ impl GraphBuilder {
         self.push_one(Op::Unary(Unary { kind: UnaryKind::LeakyRelu { alpha } }), &[x])
     }
 
-    /// `x` where positive, `alpha * (e^x - 1)` elsewhere. For f32.
+    /// `x` where positive, `alpha * (e^x - 1)` elsewhere. For floats.
     ///
     /// # Errors
     /// [`GraphError`] on an unknown value or another dtype.
@@ -178,7 +178,7 @@ impl GraphBuilder {
         self.push_one(Op::Unary(Unary { kind: UnaryKind::Elu { alpha } }), &[x])
     }
 
-    /// `max(0, min(1, alpha * x + beta))`. For f32.
+    /// `max(0, min(1, alpha * x + beta))`. For floats.
     ///
     /// # Errors
     /// [`GraphError`] on an unknown value or another dtype.

@@ -2,8 +2,8 @@
 
 use super::GraphBuilder;
 use crate::op::{
-    Attention, AttentionOptions, LayerNorm, Linear, MatMul, Normalize, NormalizeKind, Op,
-    RaggedAttention, Softmax,
+    Attention, AttentionOptions, Axes, DotGeneral, LayerNorm, Linear, MatMul, Normalize,
+    NormalizeKind, Op, RaggedAttention, Softmax,
 };
 use crate::{GraphError, ValueId};
 
@@ -18,8 +18,43 @@ pub struct AttentionValues {
     pub v: ValueId,
 }
 
+/// Which axes of two values a contraction pairs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contraction<'a> {
+    /// Axes of `x` that pair with `batch_y` and stay.
+    pub batch_x: &'a [u32],
+    /// As many axes of `y`.
+    pub batch_y: &'a [u32],
+    /// Axes of `x` that pair with `contract_y` and are summed over.
+    pub contract_x: &'a [u32],
+    /// As many axes of `y`.
+    pub contract_y: &'a [u32],
+}
+
 impl GraphBuilder {
-    /// Matrix product over the last two axes, leading axes broadcast (numpy `matmul`). f32.
+    /// Contraction of `x` and `y` over any axes (StableHLO `dot_general`): the output has the batch
+    /// axes, the other axes of `x`, then those of `y`, in order. For numbers of one dtype; integers
+    /// wrap, halves are multiplied in f32.
+    ///
+    /// # Errors
+    /// [`GraphError`] on a wrong dtype, axis or extent, or if rows would be mixed.
+    pub fn dot_general(
+        &mut self,
+        x: ValueId,
+        y: ValueId,
+        axes: Contraction<'_>,
+    ) -> Result<ValueId, GraphError> {
+        let own = |batch: &[u32], contract: &[u32]| Axes {
+            batch: batch.to_vec(),
+            contract: contract.to_vec(),
+        };
+        let x_axes = own(axes.batch_x, axes.contract_x);
+        let y_axes = own(axes.batch_y, axes.contract_y);
+        self.push_one(Op::DotGeneral(DotGeneral { x: x_axes, y: y_axes }), &[x, y])
+    }
+
+    /// Matrix product over the last two axes, leading axes broadcast (numpy `matmul`). For numbers
+    /// of one dtype: integers wrap, halves are multiplied in f32.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype, rank or inner extent, or if rows would be mixed.
@@ -28,7 +63,8 @@ impl GraphBuilder {
     }
 
     /// `x · w + bias` over the last axis of `x`: `w` is `[in, out]`, or `[out, in]` with
-    /// `transposed`; f32, a constant `w` also f16 or bf16.
+    /// `transposed`. For numbers of one dtype as [`GraphBuilder::matmul`]; beside f32 a constant `w`
+    /// may be f16 or bf16.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype, rank or inner extent.
@@ -46,7 +82,7 @@ impl GraphBuilder {
         }
     }
 
-    /// `exp(x) / sum(exp(x))` along an axis. A lane of only `-inf` gives zeros. f32.
+    /// `exp(x) / sum(exp(x))` along an axis. A lane of only `-inf` gives zeros. For floats.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype or axis.
@@ -54,7 +90,7 @@ impl GraphBuilder {
         self.push_one(Op::Softmax(Softmax { axis, log: false }), &[x])
     }
 
-    /// `log(softmax(x))` along an axis. f32.
+    /// `log(softmax(x))` along an axis. For floats.
     ///
     /// # Errors
     /// As [`GraphBuilder::softmax`].
@@ -62,7 +98,8 @@ impl GraphBuilder {
         self.push_one(Op::Softmax(Softmax { axis, log: true }), &[x])
     }
 
-    /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over the last axis. f32.
+    /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over the last axis. For
+    /// floats.
     ///
     /// # Errors
     /// [`GraphError`] unless `scale` and `bias` are `[last extent]`.
@@ -80,7 +117,7 @@ impl GraphBuilder {
         }
     }
 
-    /// `x / sqrt(mean(x²) + epsilon) * scale` over the last axis. f32.
+    /// `x / sqrt(mean(x²) + epsilon) * scale` over the last axis. For floats.
     ///
     /// # Errors
     /// [`GraphError`] unless `scale` is `[last extent]`.
@@ -94,7 +131,7 @@ impl GraphBuilder {
         self.push_one(Op::Normalize(Normalize { kind, epsilon }), &[x, scale])
     }
 
-    /// `x / max(sqrt(sum(x²)), epsilon)` over the last axis. f32.
+    /// `x / max(sqrt(sum(x²)), epsilon)` over the last axis. For floats.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype or a scalar.
@@ -104,7 +141,7 @@ impl GraphBuilder {
     }
 
     /// Scaled dot-product attention inside each sequence of `[ragged(offsets), heads * size]`
-    /// (arXiv:2205.14135). f32.
+    /// (arXiv:2205.14135). f16, bf16 or f32.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype or extent, another ragged dimension, or a `window`.
@@ -119,7 +156,7 @@ impl GraphBuilder {
     }
 
     /// Scaled dot-product attention on `[batch, tokens, heads * size]`; `mask` is added to the
-    /// scores and broadcasts to `[batch, heads, queries, keys]`. f32.
+    /// scores and broadcasts to `[batch, heads, queries, keys]`. f16, bf16 or f32.
     ///
     /// # Errors
     /// [`GraphError`] on a wrong dtype or extent, or a `window`.

@@ -2,9 +2,9 @@
 
 use super::GraphBuilder;
 use crate::op::{
-    ArgExtreme, Broadcast, Concat, Cumulative, Gather, Iota, OneHot, Op, Pad, PadMode, Positions,
-    RaggedPool, RaggedPoolKind, Reduce, ReduceKind, Reshape, Reverse, ShapeOf, Slice, Split, Tile,
-    TopK, Transpose,
+    ArgExtreme, Broadcast, Concat, Cumulative, CumulativeKind, Gather, Iota, OneHot, Op, Pad,
+    PadMode, Positions, RaggedPool, RaggedPoolKind, Reduce, ReduceKind, Reshape, Reverse, ShapeOf,
+    Slice, Split, Tile, TopK, Transpose,
 };
 use crate::{Dim, GraphError, ValueId};
 use aimass_tensor::DType;
@@ -164,7 +164,7 @@ impl GraphBuilder {
     /// Index of the first largest element along an axis, i64.
     ///
     /// # Errors
-    /// [`GraphError`] on another dtype than f32 or a wrong axis.
+    /// [`GraphError`] if `x` is no number or on a wrong axis.
     pub fn arg_max(&mut self, x: ValueId, axis: u32, keep: bool) -> Result<ValueId, GraphError> {
         self.push_one(Op::ArgExtreme(ArgExtreme { axis, keep, largest: true }), &[x])
     }
@@ -178,10 +178,10 @@ impl GraphBuilder {
     }
 
     /// Running sum along an axis; `exclusive` leaves the own element out, `reverse` starts at the
-    /// end.
+    /// end. Integers wrap.
     ///
     /// # Errors
-    /// [`GraphError`] on another dtype than f32 or a wrong axis.
+    /// [`GraphError`] if `x` is no number or on a wrong axis.
     pub fn cumulative_sum(
         &mut self,
         x: ValueId,
@@ -189,14 +189,31 @@ impl GraphBuilder {
         exclusive: bool,
         reverse: bool,
     ) -> Result<ValueId, GraphError> {
-        self.push_one(Op::Cumulative(Cumulative { axis, exclusive, reverse }), &[x])
+        let kind = CumulativeKind::Sum;
+        self.push_one(Op::Cumulative(Cumulative { kind, axis, exclusive, reverse }), &[x])
+    }
+
+    /// Running product along an axis; `exclusive` and `reverse` as for
+    /// [`GraphBuilder::cumulative_sum`].
+    ///
+    /// # Errors
+    /// [`GraphError`] on halves, bool or a wrong axis.
+    pub fn cumulative_prod(
+        &mut self,
+        x: ValueId,
+        axis: u32,
+        exclusive: bool,
+        reverse: bool,
+    ) -> Result<ValueId, GraphError> {
+        let kind = CumulativeKind::Prod;
+        self.push_one(Op::Cumulative(Cumulative { kind, axis, exclusive, reverse }), &[x])
     }
 
     /// The `k` largest (or smallest) elements along the last axis, sorted, and their i64 indices.
     /// Equal elements keep their order.
     ///
     /// # Errors
-    /// [`GraphError`] on another dtype than f32 or `k` above the extent.
+    /// [`GraphError`] if `x` is no number or `k` is above the extent.
     pub fn top_k(
         &mut self,
         x: ValueId,
@@ -210,7 +227,7 @@ impl GraphBuilder {
     /// Sorts along the last axis; answers values and i64 indices. Stable.
     ///
     /// # Errors
-    /// [`GraphError`] on another dtype than f32.
+    /// [`GraphError`] if `x` is no number.
     pub fn sort(&mut self, x: ValueId, descending: bool) -> Result<(ValueId, ValueId), GraphError> {
         let outputs = self.push(Op::TopK(TopK { k: None, largest: descending }), &[x])?;
         Ok((outputs[0], outputs[1]))
@@ -236,22 +253,22 @@ macro_rules! reductions {
 }
 
 reductions! {
-    /// Sum over `axes`; `keep` leaves them with extent 1. For f32, i32 and i64.
+    /// Sum over `axes`; `keep` leaves them with extent 1. For numbers.
     reduce_sum => Sum;
-    /// Arithmetic mean over `axes`; `keep` leaves them with extent 1. For f32.
+    /// Arithmetic mean over `axes`; `keep` leaves them with extent 1. For floats.
     reduce_mean => Mean;
-    /// Product over `axes`; `keep` leaves them with extent 1. For f32, i32 and i64.
+    /// Product over `axes`; `keep` leaves them with extent 1. For numbers.
     reduce_prod => Prod;
-    /// Largest element over `axes`; `keep` leaves them with extent 1. For f32, i32 and i64.
+    /// Largest element over `axes`; `keep` leaves them with extent 1. For numbers and bool ("any").
     reduce_max => Max;
-    /// Smallest element over `axes`; `keep` leaves them with extent 1. For f32, i32 and i64.
+    /// Smallest element over `axes`; `keep` leaves them with extent 1. For numbers and bool ("all").
     reduce_min => Min;
 }
 
 macro_rules! ragged_pools {
     ($($(#[doc = $doc:literal])* $name:ident => $kind:ident;)*) => { impl GraphBuilder { $(
         $(#[doc = $doc])*
-        /// `[ragged(offsets), ..]` to `[batch, ..]`, f32.
+        /// `[ragged(offsets), ..]` to `[batch, ..]`. For floats.
         ///
         /// # Errors
         /// [`GraphError`] unless axis 0 of `x` is the ragged dimension of `offsets`.

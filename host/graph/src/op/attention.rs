@@ -5,7 +5,7 @@ use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::attention::{AttentionInput, AttentionShape, Mask, attention_batched};
 use aimass_cpu::shape_ops::broadcast_to;
 use aimass_cpu::view::bytes_of_mut;
-use aimass_tensor::{DType, Shape};
+use aimass_tensor::Shape;
 use std::borrow::Cow;
 
 /// How attention is masked and scaled.
@@ -25,12 +25,12 @@ pub struct AttentionOptions {
 
 /// `softmax(scale * q · kᵀ + mask) · v` for every head (arXiv:1706.03762 §3.2).
 ///
-/// | tensor   | shape                                   | dtype |
-/// |----------|-----------------------------------------|-------|
-/// | `q`      | `[batch, queries, heads * size]`        | f32   |
-/// | `k`, `v` | `[batch, keys, kv_heads * size]`        | f32   |
-/// | `mask`   | broadcasts to `[batch, heads, queries, keys]` | f32 |
-/// | output   | as `q`                                  | f32   |
+/// | tensor   | shape                                         | dtype            |
+/// |----------|-----------------------------------------------|------------------|
+/// | `q`      | `[batch, queries, heads * size]`              | f16, bf16 or f32 |
+/// | `k`, `v` | `[batch, keys, kv_heads * size]`              | as `q`           |
+/// | `mask`   | broadcasts to `[batch, heads, queries, keys]` | as `q`           |
+/// | output   | as `q`                                        | as `q`           |
 ///
 /// With `causal`, query `i` sees key `j <= i + keys - queries`. A query that sees nothing gives
 /// zeros.
@@ -130,7 +130,8 @@ impl OpRule for Attention {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let (q, k, v, mask) = (x[0], x[1], x[2], x.get(3));
         for value in [q, k, v] {
-            cx.f32(value)?;
+            cx.f32_or_narrower(value)?;
+            cx.alike(q, value)?;
             if value.rank() != 3 {
                 return Err(GraphError::Rank { op: cx.op, expected: "3", got: value.rank() });
             }
@@ -145,7 +146,7 @@ impl OpRule for Attention {
         cx.dims.same(cx.op, &k.dims[1], &v.dims[1])?;
         check_widths(cx, &self.options, &q.dims[2], &k.dims[2], &v.dims[2])?;
         if let Some(mask) = mask {
-            cx.f32(mask)?;
+            cx.alike(q, mask)?;
             let heads = Dim::Fixed(self.options.heads.into());
             let full = [q.dims[0].clone(), heads, q.dims[1].clone(), k.dims[1].clone()];
             let dims = cx.dims.broadcast_all(cx.op, &mask.dims, &full)?;
@@ -153,7 +154,11 @@ impl OpRule for Attention {
                 cx.dims.same(cx.op, dim, full)?;
             }
         }
-        Ok(vec![ValueSpec::new(DType::F32, q.dims.clone())])
+        Ok(vec![ValueSpec::new(q.dtype, q.dims.clone())])
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 
     fn flops(&self, inputs: &[Shape], _: &[Shape]) -> u64 {

@@ -1,6 +1,8 @@
 //! Elementwise ops of two arguments of one dtype, with numpy broadcasting.
 
-use super::{Call, Infer, OpRule, RowForm, is_integer, is_number, with_integer, with_number};
+use super::{
+    Call, Infer, NUMERIC, OpRule, RowForm, is_integer, is_numeric, with_integer, with_number,
+};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::elementwise::{self, BitOp, Broadcast, Comparison, Logical};
 use aimass_tensor::DType;
@@ -155,7 +157,7 @@ impl OpRule for Binary {
         }
         let out = match self.kind {
             BinaryKind::Arithmetic(_) => {
-                cx.dtype(x, "a number of 8 to 64 bits, f32 or f64", is_number)?;
+                cx.dtype(x, NUMERIC, is_numeric)?;
                 x.dtype
             }
             BinaryKind::Logic(_) => {
@@ -167,8 +169,8 @@ impl OpRule for Binary {
                 x.dtype
             }
             BinaryKind::Compare(_) => {
-                let known = |d| is_number(d) || d == DType::Bool;
-                cx.dtype(x, "a number of 8 to 64 bits, f32, f64 or bool", known)?;
+                let known = |d| is_numeric(d) || d == DType::Bool;
+                cx.dtype(x, "bool, an integer of 8 to 64 bits or a float of 16 to 64 bits", known)?;
                 DType::Bool
             }
         };
@@ -203,6 +205,10 @@ impl OpRule for Binary {
             }
         }
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 
     fn row_form(&self) -> Option<RowForm> {

@@ -1,6 +1,6 @@
 //! Bounds on every element.
 
-use super::{Call, Infer, OpRule, is_number, with_number};
+use super::{Call, Infer, NUMERIC, OpRule, is_numeric, with_number};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::activation::clamp;
 use aimass_tensor::DType;
@@ -18,7 +18,7 @@ impl OpRule for Clamp {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        cx.dtype(x[0], "a number of 8 to 64 bits, f32 or f64", is_number)?;
+        cx.dtype(x[0], NUMERIC, is_numeric)?;
         if self.low.is_nan() || self.high.is_nan() || self.low > self.high {
             let got = format!("{}..{}", self.low, self.high);
             return Err(cx.argument("low", "low <= high, neither NaN", &got));
@@ -45,5 +45,9 @@ impl OpRule for Clamp {
             }
         }, else return Err(super::DTYPE_DEFECT));
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 }

@@ -29,8 +29,7 @@ impl OpRule for Gather {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let (x, indices) = (x[0], x[1]);
         cx.dtype(x, "elements of whole bytes", |d| d.size().is_some())?;
-        let index = |d| matches!(d, DType::I32 | DType::I64 | DType::U32);
-        cx.dtype(indices, "indices of i32, i64 or u32", index)?;
+        cx.dtype(indices, INDEX_DTYPES, is_index)?;
         let axis = cx.lane_axis(self.axis, x)?;
         let mut dims: Vec<Dim> = x.dims[..axis].to_vec();
         dims.extend_from_slice(&indices.dims);
@@ -43,14 +42,15 @@ impl OpRule for Gather {
         let size = x.dtype.size().ok_or(super::DTYPE_DEFECT)?;
         let axis = self.axis as usize;
         let lanes = Lanes::of(&x.shape, axis..axis + 1);
-        check_indices(indices, lanes.n, None)?;
-        match indices.dtype {
-            DType::I32 => gather(lanes, size, x.bytes, indices.numbers::<i32>(), out.bytes),
-            DType::I64 => gather(lanes, size, x.bytes, indices.numbers::<i64>(), out.bytes),
-            DType::U32 => gather(lanes, size, x.bytes, indices.numbers::<u32>(), out.bytes),
-            _ => return Err(super::DTYPE_DEFECT),
-        }
+        check_indices(self.name(), indices, lanes.n)?;
+        with_index!(indices.dtype, I => {
+            gather(lanes, size, x.bytes, indices.numbers::<I>(), out.bytes);
+        });
         Ok(())
+    }
+
+    fn indices(&self) -> Option<usize> {
+        Some(1)
     }
 
     fn row_form(&self) -> Option<RowForm> {
@@ -58,31 +58,92 @@ impl OpRule for Gather {
     }
 }
 
-/// Checks every index against `extent`; `rows` is the class of axis 0 of the indices.
+/// Dtypes of indices, for messages.
+pub(super) const INDEX_DTYPES: &str = "indices of i32, i64 or u32";
+
+/// Whether values of a dtype select.
+pub(super) fn is_index(dtype: DType) -> bool {
+    matches!(dtype, DType::I32 | DType::I64 | DType::U32)
+}
+
+/// Runs an expression with `$I` the Rust type of an index dtype.
+macro_rules! with_index {
+    ($dtype:expr, $I:ident => $body:expr) => {
+        match $dtype {
+            DType::I32 => {
+                type $I = i32;
+                $body
+            }
+            DType::I64 => {
+                type $I = i64;
+                $body
+            }
+            DType::U32 => {
+                type $I = u32;
+                $body
+            }
+            _ => return Err($crate::op::DTYPE_DEFECT),
+        }
+    };
+}
+
+/// Runs an expression with `$T` an unsigned integer of as many bytes as an element has.
+macro_rules! with_word {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype.size() {
+            Some(1) => {
+                type $T = u8;
+                $body
+            }
+            Some(2) => {
+                type $T = u16;
+                $body
+            }
+            Some(4) => {
+                type $T = u32;
+                $body
+            }
+            Some(8) => {
+                type $T = u64;
+                $body
+            }
+            _ => return Err($crate::op::DTYPE_DEFECT),
+        }
+    };
+}
+pub(super) use {with_index, with_word};
+
+/// Checks every index of the op of that name against `extent`.
 pub(crate) fn check_indices(
+    op: &'static str,
     indices: &Arg<'_>,
     extent: usize,
-    rows: Option<&Dim>,
 ) -> Result<(), RunError> {
-    let bad = match indices.dtype {
-        DType::I32 => bad_index(indices.numbers::<i32>(), extent),
-        DType::I64 => bad_index(indices.numbers::<i64>(), extent),
-        DType::U32 => bad_index(indices.numbers::<u32>(), extent),
-        _ => return Err(super::DTYPE_DEFECT),
-    };
+    check_tuples(op, indices, &[extent])
+}
+
+/// Checks index tuples: the components against one extent each, in turn.
+pub(super) fn check_tuples(
+    op: &'static str,
+    indices: &Arg<'_>,
+    extents: &[usize],
+) -> Result<(), RunError> {
+    let bad = with_index!(indices.dtype, I => bad_index(indices.numbers::<I>(), extents));
     let Some((position, index)) = bad else { return Ok(()) };
     Err(RunError::Index {
+        op,
         indices: format!("{} {}", indices.dtype, indices.shape),
         position: position as u64,
         index,
-        extent: extent as u64,
-        row: rows.and_then(|dim| bad_row(dim, &indices.shape, position)),
+        extent: extents[position % extents.len()] as u64,
+        row: None,
     })
 }
 
-fn bad_row(dim: &Dim, shape: &Shape, position: usize) -> Option<BadRow> {
-    let row = (position / shape.row_elements().max(1)) as u64;
-    match dim {
+/// The row of an index, for an error; `rows` is the class of axis 0 of the indices.
+pub(crate) fn bad_row(rows: Option<&Dim>, shape: &Shape, position: u64) -> Option<BadRow> {
+    let row = position / shape.row_elements().max(1) as u64;
+    match rows? {
         Dim::Batch => Some(BadRow::Batch(row)),
         Dim::Ragged(_) => Some(BadRow::Ragged(row)),
         Dim::Fixed(_) | Dim::Dynamic(_) => None,
@@ -91,9 +152,14 @@ fn bad_row(dim: &Dim, shape: &Shape, position: usize) -> Option<BadRow> {
 
 fn bad_index<I: Copy + TryInto<usize> + TryInto<i64>>(
     indices: &[I],
-    extent: usize,
+    extents: &[usize],
 ) -> Option<(usize, i64)> {
-    let inside = |index: I| TryInto::<usize>::try_into(index).is_ok_and(|index| index < extent);
-    let position = indices.iter().position(|&index| !inside(index))?;
+    let outside = |index: I, extent: usize| {
+        !TryInto::<usize>::try_into(index).is_ok_and(|index| index < extent)
+    };
+    let position = match extents {
+        [extent] => indices.iter().position(|&index| outside(index, *extent)),
+        _ => indices.iter().zip(extents.iter().cycle()).position(|(&i, &n)| outside(i, n)),
+    }?;
     Some((position, indices[position].try_into().unwrap_or(i64::MAX)))
 }

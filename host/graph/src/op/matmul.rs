@@ -1,20 +1,21 @@
 //! Matrix products of two computed values.
 
+use super::products::{Product, Side, multiplies};
 use super::{Call, Infer, OpRule, last_extent};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::elementwise::{Binary, Broadcast, binary};
-use aimass_cpu::matmul::{MatmulDims, Operand, matmul_dynamic};
-use aimass_tensor::{DType, Shape};
+use aimass_cpu::matmul::MatmulDims;
+use aimass_tensor::Shape;
 
 /// Matrix product over the last two axes, leading axes broadcast (numpy `matmul`).
 ///
-/// | tensor | shape          | dtype |
-/// |--------|----------------|-------|
-/// | `x`    | `[.., m, k]`   | f32   |
-/// | `y`    | `[.., k, n]`   | f32   |
-/// | output | `[.., m, n]`   | f32   |
+/// | tensor | shape          | dtype  |
+/// |--------|----------------|--------|
+/// | `x`    | `[.., m, k]`   | number |
+/// | `y`    | `[.., k, n]`   | as `x` |
+/// | output | `[.., m, n]`   | as `x` |
 ///
-/// A vector `x` is `[1, k]` and a vector `y` is `[k, 1]`, without that axis in the output. The
+/// Halves are multiplied in f32 and rounded once, integers wrap. A vector `x` is `[1, k]` and a vector `y` is `[k, 1]`, without that axis in the output. The
 /// contracted axis holds no rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MatMul;
@@ -38,8 +39,11 @@ impl OpRule for MatMul {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let (x, y) = (x[0], x[1]);
         for value in [x, y] {
-            cx.f32(value)?;
+            cx.dtype(value, "a number", multiplies)?;
             cx.rank_at_least(value, 1, "at least 1")?;
+        }
+        if y.dtype != x.dtype {
+            return Err(GraphError::DTypes { op: cx.op, left: x.dtype, right: y.dtype });
         }
         let kx = &x.dims[x.rank() - 1];
         let ky = if y.rank() == 1 { &y.dims[0] } else { &y.dims[y.rank() - 2] };
@@ -54,7 +58,7 @@ impl OpRule for MatMul {
         if y.rank() > 1 {
             dims.push(y.dims[y.rank() - 1].clone());
         }
-        Ok(vec![ValueSpec::new(DType::F32, dims)])
+        Ok(vec![ValueSpec::new(x.dtype, dims)])
     }
 
     fn flops(&self, inputs: &[Shape], outputs: &[Shape]) -> u64 {
@@ -70,31 +74,34 @@ impl OpRule for MatMul {
         let (Ok(xs), Ok(ys)) = (lead(&x.shape), lead(&y.shape)) else {
             return Err(RunError::Internal("leading extents overflow"));
         };
-        let (a, b) = (Operand::dense(x.numbers(), m, k), Operand::dense(y.numbers(), k, n));
-        let dims = MatmulDims { batch: 1, m, k, n };
+        let (a, b) = (Side::dense(x.bytes, m, k), Side::dense(y.bytes, k, n));
+        let (dtype, dims) = (x.dtype, MatmulDims { batch: 1, m, k, n });
+        let plain = Product { dtype, dims, sides: [a, b], bias: None };
         if ys.elements() == 1 && xs.rank() >= ys.rank() {
             // One right side for all: the left matrices are rows of one.
             let m = m * xs.elements();
-            let left = Operand::dense(x.numbers(), m, k);
-            matmul_dynamic(call.team, MatmulDims { m, ..dims }, left, b, out.numbers());
-            return Ok(());
+            let sides = [Side::dense(x.bytes, m, k), b];
+            let all = Product { dims: MatmulDims { m, ..dims }, sides, ..plain };
+            return all.run(call.team, out.bytes);
         }
         if xs == ys {
             let batch = xs.elements();
-            let (a, b) =
-                (Operand { batch_stride: m * k, ..a }, Operand { batch_stride: k * n, ..b });
-            matmul_dynamic(call.team, MatmulDims { batch, ..dims }, a, b, out.numbers());
-            return Ok(());
+            return Product { dims: MatmulDims { batch, ..dims }, ..plain }
+                .run(call.team, out.bytes);
         }
         let Some(plan) = Broadcast::new([&xs, &ys]) else {
             return Err(RunError::Internal("shapes that do not broadcast were inferred"));
         };
-        let pairs = pairs(&plan, &xs, &ys);
-        let all = out.numbers::<f32>();
-        for ((i, j), out) in pairs.into_iter().zip(all.chunks_exact_mut((m * n).max(1))) {
-            let left = Operand { data: &a.data[i * m * k..], ..a };
-            let right = Operand { data: &b.data[j * k * n..], ..b };
-            matmul_dynamic(call.team, dims, left, right, out);
+        let size = x.dtype.size().ok_or(super::DTYPE_DEFECT)?;
+        let item = |bytes, index: usize, elements: usize| {
+            let bytes: &[u8] = bytes;
+            &bytes[index * elements * size..][..elements * size]
+        };
+        let all = out.bytes.chunks_exact_mut((m * n * size).max(1));
+        for ((i, j), out) in pairs(&plan, &xs, &ys).into_iter().zip(all) {
+            let left = Side { bytes: item(x.bytes, i, m * k), ..a };
+            let right = Side { bytes: item(y.bytes, j, k * n), ..b };
+            Product { sides: [left, right], ..plain }.run(call.team, out)?;
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Normalization by a norm of the last axis.
 
-use super::{Call, Infer, OpRule, RowForm};
+use super::{Call, Infer, OpRule, RowForm, last_extent};
 use crate::{GraphError, RunError, ValueSpec};
-use aimass_cpu::norm;
-use aimass_tensor::Shape;
+use aimass_cpu::{double, norm};
+use aimass_tensor::{DType, Shape};
 
 /// Which norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) enum NormalizeKind {
     L2,
 }
 
-/// Normalizes the last axis; f32, shape as `x`. `Rms` takes a scale `[n]`.
+/// Normalizes the last axis; f16, bf16, f32 or f64, shape as `x`. `Rms` takes a scale `[n]`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Normalize {
     pub(crate) kind: NormalizeKind,
@@ -30,12 +30,12 @@ impl OpRule for Normalize {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        cx.f32(x[0])?;
+        cx.float(x[0])?;
         cx.rank_at_least(x[0], 1, "at least 1")?;
         let last = &x[0].dims[x[0].rank() - 1];
         cx.not_rows(last)?;
         for vector in &x[1..] {
-            cx.vector(vector, last)?;
+            cx.vector_like(vector, last, x[0])?;
         }
         if self.epsilon.is_nan() || self.epsilon < 0.0 {
             return Err(cx.argument("epsilon", "a number of at least 0", &self.epsilon));
@@ -48,6 +48,16 @@ impl OpRule for Normalize {
     }
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
+        if call.outputs[0].dtype == DType::F64 {
+            let columns = last_extent(&call.outputs[0].shape);
+            let out = call.outputs[0].copy_of(&call.inputs[0], call.in_place);
+            let epsilon = f64::from(self.epsilon);
+            match self.kind {
+                NormalizeKind::Rms => double::rms_norm(call.inputs[1].numbers(), epsilon, out),
+                NormalizeKind::L2 => double::l2_normalize(columns, epsilon, out),
+            }
+            return Ok(());
+        }
         let (x, out) = (&call.inputs[0], call.outputs[0].rows());
         match (self.kind, call.in_place) {
             (NormalizeKind::Rms, true) => {
@@ -60,6 +70,10 @@ impl OpRule for Normalize {
             (NormalizeKind::L2, false) => norm::l2_normalize(x.rows(), self.epsilon, out),
         }
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 
     fn in_place(&self) -> bool {

@@ -4,16 +4,16 @@ use super::attention::check_widths;
 use super::{Call, Infer, OpRule, attention_shape, last_extent};
 use crate::{AttentionOptions, GraphError, RunError, ValueSpec};
 use aimass_cpu::attention::{AttentionInput, attention_ragged};
-use aimass_tensor::{DType, Shape};
+use aimass_tensor::Shape;
 
 /// Attention of every token to the tokens of its own sequence (arXiv:2205.14135).
 ///
-/// | tensor    | shape                                | dtype |
-/// |-----------|--------------------------------------|-------|
-/// | `q`       | `[ragged(offsets), heads * size]`    | f32   |
-/// | `k`, `v`  | `[ragged(offsets), kv_heads * size]` | f32   |
-/// | `offsets` | `[sequences + 1]`                    | u32   |
-/// | output    | as `q`                               | f32   |
+/// | tensor    | shape                                | dtype            |
+/// |-----------|--------------------------------------|------------------|
+/// | `q`       | `[ragged(offsets), heads * size]`    | f16, bf16 or f32 |
+/// | `k`, `v`  | `[ragged(offsets), kv_heads * size]` | as `q`           |
+/// | `offsets` | `[sequences + 1]`                    | u32              |
+/// | output    | as `q`                               | as `q`           |
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RaggedAttention {
     pub(crate) options: AttentionOptions,
@@ -27,14 +27,19 @@ impl OpRule for RaggedAttention {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let (q, k, v, offsets) = (x[0], x[1], x[2], x[3]);
         for value in [q, k, v] {
-            cx.f32(value)?;
+            cx.f32_or_narrower(value)?;
+            cx.alike(q, value)?;
             cx.ragged(value, offsets)?;
             if value.rank() != 2 {
                 return Err(GraphError::Rank { op: cx.op, expected: "2", got: value.rank() });
             }
         }
         check_widths(cx, &self.options, &q.dims[1], &k.dims[1], &v.dims[1])?;
-        Ok(vec![ValueSpec::new(DType::F32, q.dims.clone())])
+        Ok(vec![ValueSpec::new(q.dtype, q.dims.clone())])
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 
     fn flops(&self, inputs: &[Shape], _: &[Shape]) -> u64 {

@@ -2,6 +2,7 @@
 
 use super::{Call, Infer, OpRule};
 use crate::{Dim, GraphError, RunError, ValueSpec};
+use aimass_cpu::double;
 use aimass_cpu::reduce::{Pooling, segment_pool};
 use aimass_cpu::view::{Rows, RowsMut};
 use aimass_tensor::{DType, Shape};
@@ -16,7 +17,7 @@ pub(crate) enum RaggedPoolKind {
     Last,
 }
 
-/// `[ragged(offsets), ..]` to `[batch, ..]`; f32. A sequence without rows gives zeros.
+/// `[ragged(offsets), ..]` to `[batch, ..]`; f16, bf16, f32 or f64. A sequence without rows gives zeros.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RaggedPool {
     pub(crate) kind: RaggedPoolKind,
@@ -34,11 +35,11 @@ impl OpRule for RaggedPool {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        cx.f32(x[0])?;
+        cx.float(x[0])?;
         cx.ragged(x[0], x[1])?;
         let mut dims = x[0].dims.clone();
         dims[0] = Dim::Batch;
-        Ok(vec![ValueSpec::new(DType::F32, dims)])
+        Ok(vec![ValueSpec::new(x[0].dtype, dims)])
     }
 
     fn flops(&self, inputs: &[Shape], _: &[Shape]) -> u64 {
@@ -56,9 +57,17 @@ impl OpRule for RaggedPool {
             RaggedPoolKind::First => Pooling::First,
             RaggedPoolKind::Last => Pooling::Last,
         };
+        if x.dtype == DType::F64 {
+            double::segment_pool(kind, columns, x.numbers(), offsets.numbers(), out.numbers());
+            return Ok(());
+        }
         let x = Rows::new(x.numbers(), rows, columns, columns);
         let out = RowsMut::new(out.numbers(), sequences, columns, columns);
         segment_pool(kind, x, offsets.numbers(), out);
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 }

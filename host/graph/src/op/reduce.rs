@@ -1,8 +1,11 @@
 //! Reductions over axes.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, NUMERIC, OpRule, is_numeric, with_integer, with_number};
 use crate::{Dim, GraphError, RunError, ValueSpec};
-use aimass_cpu::reduce::{IntReduction, Lanes, Reduction, arg_max, arg_min, reduce, reduce_int};
+use aimass_cpu::double;
+use aimass_cpu::reduce::{
+    IntReduction, Lanes, Reduction, arg_max, arg_min, reduce, reduce_bool, reduce_int,
+};
 use aimass_cpu::shape_ops::transpose;
 use aimass_cpu::view::numbers;
 use aimass_tensor::{BufferMut, DType, Shape};
@@ -17,7 +20,8 @@ pub(crate) enum ReduceKind {
     Min,
 }
 
-/// Reduces `axes` (all of them if the list is empty); f32, i32 and i64, the mean f32 only.
+/// Reduces `axes` (all of them if the list is empty); of numbers, sums and products of integers
+/// wrapping. The mean takes floats only; max and min of bools are "any" and "all".
 ///
 /// A reduced axis holds no rows. `keep` leaves reduced axes with extent 1. An empty lane gives 0
 /// (sum), 1 (product), NaN (mean), or the dtype's lowest and highest number (max, min).
@@ -28,7 +32,7 @@ pub(crate) struct Reduce {
     pub(crate) keep: bool,
 }
 
-/// Index of the first largest or smallest element along an axis: f32 to i64. NaN wins.
+/// Index of the first largest or smallest element along an axis: numbers to i64. NaN wins.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ArgExtreme {
     pub(crate) axis: u32,
@@ -104,10 +108,12 @@ impl OpRule for Reduce {
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         match self.kind {
-            ReduceKind::Mean => cx.f32(x[0])?,
-            ReduceKind::Sum | ReduceKind::Prod | ReduceKind::Max | ReduceKind::Min => {
-                let known = |d| matches!(d, DType::F32 | DType::I32 | DType::I64);
-                cx.dtype(x[0], "f32, i32 or i64 (use cast)", known)?;
+            ReduceKind::Mean => cx.float(x[0])?,
+            ReduceKind::Sum | ReduceKind::Prod => cx.dtype(x[0], NUMERIC, is_numeric)?,
+            ReduceKind::Max | ReduceKind::Min => {
+                let known = |d| is_numeric(d) || d == DType::Bool;
+                let expected = "bool, an integer of 8 to 64 bits or a float of 16 to 64 bits";
+                cx.dtype(x[0], expected, known)?;
             }
         }
         let dims = reduced(cx, x[0], &self.axes, self.keep)?;
@@ -145,15 +151,19 @@ impl OpRule for Reduce {
         };
         match (x.dtype, self.kind) {
             (DType::F32, kind) => reduce(kind.float(), lanes, numbers(bytes), out.numbers()),
-            (DType::I32, kind) => {
-                reduce_int::<i32>(kind.integer()?, lanes, numbers(bytes), out.numbers());
+            (DType::F64, kind) => {
+                double::reduce(kind.float(), lanes, numbers(bytes), out.numbers());
             }
-            (DType::I64, kind) => {
-                reduce_int::<i64>(kind.integer()?, lanes, numbers(bytes), out.numbers());
-            }
-            (_, _) => return Err(super::DTYPE_DEFECT),
+            (DType::Bool, kind) => reduce_bool(kind == ReduceKind::Max, lanes, bytes, out.bytes),
+            (dtype, kind) => with_integer!(dtype, T => {
+                reduce_int::<T>(kind.integer()?, lanes, numbers(bytes), out.numbers());
+            }, else return Err(super::DTYPE_DEFECT)),
         }
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 }
 
@@ -163,7 +173,7 @@ impl OpRule for ArgExtreme {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        cx.f32(x[0])?;
+        cx.dtype(x[0], NUMERIC, is_numeric)?;
         let axis = cx.lane_axis(self.axis, x[0])?;
         if x[0].dims[axis] == Dim::Fixed(0) {
             return Err(cx.argument("axis", "an extent above 0", &0));
@@ -184,10 +194,14 @@ impl OpRule for ArgExtreme {
             let reason = "the axis has no elements";
             return Err(RunError::Dims { what: self.name().to_owned(), reason });
         }
-        match self.largest {
-            true => arg_max::<f32>(lanes, x.numbers(), out.numbers()),
-            false => arg_min::<f32>(lanes, x.numbers(), out.numbers()),
-        }
+        with_number!(x.dtype, T => match self.largest {
+            true => arg_max::<T>(lanes, x.numbers(), out.numbers()),
+            false => arg_min::<T>(lanes, x.numbers(), out.numbers()),
+        }, else return Err(super::DTYPE_DEFECT));
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 }

@@ -83,7 +83,7 @@ impl OpRule for Resample {
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         let (x, indices, weights) = (&call.inputs[0], &call.inputs[1], &call.inputs[2]);
-        check_indices(indices, x.shape[self.axis as usize], None)?;
+        check_indices(self.name(), indices, x.shape[self.axis as usize])?;
         let (indices, taps) = (indices.numbers(), indices.shape[1]);
         let taps = Taps { taps, indices, weights: weights.numbers() };
         compute(self.axis, &taps, call)

@@ -2,16 +2,17 @@
 
 use super::{Call, Infer, OpRule, RowForm};
 use crate::{GraphError, RunError, ValueSpec};
+use aimass_cpu::double;
 use aimass_cpu::reduce::Lanes;
 use aimass_cpu::softmax::{log_softmax_axis, softmax_axis};
-use aimass_tensor::Shape;
+use aimass_tensor::{DType, Shape};
 
 /// Normalizes every lane along `axis` to a probability distribution, or to its logarithms.
 ///
-/// | tensor | shape         | dtype |
-/// |--------|---------------|-------|
-/// | `x`    | `[.., n, ..]` | f32   |
-/// | output | as `x`        | f32   |
+/// | tensor | shape         | dtype                 |
+/// |--------|---------------|-----------------------|
+/// | `x`    | `[.., n, ..]` | f16, bf16, f32 or f64 |
+/// | output | as `x`        | as `x`                |
 ///
 /// ONNX `Softmax-13` and `LogSoftmax-13`; a lane of only `-inf` gives zeros. The axis holds no
 /// rows.
@@ -27,7 +28,7 @@ impl OpRule for Softmax {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        cx.f32(x[0])?;
+        cx.float(x[0])?;
         cx.lane_axis(self.axis, x[0])?;
         Ok(vec![ValueSpec::new(x[0].dtype, x[0].dims.clone())])
     }
@@ -40,11 +41,20 @@ impl OpRule for Softmax {
         let (x, out) = (&call.inputs[0], &mut call.outputs[0]);
         let axis = self.axis as usize;
         let lanes = Lanes::of(&x.shape, axis..axis + 1);
+        if x.dtype == DType::F64 {
+            let kind = if self.log { double::Softmax::Log } else { double::Softmax::Plain };
+            double::softmax(kind, lanes, out.copy_of(x, false));
+            return Ok(());
+        }
         match self.log {
             true => log_softmax_axis(lanes, x.numbers(), out.numbers()),
             false => softmax_axis(lanes, x.numbers(), out.numbers()),
         }
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 
     fn row_form(&self) -> Option<RowForm> {

@@ -1,6 +1,6 @@
 //! The largest elements of every lane, in order.
 
-use super::{Call, Infer, OpRule, last_extent};
+use super::{Call, Infer, NUMERIC, OpRule, is_numeric, last_extent, with_number};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::reduce;
 use aimass_tensor::{DType, Shape};
@@ -8,11 +8,11 @@ use aimass_tensor::{DType, Shape};
 /// The `k` largest (or smallest) elements along the last axis, sorted, and their indices; all of
 /// them (a sort) without `k`. Equal elements keep their order (ONNX `TopK-11`).
 ///
-/// | tensor  | shape     | dtype |
-/// |---------|-----------|-------|
-/// | `x`     | `[.., n]` | f32   |
-/// | values  | `[.., k]` | f32   |
-/// | indices | `[.., k]` | i64   |
+/// | tensor  | shape     | dtype  |
+/// |---------|-----------|--------|
+/// | `x`     | `[.., n]` | number |
+/// | values  | `[.., k]` | as `x` |
+/// | indices | `[.., k]` | i64    |
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TopK {
     pub(crate) k: Option<u64>,
@@ -26,7 +26,7 @@ impl OpRule for TopK {
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let x = x[0];
-        cx.f32(x)?;
+        cx.dtype(x, NUMERIC, is_numeric)?;
         cx.rank_at_least(x, 1, "at least 1")?;
         let last = x.rank() - 1;
         cx.not_rows(&x.dims[last])?;
@@ -55,7 +55,13 @@ impl OpRule for TopK {
             return Ok(());
         }
         let lanes = reduce::TopK { n, k, largest: self.largest };
-        reduce::top_k(lanes, x.numbers(), values.numbers(), indices.numbers());
+        with_number!(x.dtype, T => {
+            reduce::top_k::<T>(lanes, x.numbers(), values.numbers(), indices.numbers());
+        }, else return Err(super::DTYPE_DEFECT));
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 }

@@ -1,8 +1,11 @@
 //! Elementwise ops of one argument.
 
-use super::{Call, Infer, OpRule, RowForm, is_integer, is_number, with_integer};
+use super::{
+    Call, Infer, NUMERIC, OpRule, RowForm, is_float, is_integer, is_numeric, with_integer,
+};
 use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::activation::{self, IntUnary, Parametric, Unary as Kernel};
+use aimass_cpu::double;
 use aimass_tensor::DType;
 
 /// How a gelu is computed.
@@ -59,17 +62,17 @@ pub(crate) enum UnaryKind {
 
 /// Which dtypes a function takes.
 enum Family {
-    /// f32.
+    /// Floats of 16 to 64 bits.
     Float,
-    /// f32 and integers.
+    /// Floats of 16 to 64 bits and integers.
     Number,
-    /// f32 and signed integers.
+    /// Floats of 16 to 64 bits and signed integers.
     Signed,
     /// Integers.
     Integer,
     /// bool.
     Bool,
-    /// f32, answers bool.
+    /// Floats of 16 to 64 bits, answers bool.
     Test,
 }
 
@@ -163,6 +166,7 @@ impl UnaryKind {
             (UnaryKind::Abs, IntUnary::Abs),
             (UnaryKind::Sign, IntUnary::Sign),
             (UnaryKind::BitNot, IntUnary::Not),
+            (UnaryKind::Relu, IntUnary::Relu),
         ];
         kernels.into_iter().find(|(kind, _)| *kind == self).map(|(_, kernel)| kernel)
     }
@@ -218,18 +222,19 @@ impl OpRule for Unary {
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let x = x[0];
-        let signed = |d| matches!(d, DType::F32 | DType::I8 | DType::I16 | DType::I32 | DType::I64);
+        let signed =
+            |d| matches!(d, DType::I8 | DType::I16 | DType::I32 | DType::I64) || is_float(d);
         let mut out = x.dtype;
         match self.kind.family() {
-            Family::Float => cx.f32(x)?,
-            Family::Number => {
-                cx.dtype(x, "f32 or an integer", |d| is_number(d) && d != DType::F64)?
+            Family::Float => cx.float(x)?,
+            Family::Number => cx.dtype(x, NUMERIC, is_numeric)?,
+            Family::Signed => {
+                cx.dtype(x, "a signed integer of 8 to 64 bits or a float of 16 to 64 bits", signed)?
             }
-            Family::Signed => cx.dtype(x, "f32 or a signed integer", signed)?,
             Family::Integer => cx.dtype(x, "an integer", is_integer)?,
             Family::Bool => cx.dtype(x, "bool", |d| d == DType::Bool)?,
             Family::Test => {
-                cx.f32(x)?;
+                cx.float(x)?;
                 out = DType::Bool;
             }
         }
@@ -238,11 +243,12 @@ impl OpRule for Unary {
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         let (x, out) = (&call.inputs[0], &mut call.outputs[0]);
-        let dtype = x.dtype;
-        match (self.kind, dtype) {
+        match (self.kind, x.dtype) {
             (UnaryKind::LogicalNot, _) => activation::not(x.bytes, out.bytes),
-            (UnaryKind::IsNan, _) => activation::is_nan(x.numbers(), out.bytes),
-            (UnaryKind::IsInf, _) => activation::is_inf(x.numbers(), out.bytes),
+            (UnaryKind::IsNan, DType::F64) => activation::is_nan::<f64>(x.numbers(), out.bytes),
+            (UnaryKind::IsNan, _) => activation::is_nan::<f32>(x.numbers(), out.bytes),
+            (UnaryKind::IsInf, DType::F64) => activation::is_inf::<f64>(x.numbers(), out.bytes),
+            (UnaryKind::IsInf, _) => activation::is_inf::<f32>(x.numbers(), out.bytes),
             (kind, DType::F32) => match (kind.kernel(), call.in_place) {
                 (Some(kernel), true) => activation::unary_in_place(kernel, out.numbers()),
                 (Some(kernel), false) => activation::unary(kernel, x.numbers(), out.numbers()),
@@ -251,17 +257,26 @@ impl OpRule for Unary {
                     None => return Err(super::DTYPE_DEFECT),
                 },
             },
-            (kind, _) => match kind.integer_kernel() {
-                Some(kernel) => with_integer!(dtype, T => {
-                    activation::unary_int(kernel, x.numbers::<T>(), out.numbers::<T>());
-                }, else return Err(super::DTYPE_DEFECT)),
-                None => with_integer!(dtype, T => {
-                    let pairs = out.numbers::<T>().iter_mut().zip(x.numbers::<T>());
-                    pairs.for_each(|(out, &x)| *out = if x > 0 { x } else { 0 });
-                }, else return Err(super::DTYPE_DEFECT)),
-            },
+            (kind, DType::F64) => {
+                let out = out.copy_of(x, call.in_place);
+                match (kind.kernel(), kind.parametric()) {
+                    (Some(kernel), _) => double::unary(kernel, out),
+                    (None, Some(kernel)) => double::parametric(kernel, out),
+                    (None, None) => return Err(super::DTYPE_DEFECT),
+                }
+            }
+            (kind, dtype) => {
+                let kernel = kind.integer_kernel().ok_or(super::DTYPE_DEFECT)?;
+                with_integer!(dtype, T => {
+                    activation::unary_int(kernel, out.copy_of::<T>(x, call.in_place));
+                }, else return Err(super::DTYPE_DEFECT));
+            }
         }
         Ok(())
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 
     fn in_place(&self) -> bool {

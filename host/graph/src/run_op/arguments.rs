@@ -1,12 +1,14 @@
 //! From a name and attributes to a call of the builder.
 
+mod indexed;
 mod windowed;
 
 use super::Attribute;
 use crate::builder::UNSUPPORTED;
 use crate::op::PadMode;
 use crate::{
-    AttentionOptions, AttentionValues, Dim, GeluForm, GraphBuilder, GraphError, RunError, ValueId,
+    AttentionOptions, AttentionValues, Contraction, Dim, GeluForm, GraphBuilder, GraphError,
+    RunError, ValueId,
 };
 use aimass_tensor::DType;
 use std::cell::Cell;
@@ -109,7 +111,10 @@ pub(super) fn build(
             Some(outputs) => outputs,
             None => match windowed::build(b, name, &arguments)? {
                 Some(output) => vec![output],
-                None => layer(b, name, &arguments)?,
+                None => match indexed::build(b, name, &arguments)? {
+                    Some(outputs) => outputs,
+                    None => layer(b, name, &arguments)?,
+                },
             },
         },
     };
@@ -196,7 +201,8 @@ fn shaped(
             b.iota(&a.dims("dims")?, a.axis("axis")?, start, a.int_or("step", 1)?)?
         }
         "reshape" | "broadcast" | "transpose" | "slice" | "split" | "pad" | "tile" | "reverse"
-        | "one-hot" | "arg-max" | "arg-min" | "cumulative-sum" | "top-k" | "sort" => {
+        | "one-hot" | "arg-max" | "arg-min" | "cumulative-sum" | "cumulative-prod" | "top-k"
+        | "sort" => {
             let [x] = a.values()?;
             return one_shaped(b, name, x, a).map(Some);
         }
@@ -239,6 +245,9 @@ fn one_shaped(
         "cumulative-sum" => {
             b.cumulative_sum(x, a.axis("axis")?, a.flag("exclusive")?, a.flag("reverse")?)?
         }
+        "cumulative-prod" => {
+            b.cumulative_prod(x, a.axis("axis")?, a.flag("exclusive")?, a.flag("reverse")?)?
+        }
         "top-k" => {
             let (values, indices) = b.top_k(x, a.count("k")?, a.flag_or("largest", true)?)?;
             return Ok(vec![values, indices]);
@@ -277,6 +286,18 @@ fn layer(b: &mut GraphBuilder, name: &str, a: &Arguments<'_>) -> Result<Vec<Valu
         "linear" => {
             let ([x, w], bias) = a.values_and()?;
             b.linear(x, w, bias, a.flag("transposed")?)?
+        }
+        "dot-general" => {
+            let [x, y] = a.values()?;
+            let (batch_x, batch_y) = (a.axes_or_none("batch-x")?, a.axes_or_none("batch-y")?);
+            let (contract_x, contract_y) = (a.axes("contract-x")?, a.axes("contract-y")?);
+            let axes = Contraction {
+                batch_x: &batch_x,
+                batch_y: &batch_y,
+                contract_x: &contract_x,
+                contract_y: &contract_y,
+            };
+            b.dot_general(x, y, axes)?
         }
         "attention" => {
             let ([q, k, v], mask) = a.values_and()?;
@@ -430,6 +451,13 @@ impl Arguments<'_> {
     fn axes(&self, name: &'static str) -> Result<Vec<u32>, RunError> {
         let axis = |&value: &i64| u32::try_from(value).map_err(|_| wrong(name, "axes", &value));
         self.ints(name)?.iter().map(axis).collect()
+    }
+
+    fn axes_or_none(&self, name: &'static str) -> Result<Vec<u32>, RunError> {
+        match self.find(name) {
+            Some(_) => self.axes(name),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn dims(&self, name: &'static str) -> Result<Vec<Dim>, RunError> {

@@ -4,8 +4,10 @@
 
 mod batching;
 mod convolutions;
+mod dtypes;
 mod encoder;
 mod fusion;
+mod indexed;
 mod refusals;
 mod shapes;
 mod states;

@@ -46,6 +46,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> Result<()> {
     )?;
     it.func_wrap("list", |mut cx: Cx<'_>, (): ()| {
         cx.data_mut().count_host_call()?;
+        cx.data_mut().files_seen = true;
         Ok((granted(cx.data()),))
     })?;
     it.func_wrap("open", |mut cx: Cx<'_>, (name,): (String,)| -> Answer<Handle> {
@@ -67,6 +68,7 @@ pub(crate) fn granted(state: &CallState) -> Vec<FileInfo> {
 
 impl CallState {
     fn open_file(&mut self, name: &str) -> HostResult<Handle> {
+        self.files_seen = true;
         let source = self.package.may_read(name).then(|| self.package.files.open(name)).flatten();
         let Some(source) = source else {
             let names: Vec<String> = granted(self).into_iter().map(|file| file.name).collect();

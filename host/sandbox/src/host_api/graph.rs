@@ -12,9 +12,9 @@ use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
 use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
 use aimass_graph::{
-    AttentionOptions, AttentionValues, BatchNormValues, ConvValues, Dim, GeluForm, Graph,
-    GraphBuilder, GraphError, GraphLimits, PadMode, ResizeMode, RunError, StateInit, ValueId,
-    Window,
+    AttentionOptions, AttentionValues, BatchNormValues, Contraction, ConvValues, Dim, GeluForm,
+    Graph, GraphBuilder, GraphError, GraphLimits, PadMode, ResizeMode, RunError, ScatterMode,
+    StateInit, ValueId, Window,
 };
 use aimass_tensor::Tensor;
 use wasmtime::Result;
@@ -120,6 +120,16 @@ fn attention_in(options: wit::AttentionOptions) -> AttentionOptions {
 fn window_in(window: wit::Window) -> Window {
     let wit::Window { strides, pads_before, pads_after, dilations } = window;
     Window { strides, pads_before, pads_after, dilations }
+}
+
+fn scatter_mode_in(mode: wit::ScatterMode) -> ScatterMode {
+    match mode {
+        wit::ScatterMode::Replace => ScatterMode::Replace,
+        wit::ScatterMode::Add => ScatterMode::Add,
+        wit::ScatterMode::Mul => ScatterMode::Mul,
+        wit::ScatterMode::Max => ScatterMode::Max,
+        wit::ScatterMode::Min => ScatterMode::Min,
+    }
 }
 
 /// Methods with values only: `name(values..)`.
@@ -323,6 +333,9 @@ impl HostBuilder for CallState {
         arg_max(x; axis: u32, keep: bool);
         arg_min(x; axis: u32, keep: bool);
         cumulative_sum(x; axis: u32, exclusive: bool, reverse: bool);
+        cumulative_prod(x; axis: u32, exclusive: bool, reverse: bool);
+        gather_elements(x, indices; axis: u32);
+        gather_nd(x, indices; batch_dims: u32);
         softmax(x; axis: u32);
         log_softmax(x; axis: u32);
         rms_norm(x, scale; epsilon: f32);
@@ -543,8 +556,52 @@ impl HostBuilder for CallState {
         many(self.builder(&b)?.recurrent(&ids(&[x, w, r])))
     }
 
+    fn scatter_elements(
+        &mut self,
+        b: Builder,
+        x: Value,
+        indices: Value,
+        updates: Value,
+        axis: u32,
+        mode: wit::ScatterMode,
+    ) -> One {
+        let [x, indices, updates] = [x, indices, updates].map(id);
+        one(self.builder(&b)?.scatter_elements(x, indices, updates, axis, scatter_mode_in(mode)))
+    }
+
+    fn scatter_nd(
+        &mut self,
+        b: Builder,
+        x: Value,
+        indices: Value,
+        updates: Value,
+        mode: wit::ScatterMode,
+    ) -> One {
+        let [x, indices, updates] = [x, indices, updates].map(id);
+        one(self.builder(&b)?.scatter_nd(x, indices, updates, scatter_mode_in(mode)))
+    }
+
+    fn dot_general(
+        &mut self,
+        b: Builder,
+        x: Value,
+        y: Value,
+        batch_x: Vec<u32>,
+        batch_y: Vec<u32>,
+        contract_x: Vec<u32>,
+        contract_y: Vec<u32>,
+    ) -> One {
+        let axes = Contraction {
+            batch_x: &batch_x,
+            batch_y: &batch_y,
+            contract_x: &contract_x,
+            contract_y: &contract_y,
+        };
+        one(self.builder(&b)?.dot_general(id(x), id(y), axes))
+    }
+
     fn non_zero(&mut self, b: Builder, x: Value) -> HostResult<(Value, Value)> {
-        first(self.builder(&b)?.non_zero(&[id(x)])).map(|value| (value, value))
+        pair(self.builder(&b)?.non_zero(id(x)))
     }
 
     fn non_max_suppression_padded(
@@ -564,14 +621,8 @@ impl HostBuilder for CallState {
     refused! {
         matmul_integer(x, y; x_zero: Option<Value>, y_zero: Option<Value>);
         dynamic_slice(x; axis: u32, start: Value, end: Value);
-        gather_elements(x, indices; axis: u32);
-        gather_nd(x, indices; batch_dims: u32);
-        scatter_elements(x, indices, updates; axis: u32, mode: wit::ScatterMode);
-        scatter_nd(x, indices, updates; mode: wit::ScatterMode);
         embedding_bag(table, indices, offsets; mean: bool);
-        cumulative_prod(x; axis: u32, exclusive: bool, reverse: bool);
         quantized_linear(x, w, scales; zero: Option<Value>, bias: Option<Value>, group: u64);
-        dot_general(x, y; bx: Vec<u32>, by: Vec<u32>, cx: Vec<u32>, cy: Vec<u32>);
         rope(x, positions; heads: u32, base: f32, interleaved: bool);
         non_max_suppression(boxes, scores; per_class: u64, iou: f32, score: f32);
         fft(x; axis: u32, inverse: bool);

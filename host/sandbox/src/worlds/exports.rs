@@ -1,7 +1,7 @@
 //! The functions that the worlds export, found and typed once, at load.
 
 use super::bindings::tensor::NamedTensor;
-use super::bindings::types::{Error, Parameter, Signature};
+use super::bindings::types::{Dtype, Error, Parameter, Signature};
 use crate::host_api::graph::GraphHandle;
 use crate::host_api::tensor::TensorHandle;
 use crate::package::World;
@@ -26,6 +26,15 @@ pub(crate) type Detected = (Option<String>,);
 /// What `load` answers.
 pub(crate) type Loaded = (Result<LoadedModel, Error>,);
 
+/// What `load` of the world `tracing-format` answers.
+pub(crate) type LoadedSignature = (Result<Signature, Error>,);
+/// What `trace` takes.
+pub(crate) type TraceArguments = (Vec<super::bindings::files::FileInfo>, Vec<TracedInput>);
+/// What `resume` takes.
+pub(crate) type ResumeArguments = (Vec<NamedInput>,);
+/// What `trace` and `resume` answer.
+pub(crate) type Staged = (Result<Stage, Error>,);
+
 /// An input on its way to the guest: `tensor.named-tensor`.
 #[derive(ComponentType, Lower)]
 #[component(record)]
@@ -48,6 +57,26 @@ pub(crate) struct NamedPlan {
 pub(crate) struct LoadedModel {
     pub(crate) plans: Vec<NamedPlan>,
     pub(crate) signature: Signature,
+}
+
+/// `tracing-format.traced-input`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct TracedInput {
+    pub(crate) name: Arc<str>,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<u64>,
+}
+
+/// `tracing-format.stage`.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Stage {
+    pub(crate) graph: Option<Resource<GraphHandle>>,
+    pub(crate) known: Vec<NamedTensor>,
+    pub(crate) observe: Vec<String>,
+    pub(crate) batched: bool,
+    pub(crate) reusable: bool,
 }
 
 /// A function of a component: its place, and the types that the world gives it.
@@ -106,6 +135,13 @@ pub(crate) enum Exports {
     Process { describe: Export<(), Described>, process: Export<ProcessArguments, Processed> },
     /// World `format`.
     Format { detect: Export<Files, Detected>, load: Export<Files, Loaded> },
+    /// World `tracing-format`.
+    Tracing {
+        detect: Export<Files, Detected>,
+        load: Export<Files, LoadedSignature>,
+        trace: Export<TraceArguments, Staged>,
+        resume: Export<ResumeArguments, Staged>,
+    },
 }
 
 impl Exports {
@@ -119,6 +155,12 @@ impl Exports {
             World::Format => Exports::Format {
                 detect: Export::find(component, "detect")?,
                 load: Export::find(component, "load")?,
+            },
+            World::TracingFormat => Exports::Tracing {
+                detect: Export::find(component, "detect")?,
+                load: Export::find(component, "load")?,
+                trace: Export::find(component, "trace")?,
+                resume: Export::find(component, "resume")?,
             },
         })
     }
@@ -140,6 +182,12 @@ impl Exports {
             Exports::Format { detect, load } => {
                 detect.check(store, instance)?;
                 load.check(store, instance)
+            }
+            Exports::Tracing { detect, load, trace, resume } => {
+                detect.check(store, instance)?;
+                load.check(store, instance)?;
+                trace.check(store, instance)?;
+                resume.check(store, instance)
             }
         }
     }

@@ -38,17 +38,31 @@ leveled! {
 #[inline(always)]
 fn parametric_body(op: Parametric, x: &[f32], out: &mut [f32]) {
     match op {
-        Parametric::LeakyRelu { alpha } => {
-            each(x, out, |x| if x < 0.0 { alpha * x } else { x });
-        }
-        Parametric::Elu { alpha } => {
-            each(x, out, |x| if x < 0.0 { alpha * (math::exp(x) - 1.0) } else { x });
-        }
-        Parametric::HardSigmoid { alpha, beta } => {
-            each(x, out, |x| unit(x.mul_add(alpha, beta)));
-        }
-        Parametric::HardSwish => each(x, out, |x| x * unit(x.mul_add(1.0 / 6.0, 0.5))),
+        Parametric::LeakyRelu { alpha } => each(x, out, |x| leaky_relu(alpha, x)),
+        Parametric::Elu { alpha } => each(x, out, |x| elu(alpha, x)),
+        Parametric::HardSigmoid { alpha, beta } => each(x, out, |x| hard_sigmoid(alpha, beta, x)),
+        Parametric::HardSwish => each(x, out, hard_swish),
     }
+}
+
+#[inline(always)]
+pub(super) fn leaky_relu(alpha: f32, x: f32) -> f32 {
+    if x < 0.0 { alpha * x } else { x }
+}
+
+#[inline(always)]
+pub(super) fn elu(alpha: f32, x: f32) -> f32 {
+    if x < 0.0 { alpha * (math::exp(x) - 1.0) } else { x }
+}
+
+#[inline(always)]
+pub(super) fn hard_sigmoid(alpha: f32, beta: f32, x: f32) -> f32 {
+    unit(x.mul_add(alpha, beta))
+}
+
+#[inline(always)]
+pub(super) fn hard_swish(x: f32) -> f32 {
+    x * unit(x.mul_add(1.0 / 6.0, 0.5))
 }
 
 /// Between 0 and 1; NaN stays NaN.

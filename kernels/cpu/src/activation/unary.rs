@@ -1,6 +1,6 @@
 //! Elementwise functions of one tensor.
 
-use crate::elementwise::Integer;
+use crate::elementwise::{Integer, Number};
 use crate::level::leveled;
 use crate::vector_math as math;
 
@@ -132,21 +132,22 @@ pub enum IntUnary {
     Sign,
     /// Every bit inverted.
     Not,
+    /// `max(x, 0)`.
+    Relu,
 }
 
-/// `out[i] = op(x[i])`.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn unary_int<T: Integer>(op: IntUnary, x: &[T], out: &mut [T]) {
-    assert_eq!(x.len(), out.len(), "elements of input and output");
-    let f = match op {
-        IntUnary::Neg => T::negated,
-        IntUnary::Abs => T::absolute,
-        IntUnary::Sign => T::sign,
-        IntUnary::Not => T::inverted,
-    };
-    out.iter_mut().zip(x).for_each(|(out, &x)| *out = f(x));
+/// `x[i] = op(x[i])`.
+pub fn unary_int<T: Integer>(op: IntUnary, x: &mut [T]) {
+    fn each<T: Copy>(x: &mut [T], f: impl Fn(T) -> T) {
+        x.iter_mut().for_each(|x| *x = f(*x));
+    }
+    match op {
+        IntUnary::Neg => each(x, T::negated),
+        IntUnary::Abs => each(x, T::absolute),
+        IntUnary::Sign => each(x, T::sign),
+        IntUnary::Not => each(x, T::inverted),
+        IntUnary::Relu => each(x, |x| Number::max(x, T::wrapped(0))),
+    }
 }
 
 /// Logical not of bools: 1 where `x` is 0, else 0.
@@ -162,18 +163,21 @@ pub fn not(x: &[u8], out: &mut [u8]) {
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn is_nan(x: &[f32], out: &mut [u8]) {
+#[expect(clippy::eq_op, reason = "only NaN differs from itself")]
+pub fn is_nan<T: Number>(x: &[T], out: &mut [u8]) {
     assert_eq!(x.len(), out.len(), "elements of input and output");
-    out.iter_mut().zip(x).for_each(|(out, &x)| *out = u8::from(x.is_nan()));
+    out.iter_mut().zip(x).for_each(|(out, &x)| *out = u8::from(x != x));
 }
 
 /// 1 where `x` is an infinity, else 0.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn is_inf(x: &[f32], out: &mut [u8]) {
+#[expect(clippy::eq_op, reason = "only infinities, besides NaN, differ from themselves by NaN")]
+pub fn is_inf<T: Number>(x: &[T], out: &mut [u8]) {
     assert_eq!(x.len(), out.len(), "elements of input and output");
-    out.iter_mut().zip(x).for_each(|(out, &x)| *out = u8::from(x.is_infinite()));
+    let infinite = |x: T| x == x && x.sub(x) != x.sub(x);
+    out.iter_mut().zip(x).for_each(|(out, &x)| *out = u8::from(infinite(x)));
 }
 
 /// `min(max(x, low), high)`; NaN stays NaN, and `high` wins if it is below `low`.
@@ -276,19 +280,23 @@ mod tests {
 
     #[test]
     fn integers_wrap_and_bools_invert() {
-        let mut out = [0i32; 3];
-        unary_int(IntUnary::Abs, &[i32::MIN, -3, 4], &mut out);
-        assert_eq!(out, [i32::MIN, 3, 4]);
-        unary_int(IntUnary::Not, &[0, -1, 5], &mut out);
-        assert_eq!(out, [-1, 0, -6]);
-        unary_int(IntUnary::Sign, &[-9, 0, 9], &mut out);
-        assert_eq!(out, [-1, 0, 1]);
+        let check = |op, mut x: [i32; 3], want: [i32; 3]| {
+            unary_int(op, &mut x);
+            assert_eq!(x, want, "{op:?}");
+        };
+        check(IntUnary::Neg, [i32::MIN, -3, 4], [i32::MIN, 3, -4]);
+        check(IntUnary::Abs, [i32::MIN, -3, 4], [i32::MIN, 3, 4]);
+        check(IntUnary::Not, [0, -1, 5], [-1, 0, -6]);
+        check(IntUnary::Sign, [-9, 0, 9], [-1, 0, 1]);
+        check(IntUnary::Relu, [-9, 0, 9], [0, 0, 9]);
         let mut bools = [9u8; 3];
         not(&[0, 1, 7], &mut bools);
         assert_eq!(bools, [1, 0, 0]);
         is_nan(&[f32::NAN, 1.0, f32::INFINITY], &mut bools);
         assert_eq!(bools, [1, 0, 0]);
         is_inf(&[f32::NAN, 1.0, f32::NEG_INFINITY], &mut bools);
+        assert_eq!(bools, [0, 0, 1]);
+        is_inf(&[f64::MAX, f64::NAN, f64::INFINITY], &mut bools);
         assert_eq!(bools, [0, 0, 1]);
         let mut floats = [0f32; 3];
         clamp(&[-9.0, f32::NAN, 9.0], -1.0, 1.0, &mut floats);

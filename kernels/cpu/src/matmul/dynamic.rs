@@ -25,9 +25,9 @@ pub struct MatmulDims {
 
 /// One side of a product: where its elements lie. Transposing is swapping the strides.
 #[derive(Clone, Copy)]
-pub struct Operand<'a> {
+pub struct Operand<'a, T = f32> {
     /// The elements.
-    pub data: &'a [f32],
+    pub data: &'a [T],
     /// Elements from one matrix to the next; 0 if all products share one.
     pub batch_stride: usize,
     /// Elements from one row to the next.
@@ -92,18 +92,18 @@ fn one(dims: MatmulDims, a: &Operand, b: &Operand, columns: Range<usize>, mut c:
     });
 }
 
-impl<'a> Operand<'a> {
+impl<'a, T: Copy> Operand<'a, T> {
     /// A dense row-major operand `[batch, rows, columns]`.
-    pub fn dense(data: &'a [f32], rows: usize, columns: usize) -> Operand<'a> {
+    pub fn dense(data: &'a [T], rows: usize, columns: usize) -> Operand<'a, T> {
         Operand { data, batch_stride: rows * columns, row_stride: columns, column_stride: 1 }
     }
 
     /// A dense operand stored as `[batch, columns, rows]`, seen transposed.
-    pub fn dense_transposed(data: &'a [f32], rows: usize, columns: usize) -> Operand<'a> {
+    pub fn dense_transposed(data: &'a [T], rows: usize, columns: usize) -> Operand<'a, T> {
         Operand { data, batch_stride: rows * columns, row_stride: 1, column_stride: rows }
     }
 
-    fn check(&self, batch: usize, rows: usize, columns: usize) {
+    pub(super) fn check(&self, batch: usize, rows: usize, columns: usize) {
         if batch * rows * columns == 0 {
             return;
         }
@@ -114,11 +114,13 @@ impl<'a> Operand<'a> {
         assert!(rows <= 1 || self.column_stride != 1 || self.row_stride >= columns || columns == 1);
     }
 
-    fn item(&self, index: usize) -> Operand<'a> {
+    pub(super) fn item(&self, index: usize) -> Operand<'a, T> {
         let start = (index * self.batch_stride).min(self.data.len());
         Operand { data: &self.data[start..], ..*self }
     }
+}
 
+impl Operand<'_> {
     /// Columns `first..first + columns` as a panel padded with zeros.
     fn pack(&self, first: usize, columns: usize, panel: &mut [f32]) {
         if columns < PANEL {

@@ -1,12 +1,15 @@
 //! Products of matrices: constant right sides packed once, and anything by anything.
 
 mod dynamic;
+mod numbers;
 mod packed;
 mod packing;
 
 pub use dynamic::{MatmulDims, Operand, matmul_dynamic};
+pub use numbers::matmul_numbers;
+pub(crate) use packed::product;
 pub use packed::{Epilogue, matmul_packed, matmul_packed_panels};
 pub use packing::PackedMatrix;
 pub(crate) use packing::pack_transposed;
 
-pub use crate::activation::Activation;
+pub use crate::activation::{Activation, Finish};

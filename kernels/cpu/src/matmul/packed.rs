@@ -1,8 +1,8 @@
-//! `C = activation(A B + bias) + residual` for a packed B.
+//! `C = finish(A B + bias, residual)` for a packed B.
 #![expect(unsafe_code, reason = "tiles of views; panels written by several threads")]
 
 use super::packing::{PackedMatrix, Panels};
-use crate::activation::{Activation, activate_rows};
+use crate::activation::{Finish, finish_rows};
 use crate::microkernel::{Kernel, PANEL, TILE_PANELS_MAX, TILE_ROWS_MAX, Tile};
 use crate::pool::Team;
 use crate::view::{RawRows, Rows, RowsMut};
@@ -24,12 +24,12 @@ pub struct Epilogue<'a> {
     /// `[n]`, where the sums start from.
     pub bias: Option<&'a [f32]>,
     /// Applied to product and bias.
-    pub activation: Activation,
-    /// `[m, n]`, added after the activation.
+    pub finish: Finish,
+    /// `[m, n]`, added as `finish` says.
     pub residual: Option<Rows<'a>>,
 }
 
-/// `c = activation(a b + bias) + residual`, for `a: [m, k]`, `b: [k, n]` and `c: [m, n]`.
+/// `c = finish(a b + bias, residual)`, for `a: [m, k]`, `b: [k, n]` and `c: [m, n]`.
 ///
 /// Small products run on the calling thread; others are split by rows, or by panels while there
 /// are few rows.
@@ -103,7 +103,7 @@ fn check(a: Rows, b: &PackedMatrix, c: &RowsMut, columns: usize, epilogue: &Epil
 /// # Safety
 /// `a` has `b.k` columns, `b` has all panels that its extents say, `c` has the rows of `a` and the columns of `panels` and is this
 /// thread's alone, bias and residual have the extents of the whole product.
-pub(super) unsafe fn product(
+pub(crate) unsafe fn product(
     a: Rows,
     b: Panels,
     panels: Range<usize>,
@@ -232,12 +232,12 @@ impl Block<'_> {
 
 /// Activation and residual for a tile that is complete, still in the first-level cache.
 fn finish(epilogue: &Epilogue, c: RowsMut, first_row: usize, columns: &Range<usize>) {
-    if epilogue.activation == Activation::None && epilogue.residual.is_none() {
+    if epilogue.finish.is_plain() && epilogue.residual.is_none() {
         return;
     }
     let rows = first_row..first_row + c.rows();
     let residual = epilogue.residual.map(|all| all.row_range(rows).column_range(columns.clone()));
-    activate_rows(epilogue.activation, c, residual);
+    finish_rows(&epilogue.finish, c, residual);
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl PackedMatrix {
         &self.panels
     }
 
-    pub(super) fn view(&self) -> Panels {
+    pub(crate) fn view(&self) -> Panels {
         Panels { ptr: self.panels.as_slice().as_ptr().cast(), k: self.k, n: self.n }
     }
 
@@ -121,7 +121,7 @@ impl PackedMatrix {
 
 /// Where the panels of a `[k, n]` matrix lie.
 #[derive(Clone, Copy)]
-pub(super) struct Panels {
+pub(crate) struct Panels {
     pub(super) ptr: *const f32,
     pub(super) k: usize,
     pub(super) n: usize,

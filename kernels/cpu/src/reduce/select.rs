@@ -51,7 +51,7 @@ fn arg_best<T: Number>(lanes: Lanes, x: &[T], out: &mut [i64], better: fn(T, T) 
 ///
 /// # Panics
 /// If `k > n`, `n` is 0 or a slice has other extents.
-pub fn top_k(lanes: TopK, x: &[f32], values: &mut [f32], indices: &mut [i64]) {
+pub fn top_k<T: Number>(lanes: TopK, x: &[T], values: &mut [T], indices: &mut [i64]) {
     let TopK { n, k, largest } = lanes;
     assert!(k <= n && n > 0, "the best {k} of {n}");
     assert!(x.len().is_multiple_of(n), "{} elements in rows of {n}", x.len());
@@ -81,34 +81,35 @@ pub struct TopK {
 }
 
 /// The best elements so far as a binary heap in the output itself, the worst at the root.
-struct Heap<'a> {
-    values: &'a mut [f32],
+struct Heap<'a, T> {
+    values: &'a mut [T],
     indices: &'a mut [i64],
     len: usize,
     largest: bool,
 }
 
-impl Heap<'_> {
+impl<T: Number> Heap<'_, T> {
     /// `Less` if the first element is to come before the second.
-    fn order(&self, a: (f32, i64), b: (f32, i64)) -> Ordering {
+    #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
+    fn order(&self, a: (T, i64), b: (T, i64)) -> Ordering {
         let by_value = match a.0.partial_cmp(&b.0) {
             Some(order) => order,
-            None => a.0.is_nan().cmp(&b.0.is_nan()),
+            None => (a.0 != a.0).cmp(&(b.0 != b.0)),
         };
         let by_value = if self.largest { by_value.reverse() } else { by_value };
         by_value.then(a.1.cmp(&b.1))
     }
 
-    fn at(&self, place: usize) -> (f32, i64) {
+    fn at(&self, place: usize) -> (T, i64) {
         (self.values[place], self.indices[place])
     }
 
-    fn put(&mut self, place: usize, (value, index): (f32, i64)) {
+    fn put(&mut self, place: usize, (value, index): (T, i64)) {
         self.values[place] = value;
         self.indices[place] = index;
     }
 
-    fn offer(&mut self, value: f32, index: i64) {
+    fn offer(&mut self, value: T, index: i64) {
         let new = (value, index);
         if self.len == self.values.len() {
             if self.order(new, self.at(0)) == Ordering::Less {
@@ -130,7 +131,7 @@ impl Heap<'_> {
     }
 
     /// Puts `new` at `place` or below, whichever keeps worse elements above better ones.
-    fn sink(&mut self, mut place: usize, new: (f32, i64)) {
+    fn sink(&mut self, mut place: usize, new: (T, i64)) {
         loop {
             let mut child = 2 * place + 1;
             if child >= self.len {

@@ -1,7 +1,7 @@
 //! The contract's ops, one method each. Their meaning is that of `wit/graph.wit`.
 
 use super::Emitter;
-use crate::content::{full, scalar};
+use crate::content::{full, int_vector, scalar};
 use crate::value::{Extent, R, T};
 use aimass_sdk::graph::{AttentionOptions, GeluForm, PadMode, Recurrence, ScatterMode, Window};
 use aimass_sdk::{DType, Dim, Parameter};
@@ -221,7 +221,19 @@ impl Emitter {
 
     pub(crate) fn pad(&mut self, x: &T, pads: (&[u64], &[u64]), mode: PadMode, fill: f64) -> R<T> {
         let (before, after) = pads;
-        self.one("pad", &[x], None, |b, v| b.pad(v[0], before, after, mode, fill))
+        let name = match mode {
+            PadMode::Constant => "constant",
+            PadMode::Reflect => "reflect",
+            PadMode::Edge => "edge",
+            PadMode::Wrap => "wrap",
+        };
+        let attributes = [
+            ("before", counts(before)),
+            ("after", counts(after)),
+            ("mode", Parameter::Text(name.to_owned())),
+            ("fill", Parameter::Float(fill)),
+        ];
+        self.one("pad", &[x], Some(&attributes), |b, v| b.pad(v[0], before, after, mode, fill))
     }
 
     pub(crate) fn tile(&mut self, x: &T, repeats: &[u64]) -> R<T> {
@@ -239,6 +251,19 @@ impl Emitter {
         self.one("iota", &[], None, |b, _| b.iota(&contract(dims), axis as u32, 0, 1))
     }
 
+    /// `0, 1, ..`: i64 [n].
+    pub(crate) fn count_up(&mut self, n: u64) -> R<T> {
+        if n <= 4096 {
+            return Ok(int_vector(&(0..n as i64).collect::<Vec<i64>>()));
+        }
+        self.iota(&[Extent::Fixed(n)], 0)
+    }
+
+    /// Random bits from a u32 [2] key: u32 of these dims.
+    pub(crate) fn random_bits(&mut self, key: &T, dims: &[Extent]) -> R<T> {
+        self.one("random-bits", &[key], None, |b, v| b.random_bits(v[0], &contract(dims)))
+    }
+
     // ---- gather and scatter: indices are in range and not negative ----
 
     pub(crate) fn gather(&mut self, x: &T, indices: &T, axis: usize) -> R<T> {
@@ -249,14 +274,18 @@ impl Emitter {
     }
 
     pub(crate) fn gather_elements(&mut self, x: &T, indices: &T, axis: usize) -> R<T> {
+        let attributes = [("axis", axis_of(axis))];
         let build = |b: &_, v: &[u32]| {
             aimass_sdk::graph::Builder::gather_elements(b, v[0], v[1], axis as u32)
         };
-        self.one("gather-elements", &[x, indices], None, build)
+        self.one("gather-elements", &[x, indices], Some(&attributes), build)
     }
 
     pub(crate) fn gather_nd(&mut self, x: &T, indices: &T, batch_dims: u32) -> R<T> {
-        self.one("gather-nd", &[x, indices], None, |b, v| b.gather_nd(v[0], v[1], batch_dims))
+        let attributes = [("batch-dims", int(batch_dims.into()))];
+        let build =
+            |b: &_, v: &[u32]| aimass_sdk::graph::Builder::gather_nd(b, v[0], v[1], batch_dims);
+        self.one("gather-nd", &[x, indices], Some(&attributes), build)
     }
 
     pub(crate) fn scatter_elements(
@@ -266,7 +295,8 @@ impl Emitter {
         updates: &T,
         (axis, mode): (usize, ScatterMode),
     ) -> R<T> {
-        self.one("scatter-elements", &[x, indices, updates], None, |b, v| {
+        let attributes = [("axis", axis_of(axis)), ("mode", scatter_name(mode))];
+        self.one("scatter-elements", &[x, indices, updates], Some(&attributes), |b, v| {
             b.scatter_elements(v[0], v[1], v[2], axis as u32, mode)
         })
     }
@@ -278,12 +308,17 @@ impl Emitter {
         updates: &T,
         mode: ScatterMode,
     ) -> R<T> {
-        let inputs = [x, indices, updates];
-        self.one("scatter-nd", &inputs, None, |b, v| b.scatter_nd(v[0], v[1], v[2], mode))
+        let attributes = [("mode", scatter_name(mode))];
+        let build =
+            |b: &_, v: &[u32]| aimass_sdk::graph::Builder::scatter_nd(b, v[0], v[1], v[2], mode);
+        self.one("scatter-nd", &[x, indices, updates], Some(&attributes), build)
     }
 
     pub(crate) fn one_hot(&mut self, indices: &T, depth: u64, dtype: DType) -> R<T> {
-        self.one("one-hot", &[indices], None, |b, v| b.one_hot(v[0], depth, dtype))
+        let attributes =
+            [("depth", int(depth)), ("dtype", Parameter::Text(dtype.name().to_owned()))];
+        let build = |b: &_, v: &[u32]| aimass_sdk::graph::Builder::one_hot(b, v[0], depth, dtype);
+        self.one("one-hot", &[indices], Some(&attributes), build)
     }
 
     /// Where `x` is not zero: i64 [rank, elements], and how many columns count.
@@ -298,11 +333,17 @@ impl Emitter {
     // ---- reductions along one axis ----
 
     pub(crate) fn arg_max(&mut self, x: &T, axis: usize, keep: bool) -> R<T> {
-        self.one("arg-max", &[x], None, |b, v| b.arg_max(v[0], axis as u32, keep))
+        let attributes = [("axis", axis_of(axis)), ("keep", Parameter::Boolean(keep))];
+        let build =
+            |b: &_, v: &[u32]| aimass_sdk::graph::Builder::arg_max(b, v[0], axis as u32, keep);
+        self.one("arg-max", &[x], Some(&attributes), build)
     }
 
     pub(crate) fn arg_min(&mut self, x: &T, axis: usize, keep: bool) -> R<T> {
-        self.one("arg-min", &[x], None, |b, v| b.arg_min(v[0], axis as u32, keep))
+        let attributes = [("axis", axis_of(axis)), ("keep", Parameter::Boolean(keep))];
+        let build =
+            |b: &_, v: &[u32]| aimass_sdk::graph::Builder::arg_min(b, v[0], axis as u32, keep);
+        self.one("arg-min", &[x], Some(&attributes), build)
     }
 
     pub(crate) fn cumulative_sum(
@@ -311,10 +352,15 @@ impl Emitter {
         axis: usize,
         (exclusive, reverse): (bool, bool),
     ) -> R<T> {
+        let attributes = [
+            ("axis", axis_of(axis)),
+            ("exclusive", Parameter::Boolean(exclusive)),
+            ("reverse", Parameter::Boolean(reverse)),
+        ];
         let build = |b: &_, v: &[u32]| {
             aimass_sdk::graph::Builder::cumulative_sum(b, v[0], axis as u32, exclusive, reverse)
         };
-        self.one("cumulative-sum", &[x], None, build)
+        self.one("cumulative-sum", &[x], Some(&attributes), build)
     }
 
     pub(crate) fn cumulative_prod(
@@ -323,10 +369,15 @@ impl Emitter {
         axis: usize,
         (exclusive, reverse): (bool, bool),
     ) -> R<T> {
+        let attributes = [
+            ("axis", axis_of(axis)),
+            ("exclusive", Parameter::Boolean(exclusive)),
+            ("reverse", Parameter::Boolean(reverse)),
+        ];
         let build = |b: &_, v: &[u32]| {
             aimass_sdk::graph::Builder::cumulative_prod(b, v[0], axis as u32, exclusive, reverse)
         };
-        self.one("cumulative-prod", &[x], None, build)
+        self.one("cumulative-prod", &[x], Some(&attributes), build)
     }
 
     /// Along the last axis: values and i64 indices.
@@ -335,7 +386,8 @@ impl Emitter {
             let (values, indices) = aimass_sdk::graph::Builder::top_k(b, v[0], k, largest)?;
             Ok(vec![values, indices])
         };
-        pair(self.op("top-k", &[x], None, build)?)
+        let attributes = [("k", int(k)), ("largest", Parameter::Boolean(largest))];
+        pair(self.op("top-k", &[x], Some(&attributes), build)?)
     }
 
     /// Along the last axis: values and i64 indices; stable.
@@ -344,7 +396,8 @@ impl Emitter {
             let (values, indices) = aimass_sdk::graph::Builder::sort(b, v[0], descending)?;
             Ok(vec![values, indices])
         };
-        pair(self.op("sort", &[x], None, build)?)
+        let attributes = [("descending", Parameter::Boolean(descending))];
+        pair(self.op("sort", &[x], Some(&attributes), build)?)
     }
 
     // ---- layers ----
@@ -607,6 +660,17 @@ impl Emitter {
         let dims: Vec<Extent> = shape.iter().map(|&extent| Extent::Fixed(extent)).collect();
         self.one("broadcast", &[&one], None, |b, v| b.broadcast(v[0], &contract(&dims)))
     }
+}
+
+fn scatter_name(mode: ScatterMode) -> Parameter {
+    let name = match mode {
+        ScatterMode::Replace => "replace",
+        ScatterMode::Add => "add",
+        ScatterMode::Mul => "mul",
+        ScatterMode::Max => "max",
+        ScatterMode::Min => "min",
+    };
+    Parameter::Text(name.to_owned())
 }
 
 fn pair(outputs: Vec<T>) -> R<(T, T)> {

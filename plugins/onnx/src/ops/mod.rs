@@ -1,14 +1,33 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
+mod cast;
+mod conv;
+mod determinant;
+mod einsum;
 mod elementwise;
+mod index;
+mod layer_norm;
+mod layout;
+mod loss;
+mod matmul;
 mod ml;
+mod norm;
+mod pattern;
+mod pool;
 mod ranks;
 mod re2;
+mod reduce;
+mod resize;
+mod scatter;
 mod sequence;
 mod shape;
+mod signal;
+mod softmax;
 mod strings;
+mod taps;
 mod text_cast;
 mod tfidf;
+mod window;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
@@ -25,8 +44,30 @@ pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
 pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
-const TABLES: &[Table] =
-    &[elementwise::TABLE, sequence::TABLE, shape::TABLE, strings::TABLE, tfidf::TABLE];
+const TABLES: &[Table] = &[
+    cast::TABLE,
+    conv::TABLE,
+    determinant::TABLE,
+    einsum::TABLE,
+    elementwise::TABLE,
+    index::TABLE,
+    layer_norm::TABLE,
+    layout::TABLE,
+    loss::TABLE,
+    matmul::TABLE,
+    norm::TABLE,
+    pattern::TABLE,
+    pool::TABLE,
+    reduce::TABLE,
+    resize::TABLE,
+    scatter::TABLE,
+    sequence::TABLE,
+    shape::TABLE,
+    signal::TABLE,
+    softmax::TABLE,
+    strings::TABLE,
+    tfidf::TABLE,
+];
 
 /// Tables of other domains.
 const DOMAINS: &[(&str, &[Table])] = &[("", TABLES), ("ai.onnx.ml", ml::TABLES)];

@@ -279,7 +279,7 @@ mod tests {
         assert!(matches("a{,2}{", "a{,2}{"));
         assert!(matches("a{2}b{1,}c{0,1}", "aabb"));
         assert!(matches(r"[[a]+", "[a["));
-        assert!(matches(r"[a&&b~~c--]+", "&b~-"));
+        assert!(matches(r"[a&&b~~c-]+", "&b~-"));
         assert!(matches(r"[]a]+", "]a"));
         assert!(matches(r"[^]a]", "b"));
         assert!(matches(r"[[:alpha:]_[:^digit:]]+", "aB_ "));

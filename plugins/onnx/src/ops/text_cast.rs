@@ -3,8 +3,9 @@
 //! Floats of up to 32 bits have eight significant digits, as C's `%.8g` writes them; f64 has the digits
 //! that it takes to read the same number again. Infinities are `INF` and `-INF`, the rest is `NaN`.
 
+use super::cast::convert;
 use crate::content::{floats_of, ints_of, number_tensor};
-use crate::node::Cx;
+use crate::emit::Emitter;
 use crate::value::{R, T, TensorValue, invalid};
 use aimass_sdk::DType;
 
@@ -14,15 +15,15 @@ const DIGITS: usize = 8;
 const PLAIN_EXPONENT_MAX: i32 = 16;
 
 /// The elements as texts.
-pub(super) fn to_texts(cx: &mut Cx<'_>, x: &T) -> R<T> {
+pub(super) fn to_texts(cx: &mut Emitter, x: &T) -> R<T> {
     let shape = x.shape()?;
     let numbers = match x.dtype {
         DType::Bytes => return Ok(x.clone()),
         DType::F8E4m3 | DType::F8E5m2 | DType::F8E4m3Fnuz | DType::F8E5m2Fnuz => {
-            cx.keep(|emitter| Ok(vec![emitter.cast(x, DType::F32)?]))?.swap_remove(0)
+            cx.keep(|cx| Ok(vec![convert(cx, x, DType::F32, true)?]))?.swap_remove(0)
         }
         DType::I4 | DType::U4 => {
-            cx.keep(|emitter| Ok(vec![emitter.cast(x, DType::I8)?]))?.swap_remove(0)
+            cx.keep(|cx| Ok(vec![convert(cx, x, DType::I8, true)?]))?.swap_remove(0)
         }
         _ => x.clone(),
     };
@@ -40,8 +41,8 @@ pub(super) fn to_texts(cx: &mut Cx<'_>, x: &T) -> R<T> {
     Ok(TensorValue::of_strings(&shape, texts.into_iter().map(String::into_bytes).collect()))
 }
 
-/// The numbers that texts spell.
-pub(super) fn from_texts(cx: &mut Cx<'_>, x: &T, dtype: DType) -> R<T> {
+/// The numbers that texts spell; `saturate` is for 8-bit floats.
+pub(super) fn from_texts(cx: &mut Emitter, x: &T, dtype: DType, saturate: bool) -> R<T> {
     let shape = x.shape()?;
     let texts = cx.strings(x)?;
     let texts = texts.iter().map(|text| super::strings::utf8(text).map(str::trim));
@@ -60,12 +61,12 @@ pub(super) fn from_texts(cx: &mut Cx<'_>, x: &T, dtype: DType) -> R<T> {
             number_tensor(dtype, &shape, &texts.map(read).collect::<R<Vec<f64>>>()?)
         }
         DType::F8E4m3 | DType::F8E5m2 | DType::F8E4m3Fnuz | DType::F8E5m2Fnuz => {
-            let wide = from_texts(cx, x, DType::F32)?;
-            cx.cast(&wide, dtype)
+            let wide = from_texts(cx, x, DType::F32, saturate)?;
+            convert(cx, &wide, dtype, saturate)
         }
         DType::I4 | DType::U4 => {
-            let wide = from_texts(cx, x, DType::I8)?;
-            cx.cast(&wide, dtype)
+            let wide = from_texts(cx, x, DType::I8, saturate)?;
+            convert(cx, &wide, dtype, saturate)
         }
         _ => {
             let size = dtype.element_bytes().ok_or_else(|| no_number(dtype.name()))? as usize;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::activation::Activation;
 use crate::level::for_each_level;
 use crate::pool::KernelPool;
 use crate::vector_math::gelu;
@@ -40,7 +41,8 @@ impl Case {
 
     fn epilogue(&self, activation: Activation) -> Epilogue<'_> {
         let residual = Rows::new(&self.residual, self.m, self.n, self.n + 2);
-        Epilogue { bias: Some(&self.bias), activation, residual: Some(residual) }
+        let finish = Finish { activation, ..Finish::default() };
+        Epilogue { bias: Some(&self.bias), finish, residual: Some(residual) }
     }
 
     /// One element as one chain of multiply-adds.
