@@ -140,7 +140,7 @@ impl Tracer {
         frame.next = 0;
         frame.scope.clear();
         for (input, value) in frame.graph.inputs.iter().zip(values) {
-            frame.scope.insert(input.name.clone(), value);
+            frame.scope.insert(input.name, value);
         }
     }
 
