@@ -7,7 +7,7 @@ mod layers;
 mod shapes;
 mod unsupported;
 
-use crate::dim::{DimTable, check_dims};
+use crate::dim::{DimTable, check_boundary, check_dims};
 use crate::graph::{Node, Origin, StateDef, Value};
 use crate::op::{Infer, Op};
 use crate::weight::WeightRef;
@@ -78,14 +78,8 @@ impl GraphBuilder {
     pub fn input(&mut self, name: &str, dtype: DType, dims: &[Dim]) -> Result<ValueId, GraphError> {
         const OP: &str = "input";
         let name = self.input_name(name)?;
-        if dtype.size().is_none() {
-            return Err(GraphError::DType {
-                op: OP,
-                expected: "elements of whole bytes",
-                got: dtype,
-            });
-        }
         check_dims(OP, dims)?;
+        check_boundary(OP, dtype, dims)?;
         let mut named = Vec::with_capacity(dims.len());
         for (axis, dim) in dims.iter().enumerate() {
             named.push(match dim {
@@ -237,10 +231,7 @@ impl GraphBuilder {
         if self.signature.outputs.iter().any(|output| *output.name == *name) {
             return Err(GraphError::Name { name: name.into(), reason: "is taken by an output" });
         }
-        if spec.dtype.size().is_none() {
-            let expected = "elements of whole bytes";
-            return Err(GraphError::DType { op: "output", expected, got: spec.dtype });
-        }
+        check_boundary("output", spec.dtype, &spec.dims)?;
         self.limit("outputs", self.limits.outputs_max as u64, self.outputs.len() as u64 + 1)?;
         self.outputs.push(x);
         let output = TensorSpec { name: name.into(), dtype: spec.dtype, dims: spec.dims };

@@ -1,15 +1,19 @@
 //! From a graph to a plan: dead code, constants, fusion, rows, memory.
 
+mod affine;
 mod coalesce;
 mod draft;
 mod fold;
 mod fuse;
+mod images;
 mod key;
 mod lower;
 mod memory;
+mod patterns;
 mod rows;
 mod widen;
 
+pub(crate) use draft::{ImageInst, ImageKind};
 pub(crate) use memory::{Memory, Place};
 
 use draft::{Draft, Inst, LinearInst};
@@ -58,6 +62,10 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     lower::linears(&mut draft);
     draft.remove_dead();
     fold::constants(&mut draft)?;
+    patterns::activations(&mut draft);
+    draft.remove_dead();
+    affine::into_convolutions(&mut draft)?;
+    images::channels_last(&mut draft)?;
     fuse::epilogues(&mut draft);
     fuse::merged_linears(&mut draft)?;
     draft.remove_dead();

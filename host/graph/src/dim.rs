@@ -293,6 +293,20 @@ pub(crate) fn check_dims(op: &'static str, dims: &[Dim]) -> Result<(), GraphErro
     Shape::new(&known[..dims.len()]).map(drop).map_err(|_| GraphError::Elements { op })
 }
 
+/// Checks what enters or leaves a plan: rows of it are cut between bytes.
+pub(crate) fn check_boundary(
+    op: &'static str,
+    dtype: DType,
+    dims: &[Dim],
+) -> Result<(), GraphError> {
+    let packed = matches!(dtype, DType::I4 | DType::U4) && !dims.iter().any(Dim::is_rows);
+    if dtype.size().is_some() || packed {
+        return Ok(());
+    }
+    let expected = "elements of whole bytes, or i4 and u4 without batch or ragged dimensions";
+    Err(GraphError::DType { op, expected, got: dtype })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Runs the steps of a plan: kernel calls in order, on regions of one reused arena.
 
+mod image;
 mod segment;
 
 use crate::RunError;
@@ -77,6 +78,7 @@ impl<'r> Frame<'r> {
             match step {
                 Step::Op(step) => self.op(step, self.plan.memory.in_place[index], team)?,
                 Step::Rows(segment) => self.segment(segment, team)?,
+                Step::Image(step) => self.image(step, team)?,
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use crate::PlanError;
 use crate::weight::WeightRef;
 use aimass_cpu::cast::{bf16_to_f32, f16_to_f32};
+use aimass_cpu::conv::{pack_filters, pack_spread};
 use aimass_cpu::matmul::PackedMatrix;
 use aimass_tensor::{DType, Tensor};
 use sha2::{Digest, Sha256};
@@ -50,16 +51,33 @@ pub(crate) struct Part {
     pub(crate) n: usize,
 }
 
+/// What is packed to a matrix.
+#[derive(Debug, Clone)]
+pub(crate) enum MatrixSource {
+    /// Matrices side by side.
+    Parts(Vec<Part>),
+    /// Filters of a convolution of images, or (`spread`) of a transposed one.
+    Filters { weight: Constant, channels: usize, filters: usize, taps: usize, spread: bool },
+}
+
 type Key = [u8; 32];
 
 static CACHE: Mutex<Option<HashMap<Key, Weak<PackedMatrix>>>> = Mutex::new(None);
 
-/// The parts side by side as one packed matrix; packs only what no living plan has packed.
-pub(crate) fn packed(parts: &[Part]) -> Result<Arc<PackedMatrix>, PlanError> {
+/// The packed matrix of a source; packs only what no living plan has packed.
+pub(crate) fn packed(source: &MatrixSource) -> Result<Arc<PackedMatrix>, PlanError> {
     let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.weight.digest());
-        hash.update([u8::from(part.transposed)]);
+    match source {
+        MatrixSource::Parts(parts) => {
+            for part in parts {
+                hash.update(part.weight.digest());
+                hash.update([u8::from(part.transposed)]);
+            }
+        }
+        MatrixSource::Filters { weight, spread, .. } => {
+            hash.update(weight.digest());
+            hash.update(if *spread { "spread" } else { "filters" });
+        }
     }
     let key: Key = hash.finalize().into();
     let find = || {
@@ -69,7 +87,17 @@ pub(crate) fn packed(parts: &[Part]) -> Result<Arc<PackedMatrix>, PlanError> {
     if let Some(found) = find() {
         return Ok(found);
     }
-    let matrix = Arc::new(pack(parts)?);
+    let matrix = Arc::new(match source {
+        MatrixSource::Parts(parts) => pack(parts)?,
+        MatrixSource::Filters { weight, channels, filters, taps, spread } => {
+            let tensor = weight.load()?;
+            let weights = as_f32(&tensor)?;
+            match spread {
+                true => pack_spread(&weights, *channels, *filters, *taps),
+                false => pack_filters(&weights, *filters, *channels, *taps),
+            }
+        }
+    });
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     let cache = cache.get_or_insert_default();
     if let Some(found) = cache.get(&key).and_then(Weak::upgrade) {

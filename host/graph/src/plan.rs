@@ -1,6 +1,6 @@
 //! A compiled graph: what a dispatcher joins, charges and runs.
 
-use crate::compile::{Memory, Place};
+use crate::compile::{ImageInst, ImageKind, Memory, Place};
 use crate::dim::Dims;
 use crate::executor::{Arena, Frame, KEPT_ARENAS_MAX};
 use crate::extents::{Bound, Extents};
@@ -9,7 +9,7 @@ use crate::op::Op;
 use crate::packing::Constant;
 use crate::step::{RowKind, Step};
 use crate::{CompileOptions, Dim, PlanError, PlanState, RunError, Signature};
-use aimass_cpu::matmul::PackedMatrix;
+use aimass_cpu::matmul::{Activation, Finish, PackedMatrix};
 use aimass_cpu::pool::{KernelPool, Team};
 use aimass_tensor::{Buffer, BufferMut, DType, Shape, Tensor};
 use std::fmt::Write;
@@ -441,6 +441,7 @@ impl Plan {
         for (index, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Op(op) => writeln!(text, "{index:5}  {}", op.op.rule().name())?,
+                Step::Image(step) => writeln!(text, "{index:5}  {}", image_name(&step.inst))?,
                 Step::Rows(segment) => {
                     let names: Vec<String> =
                         segment.steps.iter().map(|step| self.row_name(&step.kind)).collect();
@@ -453,18 +454,13 @@ impl Plan {
 
     fn row_name(&self, kind: &RowKind) -> String {
         match kind {
-            RowKind::Linear { matrix, bias, activation, residual } => {
+            RowKind::Linear { matrix, bias, finish, residual } => {
                 let matrix = &self.matrices[*matrix];
                 let mut name = format!("linear {}x{}", matrix.k(), matrix.n());
                 if bias.is_some() {
                     name.push_str(" + bias");
                 }
-                if *activation != aimass_cpu::activation::Activation::None {
-                    write!(name, " {activation:?}").expect("writing to a string does not fail");
-                }
-                if residual.is_some() {
-                    name.push_str(" + residual");
-                }
+                push_finish(&mut name, finish, residual.is_some());
                 name
             }
             RowKind::Unary(unary) => format!("{unary:?}").to_lowercase(),
@@ -475,6 +471,37 @@ impl Plan {
             RowKind::Gather { .. } => "gather".to_owned(),
         }
     }
+}
+
+/// An operation on images as listings show it.
+fn image_name(inst: &ImageInst) -> String {
+    let [rows, columns] = inst.kernel;
+    let kind = match inst.kind {
+        ImageKind::Dense { .. } => "conv",
+        ImageKind::Depthwise { .. } => "depthwise conv",
+        ImageKind::Spread { .. } => "conv-transpose",
+        ImageKind::Pool(_) => "pool",
+    };
+    let mut name = format!("image: {kind} {rows}x{columns}");
+    push_finish(&mut name, &inst.finish, inst.residual.is_some());
+    name
+}
+
+/// An epilogue as listings show it.
+fn push_finish(name: &mut String, finish: &Finish, residual: bool) {
+    let Finish { activation, scaled, last } = finish;
+    let named = |activation: &Activation| match activation {
+        Activation::None => String::new(),
+        other => format!(" {other:?}"),
+    };
+    name.push_str(&named(activation));
+    if scaled.is_some() {
+        name.push_str(" scaled");
+    }
+    if residual {
+        name.push_str(" + residual");
+    }
+    name.push_str(&named(last));
 }
 
 impl std::fmt::Debug for Plan {

@@ -1,8 +1,9 @@
 //! What a plan does, in order.
 
+use crate::compile::ImageInst;
 use crate::graph::ValueId;
 use crate::op::{Arithmetic, NormalizeKind, Op};
-use aimass_cpu::activation::{Activation, Unary};
+use aimass_cpu::activation::{Finish, Unary};
 
 /// One step of a plan.
 #[derive(Debug)]
@@ -11,6 +12,16 @@ pub(crate) enum Step {
     Op(OpStep),
     /// Several ops, row block by row block.
     Rows(RowSegment),
+    /// An operation on images.
+    Image(ImageStep),
+}
+
+/// An operation on images with its packed weights.
+#[derive(Debug)]
+pub(crate) struct ImageStep {
+    pub(crate) inst: ImageInst,
+    /// Matrix of the plan, for kinds that have one.
+    pub(crate) matrix: Option<usize>,
 }
 
 /// One op on whole values.
@@ -81,7 +92,7 @@ pub(crate) enum RowKind {
     Linear {
         matrix: usize,
         bias: Option<ValueId>,
-        activation: Activation,
+        finish: Finish,
         residual: Option<RowSource>,
     },
     Unary(Unary),
@@ -113,6 +124,7 @@ impl Step {
     pub(crate) fn reads(&self) -> Vec<ValueId> {
         let segment = match self {
             Step::Op(step) => return step.inputs.clone(),
+            Step::Image(step) => return step.inst.inputs(),
             Step::Rows(segment) => segment,
         };
         let mut reads = Vec::new();
@@ -152,6 +164,7 @@ impl Step {
         match self {
             Step::Op(step) => &step.outputs,
             Step::Rows(segment) => &segment.outs,
+            Step::Image(step) => std::slice::from_ref(&step.inst.out),
         }
     }
 }

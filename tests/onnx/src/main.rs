@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// Runs ONNX cases through the engine.
 ///
 /// Each model is signed with a key made here, published into a temporary registry, asked and removed.
-/// Prints a line a failure, a table by operator, and the totals; ends with 1 if anything failed.
+/// Prints a line a failure, a table by operator, and the totals; ends with 1 if anything failed, and
+/// with 2 if nothing could be run.
 #[derive(Parser)]
 struct Options {
     /// The unsigned ONNX plugin, as `cargo xtask plugins` builds it
@@ -59,8 +60,19 @@ struct Options {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    match perform(Options::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs what the options say; whether all of it passed.
+async fn perform(options: Options) -> anyhow::Result<bool> {
     let tests = tests(&options)?;
     if tests.is_empty() {
         bail!("no test is left; see --filter, --max-opset and --sample");
@@ -75,8 +87,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         std::fs::write(page, operators_page(&report))
             .with_context(|| page.display().to_string())?;
     }
-    let all_passed = report.groups().iter().all(|group| group.passed == group.total);
-    Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report.groups().iter().all(|group| group.passed == group.total))
 }
 
 fn tests(options: &Options) -> anyhow::Result<Vec<Test>> {

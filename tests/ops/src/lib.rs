@@ -4,6 +4,8 @@
 //! and finds the ops that have none. References are naive loops in f64, written here.
 
 #[cfg(test)]
+mod casts;
+#[cfg(test)]
 mod convolutions;
 #[cfg(test)]
 mod elementwise;
@@ -47,6 +49,7 @@ mod tests {
 
     fn tables() -> Vec<&'static [Case]> {
         vec![
+            casts::CASES,
             convolutions::CASES,
             elementwise::CASES,
             indexed::CASES,
@@ -88,6 +91,11 @@ mod tests {
     #[test]
     fn convolutions_and_pooling() {
         run(convolutions::CASES);
+    }
+
+    #[test]
+    fn conversions() {
+        run(casts::CASES);
     }
 
     #[test]

@@ -3,34 +3,93 @@
 use crate::ValueSpec;
 use crate::extents::Extents;
 use crate::graph::{Graph, Origin, StateInit, ValueId};
-use crate::op::Op;
+use crate::op::{Op, Window};
 use crate::packing::{Constant, Part};
 use crate::step::ColumnView;
 use crate::{Dim, PlanError};
-use aimass_cpu::activation::Activation;
+use aimass_cpu::activation::Finish;
+use aimass_cpu::conv::ImagePool;
 use aimass_tensor::{BufferMut, DType, Tensor};
 use std::collections::HashMap;
 
-/// One instruction: an op, or a linear layer with packed weights and an epilogue.
+/// One instruction: an op, or a linear layer or an operation on images with packed weights and an
+/// epilogue.
 #[derive(Debug, Clone)]
 pub(crate) enum Inst {
     Op { op: Op, inputs: Vec<ValueId>, outputs: Vec<ValueId> },
     Linear(LinearInst),
+    Image(ImageInst),
 }
 
-/// `out = activation(x · parts + bias) + residual`.
+/// `out = finish(x · parts + bias, residual)`.
 #[derive(Debug, Clone)]
 pub(crate) struct LinearInst {
     pub(crate) x: ValueId,
     /// Matrices side by side.
     pub(crate) parts: Vec<Part>,
     pub(crate) bias: Option<ValueId>,
-    pub(crate) activation: Activation,
+    pub(crate) finish: Finish,
     pub(crate) residual: Option<ValueId>,
     pub(crate) out: ValueId,
 }
 
+/// What an operation on images computes.
+#[derive(Debug, Clone)]
+pub(crate) enum ImageKind {
+    /// A convolution in one group; weights `[filters, channels, rows, columns]`.
+    Dense { weight: Constant, channels: usize, filters: usize },
+    /// One filter a channel; `w` is a constant `[rows columns, channels]`.
+    Depthwise { w: ValueId },
+    /// A transposed convolution whose windows lie side by side; weights `[channels, filters, rows,
+    /// columns]`.
+    Spread { weight: Constant, channels: usize, filters: usize },
+    /// The largest element or the mean of windows.
+    Pool(ImagePool),
+}
+
+/// `out = finish(kind(x) + bias, residual)` on `[rows, height, width, channels]` in f32.
+#[derive(Debug, Clone)]
+pub(crate) struct ImageInst {
+    pub(crate) kind: ImageKind,
+    pub(crate) window: Window,
+    /// Elements of the window, down and across.
+    pub(crate) kernel: [usize; 2],
+    pub(crate) x: ValueId,
+    pub(crate) bias: Option<ValueId>,
+    pub(crate) finish: Finish,
+    pub(crate) residual: Option<ValueId>,
+    pub(crate) out: ValueId,
+}
+
+impl ImageInst {
+    /// From `x` to `out`, without bias and epilogue.
+    pub(crate) fn new(
+        kind: ImageKind,
+        window: Window,
+        kernel: [usize; 2],
+        [x, out]: [ValueId; 2],
+    ) -> ImageInst {
+        let finish = Finish::default();
+        ImageInst { kind, window, kernel, x, bias: None, finish, residual: None, out }
+    }
+
+    /// All values that are read.
+    pub(crate) fn inputs(&self) -> Vec<ValueId> {
+        let w = match self.kind {
+            ImageKind::Depthwise { w } => Some(w),
+            ImageKind::Dense { .. } | ImageKind::Spread { .. } | ImageKind::Pool(_) => None,
+        };
+        [Some(self.x), w, self.bias, self.residual].into_iter().flatten().collect()
+    }
+}
+
 impl LinearInst {
+    /// A layer of one matrix without epilogue.
+    pub(crate) fn new(x: ValueId, part: Part, bias: Option<ValueId>, out: ValueId) -> LinearInst {
+        let finish = Finish::default();
+        LinearInst { x, parts: vec![part], bias, finish, residual: None, out }
+    }
+
     pub(crate) fn columns(&self) -> usize {
         self.parts.iter().map(|part| part.n).sum()
     }
@@ -44,6 +103,7 @@ impl Inst {
                 let LinearInst { x, bias, residual, .. } = linear;
                 [Some(*x), *bias, *residual].into_iter().flatten().collect()
             }
+            Inst::Image(image) => image.inputs(),
         }
     }
 
@@ -51,6 +111,7 @@ impl Inst {
         match self {
             Inst::Op { outputs, .. } => outputs,
             Inst::Linear(linear) => std::slice::from_ref(&linear.out),
+            Inst::Image(image) => std::slice::from_ref(&image.out),
         }
     }
 }

@@ -4,7 +4,6 @@ use super::{Draft, Inst, LinearInst};
 use crate::graph::ValueId;
 use crate::op::{Cast, Op};
 use crate::packing::{Constant, Part};
-use aimass_cpu::activation::Activation;
 use aimass_tensor::DType;
 use std::collections::HashMap;
 
@@ -33,14 +32,7 @@ fn layer(draft: &Draft, makers: &HashMap<ValueId, usize>, inst: &Inst) -> Option
         return None;
     };
     let part = weight_part(draft, makers, inputs[1], transposed)?;
-    Some(LinearInst {
-        x: inputs[0],
-        parts: vec![part],
-        bias: inputs.get(2).copied(),
-        activation: Activation::None,
-        residual: None,
-        out: outputs[0],
-    })
+    Some(LinearInst::new(inputs[0], part, inputs.get(2).copied(), outputs[0]))
 }
 
 /// The layer on f32, between casts where its values are halves.

@@ -87,7 +87,7 @@ impl Planner<'_> {
             }
             let reused = match step {
                 Step::Op(op) if index == 0 => self.reusable(number, op),
-                Step::Op(_) | Step::Rows(_) => None,
+                Step::Op(_) | Step::Rows(_) | Step::Image(_) => None,
             };
             in_place |= reused.is_some();
             let slot = reused.unwrap_or_else(|| self.take(output));

@@ -1,11 +1,12 @@
 //! Row segments: maximal chains of ops that work row by row, to be run block by block in cache.
 
-use super::{Draft, Inst, LinearInst};
+use super::{Draft, ImageInst, ImageKind, Inst, LinearInst};
 use crate::graph::ValueId;
 use crate::op::RowForm;
-use crate::packing::Part;
+use crate::packing::MatrixSource;
 use crate::step::{
-    BUFFERS_MAX, OUTS_MAX, OpStep, Operand, RowKind, RowSegment, RowSource, RowStep, Step,
+    BUFFERS_MAX, ImageStep, OUTS_MAX, OpStep, Operand, RowKind, RowSegment, RowSource, RowStep,
+    Step,
 };
 use crate::{Dim, PlanError};
 use aimass_tensor::DType;
@@ -15,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 ///
 /// # Errors
 /// [`PlanError::Internal`] if an instruction that works row by row does not become a row step.
-pub(super) fn steps(draft: &Draft) -> Result<(Vec<Step>, Vec<Vec<Part>>), PlanError> {
+pub(super) fn steps(draft: &Draft) -> Result<(Vec<Step>, Vec<MatrixSource>), PlanError> {
     let mut readers: HashMap<ValueId, Vec<usize>> = HashMap::new();
     for (index, inst) in draft.insts.iter().enumerate() {
         for value in inst.inputs() {
@@ -50,7 +51,7 @@ struct Cutter<'a> {
     /// Instructions that read each value; `usize::MAX` for the outputs of the plan.
     readers: HashMap<ValueId, Vec<usize>>,
     steps: Vec<Step>,
-    matrices: Vec<Vec<Part>>,
+    matrices: Vec<MatrixSource>,
     open: Option<Open>,
     failed: bool,
 }
@@ -74,9 +75,14 @@ impl Cutter<'_> {
             if depends {
                 self.close();
             }
-            let Inst::Op { op, inputs, outputs } = inst else { return };
-            let (op, inputs, outputs) = (op.clone(), inputs.clone(), outputs.clone());
-            self.steps.push(Step::Op(OpStep { op, inputs, outputs }));
+            match inst {
+                Inst::Op { op, inputs, outputs } => {
+                    let (op, inputs, outputs) = (op.clone(), inputs.clone(), outputs.clone());
+                    self.steps.push(Step::Op(OpStep { op, inputs, outputs }));
+                }
+                Inst::Image(image) => self.image(image),
+                Inst::Linear(_) => {}
+            }
             return;
         };
         let dims = &draft.spec(out).dims;
@@ -97,6 +103,25 @@ impl Cutter<'_> {
         });
         open.insts.push(index);
         open.made.insert(out);
+    }
+
+    fn image(&mut self, image: &ImageInst) {
+        let taps = image.kernel[0] * image.kernel[1];
+        let source = match &image.kind {
+            ImageKind::Dense { weight, channels, filters } => {
+                Some((weight, *channels, *filters, false))
+            }
+            ImageKind::Spread { weight, channels, filters } => {
+                Some((weight, *channels, *filters, true))
+            }
+            ImageKind::Depthwise { .. } | ImageKind::Pool(_) => None,
+        };
+        let matrix = source.map(|(weight, channels, filters, spread)| {
+            let weight = weight.clone();
+            self.matrices.push(MatrixSource::Filters { weight, channels, filters, taps, spread });
+            self.matrices.len() - 1
+        });
+        self.steps.push(Step::Image(ImageStep { inst: image.clone(), matrix }));
     }
 
     fn close(&mut self) {
@@ -130,6 +155,7 @@ fn row_reads(draft: &Draft, inst: &Inst) -> Option<(RowReads, ValueId)> {
             return Some((reads(rows, bias.iter().copied().collect()), *out));
         }
         Inst::Op { op, inputs, outputs } => (op, inputs, outputs),
+        Inst::Image(_) => return None,
     };
     let out = outputs[0];
     let spec = draft.spec(out);
@@ -204,7 +230,7 @@ impl<'a> Builder<'a> {
     fn build(
         mut self,
         readers: &HashMap<ValueId, Vec<usize>>,
-        matrices: &mut Vec<Vec<Part>>,
+        matrices: &mut Vec<MatrixSource>,
     ) -> Option<RowSegment> {
         let made: Vec<ValueId> =
             self.insts.iter().map(|&index| self.draft.insts[index].outputs()[0]).collect();
@@ -224,7 +250,7 @@ impl<'a> Builder<'a> {
             let step = self.step(&self.draft.insts[index], matrices)?;
             row_work += match &self.draft.insts[index] {
                 Inst::Linear(linear) => linear.parts[0].k * linear.columns(),
-                Inst::Op { .. } => 8 * step.columns,
+                Inst::Op { .. } | Inst::Image(_) => 8 * step.columns,
             };
             steps.push(step);
         }
@@ -321,21 +347,22 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn step(&self, inst: &Inst, matrices: &mut Vec<Vec<Part>>) -> Option<RowStep> {
+    fn step(&self, inst: &Inst, matrices: &mut Vec<MatrixSource>) -> Option<RowStep> {
         let to = *self.buffers.get(&self.owner(inst.outputs()[0]))?;
         let (op, inputs) = match inst {
             Inst::Linear(linear) => {
-                matrices.push(linear.parts.clone());
+                matrices.push(MatrixSource::Parts(linear.parts.clone()));
                 let kind = RowKind::Linear {
                     matrix: matrices.len() - 1,
                     bias: linear.bias,
-                    activation: linear.activation,
+                    finish: linear.finish,
                     residual: linear.residual.map(|value| self.source(value)),
                 };
                 let from = self.source(linear.x);
                 return Some(RowStep { kind, from, to, columns: linear.parts[0].k });
             }
             Inst::Op { op, inputs, .. } => (op, inputs),
+            Inst::Image(_) => return None,
         };
         let columns = columns(self.draft, inst.outputs()[0])?;
         let mut from = self.source(inputs[0]);

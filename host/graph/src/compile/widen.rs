@@ -31,7 +31,7 @@ pub(super) fn narrow_floats(draft: &mut Draft) {
                     draft.insts.push(Inst::Op { op, inputs: vec![from], outputs: vec![to] });
                 }
             }
-            Inst::Op { .. } | Inst::Linear(_) => draft.insts.push(inst),
+            Inst::Op { .. } | Inst::Linear(_) | Inst::Image(_) => draft.insts.push(inst),
         }
     }
 }

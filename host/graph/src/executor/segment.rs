@@ -11,7 +11,7 @@ use crate::op::{Arg, NormalizeKind};
 use crate::step::{BUFFERS_MAX, OUTS_MAX, Operand, RowKind, RowSegment, RowSource, RowStep};
 use aimass_cpu::activation::{unary, unary_in_place};
 use aimass_cpu::elementwise::{Broadcast, binary};
-use aimass_cpu::matmul::{Epilogue, Finish, matmul_packed};
+use aimass_cpu::matmul::{Epilogue, matmul_packed};
 use aimass_cpu::norm;
 use aimass_cpu::pool::Team;
 use aimass_cpu::shape_ops::gather_rows;
@@ -232,12 +232,12 @@ impl RowRun<'_, '_> {
     }
 
     fn linear(&self, step: &RowStep, to: &mut [f32]) {
-        let RowKind::Linear { matrix, bias, activation, residual } = &step.kind else { return };
+        let RowKind::Linear { matrix, bias, finish, residual } = &step.kind else { return };
         let matrix = &self.frame.plan.matrices[*matrix];
         let n = matrix.n();
         let epilogue = Epilogue {
             bias: bias.map(|bias| self.whole(bias)),
-            finish: Finish { activation: *activation, ..Finish::default() },
+            finish: *finish,
             residual: residual.map(|source| Rows::dense(self.dense(source, n), n)),
         };
         let x = Rows::dense(self.dense(step.from, matrix.k()), matrix.k());

@@ -5,7 +5,11 @@ use crate::{GraphError, RunError, ValueSpec};
 use aimass_cpu::cast::{cast, castable};
 use aimass_tensor::DType;
 
-/// Converts every element; floats to integers truncate and saturate, NaN gives 0. Shape as `x`.
+/// Converts every element: bool, integers of 4 to 64 bits, floats of 8 to 64 bits. Shape as `x`.
+///
+/// Floats to integers truncate and saturate, NaN gives 0; integers wrap; what goes to a float is
+/// rounded once, to nearest, halves to even, and overflows to infinity or, without one, to NaN
+/// (ONNX `Cast-19` with `saturate = 0`).
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cast {
     pub(crate) dtype: DType,
@@ -25,7 +29,7 @@ impl OpRule for Cast {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         for dtype in [x[0].dtype, self.dtype] {
             if !castable(dtype, DType::F32) {
-                let expected = "bool, an integer of 8 to 64 bits, f16, bf16, f32 or f64";
+                let expected = "bool, an integer of 4 to 64 bits or a float of 8 to 64 bits";
                 return Err(GraphError::DType { op: cx.op, expected, got: dtype });
             }
         }

@@ -1,16 +1,16 @@
 //! Indices as unit vectors.
 
-use super::{Call, Infer, OpRule, is_number};
+use super::{Call, Infer, OpRule, is_integer, with_integer};
 use crate::{Dim, GraphError, RunError, ValueSpec};
-use aimass_cpu::cast::cast;
+use aimass_cpu::cast::{cast, castable};
 use aimass_tensor::DType;
 
 /// Rows of `depth` elements of which the indexed one is 1; an index outside gives zeros.
 ///
-/// | tensor    | shape         | dtype            |
-/// |-----------|---------------|------------------|
-/// | `indices` | any           | i32, i64 or u32  |
-/// | output    | `[.., depth]` | `dtype`          |
+/// | tensor    | shape         | dtype                                     |
+/// |-----------|---------------|-------------------------------------------|
+/// | `indices` | any           | integer of 8 to 64 bits                   |
+/// | output    | `[.., depth]` | `dtype`: bool or a number of whole bytes  |
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OneHot {
     pub(crate) depth: u64,
@@ -23,10 +23,9 @@ impl OpRule for OneHot {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        let index = |d| matches!(d, DType::I32 | DType::I64 | DType::U32);
-        cx.dtype(x[0], "indices of i32, i64 or u32", index)?;
-        if !is_number(self.dtype) && self.dtype != DType::Bool {
-            let expected = "a number of 8 to 64 bits, f32, f64 or bool";
+        cx.dtype(x[0], "indices of 8 to 64 bits", is_integer)?;
+        if self.dtype.size().is_none() || !castable(DType::Bool, self.dtype) {
+            let expected = "bool or a number of whole bytes";
             return Err(GraphError::DType { op: cx.op, expected, got: self.dtype });
         }
         let mut dims = x[0].dims.clone();
@@ -47,19 +46,11 @@ impl OpRule for OneHot {
                 out.bytes[at..at + size].copy_from_slice(&one[..size]);
             }
         };
-        macro_rules! all {
-            ($t:ty) => {
-                for (row, &index) in indices.numbers::<$t>().iter().enumerate() {
-                    set(row, usize::try_from(index).ok());
-                }
-            };
-        }
-        match indices.dtype {
-            DType::I32 => all!(i32),
-            DType::I64 => all!(i64),
-            DType::U32 => all!(u32),
-            _ => return Err(super::DTYPE_DEFECT),
-        }
+        with_integer!(indices.dtype, T => {
+            for (row, &index) in indices.numbers::<T>().iter().enumerate() {
+                set(row, usize::try_from(index).ok());
+            }
+        }, else return Err(super::DTYPE_DEFECT));
         Ok(())
     }
 }

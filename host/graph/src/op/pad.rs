@@ -1,8 +1,8 @@
 //! Elements around a value.
 
-use super::{Call, Infer, OpRule, is_number};
+use super::{Call, Infer, OpRule};
 use crate::{Dim, GraphError, RunError, ValueSpec};
-use aimass_cpu::cast::cast;
+use aimass_cpu::cast::{cast, castable};
 use aimass_cpu::shape_ops::{self, PadSpec};
 use aimass_tensor::DType;
 
@@ -19,7 +19,8 @@ pub enum PadMode {
     Wrap,
 }
 
-/// Adds `before` and `after` elements at the ends of every axis (ONNX `Pad-18`).
+/// Adds `before` and `after` elements at the ends of every axis (ONNX `Pad-18`); bool or numbers of
+/// whole bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Pad {
     pub(crate) before: Vec<u64>,
@@ -35,8 +36,8 @@ impl OpRule for Pad {
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let x = x[0];
-        cx.dtype(x, "a number of 8 to 64 bits, f32, f64 or bool", |d| {
-            is_number(d) || d == DType::Bool
+        cx.dtype(x, "bool or a number of whole bytes", |d| {
+            d.size().is_some() && castable(DType::F64, d)
         })?;
         for pads in [&self.before, &self.after] {
             if pads.len() != x.rank() {

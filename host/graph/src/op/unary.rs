@@ -72,7 +72,7 @@ enum Family {
     Integer,
     /// bool.
     Bool,
-    /// Floats of 16 to 64 bits, answers bool.
+    /// Floats of 8 to 64 bits, answers bool.
     Test,
 }
 
@@ -147,7 +147,7 @@ impl UnaryKind {
     }
 
     /// The f32 kernel with parameters.
-    fn parametric(self) -> Option<Parametric> {
+    pub(crate) fn parametric(self) -> Option<Parametric> {
         if let UnaryKind::LeakyRelu { alpha } = self {
             Some(Parametric::LeakyRelu { alpha })
         } else if let UnaryKind::Elu { alpha } = self {
@@ -234,7 +234,7 @@ impl OpRule for Unary {
             Family::Integer => cx.dtype(x, "an integer", is_integer)?,
             Family::Bool => cx.dtype(x, "bool", |d| d == DType::Bool)?,
             Family::Test => {
-                cx.float(x)?;
+                cx.dtype(x, "a float of 8 to 64 bits", DType::is_float)?;
                 out = DType::Bool;
             }
         }

@@ -1,5 +1,6 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
+mod attention;
 mod cast;
 mod conv;
 mod determinant;
@@ -8,25 +9,32 @@ mod elementwise;
 mod index;
 mod layer_norm;
 mod layout;
+mod linear_attention;
 mod loss;
 mod matmul;
 mod ml;
 mod norm;
 mod pattern;
 mod pool;
+mod quantize;
+mod quantized;
 mod ranks;
 mod re2;
+mod recurrent;
 mod reduce;
 mod resize;
+mod rotary;
 mod scatter;
 mod sequence;
 mod shape;
 mod signal;
+mod small_floats;
 mod softmax;
 mod strings;
 mod taps;
 mod text_cast;
 mod tfidf;
+mod training;
 mod window;
 
 use crate::node::{Cx, Inputs};
@@ -45,6 +53,7 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
 const TABLES: &[Table] = &[
+    attention::TABLE,
     cast::TABLE,
     conv::TABLE,
     determinant::TABLE,
@@ -53,13 +62,18 @@ const TABLES: &[Table] = &[
     index::TABLE,
     layer_norm::TABLE,
     layout::TABLE,
+    linear_attention::TABLE,
     loss::TABLE,
     matmul::TABLE,
     norm::TABLE,
     pattern::TABLE,
     pool::TABLE,
+    quantize::TABLE,
+    quantized::TABLE,
+    recurrent::TABLE,
     reduce::TABLE,
     resize::TABLE,
+    rotary::TABLE,
     scatter::TABLE,
     sequence::TABLE,
     shape::TABLE,
@@ -70,7 +84,8 @@ const TABLES: &[Table] = &[
 ];
 
 /// Tables of other domains.
-const DOMAINS: &[(&str, &[Table])] = &[("", TABLES), ("ai.onnx.ml", ml::TABLES)];
+const DOMAINS: &[(&str, &[Table])] =
+    &[("", TABLES), ("ai.onnx.ml", ml::TABLES), ("ai.onnx.preview.training", &[training::TABLE])];
 
 /// Lowerings by domain and operator.
 type Lowerings = HashMap<(&'static str, &'static str), Lowering>;
