@@ -74,6 +74,8 @@ impl TracingFormat for Onnx {
     type Trace = Trace;
 
     fn init(config: Config) -> Result<Self> {
+        // What is made here is in the memory image that every instance starts with.
+        ops::lowerings();
         Ok(Onnx { settings: config.parse()? })
     }
 

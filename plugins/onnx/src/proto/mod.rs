@@ -1,6 +1,7 @@
 //! The protobuf messages of `onnx.proto3` that inference needs, read straight from the file.
 
 mod message;
+mod names;
 mod parse;
 mod tensor;
 mod uses;
@@ -10,6 +11,7 @@ pub(crate) use message::{
     Attribute, AttributeValue, DimProto, Function, Graph, Model, Node, SparseTensor, TensorType,
     ValueInfo, ValueType,
 };
+pub(crate) use names::{Name, NameMap, NameSet, Names};
 pub(crate) use parse::read_model;
 pub(crate) use tensor::{ElementType, Payload, TensorProto};
 pub(crate) use uses::{captured, last_uses};

@@ -4,6 +4,7 @@ use super::Tracer;
 use super::flex::FlexStage;
 use crate::content::{int_vector, scalar};
 use crate::node::{Inputs, as_tensor, attribute, axis_of};
+use crate::ops::{stack, text_at};
 use crate::proto::{AttributeValue, DimProto, Graph, Node, ValueType};
 use crate::value::{R, T, TensorValue, Value, invalid, unsupported};
 use aimass_sdk::{DType, Error};
@@ -141,7 +142,7 @@ impl Tracer {
         frame.next = 0;
         frame.scope.clear();
         for (input, value) in frame.graph.inputs.iter().zip(values) {
-            frame.scope.insert(input.name.clone(), value);
+            frame.scope.insert(input.name, value);
         }
     }
 
@@ -164,19 +165,10 @@ impl Tracer {
         }
         let stacked = std::mem::take(&mut state.stacked);
         let mut outputs = values[1..split].to_vec();
-        for stack in stacked {
-            outputs.push(self.stack(&stack, 0)?.into());
+        for rows in stacked {
+            outputs.push(stack(&mut self.emitter, &rows, 0)?.into());
         }
         Ok(Some(outputs))
-    }
-
-    /// Joins tensors along a new axis.
-    fn stack(&mut self, tensors: &[T], axis: usize) -> R<T> {
-        let mut rows = Vec::with_capacity(tensors.len());
-        for tensor in tensors {
-            rows.push(self.emitter.unsqueeze(tensor, axis)?);
-        }
-        self.emitter.concat(&rows.iter().collect::<Vec<_>>(), axis)
     }
 
     fn start_scan(&mut self, top: usize, node: &Node, inputs: &[Option<Value>]) -> R<()> {
@@ -231,8 +223,13 @@ impl Tracer {
         let mut values = states;
         for input in inputs {
             let at = if input.reverse { trips - 1 - iteration } else { iteration };
-            let slice = self.emitter.slice(&input.tensor, input.axis, (at, at + 1), 1)?;
-            values.push(self.emitter.squeeze(&slice, input.axis)?.into());
+            values.push(match input.tensor.dtype {
+                DType::Bytes => text_at(&mut self.emitter, &input.tensor, input.axis, at)?.into(),
+                _ => {
+                    let slice = self.emitter.slice(&input.tensor, input.axis, (at, at + 1), 1)?;
+                    self.emitter.squeeze(&slice, input.axis)?.into()
+                }
+            });
         }
         self.iterate(values);
         Ok(())
@@ -250,12 +247,12 @@ impl Tracer {
             return Ok(None);
         }
         let (stacked, wanted) = (std::mem::take(&mut scan.stacked), scan.outputs.clone());
-        for (mut stack, output) in stacked.into_iter().zip(wanted) {
+        for (mut rows, output) in stacked.into_iter().zip(wanted) {
             if output.reverse {
-                stack.reverse();
+                rows.reverse();
             }
-            let rank = stack.first().map_or(0, |tensor| tensor.rank()) + 1;
-            outputs.push(self.stack(&stack, axis_of(output.axis, rank)?)?.into());
+            let rank = rows.first().map_or(0, |tensor| tensor.rank()) + 1;
+            outputs.push(stack(&mut self.emitter, &rows, axis_of(output.axis, rank)?)?.into());
         }
         Ok(Some(outputs))
     }

@@ -34,7 +34,8 @@ impl Tracer {
         let frame = &self.frames[top];
         let attributes = frame.attributes.clone();
         let (opset, function) = (frame.opset, attributes.as_deref());
-        let mut cx = Cx { emitter: &mut self.emitter, node, opset, function };
+        let (emitter, names) = (&mut self.emitter, &self.model.names);
+        let mut cx = Cx { emitter, node, names, opset, function };
         let (flex, scores) = Flex::start(&mut cx, Inputs(inputs))?;
         let has = |name| crate::node::attribute(node, function, name).is_some();
         let (on_scores, on_probabilities) = (has("score_mod"), has("prob_mod"));
