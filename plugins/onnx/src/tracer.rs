@@ -4,6 +4,10 @@
 //! that it can stop anywhere for the content of a value and go on later.
 
 mod control;
+mod looping;
+mod map;
+mod scan;
+mod stack;
 
 use crate::constant::{constant, dense};
 use crate::emit::{Emitter, known};
@@ -167,7 +171,7 @@ impl Tracer {
                 Form::Bytes { .. } | Form::Strings(_) => {
                     known.push((name, self.emitter.tensor(&tensor)?));
                 }
-                Form::File { .. } | Form::Node { .. } => computed.push((name, tensor)),
+                Form::File { .. } | Form::Node => computed.push((name, tensor)),
                 Form::Named(_) if tensor.dtype == DType::Bytes => {
                     return Err(Stop::Observe(vec![tensor]));
                 }

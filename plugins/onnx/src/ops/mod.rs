@@ -42,7 +42,7 @@ use crate::value::{R, Value, unsupported};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-pub(crate) use sequence::stack;
+pub(crate) use sequence::{join, stack};
 pub(crate) use strings::{concat_texts, text_at};
 
 /// Turns a node into ops of the contract; answers its outputs.
