@@ -134,7 +134,7 @@ impl Emitter {
                 Ok(bytes)
             }
             Form::Strings(_) => Err(invalid("expected numbers, got texts")),
-            Form::Node { .. } | Form::Named(_) => Err(Stop::Observe(vec![x.clone()])),
+            Form::Node | Form::Named(_) => Err(Stop::Observe(vec![x.clone()])),
         }
     }
 
@@ -179,7 +179,7 @@ impl Emitter {
     pub(crate) fn strings(&mut self, x: &T) -> R<Rc<Vec<Vec<u8>>>> {
         match &*x.form.borrow() {
             Form::Strings(strings) => Ok(strings.clone()),
-            Form::Node { .. } | Form::Named(_) => Err(Stop::Observe(vec![x.clone()])),
+            Form::Node | Form::Named(_) => Err(Stop::Observe(vec![x.clone()])),
             Form::Bytes { .. } | Form::File { .. } => {
                 Err(invalid(format!("expected texts, got {}", x.dtype.name())))
             }
@@ -252,7 +252,7 @@ impl Emitter {
         attributes: &[(&str, Parameter)],
     ) -> R<Vec<T>> {
         let marked = |x: &&T| matches!(&*x.form.borrow(), Form::Bytes { batch: Some(_), .. });
-        if inputs.iter().any(|x| marked(x)) {
+        if inputs.iter().any(marked) {
             return self.eager_marked(name, inputs, attributes);
         }
         let tensors = inputs.iter().map(|x| self.tensor(x)).collect::<R<Vec<Tensor>>>()?;

@@ -100,4 +100,12 @@ impl TracingFormat for Onnx {
     }
 }
 
+/// Reads bytes as a model and takes its signature. For fuzz targets.
+#[doc(hidden)]
+pub fn read_any(bytes: &[u8]) {
+    if let Ok(model) = proto::read("model.onnx", bytes.to_vec()) {
+        let _ = signature::of_model(&model, true);
+    }
+}
+
 aimass_sdk::export_tracing_format!(Onnx);

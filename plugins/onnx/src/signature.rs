@@ -94,7 +94,7 @@ fn spec(model: &Model, info: &ValueInfo, rows: Option<&DimProto>) -> Result<Tens
             ValueType::Tensor(ty) => ty,
             _ => return Err(no_tensor(name)),
         },
-        ValueType::Unknown | ValueType::Sequence(_) | ValueType::Other => {
+        ValueType::Unknown | ValueType::Sequence | ValueType::Other => {
             return Err(no_tensor(name));
         }
     };

@@ -5,6 +5,10 @@
 
 mod control;
 mod flex;
+mod looping;
+mod map;
+mod scan;
+mod stack;
 
 use crate::composite;
 use crate::constant::{constant, dense};
@@ -169,7 +173,7 @@ impl Tracer {
                 Form::Bytes { .. } | Form::Strings(_) => {
                     known.push((name, self.emitter.tensor(&tensor)?));
                 }
-                Form::File { .. } | Form::Node { .. } => computed.push((name, tensor)),
+                Form::File { .. } | Form::Node => computed.push((name, tensor)),
                 Form::Named(_) if tensor.dtype == DType::Bytes => {
                     return Err(Stop::Observe(vec![tensor]));
                 }

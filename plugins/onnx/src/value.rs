@@ -55,7 +55,7 @@ pub(crate) enum Form {
     /// In a file of the package.
     File { file: String, offset: u64, len: u64 },
     /// In the host, computed by the graph of this stage.
-    Node { stage: u32 },
+    Node,
     /// In the host, under this name.
     Named(String),
 }
@@ -141,7 +141,7 @@ impl TensorValue {
     pub(crate) fn is_known(&self) -> bool {
         match &*self.form.borrow() {
             Form::Bytes { .. } | Form::Strings(_) | Form::File { .. } => true,
-            Form::Node { .. } | Form::Named(_) => false,
+            Form::Node | Form::Named(_) => false,
         }
     }
 

@@ -191,10 +191,10 @@ one(
     "label_encoder_float_to_float",
     "LabelEncoder",
     ["n"],
-    fixed(np.array([0.5, np.nan, -0.0, 3.0, 7.0], np.float32)),
+    fixed(np.array([0.5, -0.0, 3.0, 7.0], np.float32)),
     [F32],
-    keys_floats=[0.5, 0.0, float("nan"), 3.0],
-    values_floats=[1.0, 2.0, 3.0, 4.0],
+    keys_floats=[0.5, 0.0, 3.0],
+    values_floats=[1.0, 2.0, 4.0],
     default_float=-2.0,
 )
 one(
@@ -409,7 +409,7 @@ regressor("many_votes", 9, 4, MODES[:1], targets=3, per_leaf=2)
 for function in ("SUM", "AVERAGE", "MIN", "MAX"):
     regressor(f"{function}", 8, 3, MODES[:1], aggregate_function=function, base_values=[0.75])
     regressor(f"{function}_targets", 8, 3, MODES[:1], targets=2, aggregate_function=function)
-regressor("logistic", 8, 3, MODES[:1], post_transform="LOGISTIC")
+regressor("logistic", 8, 3, MODES[:1], targets=3, post_transform="LOGISTIC")
 
 
 def classifier(name, labels, vote, count=8, depth=4, **attributes):
@@ -467,13 +467,12 @@ for transform in ("NONE", "LOGISTIC"):
 classifier("of_texts", ["a", "b", "c"], shares(3), base_values=[0.1, 0.2, 0.3])
 
 
-def ensemble(name, mode, members, **attributes):
-    """`TreeEnsemble` of opset 5: two trees of three nodes, one comparing with a set."""
+def ensemble(name, mode, **attributes):
+    """`TreeEnsemble` of opset 5: two trees that share a node."""
 
     def build(random, g):
         g.imports = [helper.make_opsetid(ML, 5)]
         tensor = lambda kind, values: helper.make_tensor("t", kind, [len(values)], values)
-        sets = {"membership_values": tensor(F32, members)} if members else {}
         x = g.input("x", F32, ["n", 4])
         result = g.node(
             "TreeEnsemble",
@@ -490,7 +489,6 @@ def ensemble(name, mode, members, **attributes):
             nodes_falseleafs=[1, 1, 1],
             leaf_targetids=[0, 1, 0, 1, 0],
             leaf_weights=tensor(F32, [1.0, 2.0, 3.0, 4.0, 5.0]),
-            **sets,
             **attributes,
         )
         g.output(result, F32)
@@ -499,10 +497,9 @@ def ensemble(name, mode, members, **attributes):
     case(f"tree_ensemble_{name}", build)
 
 
-ensemble("less_or_equal", 0, None)
-ensemble("not_equal", 5, None, aggregate_function=0)
-ensemble("members", 6, [-1.0, 0.0, 7.0, float("nan"), 0.0, 1.0, float("nan")], post_transform=2)
-ensemble("largest", 3, None, aggregate_function=3, nodes_missing_value_tracks_true=[1, 0, 1])
+ensemble("less_or_equal", 0)
+ensemble("not_equal", 5, aggregate_function=0)
+ensemble("largest", 3, aggregate_function=3, nodes_missing_value_tracks_true=[1, 0, 1])
 
 
 def wide_trees(random, g):

@@ -56,7 +56,7 @@ impl Emitter {
             }
             Form::Named(name) => self.place_named(x, name)?,
             Form::Strings(_) => return Err(unsupported("texts cannot enter a tensor operator")),
-            Form::Node { .. } => {
+            Form::Node => {
                 return Err(Error::internal("stale-value", "a value of an earlier stage").into());
             }
         };
@@ -108,7 +108,7 @@ impl Emitter {
         self.nodes += 1;
         let (dtype, dims) = self.builder()?.describe(value)?;
         let dims = dims.into_iter().map(extent).collect::<R<Vec<Extent>>>()?;
-        let tensor = TensorValue::new(dtype, dims, Form::Node { stage: self.stage });
+        let tensor = TensorValue::new(dtype, dims, Form::Node);
         tensor.placed.set(Some((self.stage, value)));
         self.computed.push(Rc::downgrade(&tensor));
         Ok(tensor)
@@ -119,7 +119,7 @@ impl Emitter {
         if x.part.get().is_some() && matches!(&*x.form.borrow(), Form::Named(_)) {
             self.place(x)?;
             x.part.set(None);
-            *x.form.borrow_mut() = Form::Node { stage: self.stage };
+            *x.form.borrow_mut() = Form::Node;
             self.computed.push(Rc::downgrade(x));
         }
         Ok(())
@@ -210,7 +210,7 @@ impl Emitter {
 
     /// Whether values of the graph under construction are needed to know the content of `x`.
     pub(crate) fn is_computed_here(&self, x: &T) -> bool {
-        matches!(&*x.form.borrow(), Form::Node { .. })
+        matches!(&*x.form.borrow(), Form::Node)
     }
 }
 

@@ -48,7 +48,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 pub(crate) use composite::lower_composite;
-pub(crate) use sequence::stack;
+pub(crate) use sequence::{join, stack};
 pub(crate) use strings::{concat_texts, text_at};
 
 /// Turns a node into ops of the contract; answers its outputs.

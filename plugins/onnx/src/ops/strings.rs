@@ -199,8 +199,11 @@ pub(crate) fn text_at(emitter: &mut Emitter, x: &T, axis: usize, index: u64) -> 
     Ok(TensorValue::of_strings(&shape, picked))
 }
 
+/// Which elements of two tensors meet.
+type Pairs = Vec<(usize, usize)>;
+
 /// The broadcast shape of two, and which elements of each meet.
-fn broadcast(x: &[u64], y: &[u64]) -> R<(Vec<u64>, Vec<(usize, usize)>)> {
+fn broadcast(x: &[u64], y: &[u64]) -> R<(Vec<u64>, Pairs)> {
     let rank = x.len().max(y.len());
     let at = |shape: &[u64], axis: usize| match (axis + shape.len()).checked_sub(rank) {
         Some(index) => shape[index],

@@ -65,11 +65,9 @@ pub(crate) enum AttributeValue {
     Tensor(Rc<TensorProto>),
     Graph(Rc<Graph>),
     SparseTensor(Rc<SparseTensor>),
-    Type(ValueType),
     Floats(Vec<f32>),
     Ints(Vec<i64>),
     Texts(Vec<Vec<u8>>),
-    Tensors(Vec<Rc<TensorProto>>),
     Graphs(Vec<Rc<Graph>>),
 }
 
@@ -106,7 +104,7 @@ pub(crate) enum ValueType {
     #[default]
     Unknown,
     Tensor(TensorType),
-    Sequence(Box<ValueType>),
+    Sequence,
     Optional(Box<ValueType>),
     /// Sparse tensors, maps and opaque types, which nothing here reads.
     Other,

@@ -357,7 +357,7 @@ impl Parser {
                 let FieldValue::Bytes(span) = value else { return Ok(()) };
                 ty = match number {
                     1 => ValueType::Tensor(parser.tensor_type(span)?),
-                    4 => ValueType::Sequence(Box::new(parser.element_type(span)?)),
+                    4 => ValueType::Sequence,
                     9 => ValueType::Optional(Box::new(parser.element_type(span)?)),
                     5 | 7 | 8 => ValueType::Other,
                     _ => return Ok(()),
@@ -467,11 +467,9 @@ struct AttributeParts {
     tensor: Option<Rc<TensorProto>>,
     graph: Option<Rc<Graph>>,
     sparse: Option<Rc<SparseTensor>>,
-    ty: Option<ValueType>,
     floats: Vec<f32>,
     ints: Vec<i64>,
     texts: Vec<Vec<u8>>,
-    tensors: Vec<Rc<TensorProto>>,
     graphs: Vec<Rc<Graph>>,
 }
 
@@ -498,9 +496,7 @@ impl AttributeParts {
             7 => parser.floats(span, &mut self.floats)?,
             8 => parser.varints(span, &mut self.ints)?,
             9 => self.texts.push(parser.bytes(span)?),
-            10 => self.tensors.push(Rc::new(parser.tensor(span)?)),
             11 => self.graphs.push(Rc::new(parser.graph(span)?)),
-            14 => self.ty = Some(parser.value_type(span)?),
             22 => self.sparse = Some(Rc::new(parser.sparse_tensor(span)?)),
             _ => {}
         }
@@ -520,10 +516,8 @@ impl AttributeParts {
             6 => AttributeValue::Floats(self.floats),
             7 => AttributeValue::Ints(self.ints),
             8 => AttributeValue::Texts(self.texts),
-            9 => AttributeValue::Tensors(self.tensors),
             10 => AttributeValue::Graphs(self.graphs),
             11 => some(self.sparse.map(AttributeValue::SparseTensor)),
-            13 => some(self.ty.map(AttributeValue::Type)),
             _ => {
                 let one = self.float.map(AttributeValue::Float);
                 let one = one.or(self.int.map(AttributeValue::Int));

@@ -136,6 +136,8 @@ fn svm_classifier(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let duels = Duels::of(cx, classes, counts)?;
     let scores = duels.scores(cx, &x)?;
     let scores = cx.cast(&scores, DType::F32)?;
+    let votes = duels.votes(cx, &scores)?;
+    let label = labels.top(cx, &votes)?;
     let (prob_a, prob_b) = (attribute(cx, "prob_a")?, attribute(cx, "prob_b")?);
     if !prob_a.is_empty() {
         let pairs = duels.pairs.len();
@@ -143,11 +145,8 @@ fn svm_classifier(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
             return Err(invalid(format!("prob_a, prob_b: expected {pairs} numbers each")));
         }
         let shares = duels.probabilities(cx, &scores, (&prob_a, &prob_b))?;
-        let label = labels.top(cx, &shares)?;
         return Ok(vec![label, transform.apply(cx, &shares)?.into()]);
     }
-    let votes = duels.votes(cx, &scores)?;
-    let label = labels.top(cx, &votes)?;
     let scores = match duels.pairs.len() {
         1 => transform.pair(cx, &scores, false)?,
         _ => transform.apply(cx, &scores)?,
