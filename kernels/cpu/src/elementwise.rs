@@ -9,6 +9,7 @@ pub use number::{Integer, Number};
 pub use typed::{Operands, binary_typed, bitwise_typed, compare_typed};
 
 use crate::level::leveled;
+use crate::pool::Team;
 
 /// Arithmetic of two numbers of one type.
 ///
@@ -69,6 +70,59 @@ leveled! {
         op: Binary, plan: &Broadcast<2>, a: &[T], b: &[T], out: &mut [T],
     ) = binary_body(op, plan, a, b, out);
 }
+
+/// As [`binary`] for these shapes, on several threads where that pays.
+///
+/// # Panics
+/// If the shapes do not broadcast, or a slice does not have the elements of its shape.
+pub fn binary_split<T: Number>(
+    team: Team<'_>,
+    op: Binary,
+    shapes: [&[usize]; 2],
+    a: &[T],
+    b: &[T],
+    out: &mut [T],
+) {
+    let rank = shapes[0].len().max(shapes[1].len());
+    let extent = |shape: &[usize], axis: usize| match axis + shape.len() >= rank {
+        true => shape[axis + shape.len() - rank],
+        false => 1,
+    };
+    let all = |axis: usize| extent(shapes[0], axis).max(extent(shapes[1], axis));
+    // Cut along the first axis that is one: all before it have one element.
+    let axis = (0..rank).find(|&axis| all(axis) > 1);
+    let whole = |out: &mut [T]| match Broadcast::new(shapes) {
+        Some(plan) => binary(op, &plan, a, b, out),
+        None => panic!("shapes {shapes:?} do not broadcast"),
+    };
+    let Some(axis) = axis.filter(|_| team.threads() > 1 && out.len() >= SPLIT_LEN_MIN) else {
+        return whole(out);
+    };
+    let count = all(axis);
+    let line = out.len() / count;
+    let lines = count.div_ceil(out.len().div_ceil(SPLIT_LEN_MIN / 4).max(team.threads()));
+    team.chunks([out], [lines * line], &|task, [out]| {
+        let own = task * lines..task * lines + out.len() / line;
+        let [x, y] = [(shapes[0], a), (shapes[1], b)].map(|(shape, data)| {
+            let cut = extent(shape, axis) > 1;
+            let step = if cut { data.len() / count } else { 0 };
+            let len = if cut { own.len() * step } else { data.len() };
+            let mut shape = shape.to_vec();
+            if cut {
+                let at = axis + shape.len() - rank;
+                shape[at] = own.len();
+            }
+            (shape, &data[own.start * step..][..len])
+        });
+        match Broadcast::new([&x.0, &y.0]) {
+            Some(plan) => binary(op, &plan, x.1, y.1, out),
+            None => panic!("parts of shapes that broadcast do not"),
+        }
+    });
+}
+
+/// Elements of a result from which several threads make it.
+const SPLIT_LEN_MIN: usize = 128 << 10;
 
 #[inline(always)]
 fn binary_body<T: Number>(op: Binary, plan: &Broadcast<2>, a: &[T], b: &[T], out: &mut [T]) {

@@ -11,7 +11,7 @@
 //!   attention tiles: bounded, kept, documented), starts no task, logs nothing, and returns no
 //!   error: shapes are the caller's to check, and a wrong one panics.
 //!
-//! Deliberately absent: graphs, dtypes beyond what a kernel takes, quantized kernels.
+//! Deliberately absent: graphs, dtypes beyond what a kernel takes, block-quantized kernels.
 
 mod level;
 mod microkernel;
@@ -28,6 +28,7 @@ pub mod elementwise;
 pub mod matmul;
 pub mod norm;
 pub mod pool;
+pub mod quantize;
 pub mod reduce;
 pub mod resample;
 pub mod shape_ops;

@@ -20,6 +20,8 @@ mod narrow;
 #[cfg(test)]
 mod products;
 #[cfg(test)]
+mod quantized;
+#[cfg(test)]
 mod reductions;
 #[cfg(test)]
 mod reference;
@@ -57,6 +59,7 @@ mod tests {
             indexed::CASES,
             layers::CASES,
             products::CASES,
+            quantized::CASES,
             reductions::CASES,
             sequences::CASES,
             shapes::CASES,
@@ -118,6 +121,11 @@ mod tests {
     #[test]
     fn products_of_matrices() {
         run(products::CASES);
+    }
+
+    #[test]
+    fn quantized_numbers() {
+        run(quantized::CASES);
     }
 
     #[test]

@@ -183,6 +183,13 @@ impl OpRule for Binary {
         };
         let both = Operands { dtype: x.dtype, a: x.bytes, b: y.bytes };
         let known = match self.kind {
+            BinaryKind::Arithmetic(kind) if x.dtype == DType::F32 => {
+                let (shapes, out): ([&[usize]; 2], _) =
+                    ([&x.shape, &y.shape], out.numbers::<f32>());
+                let (x, y) = (x.numbers::<f32>(), y.numbers::<f32>());
+                elementwise::binary_split(call.team, kind.kernel(), shapes, x, y, out);
+                true
+            }
             BinaryKind::Arithmetic(kind) => {
                 elementwise::binary_typed(kind.kernel(), &plan, &both, out.bytes)
             }

@@ -1,38 +1,55 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
-mod attention;
+pub(crate) mod attention;
 mod cast;
+mod composite;
 mod conv;
+mod detection;
 mod determinant;
 mod einsum;
 mod elementwise;
+mod grid;
 mod index;
 mod layer_norm;
 mod layout;
 mod linear_attention;
 mod loss;
 mod matmul;
+mod ml;
 mod norm;
 mod pattern;
 mod pool;
 mod quantize;
 mod quantized;
+mod random;
+mod ranks;
+mod re2;
 mod recurrent;
 mod reduce;
 mod resize;
+mod roi_align;
 mod rotary;
 mod scatter;
+mod sequence;
 mod shape;
 mod signal;
-mod small_floats;
 mod softmax;
 mod strings;
 mod taps;
+mod text_cast;
+mod tfidf;
 mod training;
+mod unique;
 mod window;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+pub(crate) use composite::lower_composite;
+pub(crate) use sequence::{join, stack};
+pub(crate) use strings::{concat_texts, text_at};
 
 /// Turns a node into ops of the contract; answers its outputs.
 pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
@@ -42,12 +59,14 @@ pub(crate) type Table = &'static [(&'static str, Lowering)];
 
 /// The families of the default domain.
 const TABLES: &[Table] = &[
-    cast::TABLE,
     attention::TABLE,
+    cast::TABLE,
     conv::TABLE,
+    detection::TABLE,
     determinant::TABLE,
     einsum::TABLE,
     elementwise::TABLE,
+    grid::TABLE,
     index::TABLE,
     layer_norm::TABLE,
     layout::TABLE,
@@ -57,30 +76,52 @@ const TABLES: &[Table] = &[
     norm::TABLE,
     pattern::TABLE,
     pool::TABLE,
-    reduce::TABLE,
-    resize::TABLE,
-    scatter::TABLE,
     quantize::TABLE,
     quantized::TABLE,
+    random::TABLE,
     recurrent::TABLE,
+    reduce::TABLE,
+    resize::TABLE,
+    roi_align::TABLE,
     rotary::TABLE,
+    scatter::TABLE,
+    sequence::TABLE,
     shape::TABLE,
     signal::TABLE,
     softmax::TABLE,
+    strings::TABLE,
+    tfidf::TABLE,
+    unique::TABLE,
 ];
+
+/// Tables of other domains.
+const DOMAINS: &[(&str, &[Table])] =
+    &[("", TABLES), ("ai.onnx.ml", ml::TABLES), ("ai.onnx.preview.training", &[training::TABLE])];
+
+/// Lowerings by domain and operator.
+type Lowerings = HashMap<(&'static str, &'static str), Lowering>;
+
+/// All lowerings. Made once: in the memory image that every instance starts with.
+pub(crate) fn lowerings() -> &'static Lowerings {
+    static ALL: OnceLock<Lowerings> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let of_domain = |(domain, tables): &(&'static str, &'static [Table])| {
+            let domain = *domain;
+            tables.iter().flat_map(|table| table.iter()).map(move |(op, f)| ((domain, *op), *f))
+        };
+        DOMAINS.iter().flat_map(of_domain).collect()
+    })
+}
 
 /// Lowers one node.
 ///
 /// # Errors
 /// `unsupported/onnx-op` for an operator that this plugin does not know.
 pub(crate) fn lower(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
-    let tables = match cx.node.domain.as_str() {
-        "" => TABLES,
-        "ai.onnx.preview.training" => &[training::TABLE],
-        _ => &[],
-    };
-    match tables.iter().flat_map(|table| table.iter()).find(|(name, _)| *name == cx.node.op) {
-        Some((_, lowering)) => lowering(cx, inputs),
+    let (domain, op) = (cx.node.domain.as_str(), cx.node.op.as_str());
+    match lowerings().get(&(domain, op)) {
+        Some(lowering) if ranks::apply(domain, op, inputs) => ranks::run(cx, inputs, *lowering),
+        Some(lowering) => lowering(cx, inputs),
         None => Err(unsupported(format!("no such operator in opset {} of this plugin", cx.opset))),
     }
 }
