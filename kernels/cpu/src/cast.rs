@@ -50,6 +50,7 @@ pub fn cast(from: DType, x: &[u8], to: DType, out: &mut [u8]) -> bool {
         (DType::F64, _) => write::<f64>(numbers(x), to, out),
         (DType::I64, _) => write::<i64>(numbers(x), to, out),
         (DType::U64, _) => write::<u64>(numbers(x), to, out),
+        (DType::I32, DType::F64) => each::<i32, f64>(x, numbers_mut(out), f64::from),
         (_, DType::F32) => read_f32(from, x, numbers_mut(out)),
         (_, DType::I64) if !from.is_float() => read_integers(from, x, numbers_mut(out)),
         (_, _) if from.is_float() => blocks(from, x, to, out, read_f32),

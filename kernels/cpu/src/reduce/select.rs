@@ -2,7 +2,6 @@
 
 use super::Lanes;
 use crate::elementwise::Number;
-use std::cmp::Ordering;
 
 /// Index of the largest element of every lane; the first of equals, and a NaN before any number.
 ///
@@ -89,30 +88,38 @@ struct Heap<'a, T> {
 }
 
 impl<T: Number> Heap<'_, T> {
-    /// `Less` if the first element is to come before the second.
-    #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
-    fn order(&self, a: (T, i64), b: (T, i64)) -> Ordering {
-        let by_value = match a.0.partial_cmp(&b.0) {
-            Some(order) => order,
-            None => (a.0 != a.0).cmp(&(b.0 != b.0)),
-        };
-        let by_value = if self.largest { by_value.reverse() } else { by_value };
-        by_value.then(a.1.cmp(&b.1))
+    /// Whether the first element is to come before the second.
+    #[inline(always)]
+    fn before(&self, a: (T, i64), b: (T, i64)) -> bool {
+        self.is_better(a.0, b.0) || !self.is_better(b.0, a.0) && a.1 < b.1
     }
 
+    /// Whether `new` is the better value, whatever the indices.
+    #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
+    #[inline(always)]
+    fn is_better(&self, new: T, old: T) -> bool {
+        match self.largest {
+            true => new > old || new != new && old == old,
+            false => new < old || old != old && new == new,
+        }
+    }
+
+    #[inline(always)]
     fn at(&self, place: usize) -> (T, i64) {
         (self.values[place], self.indices[place])
     }
 
+    #[inline(always)]
     fn put(&mut self, place: usize, (value, index): (T, i64)) {
         self.values[place] = value;
         self.indices[place] = index;
     }
 
+    #[inline(always)]
     fn offer(&mut self, value: T, index: i64) {
         let new = (value, index);
         if self.len == self.values.len() {
-            if self.order(new, self.at(0)) == Ordering::Less {
+            if self.is_better(value, self.values[0]) {
                 self.sink(0, new);
             }
             return;
@@ -121,7 +128,7 @@ impl<T: Number> Heap<'_, T> {
         self.len += 1;
         while place > 0 {
             let parent = (place - 1) / 2;
-            if self.order(new, self.at(parent)) == Ordering::Less {
+            if self.before(new, self.at(parent)) {
                 break;
             }
             self.put(place, self.at(parent));
@@ -138,10 +145,10 @@ impl<T: Number> Heap<'_, T> {
                 break;
             }
             let second = child + 1;
-            if second < self.len && self.order(self.at(child), self.at(second)) == Ordering::Less {
+            if second < self.len && self.before(self.at(child), self.at(second)) {
                 child = second;
             }
-            if self.order(new, self.at(child)) != Ordering::Less {
+            if !self.before(new, self.at(child)) {
                 break;
             }
             self.put(place, self.at(child));
