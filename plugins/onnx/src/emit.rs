@@ -17,6 +17,8 @@ use std::rc::{Rc, Weak};
 
 /// Elements up to which known tensors are computed while tracing; above, the host folds them.
 const EAGER_ELEMENTS_MAX: u64 = 4096;
+/// Elements of what may come of them.
+const EAGER_PRODUCT_MAX: u64 = 1 << 18;
 /// Bytes of a file that the plugin looks at itself.
 const CONTENT_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of all such content.
@@ -237,6 +239,13 @@ impl Emitter {
     }
 
     fn is_eager(&self, inputs: &[&T]) -> bool {
+        // Two small tensors may broadcast to a large one.
+        let product = |x: &[&T]| {
+            x.iter().fold(1, |all: u64, x| all.saturating_mul(x.elements().unwrap_or(u64::MAX)))
+        };
+        if inputs.len() <= 3 && product(inputs) > EAGER_PRODUCT_MAX {
+            return false;
+        }
         let few = |x: &&T| {
             let elements = x.elements().unwrap_or(u64::MAX);
             x.is_known() && x.dtype.element_bytes().is_some() && elements <= EAGER_ELEMENTS_MAX

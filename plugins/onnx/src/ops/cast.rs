@@ -58,6 +58,11 @@ pub(super) fn convert(cx: &mut Emitter, x: &T, to: DType, saturate: bool) -> R<T
             let x = cx.clamp(&x, -largest, largest)?;
             cx.cast(&x, to)
         }
+        // What is out of range is open in ONNX; its reference wraps, where the host would saturate.
+        None if matches!(to, DType::I4 | DType::U4) && is_float(x.dtype) => {
+            let whole = cx.cast(x, DType::I32)?;
+            cx.cast(&whole, to)
+        }
         None => cx.cast(x, to),
     }
 }

@@ -154,7 +154,7 @@ fn pool_axis(
     let span = cx.sub(&end, &start)?;
     let span = cx.add_number(&span, 1.0)?;
     let span = cx.maximum(&span, &scalar(DType::F32, 1.0)?)?;
-    let size = cx.mul_number(&span, 1.0 / bins as f64)?;
+    let size = cx.div(&span, &scalar(DType::F32, bins as f64)?)?;
     let places = cx.count_up(extent)?;
     let places = cx.cast(&places, DType::F32)?;
     let lowest = scalar(x.dtype, f64::NEG_INFINITY)?;

@@ -13,7 +13,7 @@ pub(super) const TABLE: Table = &[("AffineGrid", affine_grid), ("GridSample", gr
 /// Spatial axes; each of them multiplies the samples of a place.
 const SPATIAL_MAX: usize = 3;
 /// Elements of the places of an affine grid.
-const PLACES_MAX: u64 = 1 << 24;
+const PLACES_MAX: u64 = 1 << 21;
 
 /// What lies beyond the edge.
 #[derive(Clone, Copy, PartialEq)]

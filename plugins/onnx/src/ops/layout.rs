@@ -18,7 +18,7 @@ pub(super) const TABLE: Table = &[
 ];
 
 /// Elements of an axis whose padding is spelled out as indices.
-const INDEXED_MAX: u64 = 1 << 24;
+const INDEXED_MAX: u64 = 1 << 22;
 
 fn pad(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let x = inputs.tensor(0)?;

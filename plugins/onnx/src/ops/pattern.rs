@@ -24,7 +24,7 @@ pub(super) const TABLE: Table = &[
 /// Elements that are written out here; longer patterns are computed by the host.
 const WRITTEN_MAX: u64 = 1 << 16;
 /// Elements of a window or a filter bank.
-const TABLE_MAX: u64 = 1 << 24;
+const TABLE_MAX: u64 = 1 << 22;
 
 /// The dtype of an attribute that names one.
 pub(super) fn attr_dtype(cx: &Cx<'_>, name: &str) -> R<Option<DType>> {
@@ -37,7 +37,7 @@ pub(super) fn attr_dtype(cx: &Cx<'_>, name: &str) -> R<Option<DType>> {
 }
 
 /// The index along one of two axes, at each place: i64 that broadcasts to [rows, columns].
-fn index_grid(cx: &mut Emitter, rows: u64, columns: u64) -> R<(T, T)> {
+pub(super) fn index_grid(cx: &mut Emitter, rows: u64, columns: u64) -> R<(T, T)> {
     if rows.saturating_mul(columns) > WRITTEN_MAX {
         let dims = [Extent::Fixed(rows), Extent::Fixed(columns)];
         return Ok((cx.iota(&dims, 0)?, cx.iota(&dims, 1)?));

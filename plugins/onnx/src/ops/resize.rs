@@ -12,7 +12,7 @@ use aimass_sdk::DType;
 pub(super) const TABLE: Table = &[("Resize", resize), ("Upsample", upsample)];
 
 /// Samples of one axis.
-const SAMPLES_MAX: u64 = 1 << 24;
+const SAMPLES_MAX: u64 = 1 << 22;
 /// Samples of one place where they are added one by one.
 const ADDED_MAX: usize = 64;
 

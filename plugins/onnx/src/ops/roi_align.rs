@@ -123,7 +123,7 @@ fn axes(cx: &mut Cx<'_>, x: &T, rois: &T) -> R<(Axis, Axis)> {
         if !half_pixel {
             span = cx.maximum(&span, &scalar(DType::F32, 1.0)?)?;
         }
-        let bin = cx.mul_number(&span, 1.0 / bins as f64)?;
+        let bin = cx.div(&span, &scalar(DType::F32, bins as f64)?)?;
         let samples = match cx.attr_int("sampling_ratio", 0)? {
             ratio @ 1.. => {
                 let ratio = scalar(DType::F32, ratio as f64)?;

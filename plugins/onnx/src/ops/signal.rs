@@ -2,17 +2,14 @@
 
 use super::reduce::is_half;
 use super::{Table, one};
-use crate::content::{int_vector, number_tensor, scalar};
+use crate::content::{number_tensor, scalar};
 use crate::emit::Emitter;
 use crate::node::{Cx, Inputs, axis_of};
 use crate::value::{Extent, R, T, Value, invalid};
 use aimass_sdk::DType;
-use std::f64::consts::PI;
 
 pub(super) const TABLE: Table = &[("DFT", dft), ("STFT", stft)];
 
-/// Lengths up to which a transform is one product with a matrix.
-const MATRIX_MAX: u64 = 512;
 /// Longest transform.
 const LENGTH_MAX: u64 = 1 << 24;
 /// Samples of all frames together.
@@ -75,9 +72,6 @@ fn transformed(cx: &mut Emitter, x: &T, axis: usize, transform: Transform) -> R<
     let needed = if inverse && one_sided { half } else { length };
     let x = fit(cx, x, axis, needed)?;
     let wanted = if one_sided && !inverse { half } else { length };
-    if length <= MATRIX_MAX {
-        return by_matrix(cx, &x, axis, (wanted, transform));
-    }
     let mut x = complex(cx, &x)?;
     if inverse && one_sided {
         x = whole_spectrum(cx, &x, axis, length)?;
@@ -114,64 +108,14 @@ fn complex(cx: &mut Emitter, x: &T) -> R<T> {
 
 /// The other half of a symmetric spectrum: conjugates in reverse.
 fn whole_spectrum(cx: &mut Emitter, x: &T, axis: usize, length: u64) -> R<T> {
+    if length <= 2 {
+        return Ok(x.clone());
+    }
     let mirrored = cx.slice(x, axis, (1, length - length / 2), 1)?;
     let mirrored = cx.reverse(&mirrored, axis)?;
     let conjugate = number_tensor(x.dtype, &[2], &[1.0, -1.0])?;
     let mirrored = cx.mul(&mirrored, &conjugate)?;
     cx.concat(&[x, &mirrored], axis)
-}
-
-/// The matrix from [places, parts] to [frequencies, parts] (or the other way round), as a rank-4
-/// table of `from`, `parts`, `to` and `to_parts`.
-fn matrix(from: u64, parts: u64, to: (u64, u64), transform: Transform) -> Vec<f64> {
-    let Transform { length, inverse, one_sided } = transform;
-    let sign = if inverse { 1.0 } else { -1.0 };
-    let scale = if inverse { 1.0 / length as f64 } else { 1.0 };
-    let mut table = Vec::new();
-    for place in 0..from {
-        // Frequencies of half a spectrum count for their mirror images, too.
-        let alone = place == 0 || (length % 2 == 0 && place == length / 2);
-        let weight = if inverse && one_sided && !alone { 2.0 * scale } else { scale };
-        for part in 0..parts {
-            for frequency in 0..to.0 {
-                let turn = (place * frequency % length) as f64 / length as f64;
-                let (sin, cos) = (2.0 * PI * turn).sin_cos();
-                let (real, imaginary) = (weight * cos, weight * sign * sin);
-                match part {
-                    0 => table.extend([real, imaginary].iter().take(to.1 as usize)),
-                    _ => table.extend([-imaginary, real].iter().take(to.1 as usize)),
-                }
-            }
-        }
-    }
-    table
-}
-
-fn by_matrix(cx: &mut Emitter, x: &T, axis: usize, (to, transform): (u64, Transform)) -> R<T> {
-    let (from, parts) = (x.extent(axis)?, x.extent(x.rank() - 1)?);
-    let to_parts = if transform.inverse && transform.one_sided { 1 } else { 2 };
-    let table = matrix(from, parts, (to, to_parts), transform);
-    let table = number_tensor(x.dtype, &[from * parts, to * to_parts], &table)?;
-    // The axis goes next to the parts, and both become one.
-    let rank = x.rank();
-    let others = (0..rank - 1).filter(|&own| own != axis);
-    let there: Vec<usize> = others.chain([axis, rank - 1]).collect();
-    let mut back = vec![0; rank];
-    for (at, &own) in there.iter().enumerate() {
-        back[own] = at;
-    }
-    let moved = cx.transpose(x, &there)?;
-    let mut dims = moved.dims[..rank - 2].to_vec();
-    dims.push(Extent::Fixed(from * parts));
-    if dims.len() == 1 {
-        dims.insert(0, Extent::Fixed(1));
-    }
-    let flat = cx.reshape(&moved, &dims)?;
-    let flat = cx.linear(&flat, &table, None, false)?;
-    let mut dims = moved.dims[..rank - 2].to_vec();
-    dims.extend([Extent::Fixed(to), Extent::Fixed(to_parts)]);
-    let y = cx.reshape(&flat, &dims)?;
-    cx.transpose(&y, &back)
 }
 
 fn stft(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
@@ -200,11 +144,9 @@ fn stft(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     if frames.saturating_mul(length) > FRAMES_MAX {
         return Err(invalid(format!("expected fewer than {frames} frames of {length}")));
     }
-    let starts = cx.count_up(frames)?;
-    let starts = cx.mul(&starts, &int_vector(&[step as i64]))?;
-    let starts = cx.unsqueeze(&starts, 1)?;
-    let places = cx.count_up(length)?;
-    let places = cx.add(&starts, &places)?;
+    let (frame, place) = super::pattern::index_grid(cx, frames, length)?;
+    let starts = cx.mul_number(&frame, step as f64)?;
+    let places = cx.add(&starts, &place)?;
     let wide = if is_half(signal.dtype) { DType::F32 } else { signal.dtype };
     let wider = cx.cast(&signal, wide)?;
     let mut framed = cx.gather(&wider, &places, 1)?;
@@ -217,42 +159,4 @@ fn stft(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let transform = Transform { length, inverse: false, one_sided };
     let y = transformed(cx, &framed, 2, transform)?;
     one(cx.cast(&y, signal.dtype)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn apply(x: &[f64], parts: u64, to: (u64, u64), transform: Transform) -> Vec<f64> {
-        let from = x.len() as u64 / parts;
-        let (table, columns) = (matrix(from, parts, to, transform), (to.0 * to.1) as usize);
-        let column = |at| x.iter().enumerate().map(|(row, x)| x * table[row * columns + at]).sum();
-        (0..columns).map(column).collect()
-    }
-
-    #[test]
-    fn half_a_spectrum_gives_the_real_signal_back() {
-        for length in [1u64, 2, 5, 8] {
-            let signal: Vec<f64> = (0..length).map(|at| (at * at % 7) as f64 - 2.0).collect();
-            let half = length / 2 + 1;
-            let there = Transform { length, inverse: false, one_sided: true };
-            let spectrum = apply(&signal, 1, (half, 2), there);
-            let back = apply(&spectrum, 2, (length, 1), Transform { inverse: true, ..there });
-            for (x, y) in signal.iter().zip(back) {
-                assert!((x - y).abs() < 1e-12, "{length}: {x} {y}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_complex_signal_comes_back() {
-        let signal = [1.0, -2.0, 0.5, 3.0, 0.0, 1.0];
-        let there = Transform { length: 3, inverse: false, one_sided: false };
-        let spectrum = apply(&signal, 2, (3, 2), there);
-        assert!((spectrum[0] - 1.5).abs() < 1e-12 && (spectrum[1] - 2.0).abs() < 1e-12);
-        let back = apply(&spectrum, 2, (3, 2), Transform { inverse: true, ..there });
-        for (x, y) in signal.iter().zip(back) {
-            assert!((x - y).abs() < 1e-12);
-        }
-    }
 }

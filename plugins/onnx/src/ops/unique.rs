@@ -13,6 +13,9 @@ use std::cmp::Ordering;
 
 pub(super) const TABLE: Table = &[("Unique", unique)];
 
+/// Elements of slices that are compared here.
+const COMPARED_MAX: u64 = 1 << 21;
+
 /// The operator's outputs.
 struct Found {
     y: T,
@@ -136,9 +139,15 @@ fn keys(cx: &mut Emitter, x: &T) -> R<Vec<Key>> {
 
 /// Different slices along an axis.
 fn of_slices(cx: &mut Emitter, x: &T, axis: usize, sorted: bool) -> R<Found> {
-    let shape = x.shape()?;
+    let (shape, elements) = (x.shape()?, x.elements()?);
+    if elements > COMPARED_MAX {
+        return Err(invalid(format!("expected at most {COMPARED_MAX} elements, got {elements}")));
+    }
     let extent = shape.get(axis).copied().ok_or_else(|| invalid("a scalar has no axis"))?;
-    let inner: u64 = shape[axis + 1..].iter().product();
+    if extent > COMPARED_MAX {
+        return Err(invalid(format!("expected at most {COMPARED_MAX} slices, got {extent}")));
+    }
+    let inner: u64 = shape[axis + 1..].iter().fold(1, |all, extent| all.saturating_mul(*extent));
     let keys = keys(cx, x)?;
     let slices = sliced(&keys, (extent as usize, inner as usize));
     let groups = groups(&slices, sorted);
