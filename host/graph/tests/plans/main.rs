@@ -7,6 +7,7 @@ mod convolutions;
 mod dtypes;
 mod encoder;
 mod fusion;
+mod images;
 mod indexed;
 mod quantized;
 mod recurrent;
