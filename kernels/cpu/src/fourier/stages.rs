@@ -99,7 +99,7 @@ impl<T: Float> Stage<T> {
             let from = Columns { x, first: p * stride, step: rest * stride, stride };
             match factor {
                 2 => two(from, twiddles, a, b),
-                3 => odd_three(from, twiddles, a, b),
+                3 => three(from, twiddles, a, b),
                 4 => four(from, twiddles, a, b),
                 _ => any(from, &self.roots, twiddles, (a, b)),
             }
@@ -150,81 +150,102 @@ fn rows<T, const N: usize>(y: &mut [T], stride: usize) -> [&mut [T]; N] {
 }
 
 leveled! {
-    fn two<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T]) = {
-        let ([x0, y0], [x1, y1]) = (from.row(0), from.row(1));
-        let ([a0, a1], [b0, b1]) = (rows(a, from.stride), rows(b, from.stride));
-        for q in 0..from.stride {
-            let (u, v) = ([x0[q], y0[q]], [x1[q], y1[q]]);
-            [a0[q], b0[q]] = plus(u, v);
-            [a1[q], b1[q]] = times(minus(u, v), w[0]);
-        }
-    };
+    fn two<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T])
+        = two_body(from, w, a, b);
 }
 
 leveled! {
-    fn odd_three<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T]) = {
-        let half = T::from_f64(-0.5);
-        let sine = T::from_f64(-0.866_025_403_784_438_6);
-        let ([x0, y0], [x1, y1], [x2, y2]) = (from.row(0), from.row(1), from.row(2));
-        let ([a0, a1, a2], [b0, b1, b2]) = (rows(a, from.stride), rows(b, from.stride));
-        for q in 0..from.stride {
-            let (u, v, t) = ([x0[q], y0[q]], [x1[q], y1[q]], [x2[q], y2[q]]);
-            let (sum, difference) = (plus(v, t), minus(v, t));
-            [a0[q], b0[q]] = plus(u, sum);
-            let middle = [u[0] + half * sum[0], u[1] + half * sum[1]];
-            // The difference turned by a quarter.
-            let turned = [-(sine * difference[1]), sine * difference[0]];
-            [a1[q], b1[q]] = times(plus(middle, turned), w[0]);
-            [a2[q], b2[q]] = times(minus(middle, turned), w[1]);
-        }
-    };
+    fn three<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T])
+        = three_body(from, w, a, b);
 }
 
 leveled! {
-    fn four<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T]) = {
-        let ([x0, y0], [x1, y1]) = (from.row(0), from.row(1));
-        let ([x2, y2], [x3, y3]) = (from.row(2), from.row(3));
-        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (rows(a, from.stride), rows(b, from.stride));
-        for q in 0..from.stride {
-            let (u, v) = ([x0[q], y0[q]], [x1[q], y1[q]]);
-            let (t, z) = ([x2[q], y2[q]], [x3[q], y3[q]]);
-            let (even, even_rest) = (plus(u, t), minus(u, t));
-            let (odd, odd_rest) = (plus(v, z), minus(v, z));
-            // The rest turned by minus a quarter.
-            let turned = [odd_rest[1], -odd_rest[0]];
-            [a0[q], b0[q]] = plus(even, odd);
-            [a1[q], b1[q]] = times(plus(even_rest, turned), w[0]);
-            [a2[q], b2[q]] = times(minus(even, odd), w[1]);
-            [a3[q], b3[q]] = times(minus(even_rest, turned), w[2]);
-        }
-    };
+    fn four<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T])
+        = four_body(from, w, a, b);
 }
 
 leveled! {
-    /// Any factor, by the definition.
     fn any<T: Float>(
         from: Columns<'_, T>,
         roots: &[[T; 2]],
         w: &[[T; 2]],
         out: (&mut [T], &mut [T]),
-    ) = {
-        let outs = out.0.chunks_exact_mut(from.stride).zip(out.1.chunks_exact_mut(from.stride));
-        for (j, (a, b)) in outs.enumerate() {
-            let [x, y] = from.row(0);
-            a.copy_from_slice(x);
-            b.copy_from_slice(y);
-            for i in 1..roots.len() {
-                let [x, y] = from.row(i);
-                let root = roots[i * j % roots.len()];
-                for q in 0..from.stride {
-                    [a[q], b[q]] = plus([a[q], b[q]], times([x[q], y[q]], root));
-                }
-            }
-            if j > 0 {
-                for q in 0..from.stride {
-                    [a[q], b[q]] = times([a[q], b[q]], w[j - 1]);
-                }
+    )
+        = any_body(from, roots, w, out);
+}
+
+#[inline(always)]
+fn two_body<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T]) {
+    let ([x0, y0], [x1, y1]) = (from.row(0), from.row(1));
+    let ([a0, a1], [b0, b1]) = (rows(a, from.stride), rows(b, from.stride));
+    for q in 0..from.stride {
+        let (u, v) = ([x0[q], y0[q]], [x1[q], y1[q]]);
+        [a0[q], b0[q]] = plus(u, v);
+        [a1[q], b1[q]] = times(minus(u, v), w[0]);
+    }
+}
+
+#[inline(always)]
+fn three_body<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T]) {
+    let half = T::from_f64(-0.5);
+    let sine = T::from_f64(-0.866_025_403_784_438_6);
+    let ([x0, y0], [x1, y1], [x2, y2]) = (from.row(0), from.row(1), from.row(2));
+    let ([a0, a1, a2], [b0, b1, b2]) = (rows(a, from.stride), rows(b, from.stride));
+    for q in 0..from.stride {
+        let (u, v, t) = ([x0[q], y0[q]], [x1[q], y1[q]], [x2[q], y2[q]]);
+        let (sum, difference) = (plus(v, t), minus(v, t));
+        [a0[q], b0[q]] = plus(u, sum);
+        let middle = [u[0] + half * sum[0], u[1] + half * sum[1]];
+        // The difference turned by a quarter.
+        let turned = [-(sine * difference[1]), sine * difference[0]];
+        [a1[q], b1[q]] = times(plus(middle, turned), w[0]);
+        [a2[q], b2[q]] = times(minus(middle, turned), w[1]);
+    }
+}
+
+#[inline(always)]
+fn four_body<T: Float>(from: Columns<'_, T>, w: &[[T; 2]], a: &mut [T], b: &mut [T]) {
+    let ([x0, y0], [x1, y1]) = (from.row(0), from.row(1));
+    let ([x2, y2], [x3, y3]) = (from.row(2), from.row(3));
+    let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (rows(a, from.stride), rows(b, from.stride));
+    for q in 0..from.stride {
+        let (u, v) = ([x0[q], y0[q]], [x1[q], y1[q]]);
+        let (t, z) = ([x2[q], y2[q]], [x3[q], y3[q]]);
+        let (even, even_rest) = (plus(u, t), minus(u, t));
+        let (odd, odd_rest) = (plus(v, z), minus(v, z));
+        // The rest turned by minus a quarter.
+        let turned = [odd_rest[1], -odd_rest[0]];
+        [a0[q], b0[q]] = plus(even, odd);
+        [a1[q], b1[q]] = times(plus(even_rest, turned), w[0]);
+        [a2[q], b2[q]] = times(minus(even, odd), w[1]);
+        [a3[q], b3[q]] = times(minus(even_rest, turned), w[2]);
+    }
+}
+
+/// Any factor, by the definition.
+#[inline(always)]
+fn any_body<T: Float>(
+    from: Columns<'_, T>,
+    roots: &[[T; 2]],
+    w: &[[T; 2]],
+    out: (&mut [T], &mut [T]),
+) {
+    let outs = out.0.chunks_exact_mut(from.stride).zip(out.1.chunks_exact_mut(from.stride));
+    for (j, (a, b)) in outs.enumerate() {
+        let [x, y] = from.row(0);
+        a.copy_from_slice(x);
+        b.copy_from_slice(y);
+        for i in 1..roots.len() {
+            let [x, y] = from.row(i);
+            let root = roots[i * j % roots.len()];
+            for q in 0..from.stride {
+                [a[q], b[q]] = plus([a[q], b[q]], times([x[q], y[q]], root));
             }
         }
-    };
+        if j > 0 {
+            for q in 0..from.stride {
+                [a[q], b[q]] = times([a[q], b[q]], w[j - 1]);
+            }
+        }
+    }
 }
