@@ -5,7 +5,9 @@ mod elementwise;
 mod indexed;
 mod integers;
 mod layers;
+mod recurrent;
 mod shapes;
+mod signals;
 mod unsupported;
 
 use crate::dim::{DimTable, check_boundary, check_dims};
@@ -22,6 +24,7 @@ use std::sync::Arc;
 pub use convolution::{BatchNormValues, ConvValues};
 pub use integers::QuantizedLinearValues;
 pub use layers::{AttentionValues, Contraction};
+pub use recurrent::RecurrentValues;
 pub(crate) use unsupported::UNSUPPORTED;
 
 /// A graph under construction. Every op is one method; its arguments are checked at once.

@@ -6,6 +6,7 @@ mod draft;
 mod fold;
 mod fuse;
 mod images;
+mod integers;
 mod key;
 mod lower;
 mod memory;
@@ -67,6 +68,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     draft.remove_dead();
     affine::into_convolutions(&mut draft)?;
     images::channels_last(&mut draft)?;
+    integers::scaled_products(&mut draft);
     fuse::epilogues(&mut draft);
     fuse::merged_linears(&mut draft)?;
     prepare::constants(&mut draft)?;

@@ -28,13 +28,16 @@ mod weight;
 
 pub use builder::{
     AttentionValues, BatchNormValues, Contraction, ConvValues, GraphBuilder, QuantizedLinearValues,
+    RecurrentValues,
 };
 pub use compile::{CompileOptions, compile};
 pub use dim::{Dim, Signature, TensorSpec, ValueSpec};
 pub use error::{BadRow, ErrorFamily, GraphError, PlanError, RunError};
 pub use graph::{Graph, StateInit, ValueId};
 pub use limits::GraphLimits;
-pub use op::{AttentionOptions, GeluForm, PadMode, ResizeMode, ScatterMode, Window};
+pub use op::{
+    AttentionOptions, GeluForm, PadMode, Recurrence, ResizeMode, ScatterMode, Suppression, Window,
+};
 pub use plan::{Coalescing, Cost, Plan, Rows, RunStats};
 pub use run_op::{Attribute, run_op};
 pub use state::PlanState;

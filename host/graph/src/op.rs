@@ -13,6 +13,8 @@ mod conv;
 mod cumulative;
 mod dot_general;
 mod elements;
+mod embedding_bag;
+mod fft;
 mod gather;
 mod iota;
 mod layer_norm;
@@ -30,14 +32,18 @@ mod quantize;
 mod quantized_linear;
 mod ragged_attention;
 mod ragged_pool;
+mod random_bits;
+mod recurrent;
 mod reduce;
 mod resample;
 mod reshape;
 mod reverse;
+mod rope;
 mod select;
 mod shape_of;
 mod slice;
 mod softmax;
+mod suppression;
 mod tile;
 mod top_k;
 mod transpose;
@@ -56,12 +62,14 @@ pub(crate) use conv::{Conv, ConvTranspose};
 pub(crate) use cumulative::{Cumulative, CumulativeKind};
 pub(crate) use dot_general::{Axes, DotGeneral};
 pub(crate) use elements::{GatherElements, ScatterElements};
+pub(crate) use embedding_bag::EmbeddingBag;
+pub(crate) use fft::Fft;
 pub(crate) use gather::{Gather, bad_row, check_indices};
 pub(crate) use iota::Iota;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 pub(crate) use matmul::MatMul;
-pub(crate) use matmul_integer::MatMulInteger;
+pub(crate) use matmul_integer::{IntegerEnd, MatMulInteger};
 pub(crate) use non_zero::NonZero;
 pub(crate) use normalize::{Normalize, NormalizeKind};
 pub(crate) use one_hot::OneHot;
@@ -73,15 +81,19 @@ pub(crate) use quantize::{Dequantize, Quantize};
 pub(crate) use quantized_linear::QuantizedLinear;
 pub(crate) use ragged_attention::RaggedAttention;
 pub(crate) use ragged_pool::{RaggedPool, RaggedPoolKind};
+pub(crate) use random_bits::RandomBits;
+pub(crate) use recurrent::Recurrent;
 pub(crate) use reduce::{ArgExtreme, Reduce, ReduceKind};
 pub use resample::ResizeMode;
 pub(crate) use resample::{Resample, Resize};
 pub(crate) use reshape::{Broadcast, Reshape};
 pub(crate) use reverse::Reverse;
+pub(crate) use rope::Rope;
 pub(crate) use select::Select;
 pub(crate) use shape_of::ShapeOf;
 pub(crate) use slice::Slice;
 pub(crate) use softmax::Softmax;
+pub(crate) use suppression::NonMaxSuppression;
 pub(crate) use tile::Tile;
 pub(crate) use top_k::TopK;
 pub(crate) use transpose::Transpose;
@@ -91,7 +103,9 @@ pub(crate) use unary::{Unary, UnaryKind};
 pub use window::Window;
 pub(crate) use window::{spread_extent, window_count};
 
+pub use aimass_cpu::recurrent::Recurrence;
 pub use aimass_cpu::shape_ops::ScatterMode;
+pub use aimass_cpu::suppression::Suppression;
 
 pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
 
@@ -190,11 +204,11 @@ macro_rules! op_table {
 
 op_table! {
     ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv,
-    ConvTranspose, Cumulative, Dequantize, DotGeneral, Gather, GatherElements, GatherNd, GroupNorm,
-    Iota, LayerNorm, Linear, MatMul, MatMulInteger, NonZero, Normalize, OneHot, Pad, Pool,
-    Positions, Quantize, QuantizedLinear, RaggedAttention, RaggedPool, Reduce, Resample, Reshape,
-    Resize, Reverse, ScatterElements, ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK,
-    Transpose, Unary,
+    ConvTranspose, Cumulative, Dequantize, DotGeneral, EmbeddingBag, Fft, Gather, GatherElements,
+    GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, MatMulInteger, NonMaxSuppression, NonZero,
+    Normalize, OneHot, Pad, Pool, Positions, Quantize, QuantizedLinear, RaggedAttention, RaggedPool,
+    RandomBits, Recurrent, Reduce, Resample, Reshape, Resize, Reverse, Rope, ScatterElements,
+    ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
 }
 
 /// What a shape rule works with.

@@ -118,6 +118,8 @@ fn wants_extents(name: &str) -> bool {
             | "quantize"
             | "dequantize"
             | "quantized-linear"
+            | "rope"
+            | "fft"
     )
 }
 
@@ -212,7 +214,8 @@ fn one_node(
             values.push(declared);
             continue;
         }
-        let ragged = offsets.is_some();
+        // The table of an embedding bag is no sequence.
+        let ragged = offsets.is_some() && (name != "embedding-bag" || index == 1);
         let known = wants_extents(name);
         let dims: Vec<Dim> = tensor
             .shape()
@@ -241,6 +244,7 @@ fn offsets_input(name: &str) -> Option<usize> {
     match name {
         "positions" => Some(0),
         "ragged-attention" => Some(3),
+        "embedding-bag" => Some(2),
         "ragged-mean" | "ragged-sum" | "ragged-max" | "ragged-first" | "ragged-last" => Some(1),
         _ => None,
     }
@@ -287,7 +291,7 @@ mod tests {
         check("softmax", &[], "argument");
         check("softmax", &[int("axis", 1), int("axes", 1)], "argument");
         check("top-k", &[int("k", 3)], "shape-mismatch");
-        check("fft", &[], "op");
+        check("non-max-suppression", &[], "op");
         check("no-such-op", &[], "op");
         check("add", &[], "input-count");
     }

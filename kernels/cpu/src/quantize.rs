@@ -2,6 +2,7 @@
 //! `DequantizeLinear-13`).
 
 use crate::level::leveled;
+use crate::pool::Team;
 use crate::reduce::Lanes;
 use aimass_tensor::Element;
 
@@ -102,33 +103,71 @@ impl<'a, T: Quantum> Scaling<'a, T> {
     }
 }
 
+/// `saturate(round(x / scale) + zero)`, halves to even; in parts on the threads of the team.
+///
+/// # Panics
+/// If a slice has another size than `scaling` says.
+pub fn quantize<T: Quantum>(team: Team<'_>, scaling: Scaling<'_, T>, x: &[f32], out: &mut [T]) {
+    scaling.check(x.len(), out.len());
+    in_parts(team, scaling.lanes, out, &|lanes, start, out| {
+        quantize_part(Scaling { lanes, ..scaling }, &x[start..][..out.len()], out);
+    });
+}
+
+/// `(x - zero) * scale`; in parts on the threads of the team.
+///
+/// # Panics
+/// If a slice has another size than `scaling` says.
+pub fn dequantize<T: Quantum>(team: Team<'_>, scaling: Scaling<'_, T>, x: &[T], out: &mut [f32]) {
+    scaling.check(x.len(), out.len());
+    in_parts(team, scaling.lanes, out, &|lanes, start, out| {
+        dequantize_part(Scaling { lanes, ..scaling }, &x[start..][..out.len()], out);
+    });
+}
+
+/// Elements of one part.
+const PART: usize = 1 << 15;
+
+/// Calls `work(lanes of the part, its first element, its output)` for parts of whole lanes, or of
+/// any elements if all have one scale.
+fn in_parts<T: Send>(
+    team: Team<'_>,
+    lanes: Lanes,
+    out: &mut [T],
+    work: &(dyn Fn(Lanes, usize, &mut [T]) + Sync),
+) {
+    let Lanes { n, inner, .. } = lanes;
+    if out.is_empty() {
+        return;
+    }
+    let unit = if n == 1 { 1 } else { n * inner };
+    let part = PART.div_ceil(unit) * unit;
+    team.chunks([out], [part], &|index, [out]| {
+        let lanes = match n {
+            1 => Lanes { outer: 1, n, inner: out.len() },
+            _ => Lanes { outer: out.len() / unit, n, inner },
+        };
+        work(lanes, index * part, out);
+    });
+}
+
 leveled! {
-    /// `saturate(round(x / scale) + zero)`, halves to even.
-    ///
-    /// # Panics
-    /// If a slice has another size than `scaling` says.
-    pub fn quantize<T: Quantum>(scaling: Scaling<'_, T>, x: &[f32], out: &mut [T])
+    fn quantize_part<T: Quantum>(scaling: Scaling<'_, T>, x: &[f32], out: &mut [T])
         = quantize_body(scaling, x, out);
 }
 
 #[inline(always)]
 fn quantize_body<T: Quantum>(scaling: Scaling<'_, T>, x: &[f32], out: &mut [T]) {
-    scaling.check(x.len(), out.len());
     scaling.visit(x, out, |x: f32, scale, zero| T::quantized((x / scale).round_ties_even(), zero));
 }
 
 leveled! {
-    /// `(x - zero) * scale`.
-    ///
-    /// # Panics
-    /// If a slice has another size than `scaling` says.
-    pub fn dequantize<T: Quantum>(scaling: Scaling<'_, T>, x: &[T], out: &mut [f32])
+    fn dequantize_part<T: Quantum>(scaling: Scaling<'_, T>, x: &[T], out: &mut [f32])
         = dequantize_body(scaling, x, out);
 }
 
 #[inline(always)]
 fn dequantize_body<T: Quantum>(scaling: Scaling<'_, T>, x: &[T], out: &mut [f32]) {
-    scaling.check(x.len(), out.len());
     scaling.visit(x, out, |x: T, scale, zero| x.difference(zero) * scale);
 }
 
@@ -136,6 +175,7 @@ fn dequantize_body<T: Quantum>(scaling: Scaling<'_, T>, x: &[T], out: &mut [f32]
 mod tests {
     use super::*;
     use crate::level::for_each_level;
+    use crate::pool::KernelPool;
 
     fn whole<'a, T>(n: usize, scale: &'a [f32], zeros: Option<&'a [T]>) -> Scaling<'a, T> {
         Scaling { lanes: Lanes { outer: 1, n: 1, inner: n }, scales: scale, zeros }
@@ -146,10 +186,10 @@ mod tests {
         for_each_level(|_| {
             let x = [0.5, 1.5, 2.5, -0.5, -1.5, 1e9, -1e9, f32::NAN, f32::INFINITY, -f32::INFINITY];
             let mut bytes = [0u8; 10];
-            quantize(whole(10, &[1.0], Some(&[3])), &x, &mut bytes);
+            quantize(Team::alone(), whole(10, &[1.0], Some(&[3])), &x, &mut bytes);
             assert_eq!(bytes, [3, 5, 5, 3, 1, 255, 0, 3, 255, 0]);
             let mut words = [0i32; 10];
-            quantize(whole(10, &[0.25], Some(&[-5])), &x, &mut words);
+            quantize(Team::alone(), whole(10, &[0.25], Some(&[-5])), &x, &mut words);
             let (most, least) = (i32::MAX, i32::MIN);
             assert_eq!(words, [-3, 1, 5, -7, -11, most, least, -5, most, least]);
         });
@@ -161,20 +201,39 @@ mod tests {
         let scaling = Scaling { lanes, scales: &[1.0, 0.5], zeros: Some(&[0i8, 1]) };
         let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let mut out = [0i8; 12];
-        quantize(scaling, &x, &mut out);
+        quantize(Team::alone(), scaling, &x, &mut out);
         assert_eq!(out, [0, 1, 2, 7, 9, 11, 6, 7, 8, 19, 21, 23]);
         let mut back = [0f32; 12];
-        dequantize(scaling, &out, &mut back);
+        dequantize(Team::alone(), scaling, &out, &mut back);
         assert_eq!(back[..], x[..]);
         let last = Scaling { lanes: Lanes { outer: 6, n: 2, inner: 1 }, ..scaling };
-        dequantize(Scaling { zeros: None, ..last }, &out, &mut back);
+        dequantize(Team::alone(), Scaling { zeros: None, ..last }, &out, &mut back);
         assert_eq!(back[..4], [0.0, 0.5, 2.0, 3.5]);
+    }
+
+    #[test]
+    fn parts_are_those_of_the_whole() {
+        let pool = KernelPool::new(3);
+        let x: Vec<f32> = (0..3 * PART).map(|i| (i % 1000) as f32 / 7.0).collect();
+        let scales: Vec<f32> = (1..=48).map(|i| i as f32 / 8.0).collect();
+        for (outer, n, inner) in [(1, 1, 3 * PART), (PART / 16, 48, 1), (48, 16, PART / 256)] {
+            let lanes = Lanes { outer, n, inner };
+            let scaling = Scaling::<u8> { lanes, scales: &scales[..n], zeros: None };
+            let (mut alone, mut shared) = (vec![0; x.len()], vec![0; x.len()]);
+            quantize(Team::alone(), scaling, &x, &mut alone);
+            quantize(pool.team(3), scaling, &x, &mut shared);
+            assert_eq!(alone, shared);
+            let at = 2 * PART + 77;
+            let scale = scales[at / inner % n];
+            let want = (x[at] / scale).round_ties_even().min(255.0);
+            assert_eq!(f32::from(shared[at]), want);
+        }
     }
 
     #[test]
     fn differences_of_large_integers_do_not_overflow() {
         let mut out = [0f32];
-        dequantize(whole(1, &[1.0], Some(&[i32::MIN])), &[i32::MAX], &mut out);
+        dequantize(Team::alone(), whole(1, &[1.0], Some(&[i32::MIN])), &[i32::MAX], &mut out);
         assert_eq!(out, [4_294_967_300.0]);
     }
 }

@@ -15,7 +15,7 @@ thread_local! {
 /// different block.
 #[derive(Clone, Copy)]
 pub(crate) enum Slot {
-    /// Operands packed for `matmul_dynamic`.
+    /// Operands that a product packs itself; projections of a recurrent layer.
     Operands = 0,
     /// Tiles and packed keys of attention.
     Attention = 1,

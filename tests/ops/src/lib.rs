@@ -22,6 +22,8 @@ mod products;
 #[cfg(test)]
 mod quantized;
 #[cfg(test)]
+mod recurrent;
+#[cfg(test)]
 mod reductions;
 #[cfg(test)]
 mod reference;
@@ -29,6 +31,8 @@ mod reference;
 mod sequences;
 #[cfg(test)]
 mod shapes;
+#[cfg(test)]
+mod signals;
 
 #[cfg(test)]
 mod tests {
@@ -60,9 +64,11 @@ mod tests {
             layers::CASES,
             products::CASES,
             quantized::CASES,
+            recurrent::CASES,
             reductions::CASES,
             sequences::CASES,
             shapes::CASES,
+            signals::CASES,
         ]
     }
 
@@ -129,6 +135,11 @@ mod tests {
     }
 
     #[test]
+    fn recurrent_layers() {
+        run(recurrent::CASES);
+    }
+
+    #[test]
     fn reductions_and_selections() {
         run(reductions::CASES);
     }
@@ -136,6 +147,11 @@ mod tests {
     #[test]
     fn ops_on_sequences() {
         run(sequences::CASES);
+    }
+
+    #[test]
+    fn positions_transforms_bags_and_boxes() {
+        run(signals::CASES);
     }
 
     #[test]

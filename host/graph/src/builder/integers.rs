@@ -1,7 +1,7 @@
 //! Builder methods: quantized numbers.
 
 use super::GraphBuilder;
-use crate::op::{Dequantize, MatMulInteger, Op, Quantize, QuantizedLinear};
+use crate::op::{Dequantize, IntegerEnd, MatMulInteger, Op, Quantize, QuantizedLinear};
 use crate::{GraphError, ValueId};
 use aimass_tensor::DType;
 
@@ -37,7 +37,8 @@ impl GraphBuilder {
         y_zero: Option<ValueId>,
     ) -> Result<ValueId, GraphError> {
         let (there, inputs) = (x_zero.is_some(), [Some(x), Some(y), x_zero, y_zero]);
-        let op = MatMulInteger { x_zero: there, y_zero: y_zero.is_some(), packed: None };
+        let (y_zero, end) = (y_zero.is_some(), IntegerEnd::I32);
+        let op = MatMulInteger { x_zero: there, y_zero, end, packed: None };
         let inputs: Vec<ValueId> = inputs.into_iter().flatten().collect();
         self.push_one(Op::MatMulInteger(op), &inputs)
     }

@@ -29,13 +29,7 @@ unsupported! {
     scan "scan"
     call "call"
     dynamic_slice "dynamic-slice"
-    embedding_bag "embedding-bag"
-    rope "rope"
-    recurrent "recurrent"
     non_max_suppression "non-max-suppression"
-    fft "fft"
-    random_bits "random-bits"
-    non_max_suppression_padded "non-max-suppression-padded"
 }
 
 impl GraphBuilder {

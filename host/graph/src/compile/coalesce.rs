@@ -80,6 +80,7 @@ fn reads_offsets(graph: &Graph, node: &Node) -> bool {
     let allowed = match node.op {
         Op::Positions(_) => 0,
         Op::RaggedPool(_) => 1,
+        Op::EmbeddingBag(_) => 2,
         Op::RaggedAttention(_) => 3,
         Op::ArgExtreme(_)
         | Op::Attention(_)
@@ -95,6 +96,7 @@ fn reads_offsets(graph: &Graph, node: &Node) -> bool {
         | Op::Cumulative(_)
         | Op::Dequantize(_)
         | Op::DotGeneral(_)
+        | Op::Fft(_)
         | Op::Gather(_)
         | Op::GroupNorm(_)
         | Op::GatherElements(_)
@@ -104,6 +106,7 @@ fn reads_offsets(graph: &Graph, node: &Node) -> bool {
         | Op::Linear(_)
         | Op::MatMul(_)
         | Op::MatMulInteger(_)
+        | Op::NonMaxSuppression(_)
         | Op::NonZero(_)
         | Op::Normalize(_)
         | Op::OneHot(_)
@@ -111,11 +114,14 @@ fn reads_offsets(graph: &Graph, node: &Node) -> bool {
         | Op::Pool(_)
         | Op::Quantize(_)
         | Op::QuantizedLinear(_)
+        | Op::RandomBits(_)
+        | Op::Recurrent(_)
         | Op::Reduce(_)
         | Op::Resample(_)
         | Op::Reshape(_)
         | Op::Resize(_)
         | Op::Reverse(_)
+        | Op::Rope(_)
         | Op::ScatterElements(_)
         | Op::ScatterNd(_)
         | Op::Select(_)

@@ -5,7 +5,10 @@ use super::{Arg, Call, Infer, Op, OpRule, last_extent, row_count};
 use crate::prepared::{Prepared, Source};
 use crate::{Dim, GraphError, PlanError, RunError, ValueSpec};
 use aimass_cpu::elementwise::Broadcast;
-use aimass_cpu::matmul::{IntegerRows, PackedIntegers, ZeroPoints, matmul_integer};
+use aimass_cpu::matmul::{
+    IntegerRows, PackedIntegers, ProductScale, ZeroPoints, matmul_integer, matmul_integer_scaled,
+};
+use aimass_cpu::view::numbers_mut;
 use aimass_tensor::{DType, Shape};
 
 /// `Σ (x - x_zero) (y - y_zero)` over the last axis of `x` and the last but one of `y`, leading axes
@@ -25,8 +28,21 @@ use aimass_tensor::{DType, Shape};
 pub(crate) struct MatMulInteger {
     pub(crate) x_zero: bool,
     pub(crate) y_zero: bool,
+    /// What becomes of the sums; the compiler pulls conversions into the op.
+    pub(crate) end: IntegerEnd,
     /// The matrix `y`, which then is no input any more.
     pub(crate) packed: Option<Prepared<PackedIntegers>>,
+}
+
+/// How the sums of a product of integers leave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IntegerEnd {
+    /// As they are.
+    I32,
+    /// As f32.
+    F32,
+    /// As f32 times the last input: one number, or one a column.
+    Scaled,
 }
 
 fn is_byte(dtype: DType) -> bool {
@@ -161,14 +177,29 @@ impl OpRule for MatMulInteger {
         let m = if rank > 1 { x.shape[rank - 2] } else { 1 };
         let all = IntegerRows { data: x.bytes, rows, k, signed: x.dtype == DType::I8 };
         let skip = if self.packed.is_some() { 1 } else { 2 };
-        let [x_zero, y_zero] = self.zeros(&[0, 1, 2, 3][..call.inputs.len()], skip);
+        let [x_zero, y_zero] = self.zeros(&[0, 1, 2, 3, 4][..call.inputs.len()], skip);
         let zero = |input: Option<usize>| Zeros::of(input.map(|input| &call.inputs[input]));
         let (left, right) = (zero(x_zero), zero(y_zero));
+        let scale = match (self.end, call.inputs.last()) {
+            (IntegerEnd::Scaled, Some(scale)) => Some(scale.numbers::<f32>()),
+            (IntegerEnd::F32, _) => Some(&[1.0][..]),
+            (IntegerEnd::I32 | IntegerEnd::Scaled, _) => None,
+        };
         let (team, out) = (call.team, &mut call.outputs[0]);
+        let multiply = |rows: IntegerRows<'_>, packed: &_, zeros, out: &mut [u8]| match scale {
+            None => matmul_integer(team, rows, packed, zeros, numbers_mut(out)),
+            Some(scale) => {
+                let scale = match scale {
+                    &[scale] => ProductScale::One(scale),
+                    all => ProductScale::Each(all),
+                };
+                matmul_integer_scaled(team, rows, packed, zeros, scale, numbers_mut(out));
+            }
+        };
         if let Some(packed) = &self.packed {
             let left = left.repeated(rows);
             let zeros = [left.item(0, rows), right.item(0, packed.n())];
-            matmul_integer(team, all, packed, zeros, out.numbers());
+            multiply(all, packed, zeros, out.bytes);
             return Ok(());
         }
         let y = &call.inputs[1];
@@ -180,12 +211,12 @@ impl OpRule for MatMulInteger {
         let Some(plan) = Broadcast::new([&xs, &ys]) else {
             return Err(RunError::Internal("shapes that do not broadcast were inferred"));
         };
-        let matrices = out.numbers::<i32>().chunks_exact_mut((m * n).max(1));
+        let matrices = out.bytes.chunks_exact_mut((m * n * size_of::<i32>()).max(1));
         for ((i, j), out) in pairs(&plan, &xs, &ys).into_iter().zip(matrices) {
             let own = &y.bytes[j * k * n..][..k * n];
             let packed = PackedIntegers::pack(k, n, own, y.dtype == DType::I8);
             let rows = IntegerRows { data: &x.bytes[i * m * k..][..m * k], rows: m, ..all };
-            matmul_integer(team, rows, &packed, [left.item(i, m), right.item(j, n)], out);
+            multiply(rows, &packed, [left.item(i, m), right.item(j, n)], out);
         }
         Ok(())
     }

@@ -121,7 +121,7 @@ impl OpRule for Quantize {
         let out = &mut call.outputs[0];
         with_quantum!(self.dtype, T => {
             let scaling = scaling::<T>(self.axis, call.inputs);
-            quantize(scaling, call.inputs[0].numbers(), out.numbers());
+            quantize(call.team, scaling, call.inputs[0].numbers(), out.numbers());
         }, else return Err(super::DTYPE_DEFECT));
         Ok(())
     }
@@ -149,7 +149,7 @@ impl OpRule for Dequantize {
         let out = &mut call.outputs[0];
         with_quantum!(call.inputs[0].dtype, T => {
             let scaling = scaling::<T>(self.axis, call.inputs);
-            dequantize(scaling, call.inputs[0].numbers(), out.numbers());
+            dequantize(call.team, scaling, call.inputs[0].numbers(), out.numbers());
         }, else return Err(super::DTYPE_DEFECT));
         Ok(())
     }

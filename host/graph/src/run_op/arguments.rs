@@ -2,6 +2,8 @@
 
 mod indexed;
 mod integers;
+mod recurrent;
+mod signals;
 mod windowed;
 
 use super::Attribute;
@@ -116,7 +118,11 @@ pub(super) fn build(
                     Some(outputs) => outputs,
                     None => match integers::build(b, name, &arguments)? {
                         Some(output) => vec![output],
-                        None => layer(b, name, &arguments)?,
+                        None if name == "recurrent" => recurrent::build(b, &arguments)?,
+                        None => match signals::build(b, name, &arguments)? {
+                            Some(outputs) => outputs,
+                            None => layer(b, name, &arguments)?,
+                        },
                     },
                 },
             },

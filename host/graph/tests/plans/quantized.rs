@@ -105,3 +105,35 @@ fn weights_of_four_bits_stay_so_in_memory() {
     // 64 steps of 16 columns, and for two groups 16 scales and 16 zero points.
     assert_eq!(plan(b).weights_bytes(), 512 + 2 * 32 * 4);
 }
+
+/// A product that is cast and scaled, which is no step of its own unless the product is read too.
+#[test]
+fn a_scaled_product_has_the_bits_of_its_steps() {
+    let mut random = Random(3);
+    let weights: Vec<u8> = (0..K * N).map(|_| random.bits() as u8).collect();
+    let bytes: Vec<u8> = (0..3 * K).map(|_| random.bits() as u8).collect();
+    for (shape, values) in [(vec![], vec![0.013]), (vec![N], random.numbers(N))] {
+        let scaled = |also: bool| {
+            let mut b = builder();
+            let x = b.input("x", DType::U8, &[Dim::Batch, Dim::Fixed(K as u64)]).unwrap();
+            let dims = [K as u64, N as u64];
+            let y = b.weight("y", DType::I8, &dims, source(weights.clone()), 0).unwrap();
+            let zero = b.constant(tensor(DType::U8, &[], &[7])).unwrap();
+            let product = b.matmul_integer(x, y, Some(zero), None).unwrap();
+            let floats = b.cast(product, DType::F32).unwrap();
+            let scale = b.constant(f32s(&shape, &values)).unwrap();
+            let y = b.mul(scale, floats).unwrap();
+            b.output("scaled", y).unwrap();
+            if also {
+                b.output("product", product).unwrap();
+            }
+            plan(b)
+        };
+        let (fused, apart) = (scaled(false), scaled(true));
+        assert_eq!(fused.stats().steps, 1);
+        assert!(apart.stats().steps > 1);
+        let x = tensor(DType::U8, &[3, K], &bytes);
+        let (got, want) = (fused.run(std::slice::from_ref(&x), None), apart.run(&[x], None));
+        assert_eq!(got.unwrap()[0].bytes(), want.unwrap()[0].bytes());
+    }
+}

@@ -14,11 +14,16 @@ use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
 use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
 use aimass_graph::{
-    AttentionValues, BatchNormValues, Contraction, ConvValues, GeluForm, Graph, GraphBuilder,
-    GraphError, GraphLimits, PadMode, QuantizedLinearValues, ResizeMode, RunError, StateInit,
+    AttentionValues, BatchNormValues, Contraction, ConvValues, Graph, GraphBuilder, GraphError,
+    GraphLimits, PadMode, QuantizedLinearValues, Recurrence, RecurrentValues, ResizeMode, RunError,
+    StateInit, Suppression,
 };
 use aimass_tensor::Tensor;
-use convert::{attention_in, dims_in, first, id, ids, many, one, pair, scatter_mode_in, window_in};
+use convert::{
+    attention_in, dims_in, first, gelu_form_in, id, ids, many, one, pair, scatter_mode_in,
+    window_in,
+};
+use std::convert::identity as same;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -93,6 +98,18 @@ macro_rules! ops_with {
     ($($name:ident($($x:ident),+; $($a:ident: $ty:ty),+);)+) => { $(
         fn $name(&mut self, b: Builder, $($x: Value,)+ $($a: $ty),+) -> One {
             one(self.builder(&b)?.$name($(id($x),)+ $($a),+))
+        }
+    )+ };
+}
+
+/// Methods with values, optional values, and arguments with what makes them ours: `name(values..;
+/// optional values..; arguments..)`.
+macro_rules! ops_mapped {
+    ($($name:ident($($x:ident),+; $($o:ident),*; $($a:ident: $ty:ty => $ours:path),*);)+) => { $(
+        fn $name(
+            &mut self, b: Builder, $($x: Value,)+ $($o: Option<Value>,)* $($a: $ty),*
+        ) -> One {
+            one(self.builder(&b)?.$name($(id($x),)+ $($o.map(id),)* $($ours($a)),*))
         }
     )+ };
 }
@@ -283,29 +300,30 @@ impl HostBuilder for CallState {
         cumulative_prod(x; axis: u32, exclusive: bool, reverse: bool);
         gather_elements(x, indices; axis: u32);
         gather_nd(x, indices; batch_dims: u32);
+        embedding_bag(table, indices, offsets; mean: bool);
+        rope(x, positions; heads: u32, base: f32, interleaved: bool);
+        fft(x; axis: u32, inverse: bool);
         softmax(x; axis: u32);
         log_softmax(x; axis: u32);
         rms_norm(x, scale; epsilon: f32);
         l2_normalize(x; epsilon: f32);
     }
 
+    ops_mapped! {
+        gelu(x;; form: wit::GeluForm => gelu_form_in);
+        cast(x;; dtype: Dtype => dtype_in);
+        bitcast(x;; dtype: Dtype => dtype_in);
+        one_hot(indices;; depth: u64 => same, dtype: Dtype => dtype_in);
+        linear(x, w; bias; transposed: bool => same);
+        layer_norm(x, scale; bias; epsilon: f32 => same);
+        scatter_elements(x, indices, updates;; axis: u32 => same, mode: wit::ScatterMode => scatter_mode_in);
+        scatter_nd(x, indices, updates;; mode: wit::ScatterMode => scatter_mode_in);
+        matmul_integer(x, y; x_zero, y_zero;);
+        quantize(x, scale; zero_point; axis: Option<u32> => same, dtype: Dtype => dtype_in);
+        dequantize(x, scale; zero_point; axis: Option<u32> => same);
+    }
+
     reductions! { reduce_sum reduce_mean reduce_prod reduce_max reduce_min }
-
-    fn gelu(&mut self, b: Builder, x: Value, form: wit::GeluForm) -> One {
-        let form = match form {
-            wit::GeluForm::Erf => GeluForm::Erf,
-            wit::GeluForm::Tanh => GeluForm::Tanh,
-        };
-        one(self.builder(&b)?.gelu(id(x), form))
-    }
-
-    fn cast(&mut self, b: Builder, x: Value, dtype: Dtype) -> One {
-        one(self.builder(&b)?.cast(id(x), dtype_in(dtype)))
-    }
-
-    fn bitcast(&mut self, b: Builder, x: Value, dtype: Dtype) -> One {
-        one(self.builder(&b)?.bitcast(id(x), dtype_in(dtype)))
-    }
 
     fn reshape(&mut self, b: Builder, x: Value, dims: Vec<WitDim>) -> One {
         one(self.builder(&b)?.reshape(id(x), &dims_in(dims)))
@@ -353,24 +371,12 @@ impl HostBuilder for CallState {
         one(self.builder(&b)?.iota(&dims_in(dims), axis, start, step))
     }
 
-    fn one_hot(&mut self, b: Builder, indices: Value, depth: u64, dtype: Dtype) -> One {
-        one(self.builder(&b)?.one_hot(id(indices), depth, dtype_in(dtype)))
-    }
-
     fn top_k(&mut self, b: Builder, x: Value, k: u64, largest: bool) -> HostResult<(Value, Value)> {
         pair(self.builder(&b)?.top_k(id(x), k, largest))
     }
 
     fn sort(&mut self, b: Builder, x: Value, descending: bool) -> HostResult<(Value, Value)> {
         pair(self.builder(&b)?.sort(id(x), descending))
-    }
-
-    fn linear(&mut self, b: Builder, x: Value, w: Value, bias: Option<Value>, t: bool) -> One {
-        one(self.builder(&b)?.linear(id(x), id(w), bias.map(id), t))
-    }
-
-    fn layer_norm(&mut self, b: Builder, x: Value, s: Value, bias: Option<Value>, e: f32) -> One {
-        one(self.builder(&b)?.layer_norm(id(x), id(s), bias.map(id), e))
     }
 
     fn ragged_attention(
@@ -493,39 +499,22 @@ impl HostBuilder for CallState {
         &mut self,
         b: Builder,
         x: Value,
-        _kind: wit::Recurrence,
+        kind: wit::Recurrence,
         w: Value,
         r: Value,
-        _bias: Option<Value>,
-        _initial: Vec<Value>,
-        _reverse: bool,
+        bias: Option<Value>,
+        initial: Vec<Value>,
+        reverse: bool,
     ) -> Many {
-        many(self.builder(&b)?.recurrent(&ids(&[x, w, r])))
-    }
-
-    fn scatter_elements(
-        &mut self,
-        b: Builder,
-        x: Value,
-        indices: Value,
-        updates: Value,
-        axis: u32,
-        mode: wit::ScatterMode,
-    ) -> One {
-        let [x, indices, updates] = [x, indices, updates].map(id);
-        one(self.builder(&b)?.scatter_elements(x, indices, updates, axis, scatter_mode_in(mode)))
-    }
-
-    fn scatter_nd(
-        &mut self,
-        b: Builder,
-        x: Value,
-        indices: Value,
-        updates: Value,
-        mode: wit::ScatterMode,
-    ) -> One {
-        let [x, indices, updates] = [x, indices, updates].map(id);
-        one(self.builder(&b)?.scatter_nd(x, indices, updates, scatter_mode_in(mode)))
+        let kind = match kind {
+            wit::Recurrence::Lstm => Recurrence::Lstm,
+            wit::Recurrence::Gru => Recurrence::Gru,
+            wit::Recurrence::RnnTanh => Recurrence::Tanh,
+            wit::Recurrence::RnnRelu => Recurrence::Relu,
+        };
+        let (bias, initial) = (bias.map(id), ids(&initial));
+        let values = RecurrentValues { x: id(x), w: id(w), r: id(r), bias, initial: &initial };
+        many(self.builder(&b)?.recurrent(kind, values, reverse))
     }
 
     fn dot_general(
@@ -545,17 +534,6 @@ impl HostBuilder for CallState {
             contract_y: &contract_y,
         };
         one(self.builder(&b)?.dot_general(id(x), id(y), axes))
-    }
-
-    fn matmul_integer(
-        &mut self,
-        b: Builder,
-        x: Value,
-        y: Value,
-        x_zero: Option<Value>,
-        y_zero: Option<Value>,
-    ) -> One {
-        one(self.builder(&b)?.matmul_integer(id(x), id(y), x_zero.map(id), y_zero.map(id)))
     }
 
     fn quantized_linear(
@@ -578,30 +556,6 @@ impl HostBuilder for CallState {
         one(self.builder(&b)?.quantized_linear(values, group))
     }
 
-    fn quantize(
-        &mut self,
-        b: Builder,
-        x: Value,
-        scale: Value,
-        zero_point: Option<Value>,
-        axis: Option<u32>,
-        dtype: Dtype,
-    ) -> One {
-        let (zero_point, dtype) = (zero_point.map(id), dtype_in(dtype));
-        one(self.builder(&b)?.quantize(id(x), id(scale), zero_point, axis, dtype))
-    }
-
-    fn dequantize(
-        &mut self,
-        b: Builder,
-        x: Value,
-        scale: Value,
-        zero_point: Option<Value>,
-        axis: Option<u32>,
-    ) -> One {
-        one(self.builder(&b)?.dequantize(id(x), id(scale), zero_point.map(id), axis))
-    }
-
     fn non_zero(&mut self, b: Builder, x: Value) -> HostResult<(Value, Value)> {
         pair(self.builder(&b)?.non_zero(id(x)))
     }
@@ -611,21 +565,22 @@ impl HostBuilder for CallState {
         b: Builder,
         boxes: Value,
         scores: Value,
-        _max_per_class: u64,
-        _iou: f32,
-        _score: f32,
-        _centered: bool,
+        max_per_class: u64,
+        iou: f32,
+        score: f32,
+        centered: bool,
     ) -> HostResult<(Value, Value)> {
-        let values = self.builder(&b)?.non_max_suppression_padded(&ids(&[boxes, scores]));
-        first(values).map(|value| (value, value))
+        let max_per_class = usize::try_from(max_per_class).unwrap_or(usize::MAX);
+        let options = Suppression { max_per_class, iou, score, centered };
+        pair(self.builder(&b)?.non_max_suppression_padded(id(boxes), id(scores), options))
+    }
+
+    fn random_bits(&mut self, b: Builder, key: Value, dims: Vec<WitDim>) -> One {
+        one(self.builder(&b)?.random_bits(id(key), &dims_in(dims)))
     }
 
     refused! {
         dynamic_slice(x; axis: u32, start: Value, end: Value);
-        embedding_bag(table, indices, offsets; mean: bool);
-        rope(x, positions; heads: u32, base: f32, interleaved: bool);
         non_max_suppression(boxes, scores; per_class: u64, iou: f32, score: f32);
-        fft(x; axis: u32, inverse: bool);
-        random_bits(key; dims: Vec<WitDim>);
     }
 }

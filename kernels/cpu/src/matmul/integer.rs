@@ -4,6 +4,7 @@
 //! is brought to u8 and the right side to i8 by flipping top bits, which moves their zero points
 //! by 128:
 //! `Σ (a - za)(b - zb) = Σ a b - za (Σ b - k zb) - zb Σ a`.
+//! Products may leave as f32, each number times a scale.
 
 #![expect(unsafe_code, reason = "tiles of raw rows; parts written by several threads")]
 
@@ -66,6 +67,36 @@ impl ZeroPoints<'_> {
     }
 }
 
+/// What a product in f32 is multiplied by.
+#[derive(Clone, Copy, Debug)]
+pub enum ProductScale<'a> {
+    /// One number for all.
+    One(f32),
+    /// A number for every column.
+    Each(&'a [f32]),
+}
+
+/// As [`matmul_integer`], with every number converted to f32 and multiplied by its scale.
+///
+/// # Panics
+/// If the extents do not fit together.
+pub fn matmul_integer_scaled(
+    team: Team<'_>,
+    a: IntegerRows<'_>,
+    b: &PackedIntegers,
+    zeros: [ZeroPoints<'_>; 2],
+    scale: ProductScale<'_>,
+    out: &mut [f32],
+) {
+    match scale {
+        ProductScale::One(_) => {}
+        ProductScale::Each(all) => assert_eq!(all.len(), b.n(), "scales of the columns"),
+    }
+    // The sums are converted where they lie.
+    let out = numbers_mut(bytes_of_mut(out));
+    run(team, Job { a, b, zeros, scale: Some(scale), c: C::none() }, out);
+}
+
 /// `out[i, j] = Σ (a[i, p] - za[i]) (b[p, j] - zb[j])`, wrapping, for `a: [m, k]`, `b: [k, n]` and a
 /// dense `out: [m, n]`; zero points are those of the left and of the right side.
 ///
@@ -81,6 +112,11 @@ pub fn matmul_integer(
     zeros: [ZeroPoints<'_>; 2],
     out: &mut [i32],
 ) {
+    run(team, Job { a, b, zeros, scale: None, c: C::none() }, out);
+}
+
+fn run(team: Team<'_>, job: Job<'_>, out: &mut [i32]) {
+    let Job { a, b, zeros, .. } = job;
     let (rows, k, n) = (a.rows, a.k, b.n());
     assert_eq!(a.data.len(), rows * k, "elements of [{rows}, {k}]");
     assert_eq!((k, out.len()), (b.k(), rows * n), "extents of the product");
@@ -89,7 +125,7 @@ pub fn matmul_integer(
     if out.is_empty() {
         return;
     }
-    let job = Job { a, b, zeros, c: C { ptr: out.as_mut_ptr(), stride: n } };
+    let job = Job { c: C { ptr: out.as_mut_ptr(), stride: n }, ..job };
     let work = rows.saturating_mul(k).saturating_mul(n) / 4;
     let threads = team.threads().min(work / SPLIT_WORK_MIN);
     if threads <= 1 {
@@ -124,10 +160,18 @@ struct C {
 // SAFETY: a plain address; whoever writes through it promises disjoint parts.
 unsafe impl Sync for C {}
 
+impl C {
+    /// Nowhere yet.
+    fn none() -> C {
+        C { ptr: std::ptr::null_mut(), stride: 0 }
+    }
+}
+
 struct Job<'a> {
     a: IntegerRows<'a>,
     b: &'a PackedIntegers,
     zeros: [ZeroPoints<'a>; 2],
+    scale: Option<ProductScale<'a>>,
     c: C,
 }
 
@@ -187,7 +231,7 @@ impl Job<'_> {
         }
         let left = matches!(self.zeros[0], ZeroPoints::Each(_));
         let right = zeros.iter().any(|&zero| zero != 0);
-        Terms { start, products, zeros, left, right, flip }
+        Terms { start, products, zeros, left, right, flip, first: panels.start * PANEL }
     }
 
     /// All of `panels` for a block of rows, whose sums follow the terms.
@@ -227,14 +271,11 @@ impl Job<'_> {
                     };
                     // SAFETY: a tile that exists, inside the extents.
                     unsafe { run_tile(&kernel, tile, height, width, columns.len()) };
-                    if start + len == depth && (terms.left || terms.right) {
-                        for i in 0..height {
-                            let c = tile.c.wrapping_add(i * stride);
-                            // SAFETY: a row of the tile that this thread has just written.
-                            let c = unsafe { std::slice::from_raw_parts_mut(c, columns.len()) };
-                            let zero = self.zeros[0].at(rows.start + row + i);
-                            terms.finish(c, own, zero, sums[row + i]);
-                        }
+                    if start + len == depth && (terms.left || terms.right || self.scale.is_some()) {
+                        let done =
+                            Done { tile: &tile, rows: row..row + height, columns: columns.clone() };
+                        // SAFETY: the rows of a tile that this thread has just written.
+                        unsafe { self.finish(done, rows.start, terms, sums) };
                     }
                     row += height;
                 }
@@ -286,18 +327,88 @@ struct Terms<'a> {
     right: bool,
     /// Added to every `za`.
     flip: i32,
+    /// The column in which the part begins.
+    first: usize,
 }
 
-impl Terms<'_> {
-    /// Subtracts from a row of a tile, which begins in column `own`, what `start` has left out.
-    fn finish(&self, c: &mut [i32], own: usize, zero: i32, sum: i32) {
-        if self.left {
-            subtract(c, zero.wrapping_add(self.flip), &self.products[own..]);
+/// A complete tile: rows of its block, columns of the product.
+struct Done<'a> {
+    tile: &'a Tile,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Job<'_> {
+    /// What the tile has left out: zero points of rows and of columns, and the scale.
+    ///
+    /// # Safety
+    /// The tile is this thread's alone.
+    unsafe fn finish(&self, done: Done<'_>, first: usize, terms: &Terms<'_>, sums: &[i32]) {
+        let Done { tile, rows, columns } = done;
+        let own = columns.start - terms.first..columns.end - terms.first;
+        let c = |i: usize| {
+            let c = tile.c.wrapping_add(i * tile.c_row);
+            // SAFETY: promised by the caller.
+            unsafe { std::slice::from_raw_parts_mut(c, columns.len()) }
+        };
+        for (i, row) in rows.clone().enumerate().filter(|_| terms.left || terms.right) {
+            if terms.left {
+                let zero = self.zeros[0].at(first + row).wrapping_add(terms.flip);
+                subtract(c(i), zero, &terms.products[own.clone()]);
+            }
+            if terms.right {
+                subtract(c(i), sums[row], &terms.zeros[own.clone()]);
+            }
         }
-        if self.right {
-            subtract(c, sum, &self.zeros[own..]);
+        let all =
+            RawTile { c: tile.c, stride: tile.c_row, rows: rows.len(), columns: columns.len() };
+        match self.scale {
+            None => {}
+            Some(ProductScale::One(scale)) => scale_all(all, scale),
+            Some(ProductScale::Each(scales)) => scale_columns(all, &scales[columns.clone()]),
         }
     }
+}
+
+/// A tile that one thread has for itself, as long as it exists.
+#[derive(Clone, Copy)]
+struct RawTile {
+    c: *mut i32,
+    stride: usize,
+    rows: usize,
+    columns: usize,
+}
+
+impl RawTile {
+    #[inline(always)]
+    fn row(&mut self, index: usize) -> &mut [i32] {
+        assert!(index < self.rows);
+        // SAFETY: a row that exists, of a tile that is this thread's alone.
+        unsafe { std::slice::from_raw_parts_mut(self.c.add(index * self.stride), self.columns) }
+    }
+}
+
+leveled! {
+    /// Numbers become the bits of floats.
+    fn scale_all(tile: RawTile, scale: f32) = {
+        let mut tile = tile;
+        for row in 0..tile.rows {
+            for c in tile.row(row) {
+                *c = (*c as f32 * scale).to_bits() as i32;
+            }
+        }
+    };
+}
+
+leveled! {
+    fn scale_columns(tile: RawTile, scales: &[f32]) = {
+        let mut tile = tile;
+        for row in 0..tile.rows {
+            for (c, scale) in tile.row(row).iter_mut().zip(scales) {
+                *c = (*c as f32 * scale).to_bits() as i32;
+            }
+        }
+    };
 }
 
 leveled! {

@@ -8,7 +8,9 @@ mod packing;
 mod quantized;
 
 pub use dynamic::{MatmulDims, Operand, matmul_dynamic};
-pub use integer::{IntegerRows, PackedIntegers, ZeroPoints, matmul_integer};
+pub use integer::{
+    IntegerRows, PackedIntegers, ProductScale, ZeroPoints, matmul_integer, matmul_integer_scaled,
+};
 pub use numbers::matmul_numbers;
 pub(crate) use packed::product;
 pub use packed::{Epilogue, matmul_packed, matmul_packed_panels};

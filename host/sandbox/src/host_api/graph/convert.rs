@@ -1,7 +1,7 @@
 //! Between the contract's arguments and answers and those of the builder.
 
 use super::{HostError, HostResult, Many, One, Value, WitDim, dim_in, wit};
-use aimass_graph::{AttentionOptions, Dim, GraphError, ScatterMode, ValueId, Window};
+use aimass_graph::{AttentionOptions, Dim, GeluForm, GraphError, ScatterMode, ValueId, Window};
 
 /// The value of a handle.
 pub(super) fn id(value: Value) -> ValueId {
@@ -67,5 +67,13 @@ pub(super) fn scatter_mode_in(mode: wit::ScatterMode) -> ScatterMode {
         wit::ScatterMode::Mul => ScatterMode::Mul,
         wit::ScatterMode::Max => ScatterMode::Max,
         wit::ScatterMode::Min => ScatterMode::Min,
+    }
+}
+
+/// A form of GELU as ours.
+pub(super) fn gelu_form_in(form: wit::GeluForm) -> GeluForm {
+    match form {
+        wit::GeluForm::Erf => GeluForm::Erf,
+        wit::GeluForm::Tanh => GeluForm::Tanh,
     }
 }

@@ -34,6 +34,18 @@ fn check(team: Team<'_>, m: usize, k: usize, n: usize, kinds: usize) {
         let want: i64 = (0..k).map(term).sum();
         assert_eq!(got, want as i32, "[{m}, {k}, {n}] kinds {kinds} at {i}, {j}");
     }
+    let scales: Vec<f32> = (0..n).map(|j| (j + 1) as f32 * 0.37).collect();
+    for scale in [ProductScale::One(0.11), ProductScale::Each(&scales)] {
+        let mut scaled = vec![f32::NAN; m * n];
+        matmul_integer_scaled(team, rows, &packed, zeros, scale, &mut scaled);
+        for (index, (got, &sum)) in scaled.iter().zip(&out).enumerate() {
+            let scale = match scale {
+                ProductScale::One(scale) => scale,
+                ProductScale::Each(all) => all[index % n],
+            };
+            assert_eq!(*got, sum as f32 * scale, "[{m}, {k}, {n}] kinds {kinds} at {index}");
+        }
+    }
 }
 
 #[test]
