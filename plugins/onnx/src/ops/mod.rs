@@ -4,6 +4,7 @@ pub(crate) mod attention;
 mod cast;
 mod composite;
 mod conv;
+mod deform_conv;
 mod detection;
 mod determinant;
 mod einsum;
@@ -15,6 +16,7 @@ mod layout;
 mod linear_attention;
 mod loss;
 mod matmul;
+mod microsoft;
 mod norm;
 mod pattern;
 mod pool;
@@ -51,6 +53,7 @@ const TABLES: &[Table] = &[
     attention::TABLE,
     cast::TABLE,
     conv::TABLE,
+    deform_conv::TABLE,
     detection::TABLE,
     determinant::TABLE,
     einsum::TABLE,
@@ -87,6 +90,7 @@ const TABLES: &[Table] = &[
 pub(crate) fn lower(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let tables = match cx.node.domain.as_str() {
         "" => TABLES,
+        "com.microsoft" => microsoft::TABLES,
         "ai.onnx.preview.training" => &[training::TABLE],
         _ => &[],
     };

@@ -54,6 +54,9 @@ pub(super) struct Grain {
 }
 
 impl Grain {
+    /// One scale for all elements.
+    pub(super) const WHOLE: Grain = Grain { axis: None, block: 0 };
+
     /// The grain that a scale says.
     pub(super) fn of(cx: &Cx<'_>, x: &T, scale: &T) -> R<Grain> {
         let block = cx.attr_int("block_size", 0)?;
@@ -271,7 +274,6 @@ pub(super) fn quantize_by_range(cx: &mut Cx<'_>, x: &T) -> R<(T, T, T)> {
     let zero_point = cx.clamp(&zero_point, 0.0, 255.0)?;
     let zero_point = cx.round(&zero_point)?;
     let zero_point = cx.cast(&zero_point, DType::U8)?;
-    let grain = Grain { axis: None, block: 0 };
-    let y = quantize(cx, x, (&scale, Some(&zero_point)), grain, (DType::U8, None))?;
+    let y = quantize(cx, x, (&scale, Some(&zero_point)), Grain::WHOLE, (DType::U8, None))?;
     Ok((y, scale, zero_point))
 }
