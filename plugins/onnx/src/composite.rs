@@ -9,7 +9,7 @@ mod gate;
 mod norm;
 mod view;
 
-use crate::proto::{Attribute, AttributeValue, Graph, Node, ValueInfo, ValueType, last_uses};
+use crate::proto::{Attribute, AttributeValue, Graph, Name, Node, ValueInfo, ValueType, last_uses};
 use std::collections::HashMap;
 use std::rc::Rc;
 use view::View;
@@ -26,7 +26,7 @@ struct Layer {
     op: &'static str,
     /// Nodes that it stands for, the last one among them.
     nodes: Vec<usize>,
-    inputs: Vec<String>,
+    inputs: Vec<Name>,
     attributes: Vec<(&'static str, AttributeValue)>,
 }
 
@@ -92,8 +92,8 @@ fn node_of(graph: &Graph, root: usize, layer: Layer) -> Node {
     let mut indices = layer.nodes;
     indices.sort_unstable();
     indices.dedup();
-    let outputs: Vec<String> = last.outputs.iter().take(1).cloned().collect();
-    let info = |name: &String| ValueInfo { name: name.clone(), ty: ValueType::Unknown };
+    let outputs: Vec<Name> = last.outputs.iter().take(1).copied().collect();
+    let info = |&name: &Name| ValueInfo { name, ty: ValueType::Unknown };
     let mut body = Graph {
         name: last.name.clone(),
         nodes: indices.iter().map(|&index| graph.nodes[index].clone()).collect(),

@@ -5,12 +5,38 @@ use crate::emit::Emitter;
 use crate::proto::{ElementType, Payload, SparseTensor, TensorProto};
 use crate::value::{Extent, Form, R, T, TensorValue, invalid, unsupported};
 use aimass_sdk::DType;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Constants that were asked for, by the message that holds them.
+#[derive(Default)]
+pub(crate) struct Constants(HashMap<*const TensorProto, (Rc<TensorProto>, T)>);
+
+impl Constants {
+    fn get(&self, proto: &Rc<TensorProto>) -> Option<T> {
+        self.0.get(&Rc::as_ptr(proto)).map(|(_, tensor)| tensor.clone())
+    }
+
+    fn put(&mut self, proto: &Rc<TensorProto>, tensor: &T) {
+        // The message is kept, so that its address stays its own.
+        self.0.insert(Rc::as_ptr(proto), (proto.clone(), tensor.clone()));
+    }
+}
 
 /// Elements of a sparse tensor when it is written out.
 const DENSE_ELEMENTS_MAX: u64 = 16 << 20;
 
-/// A constant of the model. Large ones stay in their file.
-pub(crate) fn constant(emitter: &mut Emitter, proto: &TensorProto) -> R<T> {
+/// A constant of the model, the same tensor every time. Large ones stay in their file.
+pub(crate) fn constant(emitter: &mut Emitter, proto: &Rc<TensorProto>) -> R<T> {
+    if let Some(known) = emitter.constants.get(proto) {
+        return Ok(known);
+    }
+    let tensor = decode(emitter, proto)?;
+    emitter.constants.put(proto, &tensor);
+    Ok(tensor)
+}
+
+fn decode(emitter: &mut Emitter, proto: &TensorProto) -> R<T> {
     let Some(dtype) = proto.element.dtype() else {
         let name = proto.element.name();
         return Err(unsupported(format!("constant `{}` of type {name}", proto.name)));
@@ -89,8 +115,8 @@ pub(crate) fn dense(emitter: &mut Emitter, sparse: &SparseTensor) -> R<T> {
     let elements = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
     let elements = elements.filter(|elements| *elements <= DENSE_ELEMENTS_MAX);
     let elements = elements.ok_or_else(|| invalid("a sparse constant is too large"))?;
-    let values = constant(emitter, &sparse.values)?;
-    let indices = constant(emitter, &sparse.indices)?;
+    let values = decode(emitter, &sparse.values)?;
+    let indices = decode(emitter, &sparse.indices)?;
     let content = emitter.content(&values)?;
     let places = emitter.content(&indices)?;
     let places = ints_of(indices.dtype, &places)?;

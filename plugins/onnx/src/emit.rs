@@ -3,22 +3,24 @@
 
 mod ops;
 mod origin;
+mod stage;
 
+use crate::constant::Constants;
 use crate::content::{floats_of, ints_of};
-use crate::value::{Extent, Form, R, Stop, T, TensorValue, invalid, unsupported};
+use crate::value::{Form, R, Stop, T, TensorValue, invalid};
 use aimass_sdk::files::File;
-use aimass_sdk::graph::{Builder, Graph};
-use aimass_sdk::{DType, Dim, Error, Parameter, Tensor, ops as host};
+use aimass_sdk::graph::Builder;
+use aimass_sdk::{DType, Error, Parameter, Tensor, ops as host};
 use origin::Origin;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
 /// Elements up to which known tensors are computed while tracing; above, the host folds them.
 const EAGER_ELEMENTS_MAX: u64 = 4096;
-/// Bytes of a constant in the contract.
-const CONSTANT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a file that the plugin looks at itself.
 const CONTENT_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of all such content.
+const CONTENTS_BYTES_MAX: u64 = 96 << 20;
 
 /// The graph under construction, and what stands around it.
 pub(crate) struct Emitter {
@@ -29,13 +31,19 @@ pub(crate) struct Emitter {
     computed: Vec<Weak<TensorValue>>,
     /// By value of the graph under construction, what it was moved from.
     origins: HashMap<u32, Origin>,
-    /// Values named by this trace so far.
+    /// Nodes of the graph under construction, about.
+    nodes: usize,
+    /// Values named by this trace so far, and what their names start with.
     named: u32,
+    prefix: String,
+    /// Bytes of files that are held here.
+    contents: u64,
     /// What the lowering of the current node keeps for when it runs again.
     kept: Vec<Vec<T>>,
     /// How many of them this run has taken.
     taken: usize,
     files: HashMap<String, File>,
+    pub(crate) constants: Constants,
     /// The file that the model was read from.
     pub(crate) model_file: String,
     /// Whether axis 0 of the inputs that the signature says is `batch`.
@@ -45,17 +53,22 @@ pub(crate) struct Emitter {
 }
 
 impl Emitter {
-    pub(crate) fn new(batched: bool, model_file: &str) -> Emitter {
+    /// For the model in this file; `prefix` starts no name of its inputs and outputs.
+    pub(crate) fn new(batched: bool, model_file: &str, prefix: &str) -> Emitter {
         Emitter {
             builder: None,
             stage: 0,
             inputs: HashMap::new(),
             computed: Vec::new(),
             origins: HashMap::new(),
+            nodes: 0,
             named: 0,
+            prefix: prefix.to_owned(),
+            contents: 0,
             kept: Vec::new(),
             taken: 0,
             files: HashMap::new(),
+            constants: Constants::default(),
             model_file: model_file.to_owned(),
             batched,
             reusable: true,
@@ -108,10 +121,11 @@ impl Emitter {
                 Err(Stop::NotBatchable("the number of rows enters a computation".to_owned()))
             }
             Form::File { file, offset, len } => {
-                if len > CONTENT_BYTES_MAX {
+                self.contents = self.contents.saturating_add(len);
+                if len > CONTENT_BYTES_MAX || self.contents > CONTENTS_BYTES_MAX {
                     let message = format!(
-                        "expected at most {CONTENT_BYTES_MAX} bytes that decide \
-                         what the graph is, got {len}"
+                        "expected at most {CONTENT_BYTES_MAX} bytes of one constant, and \
+                         {CONTENTS_BYTES_MAX} of all, that decide what the graph is"
                     );
                     return Err(Error::limit("onnx-content", message).into());
                 }
@@ -120,7 +134,7 @@ impl Emitter {
                 Ok(bytes)
             }
             Form::Strings(_) => Err(invalid("expected numbers, got texts")),
-            Form::Node { .. } | Form::Named(_) => Err(Stop::Observe(vec![x.clone()])),
+            Form::Node | Form::Named(_) => Err(Stop::Observe(vec![x.clone()])),
         }
     }
 
@@ -165,7 +179,7 @@ impl Emitter {
     pub(crate) fn strings(&mut self, x: &T) -> R<Rc<Vec<Vec<u8>>>> {
         match &*x.form.borrow() {
             Form::Strings(strings) => Ok(strings.clone()),
-            Form::Node { .. } | Form::Named(_) => Err(Stop::Observe(vec![x.clone()])),
+            Form::Node | Form::Named(_) => Err(Stop::Observe(vec![x.clone()])),
             Form::Bytes { .. } | Form::File { .. } => {
                 Err(invalid(format!("expected texts, got {}", x.dtype.name())))
             }
@@ -238,7 +252,7 @@ impl Emitter {
         attributes: &[(&str, Parameter)],
     ) -> R<Vec<T>> {
         let marked = |x: &&T| matches!(&*x.form.borrow(), Form::Bytes { batch: Some(_), .. });
-        if inputs.iter().any(|x| marked(x)) {
+        if inputs.iter().any(marked) {
             return self.eager_marked(name, inputs, attributes);
         }
         let tensors = inputs.iter().map(|x| self.tensor(x)).collect::<R<Vec<Tensor>>>()?;
@@ -300,128 +314,6 @@ impl Emitter {
         }
         let bytes = self.content(x)?;
         Ok(Tensor::create(x.dtype, &shape, &bytes)?)
-    }
-
-    fn builder(&mut self) -> R<&Builder> {
-        Ok(self.builder.get_or_insert_with(Builder::new))
-    }
-
-    /// The tensor as a value of the graph under construction.
-    pub(crate) fn place(&mut self, x: &T) -> R<u32> {
-        if let Some((stage, value)) = x.placed.get()
-            && stage == self.stage
-            && self.builder.is_some()
-        {
-            return Ok(value);
-        }
-        let form = x.form.borrow().clone();
-        let value = match form {
-            Form::Bytes { .. } => {
-                let bytes = self.content(x)?;
-                self.place_bytes(x, &bytes)?
-            }
-            Form::File { file, offset, len } => {
-                let shape = x.shape()?;
-                self.builder()?;
-                self.file(&file)?;
-                let builder = self.builder.as_ref().ok_or_else(no_builder)?;
-                let _ = len;
-                builder.weight(&file, x.dtype, &shape, &self.files[&file], offset)?
-            }
-            Form::Named(name) => match self.inputs.get(&name) {
-                Some(&value) => value,
-                None => {
-                    let dims = x.contract_dims();
-                    let value = self.builder()?.input(&name, x.dtype, &dims)?;
-                    self.inputs.insert(name, value);
-                    value
-                }
-            },
-            Form::Strings(_) => return Err(unsupported("texts cannot enter a tensor operator")),
-            Form::Node { .. } => {
-                return Err(Error::internal("stale-value", "a value of an earlier stage").into());
-            }
-        };
-        x.placed.set(Some((self.stage, value)));
-        Ok(value)
-    }
-
-    /// A constant; one beyond the contract's limit comes in parts.
-    fn place_bytes(&mut self, x: &T, bytes: &[u8]) -> R<u32> {
-        let shape = x.shape()?;
-        let builder = self.builder()?;
-        let Some(size) = x.dtype.element_bytes().filter(|_| bytes.len() > CONSTANT_BYTES_MAX)
-        else {
-            return Ok(builder.constant(x.dtype, &shape, bytes)?);
-        };
-        let mut parts = Vec::new();
-        for part in bytes.chunks(CONSTANT_BYTES_MAX) {
-            parts.push(builder.constant(x.dtype, &[part.len() as u64 / size], part)?);
-        }
-        let whole = builder.concat(&parts, 0)?;
-        let dims: Vec<Dim> = shape.iter().map(|&extent| Dim::Fixed(extent)).collect();
-        Ok(builder.reshape(whole, &dims)?)
-    }
-
-    /// A tensor for a value that the graph computes.
-    fn computed(&mut self, value: u32) -> R<T> {
-        let (dtype, dims) = self.builder()?.describe(value)?;
-        let dims = dims.into_iter().map(extent).collect::<R<Vec<Extent>>>()?;
-        let tensor = TensorValue::new(dtype, dims, Form::Node { stage: self.stage });
-        tensor.placed.set(Some((self.stage, value)));
-        self.computed.push(Rc::downgrade(&tensor));
-        Ok(tensor)
-    }
-
-    /// Ends the graph: every computed tensor that is still needed gets a name and becomes an output.
-    pub(crate) fn cut(&mut self) -> R<Option<Graph>> {
-        // What only a memory holds is needed no more.
-        self.origins.clear();
-        let live: Vec<T> = self.computed.drain(..).filter_map(|weak| weak.upgrade()).collect();
-        let Some(builder) = self.builder.take() else { return Ok(None) };
-        for tensor in &live {
-            let Some((_, value)) = tensor.placed.get() else { continue };
-            let name = format!("#{}", self.named);
-            self.named += 1;
-            builder.output(&name, value)?;
-            *tensor.form.borrow_mut() = Form::Named(name);
-            tensor.placed.set(None);
-        }
-        self.stage += 1;
-        self.inputs.clear();
-        Ok(if live.is_empty() { None } else { Some(builder.build()?) })
-    }
-
-    /// Ends the last graph with these outputs.
-    pub(crate) fn finish(&mut self, outputs: &[(String, T)]) -> R<Option<Graph>> {
-        if outputs.is_empty() {
-            return Ok(None);
-        }
-        for (name, tensor) in outputs {
-            let value = self.place(tensor)?;
-            self.builder()?.output(name, value)?;
-        }
-        let builder = self.builder.take().ok_or_else(no_builder)?;
-        Ok(Some(builder.build()?))
-    }
-
-    /// Whether values of the graph under construction are needed to know the content of `x`.
-    pub(crate) fn is_computed_here(&self, x: &T) -> bool {
-        matches!(&*x.form.borrow(), Form::Node { .. })
-    }
-}
-
-fn no_builder() -> Stop {
-    Error::internal("no-builder", "no graph is under construction").into()
-}
-
-fn extent(dim: Dim) -> R<Extent> {
-    match dim {
-        Dim::Fixed(extent) => Ok(Extent::Fixed(extent)),
-        Dim::Batch => Ok(Extent::Batch),
-        Dim::Ragged(_) | Dim::Dynamic(_) => {
-            Err(Error::internal("open-extent", "the host left an extent open").into())
-        }
     }
 }
 

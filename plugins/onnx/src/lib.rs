@@ -74,6 +74,8 @@ impl TracingFormat for Onnx {
     type Trace = Trace;
 
     fn init(config: Config) -> Result<Self> {
+        // What is made here is in the memory image that every instance starts with.
+        ops::lowerings();
         Ok(Onnx { settings: config.parse()? })
     }
 
@@ -95,6 +97,14 @@ impl TracingFormat for Onnx {
 
     fn resume(&self, trace: &mut Trace, observed: NamedTensors) -> Result<Stage> {
         trace.0.resume(observed).map_err(tracer::error_of)
+    }
+}
+
+/// Reads bytes as a model and takes its signature. For fuzz targets.
+#[doc(hidden)]
+pub fn read_any(bytes: &[u8]) {
+    if let Ok(model) = proto::read("model.onnx", bytes.to_vec()) {
+        let _ = signature::of_model(&model, true);
     }
 }
 

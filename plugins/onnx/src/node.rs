@@ -1,7 +1,7 @@
 //! A node as its lowering sees it: attributes by name, inputs by position.
 
 use crate::emit::Emitter;
-use crate::proto::{Attribute, AttributeValue, Graph, Node, TensorProto, ValueType};
+use crate::proto::{Attribute, AttributeValue, Names, Node, TensorProto};
 use crate::value::{R, T, Value, invalid};
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -11,6 +11,8 @@ use std::rc::Rc;
 pub(crate) struct Cx<'a> {
     pub(crate) emitter: &'a mut Emitter,
     pub(crate) node: &'a Node,
+    /// The texts of the model's names.
+    pub(crate) names: &'a Names,
     /// Version of the default domain's operators.
     pub(crate) opset: i64,
     /// Attributes of the function around the node.
@@ -134,21 +136,6 @@ impl<'a> Cx<'a> {
             None => Ok(None),
             Some(AttributeValue::Tensor(tensor)) => Ok(Some(tensor)),
             Some(_) => Err(self.wrong(name, "a tensor")),
-        }
-    }
-
-    pub(crate) fn attr_graph(&self, name: &str) -> R<&'a Rc<Graph>> {
-        match self.attribute(name) {
-            Some(AttributeValue::Graph(graph)) => Ok(graph),
-            _ => Err(self.wrong(name, "a graph")),
-        }
-    }
-
-    pub(crate) fn attr_type_opt(&self, name: &str) -> R<Option<&'a ValueType>> {
-        match self.attribute(name) {
-            None => Ok(None),
-            Some(AttributeValue::Type(ty)) => Ok(Some(ty)),
-            Some(_) => Err(self.wrong(name, "a type")),
         }
     }
 

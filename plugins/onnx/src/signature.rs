@@ -15,10 +15,10 @@ pub(crate) fn of_model(model: &Model, batch: bool) -> Result<Signature> {
     let rows = if batch { rows_of(graph) } else { None };
     let mut signature = Signature::new();
     for info in inputs(graph) {
-        signature.inputs.push(spec(info, rows.as_ref())?);
+        signature.inputs.push(spec(model, info, rows.as_ref())?);
     }
     for info in &graph.outputs {
-        signature.outputs.push(spec(info, rows.as_ref())?);
+        signature.outputs.push(spec(model, info, rows.as_ref())?);
     }
     Ok(signature)
 }
@@ -86,29 +86,27 @@ fn graph_has_one_input(graph: &Graph) -> bool {
     inputs(graph).count() == 1
 }
 
-fn spec(info: &ValueInfo, rows: Option<&DimProto>) -> Result<TensorSpec> {
+fn spec(model: &Model, info: &ValueInfo, rows: Option<&DimProto>) -> Result<TensorSpec> {
+    let name = model.names.text(info.name);
     let ty = match &info.ty {
         ValueType::Tensor(ty) => ty,
         ValueType::Optional(inner) => match &**inner {
             ValueType::Tensor(ty) => ty,
-            _ => return Err(no_tensor(info)),
+            _ => return Err(no_tensor(name)),
         },
-        ValueType::Unknown | ValueType::Sequence(_) | ValueType::Other => {
-            return Err(no_tensor(info));
+        ValueType::Unknown | ValueType::Sequence | ValueType::Other => {
+            return Err(no_tensor(name));
         }
     };
     let Some(dtype) = ty.element.dtype() else {
-        let message = format!(
-            "`{}` has elements of type {}, which no plan takes",
-            info.name,
-            ty.element.name()
-        );
+        let message =
+            format!("`{name}` has elements of type {}, which no plan takes", ty.element.name());
         return Err(Error::unsupported("onnx-type", message));
     };
     Ok(TensorSpec {
-        name: info.name.clone(),
+        name: name.to_owned(),
         dtype: Some(dtype),
-        dims: ty.dims.as_ref().map(|dims| contract_dims(&info.name, dims, (rows, dtype))),
+        dims: ty.dims.as_ref().map(|dims| contract_dims(name, dims, (rows, dtype))),
         description: String::new(),
     })
 }
@@ -130,8 +128,8 @@ fn contract_dims(
     dims.iter().enumerate().map(dim).collect()
 }
 
-fn no_tensor(info: &ValueInfo) -> Error {
+fn no_tensor(name: &str) -> Error {
     let message =
-        format!("`{}` is a sequence, map or optional; a model takes and gives tensors", info.name);
+        format!("`{name}` is a sequence, map or optional; a model takes and gives tensors");
     Error::unsupported("onnx-type", message)
 }

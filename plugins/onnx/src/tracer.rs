@@ -5,13 +5,17 @@
 
 mod control;
 mod flex;
+mod looping;
+mod map;
+mod scan;
+mod stack;
 
 use crate::composite;
-use crate::constant::constant;
+use crate::constant::{constant, dense};
 use crate::emit::{Emitter, known};
 use crate::node::{Cx, Inputs};
 use crate::ops;
-use crate::proto::{Attribute, Function, Graph, Model, Node};
+use crate::proto::{Attribute, Function, Graph, Model, Name, NameMap, Node, ValueInfo};
 use crate::value::{Form, R, Stop, T, Value, invalid};
 use aimass_sdk::graph::Graph as HostGraph;
 use aimass_sdk::{DType, Error, NamedTensors, Result, Stage, Tensor};
@@ -25,6 +29,9 @@ const FRAMES_MAX: usize = 64;
 const STEPS_MAX: u64 = 2_000_000;
 /// Observed bytes beyond which a stage is not worth keeping.
 const REUSABLE_BYTES_MAX: usize = 64 << 10;
+
+/// Tensors that one stage observes at most; a lowering asks again for the others.
+const OBSERVED_MAX: usize = 64;
 
 /// A trace under way.
 pub(crate) struct Tracer {
@@ -41,7 +48,7 @@ struct Frame {
     graph: Rc<Graph>,
     /// Index of the next node.
     next: usize,
-    scope: HashMap<String, Value>,
+    scope: NameMap<Value>,
     /// The frame whose names this one sees.
     outer: Option<usize>,
     attributes: Option<Rc<HashMap<String, Attribute>>>,
@@ -53,7 +60,8 @@ impl Tracer {
     /// Starts at the first node, with these inputs.
     pub(crate) fn new(model: Rc<Model>, inputs: Vec<(String, T)>, batched: bool) -> Tracer {
         let opset = model.opsets.get("").copied().unwrap_or(1);
-        let scope = inputs.into_iter().map(|(name, input)| (name, Value::Tensor(input))).collect();
+        let value = |(name, input): (String, T)| Some((model.names.get(&name)?, input.into()));
+        let scope = inputs.into_iter().filter_map(value).collect();
         let root = Frame {
             graph: model.graph.clone(),
             next: 0,
@@ -63,7 +71,7 @@ impl Tracer {
             opset,
             kind: Kind::Root,
         };
-        let emitter = Emitter::new(batched, &model.file);
+        let emitter = Emitter::new(batched, &model.file, &unused_prefix(&model));
         Tracer {
             model,
             emitter,
@@ -116,8 +124,12 @@ impl Tracer {
 
     /// Ends the stage so that these tensors can be looked at.
     fn observe(&mut self, tensors: Vec<T>) -> R<Stage> {
+        let tensors = &tensors[..tensors.len().min(OBSERVED_MAX)];
+        for tensor in tensors {
+            self.emitter.unpack(tensor)?;
+        }
         let graph = match tensors.iter().any(|tensor| self.emitter.is_computed_here(tensor)) {
-            true => self.emitter.cut()?,
+            true => self.emitter.cut(tensors)?,
             false => None,
         };
         let mut names: Vec<String> = Vec::new();
@@ -161,7 +173,7 @@ impl Tracer {
                 Form::Bytes { .. } | Form::Strings(_) => {
                     known.push((name, self.emitter.tensor(&tensor)?));
                 }
-                Form::File { .. } | Form::Node { .. } => computed.push((name, tensor)),
+                Form::File { .. } | Form::Node => computed.push((name, tensor)),
                 Form::Named(_) if tensor.dtype == DType::Bytes => {
                     return Err(Stop::Observe(vec![tensor]));
                 }
@@ -179,10 +191,14 @@ impl Tracer {
             let message = format!("expected a model that runs at most {STEPS_MAX} nodes");
             return Err(Error::limit("onnx-steps", message).into());
         }
+        if self.emitter.is_full() {
+            let mark = self.emitter.mark()?;
+            return Err(Stop::Observe(vec![mark]));
+        }
         let top = self.frames.len() - 1;
         let frame = &self.frames[top];
         match frame.graph.nodes.get(frame.next).cloned() {
-            Some(node) => self.node(top, &node).map_err(|stop| locate(stop, &node))?,
+            Some(node) => self.node(top, &node).map_err(|stop| self.locate(stop, &node))?,
             None => return self.end(top),
         }
         Ok(true)
@@ -191,9 +207,9 @@ impl Tracer {
     fn node(&mut self, top: usize, node: &Rc<Node>) -> R<()> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for name in &node.inputs {
-            inputs.push(match name.as_str() {
-                "" => None,
-                name => Some(self.lookup(top, name)?),
+            inputs.push(match name.is_empty() {
+                true => None,
+                false => Some(self.lookup(top, *name)?),
             });
         }
         if let Some(function) = self.function(node) {
@@ -210,6 +226,7 @@ impl Tracer {
         let mut cx = Cx {
             emitter: &mut self.emitter,
             node,
+            names: &self.model.names,
             opset: frame.opset,
             function: attributes.as_deref(),
         };
@@ -229,11 +246,11 @@ impl Tracer {
     }
 
     fn function(&self, node: &Node) -> Option<Rc<Function>> {
-        let is = |function: &&Rc<Function>| {
-            (&function.name, &function.domain, &function.overload)
-                == (&node.op, &node.domain, &node.overload)
-        };
-        self.model.functions.iter().find(is).cloned()
+        if self.model.functions.is_empty() {
+            return None;
+        }
+        let key = (node.domain.clone(), node.op.clone(), node.overload.clone());
+        self.model.functions.get(&key).cloned()
     }
 
     /// Binds a node's outputs, forgets what nobody needs any more and moves on.
@@ -245,7 +262,7 @@ impl Tracer {
         }
         for (name, value) in node.outputs.iter().zip(outputs) {
             if !name.is_empty() {
-                frame.scope.insert(name.clone(), value);
+                frame.scope.insert(*name, value);
             }
         }
         if let Some(names) = frame.graph.last_uses.get(frame.next) {
@@ -258,24 +275,24 @@ impl Tracer {
     }
 
     /// The value of a name as a frame sees it.
-    fn lookup(&mut self, frame: usize, name: &str) -> R<Value> {
+    fn lookup(&mut self, frame: usize, name: Name) -> R<Value> {
         let mut at = Some(frame);
         while let Some(index) = at {
-            if let Some(value) = self.frames[index].scope.get(name) {
+            if let Some(value) = self.frames[index].scope.get(&name) {
                 return Ok(value.clone());
             }
             let graph = self.frames[index].graph.clone();
-            let value = match (graph.initializers.get(name), graph.sparse_initializers.get(name)) {
-                (Some(tensor), _) => Some(constant(&mut self.emitter, tensor)?),
-                (None, Some(sparse)) => Some(crate::constant::dense(&mut self.emitter, sparse)?),
-                (None, None) => None,
-            };
-            if let Some(value) = value {
-                self.frames[index].scope.insert(name.to_owned(), Value::Tensor(value.clone()));
-                return Ok(Value::Tensor(value));
+            if let Some(tensor) = graph.initializers.get(&name) {
+                return Ok(constant(&mut self.emitter, tensor)?.into());
+            }
+            if let Some(sparse) = graph.sparse_initializers.get(&name) {
+                let value = Value::Tensor(dense(&mut self.emitter, sparse)?);
+                self.frames[index].scope.insert(name, value.clone());
+                return Ok(value);
             }
             at = self.frames[index].outer;
         }
+        let name = self.model.names.text(name);
         Err(invalid(format!("no value is named `{name}` here; nodes must come in order")))
     }
 
@@ -287,7 +304,7 @@ impl Tracer {
         let parent = &self.frames[self.frames.len() - 1];
         let (attributes, opset) = (parent.attributes.clone(), parent.opset);
         let graph = graph.clone();
-        let scope = HashMap::new();
+        let scope = NameMap::default();
         self.frames.push(Frame { graph, next: 0, scope, outer, attributes, opset, kind });
         let top = self.frames.len() - 1;
         Ok(&mut self.frames[top])
@@ -330,7 +347,7 @@ impl Tracer {
         let graph = self.frames[top].graph.clone();
         let mut values: Bound = Vec::with_capacity(graph.outputs.len());
         for output in &graph.outputs {
-            values.push(match self.lookup(top, &output.name) {
+            values.push(match self.lookup(top, output.name) {
                 Ok(value) => Some(value),
                 // A function may leave outputs open that its caller does not ask for.
                 Err(_) if matches!(self.frames[top].kind, Kind::Function) => None,
@@ -338,7 +355,8 @@ impl Tracer {
             });
         }
         if matches!(self.frames[top].kind, Kind::Root) {
-            let names = graph.outputs.iter().map(|output| output.name.clone());
+            let name = |output: &ValueInfo| self.model.names.text(output.name).to_owned();
+            let names = graph.outputs.iter().map(name);
             self.outputs = names.zip(values.into_iter().flatten()).collect();
             return Ok(false);
         }
@@ -352,23 +370,31 @@ impl Tracer {
         }
         Ok(true)
     }
+
+    /// Adds the node to an error that does not name one yet.
+    fn locate(&self, stop: Stop, node: &Node) -> Stop {
+        match stop {
+            Stop::Error(error) if !error.message.starts_with("node ") => {
+                let output =
+                    || node.outputs.first().map_or("", |&name| self.model.names.text(name));
+                let name = if node.name.is_empty() { output() } else { &node.name };
+                let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
+                let message = format!("node `{name}` ({domain}.{}): {}", node.op, error.message);
+                Stop::Error(Error { message, ..error })
+            }
+            other => other,
+        }
+    }
 }
 
-/// Adds the node to an error that does not name one yet.
-fn locate(stop: Stop, node: &Node) -> Stop {
-    match stop {
-        Stop::Error(error) if !error.message.starts_with("node ") => {
-            let name = if node.name.is_empty() {
-                node.outputs.first().map_or("", String::as_str)
-            } else {
-                &node.name
-            };
-            let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
-            let message = format!("node `{name}` ({domain}.{}): {}", node.op, error.message);
-            Stop::Error(Error { message, ..error })
-        }
-        other => other,
+/// What no input or output of the model starts with.
+fn unused_prefix(model: &Model) -> String {
+    let ports = || model.graph.inputs.iter().chain(&model.graph.outputs);
+    let mut prefix = "#".to_owned();
+    while ports().any(|port| model.names.text(port.name).starts_with(&prefix)) {
+        prefix.push('#');
     }
+    prefix
 }
 
 /// A tensor that is an input of the model.

@@ -25,6 +25,16 @@ pub(crate) struct TensorValue {
     pub(crate) form: RefCell<Form>,
     /// The value of the graph under construction that holds it: number of the stage, and handle.
     pub(crate) placed: Cell<Option<(u32, u32)>>,
+    /// If it is named: the part of that value that it is.
+    pub(crate) part: Cell<Option<Part>>,
+}
+
+/// Consecutive elements of a vector.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) start: u64,
+    /// Elements of the vector.
+    pub(crate) of: u64,
 }
 
 /// One extent.
@@ -45,7 +55,7 @@ pub(crate) enum Form {
     /// In a file of the package.
     File { file: String, offset: u64, len: u64 },
     /// In the host, computed by the graph of this stage.
-    Node { stage: u32 },
+    Node,
     /// In the host, under this name.
     Named(String),
 }
@@ -72,7 +82,8 @@ impl From<Error> for Stop {
 
 impl TensorValue {
     pub(crate) fn new(dtype: DType, dims: Vec<Extent>, form: Form) -> T {
-        Rc::new(TensorValue { dtype, dims, form: RefCell::new(form), placed: Cell::new(None) })
+        let (placed, part) = (Cell::new(None), Cell::new(None));
+        Rc::new(TensorValue { dtype, dims, form: RefCell::new(form), placed, part })
     }
 
     /// A tensor of known content.
@@ -130,7 +141,7 @@ impl TensorValue {
     pub(crate) fn is_known(&self) -> bool {
         match &*self.form.borrow() {
             Form::Bytes { .. } | Form::Strings(_) | Form::File { .. } => true,
-            Form::Node { .. } | Form::Named(_) => false,
+            Form::Node | Form::Named(_) => false,
         }
     }
 

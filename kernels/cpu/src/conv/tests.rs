@@ -166,6 +166,33 @@ fn windows_side_by_side_give_the_plain_transposed_convolution() {
 }
 
 #[test]
+fn split_sums_and_resamplings_are_the_whole_ones() {
+    use crate::elementwise::{Binary, Broadcast, binary, binary_split};
+    let (a, b) = (numbers(30 * 50 * 96, 1), numbers(96, 2));
+    for (a, b, shapes) in [
+        (&a[..], &b[..], [&[1usize, 30, 50, 96][..], &[1usize, 1, 1, 96][..]]),
+        (&b[..48], &a[..], [&[48], &[30, 50, 2, 48]]),
+        (&a[..], &a[..], [&[1500, 96], &[1500, 96]]),
+        (&a[..], &b[..1], [&[144_000], &[1]]),
+    ] {
+        let plan = Broadcast::new(shapes).unwrap();
+        let (mut whole, mut split) = (vec![0f32; 144_000], vec![0f32; 144_000]);
+        binary(Binary::Sub, &plan, a, b, &mut whole);
+        binary_split(POOL.team(3), Binary::Sub, shapes, a, b, &mut split);
+        assert_eq!(whole, split);
+    }
+    use crate::reduce::Lanes;
+    use crate::resample::{Taps, resample};
+    let taps = Taps { taps: 2, indices: &[0, 1, 2, 2, 1, 0], weights: &[1., 2., 3., 4., 5., 6.] };
+    let lanes = Lanes { outer: 1600, n: 3, inner: 30 };
+    let (mut alone, mut split) = (vec![0f32; 144_000], vec![0f32; 144_000]);
+    resample(Team::alone(), lanes, &taps, &a, &mut alone);
+    resample(POOL.team(3), lanes, &taps, &a, &mut split);
+    assert_eq!(alone, split);
+    assert_eq!(split[91], a[121].mul_add(2.0, a[91]));
+}
+
+#[test]
 fn pooled_images_are_pooled_planes() {
     for dims in [
         image(2, 5, 5, axis(7, 3, 2, 1, 1), axis(8, 3, 2, 1, 1)),

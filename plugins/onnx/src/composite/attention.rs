@@ -2,7 +2,7 @@
 
 use super::Layer;
 use super::view::{View, int, refers};
-use crate::proto::AttributeValue;
+use crate::proto::{AttributeValue, Name};
 
 /// How a mask acts on the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,11 @@ enum MaskKind {
 }
 
 /// Scores on the way from the product of queries and keys.
-struct Scores<'a> {
-    q: &'a str,
-    k: &'a str,
+struct Scores {
+    q: Name,
+    k: Name,
     scale: f64,
-    masks: Vec<(MaskKind, &'a str)>,
+    masks: Vec<(MaskKind, Name)>,
     nodes: Vec<usize>,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn scaled_dot_product(view: &View<'_>, root: usize) -> Option<Layer> 
     if node.op != "MatMul" {
         return None;
     }
-    let [weights, v] = node.inputs.as_slice() else { return None };
+    let [weights, v] = *node.inputs.as_slice() else { return None };
     let mut nodes = vec![root];
     let probabilities = unguarded(view, weights, &mut nodes);
     let (index, softmax) = view.maker(probabilities, "Softmax")?;
@@ -44,10 +44,10 @@ pub(super) fn scaled_dot_product(view: &View<'_>, root: usize) -> Option<Layer> 
         return None;
     }
     nodes.push(index);
-    let mut scores = scores(view, softmax.inputs.first()?, MASKS_MAX)?;
+    let mut scores = scores(view, *softmax.inputs.first()?, MASKS_MAX)?;
     scores.nodes.extend(nodes);
-    let mut inputs = vec![scores.q.to_owned(), scores.k.to_owned(), v.clone()];
-    inputs.extend(scores.masks.iter().map(|(_, mask)| (*mask).to_owned()));
+    let mut inputs = vec![scores.q, scores.k, v];
+    inputs.extend(scores.masks.iter().map(|(_, mask)| *mask));
     let kinds = scores.masks.iter().map(|(kind, _)| *kind as i64).collect();
     let mut attributes = vec![
         ("scale", AttributeValue::Float(scores.scale as f32)),
@@ -58,12 +58,12 @@ pub(super) fn scaled_dot_product(view: &View<'_>, root: usize) -> Option<Layer> 
 }
 
 /// What is behind `where(is_nan(p), 0, p)` and a dropout that does nothing.
-fn unguarded<'a>(view: &View<'a>, value: &'a str, nodes: &mut Vec<usize>) -> &'a str {
+fn unguarded(view: &View<'_>, value: Name, nodes: &mut Vec<usize>) -> Name {
     let guarded = view.maker(value, "Where").and_then(|(select, node)| {
-        let [condition, zero, p] = node.inputs.as_slice() else { return None };
+        let [condition, zero, p] = *node.inputs.as_slice() else { return None };
         let (test, tested) = view.maker(condition, "IsNaN")?;
-        let fits = view.scalar(zero) == Some(0.0) && tested.inputs.first() == Some(p);
-        fits.then_some(([select, test], p.as_str()))
+        let fits = view.scalar(zero) == Some(0.0) && tested.inputs.first() == Some(&p);
+        fits.then_some(([select, test], p))
     });
     if let Some((pair, p)) = guarded {
         nodes.extend(pair);
@@ -72,17 +72,17 @@ fn unguarded<'a>(view: &View<'a>, value: &'a str, nodes: &mut Vec<usize>) -> &'a
     match view.maker(value, "Identity") {
         Some((index, node)) if node.inputs.len() == 1 => {
             nodes.push(index);
-            &node.inputs[0]
+            node.inputs[0]
         }
         _ => value,
     }
 }
 
 /// Reads the scores from the softmax back to the product.
-fn scores<'a>(view: &View<'a>, value: &'a str, masks: usize) -> Option<Scores<'a>> {
+fn scores(view: &View<'_>, value: Name, masks: usize) -> Option<Scores> {
     let inside = masks.checked_sub(1);
     if let Some((index, node)) = view.maker(value, "Add") {
-        let [a, b] = node.inputs.as_slice() else { return None };
+        let [a, b] = *node.inputs.as_slice() else { return None };
         return [(a, b), (b, a)].into_iter().find_map(|(inner, mask)| {
             let mut scores = scores(view, inner, inside?)?;
             scores.masks.push((MaskKind::Added, mask));
@@ -91,7 +91,7 @@ fn scores<'a>(view: &View<'a>, value: &'a str, masks: usize) -> Option<Scores<'a
         });
     }
     if let Some((index, node)) = view.maker(value, "Where") {
-        let [condition, a, b] = node.inputs.as_slice() else { return None };
+        let [condition, a, b] = *node.inputs.as_slice() else { return None };
         let (kind, inner, hidden) = match view.scalar(b) {
             Some(hidden) => (MaskKind::Keeps, a, hidden),
             None => (MaskKind::Hides, b, view.scalar(a)?),
@@ -103,7 +103,7 @@ fn scores<'a>(view: &View<'a>, value: &'a str, masks: usize) -> Option<Scores<'a
     }
     let (factor, product, nodes) = view.scaled(value);
     let (index, node) = view.maker(product, "MatMul")?;
-    let [q, k] = node.inputs.as_slice() else { return None };
+    let [q, k] = *node.inputs.as_slice() else { return None };
     let (q_factor, q, q_nodes) = view.scaled(q);
     let (k_factor, k, k_nodes) = view.scaled(k);
     let scale = factor * q_factor * k_factor;

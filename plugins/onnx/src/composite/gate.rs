@@ -2,15 +2,11 @@
 
 use super::Layer;
 use super::view::{Product, View, float, near};
-use crate::proto::{AttributeValue, Node};
+use crate::proto::{AttributeValue, Name, Node};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 /// The product of a node that is `factor * x * f(x)`: x and f(x) in both orders.
-fn gated<'a>(
-    view: &View<'a>,
-    root: usize,
-    factor: f64,
-) -> Option<(Product<'a>, [(&'a str, &'a str); 2])> {
+fn gated<'a>(view: &View<'a>, root: usize, factor: f64) -> Option<(Product, [(Name, Name); 2])> {
     if !matches!(view.node(root).op.as_str(), "Mul" | "Div") {
         return None;
     }
@@ -19,8 +15,8 @@ fn gated<'a>(
     near(product.factor, factor).then_some((product, [(a, b), (b, a)]))
 }
 
-fn layer(op: &'static str, x: &str, nodes: Vec<usize>) -> Layer {
-    Layer { op, nodes, inputs: vec![x.to_owned()], attributes: Vec::new() }
+fn layer(op: &'static str, x: Name, nodes: Vec<usize>) -> Layer {
+    Layer { op, nodes, inputs: vec![x], attributes: Vec::new() }
 }
 
 /// `0.5 * x * (1 + erf(x / sqrt 2))`, or its approximation by tanh.
@@ -41,17 +37,17 @@ pub(super) fn gelu(view: &View<'_>, root: usize) -> Option<Layer> {
 }
 
 /// Nodes of `erf(x / sqrt 2)`.
-fn erf_argument(view: &View<'_>, bent: &str, x: &str) -> Option<Vec<usize>> {
+fn erf_argument(view: &View<'_>, bent: Name, x: Name) -> Option<Vec<usize>> {
     let (erf, node) = view.maker(bent, "Erf")?;
-    let scaled = view.product_of(node.inputs.first()?);
+    let scaled = view.product_of(*node.inputs.first()?);
     let fits = near(scaled.factor, FRAC_1_SQRT_2) && scaled.values == [x];
     fits.then(|| [scaled.nodes, vec![erf]].concat())
 }
 
 /// Nodes of `tanh(sqrt(2 / pi) * (x + 0.044715 * x³))`, the sum perhaps without its factor x.
-fn tanh_argument(view: &View<'_>, bent: &str, x: &str) -> Option<Vec<usize>> {
+fn tanh_argument(view: &View<'_>, bent: Name, x: Name) -> Option<Vec<usize>> {
     let (tanh, node) = view.maker(bent, "Tanh")?;
-    let scaled = view.product_of(node.inputs.first()?);
+    let scaled = view.product_of(*node.inputs.first()?);
     if !near(scaled.factor, FRAC_2_SQRT_PI * FRAC_1_SQRT_2) {
         return None;
     }
@@ -63,8 +59,8 @@ fn tanh_argument(view: &View<'_>, bent: &str, x: &str) -> Option<Vec<usize>> {
     };
     let (add, node) = view.maker(sum, "Add")?;
     let cubic = match (power, node.inputs.as_slice()) {
-        (3, [a, b]) if a == x => b,
-        (3, [a, b]) if b == x => a,
+        (3, &[a, b]) if a == x => b,
+        (3, &[a, b]) if b == x => a,
         (2, _) => view.beside_number(node, 1.0)?,
         _ => return None,
     };
@@ -77,7 +73,7 @@ fn tanh_argument(view: &View<'_>, bent: &str, x: &str) -> Option<Vec<usize>> {
             continue;
         }
         let (index, node) = view.maker(value, "Pow")?;
-        let exponent = view.scalar(node.inputs.get(1)?)?;
+        let exponent = view.scalar(*node.inputs.get(1)?)?;
         powers += if node.inputs[0] == x { exponent as i64 } else { return None };
         nodes.push(index);
     }
@@ -89,7 +85,7 @@ pub(super) fn hard_swish(view: &View<'_>, root: usize) -> Option<Layer> {
     let clipped = gated(view, root, 1.0 / 6.0).and_then(|(product, pairs)| {
         pairs.into_iter().find_map(|(x, gate)| {
             let (clip, node) = view.maker(gate, "Clip")?;
-            let (add, sum) = view.maker(node.inputs.first()?, "Add")?;
+            let (add, sum) = view.maker(*node.inputs.first()?, "Add")?;
             let fits = clips_to_six(view, node) && view.beside_number(sum, 3.0)? == x;
             let nodes = [product.nodes.clone(), vec![clip, add]].concat();
             fits.then(|| layer("HardSwish", x, nodes))
@@ -99,7 +95,7 @@ pub(super) fn hard_swish(view: &View<'_>, root: usize) -> Option<Layer> {
         let (product, pairs) = gated(view, root, 1.0)?;
         pairs.into_iter().find_map(|(x, gate)| {
             let (index, node) = view.maker(gate, "HardSigmoid")?;
-            let fits = node.inputs.first()? == x
+            let fits = *node.inputs.first()? == x
                 && near(float(node, "alpha").unwrap_or(0.2), 1.0 / 6.0)
                 && near(float(node, "beta").unwrap_or(0.5), 0.5);
             let nodes = [product.nodes.clone(), vec![index]].concat();
@@ -111,7 +107,7 @@ pub(super) fn hard_swish(view: &View<'_>, root: usize) -> Option<Layer> {
 /// Whether a clip is to 0..6; bounds are attributes before opset 11.
 fn clips_to_six(view: &View<'_>, node: &Node) -> bool {
     let bound = |index: usize, name: &str| match node.inputs.get(index) {
-        Some(input) => view.scalar(input),
+        Some(input) => view.scalar(*input),
         None => float(node, name),
     };
     bound(1, "min") == Some(0.0) && bound(2, "max") == Some(6.0)
@@ -122,7 +118,7 @@ pub(super) fn swish(view: &View<'_>, root: usize) -> Option<Layer> {
     let (product, pairs) = gated(view, root, 1.0)?;
     pairs.into_iter().find_map(|(x, gate)| {
         let (sigmoid, node) = view.maker(gate, "Sigmoid")?;
-        let input = node.inputs.first()?;
+        let input = *node.inputs.first()?;
         let scaled = match input == x {
             true => Product { factor: 1.0, values: vec![x], nodes: Vec::new() },
             false => view.product_of(input),

@@ -1,33 +1,43 @@
 use super::*;
-use crate::proto::{ElementType, Payload, TensorProto};
+use crate::proto::{ElementType, Names, Payload, TensorProto};
+use std::cell::RefCell;
 
-/// A graph of nodes `output = op(inputs)`, with constants by name.
-fn graph(nodes: &[(&str, &str, &[&str])], constants: &[(&str, &[u64], &[f32])]) -> Graph {
+/// A graph of nodes `output = op(inputs)`, with constants by name, and its names.
+fn graph(nodes: &[(&str, &str, &[&str])], constants: &[(&str, &[u64], &[f32])]) -> (Graph, Names) {
+    let names = RefCell::new(Names::default());
+    let name = |text: &str| names.borrow_mut().intern(text).0;
     let node = |(output, op, inputs): &(&str, &str, &[&str])| {
         Rc::new(Node {
             op: (*op).to_owned(),
-            inputs: inputs.iter().map(|input| (*input).to_owned()).collect(),
-            outputs: vec![(*output).to_owned()],
+            inputs: inputs.iter().map(|input| name(input)).collect(),
+            outputs: vec![name(output)],
             attributes: attributes(op),
             ..Node::default()
         })
     };
-    let constant = |(name, dims, numbers): &(&str, &[u64], &[f32])| {
+    let constant = |(text, dims, numbers): &(&str, &[u64], &[f32])| {
         let tensor = TensorProto {
-            name: (*name).to_owned(),
+            name: (*text).to_owned(),
             element: ElementType(1),
             dims: dims.to_vec(),
             payload: Payload::Floats(numbers.to_vec()),
         };
-        ((*name).to_owned(), Rc::new(tensor))
+        (name(text), Rc::new(tensor))
     };
-    let last = nodes.last().unwrap().0.to_owned();
-    Graph {
+    let last = name(nodes.last().unwrap().0);
+    let graph = Graph {
         nodes: nodes.iter().map(node).collect(),
         initializers: constants.iter().map(constant).collect(),
         outputs: vec![ValueInfo { name: last, ty: ValueType::Unknown }],
         ..Graph::default()
-    }
+    };
+    (graph, names.into_inner())
+}
+
+/// The texts of a node's inputs.
+fn inputs_of(node: &Node, names: &Names) -> String {
+    let texts: Vec<&str> = node.inputs.iter().map(|&input| names.text(input)).collect();
+    texts.join(",")
 }
 
 fn attributes(op: &str) -> HashMap<String, Attribute> {
@@ -45,8 +55,9 @@ fn recognized(
     nodes: &[(&str, &str, &[&str])],
     constants: &[(&str, &[u64], &[f32])],
 ) -> Vec<String> {
-    let graph = recognize(graph(nodes, constants));
-    graph.nodes.iter().map(|node| format!("{}({})", node.op, node.inputs.join(","))).collect()
+    let (graph, names) = graph(nodes, constants);
+    let shown = |node: &Rc<Node>| format!("{}({})", node.op, inputs_of(node, &names));
+    recognize(graph).nodes.iter().map(shown).collect()
 }
 
 const NUMBERS: &[(&str, &[u64], &[f32])] = &[
@@ -162,10 +173,11 @@ fn attention_takes_scales_and_masks_with_it() {
         ("p", "Softmax", &["c"]),
         ("y", "MatMul", &["p", "v"]),
     ];
-    let graph = recognize(graph(plain, NUMBERS));
+    let (graph, names) = graph(plain, NUMBERS);
+    let graph = recognize(graph);
     let node = &graph.nodes[0];
     assert_eq!((graph.nodes.len(), node.op.as_str()), (1, "ScaledDotProduct"));
-    assert_eq!(node.inputs, ["q", "k", "v", "mask"]);
+    assert_eq!(inputs_of(node, &names), "q,k,v,mask");
     let scale = &node.attributes["scale"].value;
     assert!(matches!(scale, AttributeValue::Float(scale) if *scale == 0.5));
     let guarded: &[(&str, &str, &[&str])] = &[

@@ -16,7 +16,7 @@ impl Emitter {
     /// What a value was made from.
     pub(super) fn origin(&self, x: &T) -> Option<&Origin> {
         let (stage, value) = x.placed.get()?;
-        let computed = matches!(&*x.form.borrow(), Form::Node { .. });
+        let computed = matches!(&*x.form.borrow(), Form::Node);
         (computed && stage == self.stage).then(|| self.origins.get(&value))?
     }
 

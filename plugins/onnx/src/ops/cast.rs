@@ -46,8 +46,10 @@ pub(super) fn convert(cx: &mut Emitter, x: &T, to: DType, saturate: bool) -> R<T
     if x.dtype == to {
         return Ok(x.clone());
     }
-    if x.dtype == DType::Bytes || to == DType::Bytes {
-        return Err(unsupported("conversions between texts and numbers"));
+    match (x.dtype, to) {
+        (DType::Bytes, to) => return super::text_cast::from_texts(cx, x, to, saturate),
+        (_, DType::Bytes) => return super::text_cast::to_texts(cx, x),
+        _ => {}
     }
     match largest(to).filter(|_| saturate) {
         Some(largest) => {

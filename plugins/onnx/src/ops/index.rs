@@ -4,7 +4,7 @@ use super::{Table, one};
 use crate::content::{int_tensor, int_vector, scalar};
 use crate::emit::Emitter;
 use crate::node::{Cx, Inputs, axis_of};
-use crate::value::{Extent, R, T, TensorValue, Value, invalid};
+use crate::value::{Extent, R, T, Value, invalid};
 use aimass_sdk::DType;
 
 pub(super) const TABLE: Table = &[
@@ -63,38 +63,10 @@ pub(super) fn tuples_from_start(cx: &mut Emitter, indices: &T, x: &T, first: usi
     counted(cx, indices, &int_vector(&extents))
 }
 
-/// Moves texts as `op` moves their positions.
-pub(super) fn texts(
-    cx: &mut Emitter,
-    texts: &[&T],
-    op: impl FnOnce(&mut Emitter, &[T]) -> R<T>,
-) -> R<T> {
-    cx.observe(texts)?;
-    let (mut all, mut positions) = (Vec::new(), Vec::new());
-    for x in texts {
-        let own = cx.strings(x)?;
-        let start = all.len() as i64;
-        all.extend_from_slice(&own);
-        let own: Vec<i64> = (start..all.len() as i64).collect();
-        positions.push(int_tensor(&x.shape()?, &own));
-    }
-    let moved = cx.keep(|cx| Ok(vec![op(cx, &positions)?]))?;
-    let [moved] = moved.as_slice() else { return Err(invalid("expected one tensor")) };
-    let mut found = Vec::new();
-    for index in cx.ints(moved)? {
-        let text = usize::try_from(index).ok().and_then(|index| all.get(index));
-        found.push(text.ok_or_else(|| invalid("a text is out of range"))?.clone());
-    }
-    Ok(TensorValue::of_strings(&moved.shape()?, found))
-}
-
 fn gather(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let (x, indices) = (inputs.tensor(0)?, inputs.tensor(1)?);
     let axis = axis_of(cx.attr_int("axis", 0)?, x.rank())?;
     let indices = from_start(cx, indices, x.extent(axis)?)?;
-    if x.dtype == DType::Bytes {
-        return one(texts(cx, &[x], |cx, x| cx.gather(&x[0], &indices, axis))?);
-    }
     one(cx.gather(x, &indices, axis)?)
 }
 
@@ -102,9 +74,6 @@ fn gather_elements(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let (x, indices) = (inputs.tensor(0)?, inputs.tensor(1)?);
     let axis = axis_of(cx.attr_int("axis", 0)?, x.rank())?;
     let indices = from_start(cx, indices, x.extent(axis)?)?;
-    if x.dtype == DType::Bytes {
-        return one(texts(cx, &[x], |cx, x| cx.gather_elements(&x[0], &indices, axis))?);
-    }
     one(cx.gather_elements(x, &indices, axis)?)
 }
 
@@ -116,9 +85,6 @@ fn gather_nd(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
         invalid(format!("batch_dims: expected less than rank {}, got {batch_dims}", x.rank()))
     })?;
     let indices = tuples_from_start(cx, indices, x, first)?;
-    if x.dtype == DType::Bytes {
-        return one(texts(cx, &[x], |cx, x| cx.gather_nd(&x[0], &indices, first as u32))?);
-    }
     one(cx.gather_nd(x, &indices, first as u32)?)
 }
 
@@ -143,18 +109,12 @@ fn compress(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let condition = flat(cx, condition)?;
     let indices = places(cx, &condition)?;
     let indices = cx.squeeze(&indices, 0)?;
-    if x.dtype == DType::Bytes {
-        return one(texts(cx, &[&x], |cx, x| cx.gather(&x[0], &indices, axis))?);
-    }
     one(cx.gather(&x, &indices, axis)?)
 }
 
 /// All elements along one axis.
 pub(super) fn flat(cx: &mut Emitter, x: &T) -> R<T> {
     let elements = x.elements()?;
-    if x.dtype == DType::Bytes {
-        return Ok(TensorValue::of_strings(&[elements], cx.strings(x)?.to_vec()));
-    }
     cx.reshape_to(x, &[elements])
 }
 

@@ -17,30 +17,41 @@ mod linear_attention;
 mod loss;
 mod matmul;
 mod microsoft;
+mod ml;
 mod norm;
 mod pattern;
 mod pool;
 mod quantize;
 mod quantized;
 mod random;
+mod ranks;
+mod re2;
 mod recurrent;
 mod reduce;
 mod resize;
 mod roi_align;
 mod rotary;
 mod scatter;
+mod sequence;
 mod shape;
 mod signal;
 mod softmax;
 mod strings;
 mod taps;
+mod text_cast;
+mod tfidf;
 mod training;
 mod unique;
 mod window;
 
 use crate::node::{Cx, Inputs};
 use crate::value::{R, Value, unsupported};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 pub(crate) use composite::lower_composite;
+pub(crate) use sequence::{join, stack};
+pub(crate) use strings::{concat_texts, text_at};
 
 /// Turns a node into ops of the contract; answers its outputs.
 pub(crate) type Lowering = fn(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>;
@@ -77,25 +88,47 @@ const TABLES: &[Table] = &[
     roi_align::TABLE,
     rotary::TABLE,
     scatter::TABLE,
+    sequence::TABLE,
     shape::TABLE,
     signal::TABLE,
     softmax::TABLE,
+    strings::TABLE,
+    tfidf::TABLE,
     unique::TABLE,
 ];
+
+/// Tables of other domains.
+const DOMAINS: &[(&str, &[Table])] = &[
+    ("", TABLES),
+    ("ai.onnx.ml", ml::TABLES),
+    ("ai.onnx.preview.training", &[training::TABLE]),
+    ("com.microsoft", microsoft::TABLES),
+];
+
+/// Lowerings by domain and operator.
+type Lowerings = HashMap<(&'static str, &'static str), Lowering>;
+
+/// All lowerings. Made once: in the memory image that every instance starts with.
+pub(crate) fn lowerings() -> &'static Lowerings {
+    static ALL: OnceLock<Lowerings> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let of_domain = |(domain, tables): &(&'static str, &'static [Table])| {
+            let domain = *domain;
+            tables.iter().flat_map(|table| table.iter()).map(move |(op, f)| ((domain, *op), *f))
+        };
+        DOMAINS.iter().flat_map(of_domain).collect()
+    })
+}
 
 /// Lowers one node.
 ///
 /// # Errors
 /// `unsupported/onnx-op` for an operator that this plugin does not know.
 pub(crate) fn lower(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
-    let tables = match cx.node.domain.as_str() {
-        "" => TABLES,
-        "com.microsoft" => microsoft::TABLES,
-        "ai.onnx.preview.training" => &[training::TABLE],
-        _ => &[],
-    };
-    match tables.iter().flat_map(|table| table.iter()).find(|(name, _)| *name == cx.node.op) {
-        Some((_, lowering)) => lowering(cx, inputs),
+    let (domain, op) = (cx.node.domain.as_str(), cx.node.op.as_str());
+    match lowerings().get(&(domain, op)) {
+        Some(lowering) if ranks::apply(domain, op, inputs) => ranks::run(cx, inputs, *lowering),
+        Some(lowering) => lowering(cx, inputs),
         None => Err(unsupported(format!("no such operator in opset {} of this plugin", cx.opset))),
     }
 }

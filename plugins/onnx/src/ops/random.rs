@@ -98,7 +98,7 @@ fn seed(cx: &Cx<'_>) -> R<u32> {
         Some(crate::proto::AttributeValue::Int(seed)) => Some(*seed as u32),
         _ => cx.attr_float_opt("seed")?.map(|seed| seed as i64 as u32),
     };
-    let name = cx.node.outputs.first().map_or("", String::as_str);
+    let name = cx.node.outputs.first().map_or("", |&name| cx.names.text(name));
     // FNV-1a.
     let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
     Ok(given.unwrap_or_else(|| name.bytes().fold(2_166_136_261, hash)))

@@ -1,6 +1,6 @@
 //! Operators that write elements by index.
 
-use super::index::{from_start, texts, tuples_from_start};
+use super::index::{from_start, tuples_from_start};
 use super::reduce::is_half;
 use super::{Table, one};
 use crate::content::scalar;
@@ -54,11 +54,6 @@ fn scatter_elements(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let axis = axis_of(cx.attr_int("axis", 0)?, x.rank())?;
     let mode = mode(cx)?;
     let indices = from_start(cx, indices, x.extent(axis)?)?;
-    if x.dtype == DType::Bytes {
-        return one(texts(cx, &[x, updates], |cx, x| {
-            cx.scatter_elements(&x[0], &indices, &x[1], (axis, ScatterMode::Replace))
-        })?);
-    }
     one(combined(cx, (x, updates), mode, |cx, x, updates| {
         cx.scatter_elements(x, &indices, updates, (axis, mode))
     })?)
@@ -68,11 +63,6 @@ fn scatter_nd(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let (x, indices, updates) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor(2)?);
     let mode = mode(cx)?;
     let indices = tuples_from_start(cx, indices, x, 0)?;
-    if x.dtype == DType::Bytes {
-        return one(texts(cx, &[x, updates], |cx, x| {
-            cx.scatter_nd(&x[0], &indices, &x[1], ScatterMode::Replace)
-        })?);
-    }
     one(combined(cx, (x, updates), mode, |cx, x, updates| {
         cx.scatter_nd(x, &indices, updates, mode)
     })?)

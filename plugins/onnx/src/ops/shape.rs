@@ -49,7 +49,7 @@ fn concat(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let empty = |tensor: &&&T| tensor.dims.get(axis) != Some(&Extent::Fixed(0));
     let parts: Vec<&T> = tensors.iter().filter(empty).copied().collect();
     if tensors.iter().any(|tensor| tensor.dtype == DType::Bytes) {
-        return super::strings::concat_along(cx, &tensors, axis);
+        return one(super::concat_texts(cx, &tensors, axis)?);
     }
     match parts.is_empty() {
         true => one(cx.concat(&tensors, axis)?),
@@ -197,10 +197,6 @@ fn reshape(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
         });
     }
     let dims = infer_extent(&x.dims, &dims)?;
-    if x.dtype == DType::Bytes {
-        let shape: Vec<u64> = dims.iter().filter_map(fixed).collect();
-        return one(TensorValue::of_strings(&shape, cx.strings(x)?.to_vec()));
-    }
     one(cx.reshape(x, &dims)?)
 }
 

@@ -1,12 +1,12 @@
 //! `Unique`: the different elements, or slices along an axis. How many there are depends on the
 //! content: of elements only their number is looked at, of slices and texts the whole.
 
-use super::index::{flat, places, texts};
+use super::index::{flat, places};
 use super::{Table, one};
 use crate::content::{floats_of, int_vector, ints_of, scalar};
 use crate::emit::Emitter;
 use crate::node::{Cx, Inputs, axis_of};
-use crate::value::{R, T, TensorValue, Value, invalid};
+use crate::value::{R, T, TensorValue, Value, invalid, unsupported};
 use aimass_sdk::DType;
 use aimass_sdk::graph::ScatterMode;
 use std::cmp::Ordering;
@@ -152,7 +152,12 @@ fn of_slices(cx: &mut Emitter, x: &T, axis: usize, sorted: bool) -> R<Found> {
     }
     let first = int_vector(&first);
     let y = match x.dtype {
-        DType::Bytes => texts(cx, &[x], |cx, x| cx.gather(&x[0], &first, axis))?,
+        DType::Bytes if x.rank() == 1 => {
+            let own = cx.strings(x)?;
+            let found: Vec<Vec<u8>> = groups.iter().map(|group| own[group[0]].clone()).collect();
+            TensorValue::of_strings(&[found.len() as u64], found)
+        }
+        DType::Bytes => return Err(unsupported("slices of texts; expected no axis")),
         _ => cx.gather(x, &first, axis)?,
     };
     Ok(Found { y, first, inverse: int_vector(&inverse), counts: int_vector(&counts) })

@@ -1,5 +1,6 @@
 //! The messages, as far as inference needs them.
 
+use super::names::{Name, NameMap, Names};
 use super::tensor::{ElementType, TensorProto};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -13,20 +14,25 @@ pub(crate) struct Model {
     /// Opset versions by domain; the default domain is the empty text.
     pub(crate) opsets: HashMap<String, i64>,
     pub(crate) graph: Rc<Graph>,
-    pub(crate) functions: Vec<Rc<Function>>,
+    pub(crate) functions: HashMap<FunctionKey, Rc<Function>>,
+    /// The texts of all names of values.
+    pub(crate) names: Names,
 }
+
+/// What a function is found by: domain, name, overload.
+pub(crate) type FunctionKey = (String, String, String);
 
 /// `GraphProto`.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     pub(crate) name: String,
     pub(crate) nodes: Vec<Rc<Node>>,
-    pub(crate) initializers: HashMap<String, Rc<TensorProto>>,
-    pub(crate) sparse_initializers: HashMap<String, Rc<SparseTensor>>,
+    pub(crate) initializers: NameMap<Rc<TensorProto>>,
+    pub(crate) sparse_initializers: NameMap<Rc<SparseTensor>>,
     pub(crate) inputs: Vec<ValueInfo>,
     pub(crate) outputs: Vec<ValueInfo>,
     /// By node, the values that no later node and no output needs.
-    pub(crate) last_uses: Vec<Vec<String>>,
+    pub(crate) last_uses: Vec<Vec<Name>>,
 }
 
 /// `NodeProto`.
@@ -36,8 +42,8 @@ pub(crate) struct Node {
     pub(crate) op: String,
     pub(crate) domain: String,
     pub(crate) overload: String,
-    pub(crate) inputs: Vec<String>,
-    pub(crate) outputs: Vec<String>,
+    pub(crate) inputs: Vec<Name>,
+    pub(crate) outputs: Vec<Name>,
     pub(crate) attributes: HashMap<String, Attribute>,
 }
 
@@ -59,11 +65,9 @@ pub(crate) enum AttributeValue {
     Tensor(Rc<TensorProto>),
     Graph(Rc<Graph>),
     SparseTensor(Rc<SparseTensor>),
-    Type(ValueType),
     Floats(Vec<f32>),
     Ints(Vec<i64>),
     Texts(Vec<Vec<u8>>),
-    Tensors(Vec<Rc<TensorProto>>),
     Graphs(Vec<Rc<Graph>>),
 }
 
@@ -78,23 +82,18 @@ pub(crate) struct SparseTensor {
 /// `FunctionProto`.
 #[derive(Debug, Default)]
 pub(crate) struct Function {
-    pub(crate) name: String,
-    pub(crate) domain: String,
-    pub(crate) overload: String,
-    pub(crate) inputs: Vec<String>,
-    pub(crate) outputs: Vec<String>,
-    /// Names of attributes without a default value.
-    pub(crate) attributes: Vec<String>,
+    pub(crate) inputs: Vec<Name>,
     /// Default values of attributes.
     pub(crate) defaults: HashMap<String, Attribute>,
     pub(crate) opsets: HashMap<String, i64>,
+    /// The nodes, and the outputs without their types.
     pub(crate) body: Rc<Graph>,
 }
 
 /// `ValueInfoProto`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ValueInfo {
-    pub(crate) name: String,
+    pub(crate) name: Name,
     pub(crate) ty: ValueType,
 }
 
@@ -105,7 +104,7 @@ pub(crate) enum ValueType {
     #[default]
     Unknown,
     Tensor(TensorType),
-    Sequence(Box<ValueType>),
+    Sequence,
     Optional(Box<ValueType>),
     /// Sparse tensors, maps and opaque types, which nothing here reads.
     Other,

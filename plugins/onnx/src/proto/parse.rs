@@ -1,14 +1,16 @@
 //! From wire fields to messages.
 //!
-//! Everything that a file can grow is bounded: nodes, depth of sub-graphs, lists of numbers, texts.
+//! Everything that a file can grow is bounded: fields, nodes, depth of sub-graphs, lists of numbers,
+//! texts, and the memory that all of it takes together.
 
 use super::message::{
-    Attribute, AttributeValue, DimProto, Function, Graph, Model, Node, SparseTensor, TensorType,
-    ValueInfo, ValueType,
+    Attribute, AttributeValue, DimProto, Function, FunctionKey, Graph, Model, Node, SparseTensor,
+    TensorType, ValueInfo, ValueType,
 };
+use super::names::{Name, Names};
 use super::tensor::{ElementType, Payload, TensorProto};
-use super::uses::last_uses;
-use super::wire::{FieldValue, Source, Span, broken};
+use super::uses::{check_made_once, last_uses};
+use super::wire::{Bytes, FieldValue, Source, Span, broken};
 use crate::composite;
 use aimass_sdk::files::File;
 use aimass_sdk::{Error, Result};
@@ -17,6 +19,10 @@ use std::rc::Rc;
 
 /// Nodes of a model, sub-graphs and functions included.
 const NODES_MAX: usize = 200_000;
+/// Fields of all messages together.
+const FIELDS_MAX: u64 = 64 << 20;
+/// Bytes that all messages take in memory, as estimated.
+const MEMORY_BYTES_MAX: u64 = 96 << 20;
 /// Depth of graphs inside of graphs, and of types inside of types.
 const DEPTH_MAX: usize = 32;
 /// Numbers of one list that is not a tensor's raw bytes.
@@ -33,10 +39,15 @@ const RANK_MAX: usize = 8;
 /// # Errors
 /// `input/onnx-file` where the bytes are no such message, `limit/onnx-*` beyond a limit.
 pub(crate) fn read_model(name: &str) -> Result<Model> {
-    let file = File::open(name)?;
-    let source = Source::new(file);
+    read(name, File::open(name)?)
+}
+
+/// As [`read_model`], from any bytes.
+pub(crate) fn read(name: &str, bytes: impl Bytes + 'static) -> Result<Model> {
+    let source = Source::new(bytes);
     let whole = Span { start: 0, end: source.len() };
-    let mut parser = Parser { source, nodes: 0, depth: 0 };
+    let names = Names::default();
+    let mut parser = Parser { source, names, nodes: 0, depth: 0, fields: 0, memory: 0 };
     let mut model = Model { file: name.to_owned(), ..Model::default() };
     let mut seen_graph = false;
     parser.fields(whole, |parser, number, value| {
@@ -48,7 +59,11 @@ pub(crate) fn read_model(name: &str) -> Result<Model> {
             }
             (8, FieldValue::Bytes(span)) => parser.opset(span, &mut model.opsets)?,
             (25, FieldValue::Bytes(span)) => {
-                model.functions.push(Rc::new(parser.function(span)?));
+                let (key, function) = parser.function(span)?;
+                let name = key.1.clone();
+                if model.functions.insert(key, Rc::new(function)).is_some() {
+                    return Err(broken(span.start, &format!("two functions are named `{name}`")));
+                }
             }
             _ => {}
         }
@@ -57,13 +72,18 @@ pub(crate) fn read_model(name: &str) -> Result<Model> {
     if !seen_graph {
         return Err(broken(0, "the model has no graph"));
     }
+    model.names = parser.names;
     Ok(model)
 }
 
 struct Parser {
     source: Source,
+    names: Names,
     nodes: usize,
     depth: usize,
+    fields: u64,
+    /// Bytes that the messages so far take, about.
+    memory: u64,
 }
 
 impl Parser {
@@ -74,9 +94,36 @@ impl Parser {
     ) -> Result<()> {
         let mut at = span.start;
         while let Some(field) = self.source.next_field(&mut at, span)? {
+            self.count_field()?;
             each(self, field.number, field.value)?;
         }
         Ok(())
+    }
+
+    fn count_field(&mut self) -> Result<()> {
+        self.fields += 1;
+        if self.fields > FIELDS_MAX {
+            let message = format!("expected a model of at most {FIELDS_MAX} fields");
+            return Err(Error::limit("onnx-fields", message));
+        }
+        Ok(())
+    }
+
+    /// Accounts for memory before it is taken.
+    fn charge(&mut self, bytes: u64) -> Result<()> {
+        self.memory = self.memory.saturating_add(bytes);
+        if self.memory > MEMORY_BYTES_MAX {
+            let message = format!(
+                "expected a model whose graph, without its weights, takes at most \
+                 {MEMORY_BYTES_MAX} bytes of memory"
+            );
+            return Err(Error::limit("onnx-memory", message));
+        }
+        Ok(())
+    }
+
+    fn charge_message<M>(&mut self) -> Result<()> {
+        self.charge(2 * size_of::<M>() as u64 + 16)
     }
 
     /// Runs one level deeper.
@@ -92,11 +139,32 @@ impl Parser {
     }
 
     fn text(&mut self, span: Span) -> Result<String> {
-        bounded(span, TEXT_BYTES_MAX)?;
-        self.source.text(span)
+        bounded(span, TEXT_BYTES_MAX, "bytes of a name")?;
+        self.charge(span.len() + 16)?;
+        self.source.text(span, str::to_owned)
+    }
+
+    /// The bytes of a text that need not be UTF-8.
+    fn bytes(&mut self, span: Span) -> Result<Vec<u8>> {
+        bounded(span, TEXT_BYTES_MAX, "bytes of a text")?;
+        self.charge(span.len() + 32)?;
+        self.source.read(span)
+    }
+
+    /// The name of a value.
+    fn name(&mut self, span: Span) -> Result<Name> {
+        bounded(span, TEXT_BYTES_MAX, "bytes of a name")?;
+        self.charge(8)?;
+        let names = &mut self.names;
+        let (name, new) = self.source.text(span, |text| names.intern(text))?;
+        if new {
+            self.charge(span.len() + 64)?;
+        }
+        Ok(name)
     }
 
     fn opset(&mut self, span: Span, opsets: &mut HashMap<String, i64>) -> Result<()> {
+        self.charge(64)?;
         let (mut domain, mut version) = (String::new(), 0);
         self.fields(span, |parser, number, value| {
             match (number, value) {
@@ -112,6 +180,7 @@ impl Parser {
 
     fn graph(&mut self, span: Span) -> Result<Graph> {
         self.deeper(|parser| {
+            parser.charge_message::<Graph>()?;
             let mut graph = Graph::default();
             parser.fields(span, |parser, number, value| {
                 let FieldValue::Bytes(span) = value else { return Ok(()) };
@@ -120,19 +189,21 @@ impl Parser {
                     2 => graph.name = parser.text(span)?,
                     5 => {
                         let tensor = parser.tensor(span)?;
-                        graph.initializers.insert(tensor.name.clone(), Rc::new(tensor));
+                        let (name, _) = parser.names.intern(&tensor.name);
+                        graph.initializers.insert(name, Rc::new(tensor));
                     }
                     11 => graph.inputs.push(parser.value_info(span)?),
                     12 => graph.outputs.push(parser.value_info(span)?),
                     15 => {
                         let tensor = parser.sparse_tensor(span)?;
-                        let name = tensor.values.name.clone();
+                        let (name, _) = parser.names.intern(&tensor.values.name);
                         graph.sparse_initializers.insert(name, Rc::new(tensor));
                     }
                     _ => {}
                 }
                 Ok(())
             })?;
+            check_made_once(&graph, &[], &parser.names)?;
             let mut graph = composite::recognize(graph);
             graph.last_uses = last_uses(&graph);
             Ok(graph)
@@ -145,12 +216,13 @@ impl Parser {
             let message = format!("expected a model of at most {NODES_MAX} nodes");
             return Err(Error::limit("onnx-nodes", message));
         }
+        self.charge_message::<Node>()?;
         let mut node = Node::default();
         self.fields(span, |parser, number, value| {
             let FieldValue::Bytes(span) = value else { return Ok(()) };
             match number {
-                1 => node.inputs.push(parser.text(span)?),
-                2 => node.outputs.push(parser.text(span)?),
+                1 => node.inputs.push(parser.name(span)?),
+                2 => node.outputs.push(parser.name(span)?),
                 3 => node.name = parser.text(span)?,
                 4 => node.op = parser.text(span)?,
                 5 => {
@@ -167,45 +239,69 @@ impl Parser {
     }
 
     fn attribute(&mut self, span: Span) -> Result<(String, Attribute)> {
+        self.charge_message::<Attribute>()?;
         let mut name = String::new();
         let mut reference = None;
         let mut parts = AttributeParts::default();
-        self.fields(span, |parser, number, value| {
+        let mut at = span.start;
+        while let Some(field) = self.source.next_field(&mut at, span)? {
+            self.count_field()?;
+            let (number, value) = (field.number, field.value);
             match (number, value) {
-                (1, FieldValue::Bytes(span)) => name = parser.text(span)?,
-                (21, FieldValue::Bytes(span)) => reference = Some(parser.text(span)?),
+                (1, FieldValue::Bytes(span)) => name = self.text(span)?,
+                (21, FieldValue::Bytes(span)) => reference = Some(self.text(span)?),
                 (20, FieldValue::Varint(kind)) => parts.kind = kind,
-                _ => parts.field(parser, number, value)?,
+                (8, FieldValue::Varint(value)) => {
+                    self.charge(16)?;
+                    parts.ints.push(value as i64);
+                    self.repeated(&mut at, span, 8, &mut parts.ints)?;
+                }
+                _ => parts.field(self, number, value)?,
             }
-            Ok(())
-        })?;
+        }
         let reference = reference.filter(|name| !name.is_empty());
         Ok((name, Attribute { value: parts.finish(), reference }))
     }
 
+    /// More numbers of the same field, which old writers repeat for each.
+    fn repeated(
+        &mut self,
+        at: &mut u64,
+        span: Span,
+        number: u8,
+        into: &mut Vec<i64>,
+    ) -> Result<()> {
+        let before = into.len();
+        self.source.same_varints(at, span, number << 3, |value| into.push(value as i64));
+        self.charge(16 * (into.len() - before) as u64)
+    }
+
     fn varints(&mut self, span: Span, into: &mut Vec<i64>) -> Result<()> {
-        bounded(span, 10 * NUMBERS_MAX)?;
+        bounded(span, 10 * NUMBERS_MAX, "bytes of numbers")?;
         let mut at = span.start;
         while at < span.end {
+            self.charge(16)?;
             into.push(self.source.varint(&mut at, span)? as i64);
         }
         Ok(())
     }
 
     fn floats(&mut self, span: Span, into: &mut Vec<f32>) -> Result<()> {
-        bounded(span, 4 * NUMBERS_MAX)?;
+        bounded(span, 4 * NUMBERS_MAX, "bytes of numbers")?;
+        self.charge(2 * span.len())?;
         let bytes = self.source.read(span)?;
         into.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
         Ok(())
     }
 
     fn tensor(&mut self, span: Span) -> Result<TensorProto> {
+        self.charge_message::<TensorProto>()?;
         let mut tensor = TensorProto::default();
         let mut dims = Vec::new();
         let mut data = TensorData::default();
         self.fields(span, |parser, number, value| {
             match (number, value) {
-                (1, FieldValue::Varint(extent)) => dims.push(extent as i64),
+                (1, FieldValue::Varint(extent)) => push_extent(&mut dims, extent)?,
                 (1, FieldValue::Bytes(span)) => parser.varints(span, &mut dims)?,
                 (2, FieldValue::Varint(kind)) => tensor.element = ElementType(kind as i64),
                 (8, FieldValue::Bytes(span)) => tensor.name = parser.text(span)?,
@@ -215,22 +311,21 @@ impl Parser {
         })?;
         tensor.dims = extents(&dims, span)?;
         tensor.payload = match data.finish(span)? {
-            Payload::File(span) if span.len() <= SHORT_BYTES => {
-                Payload::Bytes(self.source.read(span)?)
-            }
+            Payload::File(span) if span.len() <= SHORT_BYTES => Payload::Bytes(self.bytes(span)?),
             payload => payload,
         };
         Ok(tensor)
     }
 
     fn sparse_tensor(&mut self, span: Span) -> Result<SparseTensor> {
+        self.charge_message::<SparseTensor>()?;
         let mut sparse = SparseTensor::default();
         let mut dims = Vec::new();
         self.fields(span, |parser, number, value| {
             match (number, value) {
                 (1, FieldValue::Bytes(span)) => sparse.values = parser.tensor(span)?,
                 (2, FieldValue::Bytes(span)) => sparse.indices = parser.tensor(span)?,
-                (3, FieldValue::Varint(extent)) => dims.push(extent as i64),
+                (3, FieldValue::Varint(extent)) => push_extent(&mut dims, extent)?,
                 (3, FieldValue::Bytes(span)) => parser.varints(span, &mut dims)?,
                 _ => {}
             }
@@ -241,10 +336,11 @@ impl Parser {
     }
 
     fn value_info(&mut self, span: Span) -> Result<ValueInfo> {
+        self.charge_message::<ValueInfo>()?;
         let mut info = ValueInfo::default();
         self.fields(span, |parser, number, value| {
             match (number, value) {
-                (1, FieldValue::Bytes(span)) => info.name = parser.text(span)?,
+                (1, FieldValue::Bytes(span)) => info.name = parser.name(span)?,
                 (2, FieldValue::Bytes(span)) => info.ty = parser.value_type(span)?,
                 _ => {}
             }
@@ -255,12 +351,13 @@ impl Parser {
 
     fn value_type(&mut self, span: Span) -> Result<ValueType> {
         self.deeper(|parser| {
+            parser.charge_message::<ValueType>()?;
             let mut ty = ValueType::Unknown;
             parser.fields(span, |parser, number, value| {
                 let FieldValue::Bytes(span) = value else { return Ok(()) };
                 ty = match number {
                     1 => ValueType::Tensor(parser.tensor_type(span)?),
-                    4 => ValueType::Sequence(Box::new(parser.element_type(span)?)),
+                    4 => ValueType::Sequence,
                     9 => ValueType::Optional(Box::new(parser.element_type(span)?)),
                     5 | 7 | 8 => ValueType::Other,
                     _ => return Ok(()),
@@ -305,6 +402,7 @@ impl Parser {
     }
 
     fn dimension(&mut self, span: Span) -> Result<DimProto> {
+        self.charge_message::<DimProto>()?;
         let mut dim = DimProto::Open;
         self.fields(span, |parser, number, value| {
             match (number, value) {
@@ -322,35 +420,39 @@ impl Parser {
         Ok(dim)
     }
 
-    fn function(&mut self, span: Span) -> Result<Function> {
+    fn function(&mut self, span: Span) -> Result<(FunctionKey, Function)> {
         self.deeper(|parser| {
+            parser.charge_message::<Function>()?;
             let mut function = Function::default();
             let mut body = Graph::default();
+            let (mut domain, mut name, mut overload) = FunctionKey::default();
             parser.fields(span, |parser, number, value| {
                 let FieldValue::Bytes(span) = value else { return Ok(()) };
                 match number {
-                    1 => function.name = parser.text(span)?,
-                    4 => function.inputs.push(parser.text(span)?),
-                    5 => function.outputs.push(parser.text(span)?),
-                    6 => function.attributes.push(parser.text(span)?),
+                    1 => name = parser.text(span)?,
+                    4 => function.inputs.push(parser.name(span)?),
+                    5 => {
+                        let name = parser.name(span)?;
+                        parser.charge_message::<ValueInfo>()?;
+                        body.outputs.push(ValueInfo { name, ty: ValueType::Unknown });
+                    }
                     7 => body.nodes.push(Rc::new(parser.node(span)?)),
                     9 => parser.opset(span, &mut function.opsets)?,
-                    10 => function.domain = default_domain(parser.text(span)?),
+                    10 => domain = default_domain(parser.text(span)?),
                     11 => {
                         let (name, attribute) = parser.attribute(span)?;
                         function.defaults.insert(name, attribute);
                     }
-                    13 => function.overload = parser.text(span)?,
+                    13 => overload = parser.text(span)?,
                     _ => {}
                 }
                 Ok(())
             })?;
-            let info = |name: &String| ValueInfo { name: name.clone(), ty: ValueType::Unknown };
-            body.outputs = function.outputs.iter().map(info).collect();
+            check_made_once(&body, &function.inputs, &parser.names)?;
             let mut body = composite::recognize(body);
             body.last_uses = last_uses(&body);
             function.body = Rc::new(body);
-            Ok(function)
+            Ok(((domain, name, overload), function))
         })
     }
 }
@@ -365,11 +467,9 @@ struct AttributeParts {
     tensor: Option<Rc<TensorProto>>,
     graph: Option<Rc<Graph>>,
     sparse: Option<Rc<SparseTensor>>,
-    ty: Option<ValueType>,
     floats: Vec<f32>,
     ints: Vec<i64>,
     texts: Vec<Vec<u8>>,
-    tensors: Vec<Rc<TensorProto>>,
     graphs: Vec<Rc<Graph>>,
 }
 
@@ -378,8 +478,10 @@ impl AttributeParts {
         match (number, value) {
             (2, FieldValue::Fixed32(bits)) => self.float = Some(f32::from_bits(bits)),
             (3, FieldValue::Varint(value)) => self.int = Some(value as i64),
-            (7, FieldValue::Fixed32(bits)) => self.floats.push(f32::from_bits(bits)),
-            (8, FieldValue::Varint(value)) => self.ints.push(value as i64),
+            (7, FieldValue::Fixed32(bits)) => {
+                parser.charge(8)?;
+                self.floats.push(f32::from_bits(bits));
+            }
             (_, FieldValue::Bytes(span)) => self.nested(parser, number, span)?,
             _ => {}
         }
@@ -388,21 +490,13 @@ impl AttributeParts {
 
     fn nested(&mut self, parser: &mut Parser, number: u64, span: Span) -> Result<()> {
         match number {
-            4 => {
-                bounded(span, TEXT_BYTES_MAX)?;
-                self.text = Some(parser.source.read(span)?);
-            }
+            4 => self.text = Some(parser.bytes(span)?),
             5 => self.tensor = Some(Rc::new(parser.tensor(span)?)),
             6 => self.graph = Some(Rc::new(parser.graph(span)?)),
             7 => parser.floats(span, &mut self.floats)?,
             8 => parser.varints(span, &mut self.ints)?,
-            9 => {
-                bounded(span, TEXT_BYTES_MAX)?;
-                self.texts.push(parser.source.read(span)?);
-            }
-            10 => self.tensors.push(Rc::new(parser.tensor(span)?)),
+            9 => self.texts.push(parser.bytes(span)?),
             11 => self.graphs.push(Rc::new(parser.graph(span)?)),
-            14 => self.ty = Some(parser.value_type(span)?),
             22 => self.sparse = Some(Rc::new(parser.sparse_tensor(span)?)),
             _ => {}
         }
@@ -422,10 +516,8 @@ impl AttributeParts {
             6 => AttributeValue::Floats(self.floats),
             7 => AttributeValue::Ints(self.ints),
             8 => AttributeValue::Texts(self.texts),
-            9 => AttributeValue::Tensors(self.tensors),
             10 => AttributeValue::Graphs(self.graphs),
             11 => some(self.sparse.map(AttributeValue::SparseTensor)),
-            13 => some(self.ty.map(AttributeValue::Type)),
             _ => {
                 let one = self.float.map(AttributeValue::Float);
                 let one = one.or(self.int.map(AttributeValue::Int));
@@ -459,19 +551,25 @@ struct TensorData {
 impl TensorData {
     fn field(&mut self, parser: &mut Parser, number: u64, value: FieldValue) -> Result<()> {
         match (number, value) {
-            (4, FieldValue::Fixed32(bits)) => self.floats.push(f32::from_bits(bits)),
-            (10, FieldValue::Fixed64(bits)) => self.doubles.push(f64::from_bits(bits)),
+            (4, FieldValue::Fixed32(bits)) => {
+                parser.charge(8)?;
+                self.floats.push(f32::from_bits(bits));
+            }
+            (10, FieldValue::Fixed64(bits)) => {
+                parser.charge(16)?;
+                self.doubles.push(f64::from_bits(bits));
+            }
             (4, FieldValue::Bytes(span)) if self.packed.is_none() && self.floats.is_empty() => {
                 self.packed = Some(span);
             }
             (10, FieldValue::Bytes(span)) if self.packed.is_none() => self.packed = Some(span),
             (4 | 10, _) => return Err(broken(0, "float data comes in several parts")),
-            (5 | 7 | 11, FieldValue::Varint(value)) => self.integers.push(value as i64),
-            (5 | 7 | 11, FieldValue::Bytes(span)) => parser.varints(span, &mut self.integers)?,
-            (6, FieldValue::Bytes(span)) => {
-                bounded(span, TEXT_BYTES_MAX)?;
-                self.strings.push(parser.source.read(span)?);
+            (5 | 7 | 11, FieldValue::Varint(value)) => {
+                parser.charge(16)?;
+                self.integers.push(value as i64);
             }
+            (5 | 7 | 11, FieldValue::Bytes(span)) => parser.varints(span, &mut self.integers)?,
+            (6, FieldValue::Bytes(span)) => self.strings.push(parser.bytes(span)?),
             (9, FieldValue::Bytes(span)) => self.raw = Some(span),
             (13, FieldValue::Bytes(span)) => self.external_entry(parser, span)?,
             (14, FieldValue::Varint(location)) => self.is_external = location == 1,
@@ -530,18 +628,28 @@ fn default_domain(domain: String) -> String {
     if domain == "ai.onnx" { String::new() } else { domain }
 }
 
-fn extents(dims: &[i64], span: Span) -> Result<Vec<u64>> {
-    if dims.len() > RANK_MAX {
-        let message = format!("expected a tensor of at most {RANK_MAX} axes, got {}", dims.len());
+fn push_extent(dims: &mut Vec<i64>, extent: u64) -> Result<()> {
+    dims.push(extent as i64);
+    ranked(dims.len())
+}
+
+fn ranked(rank: usize) -> Result<()> {
+    if rank > RANK_MAX {
+        let message = format!("expected a tensor of at most {RANK_MAX} axes, got {rank}");
         return Err(Error::limit("onnx-rank", message));
     }
+    Ok(())
+}
+
+fn extents(dims: &[i64], span: Span) -> Result<Vec<u64>> {
+    ranked(dims.len())?;
     let extents: Option<Vec<u64>> = dims.iter().map(|&extent| u64::try_from(extent).ok()).collect();
     extents.ok_or_else(|| broken(span.start, "an extent is negative"))
 }
 
-fn bounded(span: Span, bytes_max: u64) -> Result<()> {
+fn bounded(span: Span, bytes_max: u64, what: &str) -> Result<()> {
     if span.len() > bytes_max {
-        let message = format!("expected at most {bytes_max} bytes, got {}", span.len());
+        let message = format!("expected at most {bytes_max} {what}, got {}", span.len());
         return Err(Error::limit("onnx-list", message));
     }
     Ok(())

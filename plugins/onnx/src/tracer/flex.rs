@@ -34,7 +34,8 @@ impl Tracer {
         let frame = &self.frames[top];
         let attributes = frame.attributes.clone();
         let (opset, function) = (frame.opset, attributes.as_deref());
-        let mut cx = Cx { emitter: &mut self.emitter, node, opset, function };
+        let (emitter, names) = (&mut self.emitter, &self.model.names);
+        let mut cx = Cx { emitter, node, names, opset, function };
         let (flex, scores) = Flex::start(&mut cx, Inputs(inputs))?;
         let has = |name| crate::node::attribute(node, function, name).is_some();
         let (on_scores, on_probabilities) = (has("score_mod"), has("prob_mod"));
@@ -46,14 +47,14 @@ impl Tracer {
             let graph = self.graph_of(top, node, "score_mod")?;
             let stage = FlexStage { flex, next: Next::Softmax(last) };
             self.push(&graph, Some(top), Kind::Flex(stage))?;
-            self.iterate(vec![scores.into()]);
+            self.iterate(vec![scores.into()])?;
             return Ok(());
         }
         let probabilities = flex.probabilities(&mut self.emitter, &scores)?;
         if let Some(graph) = last {
             let stage = FlexStage { flex, next: Next::Output };
             self.push(&graph, Some(top), Kind::Flex(stage))?;
-            self.iterate(vec![probabilities.into()]);
+            self.iterate(vec![probabilities.into()])?;
             return Ok(());
         }
         let y = flex.output(&mut self.emitter, &probabilities)?;
@@ -73,7 +74,7 @@ impl Tracer {
                 if let Some(graph) = last {
                     stage.next = Next::Output;
                     self.frames[top].graph = graph;
-                    self.iterate(vec![probabilities.into()]);
+                    self.iterate(vec![probabilities.into()])?;
                     return Ok(None);
                 }
                 probabilities
