@@ -156,8 +156,8 @@ pub(super) fn quantize(
         shift_into(cx, &whole, zero.as_ref(), (dtype, range))
     };
     let plain = x.dtype == DType::F32 && scale.dtype == DType::F32;
-    let bytes = matches!(dtype, DType::I8 | DType::U8);
-    if !plain || !bytes || grain.block != 0 || precision.is_some_and(|own| own != DType::F32) {
+    let whole = matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16);
+    if !plain || !whole || grain.block != 0 || precision.is_some_and(|own| own != DType::F32) {
         return composed(cx);
     }
     let native = |cx: &mut Cx<'_>| {
@@ -232,7 +232,8 @@ pub(super) fn dequantize(
         let y = cx.mul(&wide, &scale)?;
         cx.cast(&y, dtype)
     };
-    let plain = matches!(x.dtype, DType::I8 | DType::U8) && scale.dtype == DType::F32;
+    let whole = [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32].contains(&x.dtype);
+    let plain = whole && scale.dtype == DType::F32;
     if !plain || grain.block != 0 || dtype != DType::F32 {
         return composed(cx);
     }

@@ -2,9 +2,10 @@
 
 use crate::content::{int_vector, scalar};
 use crate::node::{Cx, Inputs};
+use crate::ops::quantize::is_unsupported;
 use crate::ops::recurrent::{Kind, Weights, layer_of};
 use crate::ops::{Table, one};
-use crate::value::{Extent, R, T, Value, invalid, unsupported};
+use crate::value::{Extent, Form, R, T, TensorValue, Value, invalid, unsupported};
 use aimass_sdk::DType;
 
 pub(super) const TABLE: Table =
@@ -43,59 +44,132 @@ fn dynamic_quantize_lstm(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     layer_of(cx, inputs, Kind::Lstm, &weights)
 }
 
+/// The attributes and tensors of a `MatMulNBits`.
+struct Blocks<'a> {
+    x: &'a T,
+    packed: &'a T,
+    scales: &'a T,
+    zero: Option<&'a T>,
+    bias: Option<&'a T>,
+    k: u64,
+    n: u64,
+    block: u64,
+    bits: i64,
+}
+
 /// Weights `[n, blocks, bytes of a block]` of 4 or 8 bits, with scales and zero points a block.
 fn matmul_n_bits(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let extent = |name: &str| match u64::try_from(cx.attr_int(name, 0)?) {
         Ok(extent @ 1..) => Ok(extent),
         _ => Err(invalid(format!("{name}: expected at least 1"))),
     };
-    let (k, n, block) = (extent("K")?, extent("N")?, extent("block_size")?);
     let bits = cx.attr_int("bits", 4)?;
-    let (x, packed, scales) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor(2)?);
+    if !matches!(bits, 4 | 8) {
+        return Err(unsupported(format!("weights of {bits} bits")));
+    }
     if inputs.tensor_opt(4)?.is_some() {
         return Err(unsupported("MatMulNBits with g_idx"));
     }
-    let blocks = k.div_ceil(block);
-    let bytes = cx.reshape_to(packed, &[n, packed.elements()? / n])?;
-    let whole = unpacked(cx, &bytes, bits)?;
-    let whole = cx.reshape_to(&whole, &[n, blocks, block])?;
-    let dtype = scales.dtype;
-    let numbers = cx.cast(&whole, dtype)?;
-    let zero = match inputs.tensor_opt(3)? {
-        Some(zero) if zero.dtype == DType::U8 => {
-            let rows = cx.reshape_to(zero, &[n, zero.elements()? / n])?;
-            let all = unpacked(cx, &rows, bits)?;
-            let own = cx.slice(&all, 1, (0, blocks), 1)?;
-            cx.cast(&own, dtype)?
-        }
-        Some(zero) => cx.reshape_to(zero, &[n, blocks])?,
-        None => {
-            let middle = scalar(dtype, 2f64.powi(bits as i32 - 1))?;
-            cx.broadcast_to(&middle, &[n, blocks])?
-        }
+    let own = Blocks {
+        x: inputs.tensor(0)?,
+        packed: inputs.tensor(1)?,
+        scales: inputs.tensor(2)?,
+        zero: inputs.tensor_opt(3)?,
+        bias: inputs.tensor_opt(5)?,
+        k: extent("K")?,
+        n: extent("N")?,
+        block: extent("block_size")?,
+        bits,
     };
-    let zero = cx.reshape_to(&zero, &[n, blocks, 1])?;
-    let scales = cx.reshape_to(scales, &[n, blocks, 1])?;
-    let centered = cx.sub(&numbers, &zero)?;
-    let weights = cx.mul(&centered, &scales)?;
-    let weights = cx.reshape_to(&weights, &[n, blocks.saturating_mul(block)])?;
-    let weights = cx.slice(&weights, 1, (0, k), 1)?;
-    let weights = cx.cast(&weights, x.dtype)?;
-    one(cx.linear(x, &weights, inputs.tensor_opt(5)?, true)?)
+    one(match own.native(cx)? {
+        Some(y) => y,
+        None => own.composed(cx)?,
+    })
+}
+
+impl Blocks<'_> {
+    fn blocks(&self) -> u64 {
+        self.k.div_ceil(self.block)
+    }
+
+    /// The contract's op, where rows and zero points fill their bytes.
+    fn native(&self, cx: &mut Cx<'_>) -> R<Option<T>> {
+        let dtype = if self.bits == 4 { DType::U4 } else { DType::U8 };
+        let blocks = self.blocks();
+        let even = self.k % self.block == 0 && (self.bits == 8 || blocks % 2 == 0);
+        if !even || self.x.dtype == DType::F64 {
+            return Ok(None);
+        }
+        let Some(w) = retyped(self.packed, dtype, &[self.n, self.k]) else { return Ok(None) };
+        let zero = match self.zero {
+            Some(zero) => match retyped(zero, dtype, &[self.n, blocks]) {
+                Some(zero) => Some(zero),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let scales = cx.reshape_to(self.scales, &[self.n, blocks])?;
+        let weights = (&w, &scales, zero.as_ref());
+        match cx.quantized_linear(self.x, weights, self.bias, self.block) {
+            Err(stop) if is_unsupported(&stop) => Ok(None),
+            y => y.map(Some),
+        }
+    }
+
+    /// The weights in numbers.
+    fn composed(&self, cx: &mut Cx<'_>) -> R<T> {
+        let (n, blocks) = (self.n, self.blocks());
+        let bytes = cx.reshape_to(self.packed, &[n, self.packed.elements()? / n])?;
+        let whole = unpacked(cx, &bytes, self.bits)?;
+        let whole = cx.reshape_to(&whole, &[n, blocks, self.block])?;
+        let dtype = self.scales.dtype;
+        let numbers = cx.cast(&whole, dtype)?;
+        let zero = match self.zero {
+            Some(zero) if zero.dtype == DType::U8 => {
+                let rows = cx.reshape_to(zero, &[n, zero.elements()? / n])?;
+                let all = unpacked(cx, &rows, self.bits)?;
+                let own = cx.slice(&all, 1, (0, blocks), 1)?;
+                cx.cast(&own, dtype)?
+            }
+            Some(zero) => zero.clone(),
+            None => {
+                let middle = scalar(dtype, 2f64.powi(self.bits as i32 - 1))?;
+                cx.broadcast_to(&middle, &[n, blocks])?
+            }
+        };
+        let zero = cx.reshape_to(&zero, &[n, blocks, 1])?;
+        let scales = cx.reshape_to(self.scales, &[n, blocks, 1])?;
+        let centered = cx.sub(&numbers, &zero)?;
+        let weights = cx.mul(&centered, &scales)?;
+        let weights = cx.reshape_to(&weights, &[n, blocks.saturating_mul(self.block)])?;
+        let weights = cx.slice(&weights, 1, (0, self.k), 1)?;
+        let weights = cx.cast(&weights, self.x.dtype)?;
+        cx.linear(self.x, &weights, self.bias, true)
+    }
+}
+
+/// Bytes of a constant as elements of another type; none if they are not as many, or not known.
+fn retyped(x: &T, dtype: DType, shape: &[u64]) -> Option<T> {
+    let elements = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent))?;
+    let bytes = if dtype == DType::U4 { elements.div_ceil(2) } else { elements };
+    let fits = x.dtype == DType::U8 && x.elements().ok()? == bytes;
+    let form = match &*x.form.borrow() {
+        form @ (Form::Bytes { batch: None, .. } | Form::File { .. }) if fits => form.clone(),
+        _ => return None,
+    };
+    let dims = shape.iter().map(|&extent| Extent::Fixed(extent)).collect();
+    Some(TensorValue::new(dtype, dims, form))
 }
 
 /// Rows of bytes as rows of numbers, low bits first.
 fn unpacked(cx: &mut Cx<'_>, bytes: &T, bits: i64) -> R<T> {
-    match bits {
-        8 => Ok(bytes.clone()),
-        4 => {
-            let shifts = cx.cast(&int_vector(&[0, 4]), DType::U8)?;
-            let pairs = cx.unsqueeze(bytes, 2)?;
-            let shifted = cx.shift_right(&pairs, &shifts)?;
-            let low = cx.bit_and(&shifted, &scalar(DType::U8, 15.0)?)?;
-            let shape = bytes.shape()?;
-            cx.reshape_to(&low, &[shape[0], shape[1].saturating_mul(2)])
-        }
-        other => Err(unsupported(format!("weights of {other} bits"))),
+    if bits == 8 {
+        return Ok(bytes.clone());
     }
+    let shifts = cx.cast(&int_vector(&[0, 4]), DType::U8)?;
+    let pairs = cx.unsqueeze(bytes, 2)?;
+    let shifted = cx.shift_right(&pairs, &shifts)?;
+    let low = cx.bit_and(&shifted, &scalar(DType::U8, 15.0)?)?;
+    let shape = bytes.shape()?;
+    cx.reshape_to(&low, &[shape[0], shape[1].saturating_mul(2)])
 }
