@@ -96,7 +96,8 @@ impl Blocks<'_> {
     fn native(&self, cx: &mut Cx<'_>) -> R<Option<T>> {
         let dtype = if self.bits == 4 { DType::U4 } else { DType::U8 };
         let blocks = self.blocks();
-        let even = self.k % self.block == 0 && (self.bits == 8 || blocks % 2 == 0);
+        let whole = self.bits == 8 || blocks.is_multiple_of(2);
+        let even = self.k.is_multiple_of(self.block) && whole;
         if !even || self.x.dtype == DType::F64 {
             return Ok(None);
         }
