@@ -108,10 +108,7 @@ fn scaled_dot_product(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Option<T>> {
     let default = if cx.opset < 13 { 1 } else { -1 };
     let axis = axis_of(cx.attr_int("axis", default)?, rank).unwrap_or(0);
     let scale = f64::from(cx.attr_float("scale", 1.0)?);
-    // Halves that were scaled before are rounded at every step, as the model's author saw it.
-    let exact = q.dtype == DType::F32 || scale != 1.0;
-    let fits = exact && fits_attention(q, k, v) && axis + 1 == rank;
-    if !fits || kinds.len() + 3 != inputs.len() {
+    if !fits_attention(q, k, v) || axis + 1 != rank || kinds.len() + 3 != inputs.len() {
         return Ok(None);
     }
     let scores = [&q.dims[..rank - 1], &k.dims[rank - 1..]].concat();
