@@ -484,6 +484,25 @@ impl Emitter {
         })
     }
 
+    /// `weights` are w [out, in], scales [out, groups] and perhaps zero points, of `group` elements.
+    pub(crate) fn quantized_linear(
+        &mut self,
+        x: &T,
+        weights: (&T, &T, Option<&T>),
+        bias: Option<&T>,
+        group: u64,
+    ) -> R<T> {
+        let (w, scales, zero) = weights;
+        let mut inputs = vec![x, w, scales];
+        inputs.extend(zero);
+        inputs.extend(bias);
+        let bias_at = 3 + usize::from(zero.is_some());
+        self.one("quantized-linear", &inputs, None, |b, v| {
+            let (zero, bias) = (zero.map(|_| v[3]), bias.map(|_| v[bias_at]));
+            b.quantized_linear(v[0], v[1], v[2], zero, bias, group)
+        })
+    }
+
     /// `axes` are those of batch, then those that are contracted, each for `x` and `y`.
     pub(crate) fn dot_general(
         &mut self,

@@ -13,7 +13,7 @@ use crate::value::{Extent, R, T, Value, invalid, unsupported};
 use aimass_sdk::DType;
 use aimass_sdk::graph::AttentionOptions;
 pub(crate) use flex::Flex;
-use mask::Mask;
+pub(super) use mask::Mask;
 pub(super) use mask::as_bias;
 
 pub(super) const TABLE: Table = &[("Attention", attention)];
@@ -90,7 +90,8 @@ impl Heads {
         Ok(heads)
     }
 
-    fn check(&self) -> R<()> {
+    /// Checks that all belong together.
+    pub(super) fn check(&self) -> R<()> {
         let (own, shared) = (self.q.extent(1)?, self.k.extent(1)?);
         if shared == 0 || own % shared != 0 || self.v.extent(1)? != shared {
             return Err(invalid(format!("expected {shared} key heads to divide {own} heads")));
@@ -124,7 +125,7 @@ impl Heads {
     }
 
     /// Whether [`Heads::native`] computes it.
-    fn is_native(&self, scoring: &Scoring<'_>) -> bool {
+    pub(super) fn is_native(&self, scoring: &Scoring<'_>) -> bool {
         let size = |x: &T| x.dims.get(3).copied();
         scoring.softcap == 0.0
             && scoring.precision.is_none_or(|precision| precision == DType::F32)
@@ -142,8 +143,18 @@ impl Heads {
         self.times(cx, &q, &k, true)
     }
 
+    /// The output `[batch, heads, queries, size]`.
+    pub(super) fn output(&self, cx: &mut Emitter, scoring: &Scoring<'_>) -> R<T> {
+        self.staged(cx, scoring, Stage::Scores).map(|(y, _)| y)
+    }
+
     /// The output `[batch, heads, queries, size]`, and one stage on the way.
-    pub(super) fn staged(&self, cx: &mut Cx<'_>, scoring: &Scoring<'_>, stage: Stage) -> R<(T, T)> {
+    pub(super) fn staged(
+        &self,
+        cx: &mut Emitter,
+        scoring: &Scoring<'_>,
+        stage: Stage,
+    ) -> R<(T, T)> {
         let scores = self.scores(cx, scoring.scale)?;
         let capped = match scoring.softcap > 0.0 {
             false => scores.clone(),

@@ -107,6 +107,7 @@ fn scaled_dot_product(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Option<T>> {
     let rank = q.rank();
     let default = if cx.opset < 13 { 1 } else { -1 };
     let axis = axis_of(cx.attr_int("axis", default)?, rank).unwrap_or(0);
+    let scale = f64::from(cx.attr_float("scale", 1.0)?);
     if !fits_attention(q, k, v) || axis + 1 != rank || kinds.len() + 3 != inputs.len() {
         return Ok(None);
     }
@@ -135,7 +136,6 @@ fn scaled_dot_product(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Option<T>> {
         Some(bias) if bias.rank() == 3 && rank == 3 => Some(cx.unsqueeze(&bias, 1)?),
         bias => bias,
     };
-    let scale = f64::from(cx.attr_float("scale", 1.0)?);
     let scoring = Scoring { scale, softcap: 0.0, bias: bias.as_ref(), precision: None };
     let y = heads.native(cx, &scoring, false)?;
     let y = split_heads(cx, &y, heads.q.extent(1)?)?;

@@ -7,7 +7,7 @@ use crate::value::{Extent, R, T, Value, invalid, unsupported};
 
 pub(super) const TABLE: Table = &[
     ("CausalConvWithState", causal_conv_with_state),
-    ("Conv", conv),
+    ("Conv", |cx, x| one(convolved(cx, x)?)),
     ("ConvTranspose", conv_transpose),
 ];
 
@@ -34,12 +34,13 @@ pub(super) fn kernel_of(cx: &Cx<'_>, x: &T, w: &T) -> R<Vec<u64>> {
     Ok(kernel)
 }
 
-fn conv(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
+/// The convolution that a node says; its first three inputs are x, weights and bias.
+pub(super) fn convolved(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<T> {
     let (x, w, bias) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor_opt(2)?);
     let kernel = kernel_of(cx, x, w)?;
     let geometry = Geometry::of(cx, x, kernel)?;
     let groups = groups(cx)?;
-    one(cx.conv(x, w, bias, (&geometry.window(), groups))?)
+    cx.conv(x, w, bias, (&geometry.window(), groups))
 }
 
 fn conv_transpose(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
@@ -126,9 +127,9 @@ fn causal_conv_with_state(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> 
     let padded = match inputs.tensor_opt(3)? {
         Some(state) => cx.concat(&[state, x], 2)?,
         None => {
-            let pads = ([0, 0, past], [0, 0, 0]);
-            let mode = aimass_sdk::graph::PadMode::Constant;
-            cx.pad(x, (&pads.0, &pads.1), mode, 0.0)?
+            let zero = crate::content::scalar(x.dtype, 0.0)?;
+            let zeros = cx.broadcast(&zero, &[x.dims[0], x.dims[1], Extent::Fixed(past)])?;
+            cx.concat(&[&zeros, x], 2)?
         }
     };
     let groups = u32::try_from(channels).map_err(|_| invalid("too many channels"))?;

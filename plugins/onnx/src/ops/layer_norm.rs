@@ -7,8 +7,12 @@ use crate::proto::ElementType;
 use crate::value::{Extent, R, T, Value, invalid};
 use aimass_sdk::DType;
 
-pub(super) const TABLE: Table =
-    &[("LayerNormalization", layer_normalization), ("RMSNormalization", rms_normalization)];
+pub(super) const TABLE: Table = &[
+    ("LayerNormalization", layer_normalization),
+    ("RMSNormalization", rms_normalization),
+    // ONNX Runtime writes it in the default domain.
+    ("SimplifiedLayerNormalization", rms_normalization),
+];
 
 /// The axes from `axis` on as one, where there are several.
 pub(super) struct Lanes {

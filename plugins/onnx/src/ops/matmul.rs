@@ -2,10 +2,12 @@
 
 use super::{Table, one};
 use crate::node::{Cx, Inputs};
-use crate::value::{Extent, R, T, Value, invalid};
+use crate::value::{Extent, R, T, invalid};
 
-pub(super) const TABLE: Table =
-    &[("Gemm", gemm), ("MatMul", |cx, x| one(product(cx, x.tensor(0)?, x.tensor(1)?)?))];
+pub(super) const TABLE: Table = &[
+    ("Gemm", |cx, x| one(gemm(cx, x)?)),
+    ("MatMul", |cx, x| one(product(cx, x.tensor(0)?, x.tensor(1)?)?)),
+];
 
 /// Matrix product; the host packs a constant matrix on the right.
 pub(super) fn product(cx: &mut Cx<'_>, x: &T, y: &T) -> R<T> {
@@ -27,7 +29,8 @@ pub(super) fn is_matrix(w: &T) -> bool {
     w.rank() == 2 && w.fixed().is_some()
 }
 
-fn gemm(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
+/// `alpha * a' · b' + beta * c`.
+pub(super) fn gemm(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<T> {
     let (a, b, c) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor_opt(2)?);
     if a.rank() != 2 || b.rank() != 2 {
         return Err(invalid(format!(
@@ -60,10 +63,10 @@ fn gemm(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
         true => product,
         false => cx.mul_number(&product, alpha.into())?,
     };
-    one(match c.filter(|_| row.is_none() || b.fixed().is_none()) {
-        Some(c) => cx.add(&scaled, &c)?,
-        None => scaled,
-    })
+    match c.filter(|_| row.is_none() || b.fixed().is_none()) {
+        Some(c) => cx.add(&scaled, &c),
+        None => Ok(scaled),
+    }
 }
 
 /// Whether `c` is one number a column.

@@ -4,6 +4,7 @@ pub(crate) mod attention;
 mod cast;
 mod composite;
 mod conv;
+mod deform_conv;
 mod detection;
 mod determinant;
 mod einsum;
@@ -15,6 +16,7 @@ mod layout;
 mod linear_attention;
 mod loss;
 mod matmul;
+mod microsoft;
 mod ml;
 mod norm;
 mod pattern;
@@ -62,6 +64,7 @@ const TABLES: &[Table] = &[
     attention::TABLE,
     cast::TABLE,
     conv::TABLE,
+    deform_conv::TABLE,
     detection::TABLE,
     determinant::TABLE,
     einsum::TABLE,
@@ -95,8 +98,12 @@ const TABLES: &[Table] = &[
 ];
 
 /// Tables of other domains.
-const DOMAINS: &[(&str, &[Table])] =
-    &[("", TABLES), ("ai.onnx.ml", ml::TABLES), ("ai.onnx.preview.training", &[training::TABLE])];
+const DOMAINS: &[(&str, &[Table])] = &[
+    ("", TABLES),
+    ("ai.onnx.ml", ml::TABLES),
+    ("ai.onnx.preview.training", &[training::TABLE]),
+    ("com.microsoft", microsoft::TABLES),
+];
 
 /// Lowerings by domain and operator.
 type Lowerings = HashMap<(&'static str, &'static str), Lowering>;

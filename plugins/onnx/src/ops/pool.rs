@@ -9,7 +9,7 @@ use aimass_sdk::DType;
 use aimass_sdk::graph::PadMode;
 
 pub(super) const TABLE: Table = &[
-    ("AveragePool", average_pool),
+    ("AveragePool", |cx, x| one(average_pooled(cx, x.tensor(0)?)?)),
     ("GlobalAveragePool", |cx, x| {
         let x = x.tensor(0)?;
         one(cx.reduce_mean(x, &spatial_axes(x)?, true)?)
@@ -31,8 +31,8 @@ fn spatial_axes(x: &T) -> R<Vec<usize>> {
     Ok((2..x.rank()).collect())
 }
 
-fn average_pool(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
-    let x = inputs.tensor(0)?;
+/// The average pooling that a node says.
+pub(super) fn average_pooled(cx: &mut Cx<'_>, x: &T) -> R<T> {
     let kernel = kernel_shape(cx, spatial_rank(x)?)?;
     let stated = Geometry::of(cx, x, kernel)?;
     let extents = spatial_extents(x)?;
@@ -51,7 +51,7 @@ fn average_pool(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
             y = cx.mul(&y, &factors)?;
         }
     }
-    one(y)
+    Ok(y)
 }
 
 /// By position, all elements of the window divided by those before `end`.

@@ -54,6 +54,9 @@ pub(super) struct Grain {
 }
 
 impl Grain {
+    /// One scale for all elements.
+    pub(super) const WHOLE: Grain = Grain { axis: None, block: 0 };
+
     /// The grain that a scale says.
     pub(super) fn of(cx: &Cx<'_>, x: &T, scale: &T) -> R<Grain> {
         let block = cx.attr_int("block_size", 0)?;
@@ -153,8 +156,8 @@ pub(super) fn quantize(
         shift_into(cx, &whole, zero.as_ref(), (dtype, range))
     };
     let plain = x.dtype == DType::F32 && scale.dtype == DType::F32;
-    let bytes = matches!(dtype, DType::I8 | DType::U8);
-    if !plain || !bytes || grain.block != 0 || precision.is_some_and(|own| own != DType::F32) {
+    let whole = matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16);
+    if !plain || !whole || grain.block != 0 || precision.is_some_and(|own| own != DType::F32) {
         return composed(cx);
     }
     let native = |cx: &mut Cx<'_>| {
@@ -229,7 +232,8 @@ pub(super) fn dequantize(
         let y = cx.mul(&wide, &scale)?;
         cx.cast(&y, dtype)
     };
-    let plain = matches!(x.dtype, DType::I8 | DType::U8) && scale.dtype == DType::F32;
+    let whole = [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32].contains(&x.dtype);
+    let plain = whole && scale.dtype == DType::F32;
     if !plain || grain.block != 0 || dtype != DType::F32 {
         return composed(cx);
     }
@@ -271,7 +275,6 @@ pub(super) fn quantize_by_range(cx: &mut Cx<'_>, x: &T) -> R<(T, T, T)> {
     let zero_point = cx.clamp(&zero_point, 0.0, 255.0)?;
     let zero_point = cx.round(&zero_point)?;
     let zero_point = cx.cast(&zero_point, DType::U8)?;
-    let grain = Grain { axis: None, block: 0 };
-    let y = quantize(cx, x, (&scale, Some(&zero_point)), grain, (DType::U8, None))?;
+    let y = quantize(cx, x, (&scale, Some(&zero_point)), Grain::WHOLE, (DType::U8, None))?;
     Ok((y, scale, zero_point))
 }

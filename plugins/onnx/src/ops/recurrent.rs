@@ -58,13 +58,13 @@ pub(super) struct Weights {
 }
 
 /// Sequences and what lies before them.
-pub(super) struct Sequences {
+struct Sequences {
     /// `[tokens, batch, in]`.
-    pub(super) x: T,
+    x: T,
     /// Tokens of each sequence, `[batch, 1]`, if they differ.
-    pub(super) lengths: Option<T>,
+    lengths: Option<T>,
     /// `[directions, batch, hidden]` each; h, and c of an LSTM.
-    pub(super) initial: Vec<Option<T>>,
+    initial: Vec<Option<T>>,
 }
 
 /// All that one direction of a layer does.
@@ -77,7 +77,7 @@ struct Direction<'a> {
 }
 
 /// What one direction answers.
-pub(super) struct Answer {
+struct Answer {
     /// `[tokens, batch, hidden]`.
     all: T,
     /// `[batch, hidden]` each; h, and c of an LSTM.
@@ -85,7 +85,6 @@ pub(super) struct Answer {
 }
 
 fn layer(cx: &mut Cx<'_>, inputs: Inputs<'_>, kind: Kind) -> R<Vec<Value>> {
-    let batch_first = cx.attr_flag("layout")?;
     let weights = Weights {
         w: inputs.tensor(1)?.clone(),
         r: inputs.tensor(2)?.clone(),
@@ -95,13 +94,24 @@ fn layer(cx: &mut Cx<'_>, inputs: Inputs<'_>, kind: Kind) -> R<Vec<Value>> {
             Kind::Gru | Kind::Rnn => None,
         },
     };
+    layer_of(cx, inputs, kind, &weights)
+}
+
+/// A layer with these weights; x, lengths and initial states are those of the node.
+pub(super) fn layer_of(
+    cx: &mut Cx<'_>,
+    inputs: Inputs<'_>,
+    kind: Kind,
+    weights: &Weights,
+) -> R<Vec<Value>> {
+    let batch_first = cx.attr_flag("layout")?;
     let mut states = vec![inputs.tensor_opt(5)?];
     if kind == Kind::Lstm {
         states.push(inputs.tensor_opt(6)?);
     }
     let sequences =
         sequences(cx, (inputs.tensor(0)?, inputs.tensor_opt(4)?), &states, batch_first)?;
-    run(cx, kind, &sequences, &weights, batch_first)
+    run(cx, kind, &sequences, weights, batch_first)
 }
 
 /// Inputs in the order tokens, batch, ..; states in the order directions, batch, hidden.
@@ -147,7 +157,7 @@ fn sequences(
 }
 
 /// Runs every direction and joins what they answer.
-pub(super) fn run(
+fn run(
     cx: &mut Cx<'_>,
     kind: Kind,
     sequences: &Sequences,

@@ -5,7 +5,6 @@ use crate::content::scalar;
 use crate::node::Cx;
 use crate::value::{Extent, R, T, invalid};
 use aimass_sdk::DType;
-use aimass_sdk::graph::PadMode;
 
 /// How many valid keys lie before the queries.
 #[derive(Debug, Clone)]
@@ -16,7 +15,7 @@ enum Offset {
 }
 
 /// All that keeps queries from keys.
-pub(super) struct Mask {
+pub(in crate::ops) struct Mask {
     /// Added to the scores.
     bias: Option<T>,
     /// Number of valid keys, i64 `[batch, 1, 1, 1]`.
@@ -46,6 +45,12 @@ fn tighter(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 }
 
 impl Mask {
+    /// A mask that is added, and perhaps what is later than `past` keys and the query itself.
+    pub(in crate::ops) fn causal(bias: Option<T>, causal: bool, past: u64) -> Mask {
+        let right = causal.then_some(0);
+        Mask { bias, valid: None, offset: Offset::Known(past as i64), right, left: None }
+    }
+
     /// What the node says: its mask, the number of valid keys, `is_causal` and the window.
     pub(super) fn of(
         cx: &mut Cx<'_>,
@@ -84,7 +89,7 @@ impl Mask {
     }
 
     /// What to add to the scores, and whether the contract's own causal rule does the rest.
-    pub(super) fn native(&self, cx: &mut Cx<'_>, heads: &Heads) -> R<(Option<T>, bool)> {
+    pub(in crate::ops) fn native(&self, cx: &mut Cx<'_>, heads: &Heads) -> R<(Option<T>, bool)> {
         let ahead = heads.k.extent(2)? as i64 - heads.q.extent(2)? as i64;
         let aligned = matches!(self.offset, Offset::Known(offset) if offset == ahead);
         if self.right == Some(0) && self.left.is_none() && self.valid.is_none() && aligned {
@@ -94,7 +99,7 @@ impl Mask {
     }
 
     /// What to add to the scores.
-    pub(super) fn whole(&self, cx: &mut Cx<'_>, heads: &Heads) -> R<Option<T>> {
+    pub(in crate::ops) fn whole(&self, cx: &mut Cx<'_>, heads: &Heads) -> R<Option<T>> {
         let Some(allowed) = self.allowed(cx, heads)? else { return Ok(self.bias.clone()) };
         let positions = as_bias(cx, &allowed, heads.q.dtype)?;
         match &self.bias {
@@ -153,9 +158,10 @@ fn padded_bias(cx: &mut Cx<'_>, mask: &T, keys: u64, dtype: DType) -> R<T> {
     if own >= keys {
         return cx.slice(&bias, last, (0, keys), 1);
     }
-    let mut after = vec![0; bias.rank()];
-    after[last] = keys - own;
-    cx.pad(&bias, (&vec![0; bias.rank()], &after), PadMode::Constant, f64::NEG_INFINITY)
+    let mut rest = bias.dims.clone();
+    rest[last] = Extent::Fixed(keys - own);
+    let closed = cx.broadcast(&scalar(dtype, f64::NEG_INFINITY)?, &rest)?;
+    cx.concat(&[&bias, &closed], last)
 }
 
 #[cfg(test)]
