@@ -3,6 +3,7 @@
 mod convolution;
 mod elementwise;
 mod indexed;
+mod integers;
 mod layers;
 mod shapes;
 mod unsupported;
@@ -19,6 +20,7 @@ use aimass_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
 
 pub use convolution::{BatchNormValues, ConvValues};
+pub use integers::QuantizedLinearValues;
 pub use layers::{AttentionValues, Contraction};
 pub(crate) use unsupported::UNSUPPORTED;
 

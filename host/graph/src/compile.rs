@@ -10,6 +10,7 @@ mod key;
 mod lower;
 mod memory;
 mod patterns;
+mod prepare;
 mod rows;
 mod widen;
 
@@ -68,6 +69,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     images::channels_last(&mut draft)?;
     fuse::epilogues(&mut draft);
     fuse::merged_linears(&mut draft)?;
+    prepare::constants(&mut draft)?;
     draft.remove_dead();
     let (steps, parts) = rows::steps(&draft)?;
     let memory = memory::plan(&draft, &steps);

@@ -20,12 +20,15 @@ mod limits;
 mod op;
 mod packing;
 mod plan;
+mod prepared;
 mod run_op;
 mod state;
 mod step;
 mod weight;
 
-pub use builder::{AttentionValues, BatchNormValues, Contraction, ConvValues, GraphBuilder};
+pub use builder::{
+    AttentionValues, BatchNormValues, Contraction, ConvValues, GraphBuilder, QuantizedLinearValues,
+};
 pub use compile::{CompileOptions, compile};
 pub use dim::{Dim, Signature, TensorSpec, ValueSpec};
 pub use error::{BadRow, ErrorFamily, GraphError, PlanError, RunError};

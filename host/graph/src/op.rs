@@ -18,6 +18,7 @@ mod iota;
 mod layer_norm;
 mod linear;
 mod matmul;
+mod matmul_integer;
 mod non_zero;
 mod normalize;
 mod one_hot;
@@ -25,6 +26,8 @@ mod pad;
 mod pool;
 mod positions;
 mod products;
+mod quantize;
+mod quantized_linear;
 mod ragged_attention;
 mod ragged_pool;
 mod reduce;
@@ -58,6 +61,7 @@ pub(crate) use iota::Iota;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 pub(crate) use matmul::MatMul;
+pub(crate) use matmul_integer::MatMulInteger;
 pub(crate) use non_zero::NonZero;
 pub(crate) use normalize::{Normalize, NormalizeKind};
 pub(crate) use one_hot::OneHot;
@@ -65,6 +69,8 @@ pub(crate) use pad::Pad;
 pub use pad::PadMode;
 pub(crate) use pool::{Pool, PoolKind};
 pub(crate) use positions::Positions;
+pub(crate) use quantize::{Dequantize, Quantize};
+pub(crate) use quantized_linear::QuantizedLinear;
 pub(crate) use ragged_attention::RaggedAttention;
 pub(crate) use ragged_pool::{RaggedPool, RaggedPoolKind};
 pub(crate) use reduce::{ArgExtreme, Reduce, ReduceKind};
@@ -90,7 +96,8 @@ pub use aimass_cpu::shape_ops::ScatterMode;
 pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
 
 use crate::dim::DimTable;
-use crate::{Dim, GraphError, RunError, ValueSpec};
+use crate::prepared::Source;
+use crate::{Dim, GraphError, PlanError, RunError, ValueSpec};
 use aimass_cpu::cast::cast;
 use aimass_cpu::pool::Team;
 use aimass_cpu::view::{Rows, RowsMut, bytes_of, bytes_of_mut, numbers, numbers_mut};
@@ -121,6 +128,17 @@ pub(crate) trait OpRule {
     /// conversions, so that a result is rounded once.
     fn widens(&self) -> bool {
         false
+    }
+
+    /// The op with constants among its inputs in the layout that its kernel reads, and the numbers of
+    /// the inputs that it still needs; none if it takes them as they are.
+    fn prepared(&self, _inputs: &[Source<'_>]) -> Result<Option<(Op, Vec<usize>)>, PlanError> {
+        Ok(None)
+    }
+
+    /// Bytes of memory that prepared constants take.
+    fn prepared_bytes(&self) -> u64 {
+        0
     }
 
     /// Whether the output is the very bytes of the input.
@@ -171,7 +189,12 @@ macro_rules! op_table {
 }
 
 op_table! {
-    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv, ConvTranspose, Cumulative, DotGeneral, Gather, GatherElements, GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, NonZero, Normalize, OneHot, Pad, Pool, Positions, RaggedAttention, RaggedPool, Reduce, Resample, Reshape, Resize, Reverse, ScatterElements, ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
+    ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv,
+    ConvTranspose, Cumulative, Dequantize, DotGeneral, Gather, GatherElements, GatherNd, GroupNorm,
+    Iota, LayerNorm, Linear, MatMul, MatMulInteger, NonZero, Normalize, OneHot, Pad, Pool,
+    Positions, Quantize, QuantizedLinear, RaggedAttention, RaggedPool, Reduce, Resample, Reshape,
+    Resize, Reverse, ScatterElements, ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK,
+    Transpose, Unary,
 }
 
 /// What a shape rule works with.
@@ -199,10 +222,6 @@ impl Infer<'_> {
             return Err(GraphError::DimClass { op: self.op, dim: dim.clone(), other: None });
         }
         Ok(())
-    }
-
-    pub(crate) fn f32(&self, x: &ValueSpec) -> Result<(), GraphError> {
-        self.dtype(x, "f32 (use cast)", |dtype| dtype == DType::F32)
     }
 
     /// Requires f16, bf16 or f32: what an f32 kernel can compute.
@@ -255,12 +274,6 @@ impl Infer<'_> {
     ) -> GraphError {
         let (expected, got) = (expected.to_owned(), got.to_string());
         GraphError::Argument { op: self.op, argument, expected, got }
-    }
-
-    /// Requires `x` to be a vector of this extent (a scale, a bias).
-    pub(crate) fn vector(&mut self, x: &ValueSpec, extent: &Dim) -> Result<(), GraphError> {
-        self.f32(x)?;
-        self.extent_vector(x, extent)
     }
 
     /// Requires `x` to be a vector of this extent and of the dtype of `like`.

@@ -145,8 +145,12 @@ impl Plan {
         }
         let packed = matrices.iter().map(|matrix| matrix.bytes() as u64);
         let plain = constants.iter().map(|tensor| tensor.byte_len() as u64);
+        let prepared = parts.steps.iter().map(|step| match step {
+            Step::Op(step) => step.op.rule().prepared_bytes(),
+            Step::Rows(_) | Step::Image(_) => 0,
+        });
         Ok(Plan {
-            weights_bytes: packed.chain(plain).sum(),
+            weights_bytes: packed.chain(plain).chain(prepared).sum(),
             dtypes: graph.values.iter().map(|value| value.spec.dtype).collect(),
             rows: graph
                 .values

@@ -41,7 +41,8 @@ pub enum Attribute {
 ///
 /// `name` is the builder method there (`ragged-mean`), `inputs` its value arguments in order, and
 /// `attributes` its other arguments by name. Extents in `dims` are whole numbers, -1 the one that is
-/// inferred.
+/// inferred. Where several value arguments are optional, a bool attribute of its name says that one
+/// is left out (`x-zero` false: the third input of `matmul-integer` is `y-zero`).
 ///
 /// # Errors
 /// [`RunError`]: an unknown or unsupported op, attributes that do not fit, and those of the op.
@@ -113,6 +114,10 @@ fn wants_extents(name: &str) -> bool {
             | "gather-nd"
             | "scatter-elements"
             | "scatter-nd"
+            | "matmul-integer"
+            | "quantize"
+            | "dequantize"
+            | "quantized-linear"
     )
 }
 

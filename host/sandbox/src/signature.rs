@@ -81,7 +81,7 @@ pub(crate) fn check_shapes(
 fn check_one<'a>(
     spec: &'a PluginTensorSpec,
     (dtype, shape): (DType, &Shape),
-    extents: &mut BTreeMap<&'a str, usize>,
+    extents: &mut BTreeMap<Option<&'a str>, usize>,
 ) -> Result<(), String> {
     let name = &spec.name;
     if let Some(expected) = spec.dtype
@@ -102,11 +102,12 @@ fn check_one<'a>(
                 ));
             }
             Dim::Ragged(_) => continue,
-            Dim::Batch => "batch",
-            Dim::Dynamic(dynamic) => dynamic,
+            Dim::Batch => None,
+            Dim::Dynamic(dynamic) => Some(&**dynamic),
         };
         let expected = *extents.entry(variable).or_insert(extent);
         if expected != extent {
+            let variable = variable.unwrap_or("batch");
             return Err(format!(
                 "`{name}`: expected {expected} at axis {axis} (`{variable}`), got shape {shape}"
             ));
@@ -150,6 +151,10 @@ mod tests {
         assert!(check(&[3], &[3]).unwrap_err().contains("expected 2 dimensions"));
         let any = spec("x", None, None);
         assert_eq!(super::check(&[any], &vec![("x".into(), tensor(&[5]))]), Ok(()));
+        let names = |first: Dim| spec("x", None, Some(vec![first, Dim::Dynamic("batch".into())]));
+        let x = vec![("x".into(), tensor(&[3, 2]))];
+        assert_eq!(super::check(&[names(Dim::Batch)], &x), Ok(()), "a name is no class");
+        assert!(super::check(&[names(Dim::Dynamic("batch".into()))], &x).is_err());
         let missing =
             super::check(std::slice::from_ref(&y), &vec![("x".into(), tensor(&[5]))]).unwrap_err();
         assert_eq!(missing, "expected a tensor named `y`, got `x`");

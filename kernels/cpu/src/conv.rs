@@ -9,6 +9,7 @@
 
 mod dense;
 mod depthwise;
+mod direct;
 mod image;
 mod image_pool;
 mod plain;
@@ -17,7 +18,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-pub use dense::{conv_packed, pack_filters};
+pub use dense::{conv_packed, conv_planes, pack_filters, reads_planes};
 pub use depthwise::{conv_depthwise, pack_depthwise};
 pub use image::ImageDims;
 pub use image_pool::{ImagePool, image_pool};

@@ -2,11 +2,14 @@
 
 mod broadcast;
 mod number;
+mod typed;
 
 pub use broadcast::Broadcast;
 pub use number::{Integer, Number};
+pub use typed::{Operands, binary_typed, bitwise_typed, compare_typed};
 
 use crate::level::leveled;
+use crate::pool::Team;
 
 /// Arithmetic of two numbers of one type.
 ///
@@ -23,8 +26,6 @@ pub enum Binary {
     Div,
     /// Remainder with the sign of `a` (C `fmod`).
     Rem,
-    /// Remainder with the sign of `b` (Python `%`).
-    Mod,
     /// `a` to the power `b`; an integer to a negative power rounds towards 0.
     Pow,
     /// The larger; NaN if either is.
@@ -70,6 +71,59 @@ leveled! {
     ) = binary_body(op, plan, a, b, out);
 }
 
+/// As [`binary`] for these shapes, on several threads where that pays.
+///
+/// # Panics
+/// If the shapes do not broadcast, or a slice does not have the elements of its shape.
+pub fn binary_split<T: Number>(
+    team: Team<'_>,
+    op: Binary,
+    shapes: [&[usize]; 2],
+    a: &[T],
+    b: &[T],
+    out: &mut [T],
+) {
+    let rank = shapes[0].len().max(shapes[1].len());
+    let extent = |shape: &[usize], axis: usize| match axis + shape.len() >= rank {
+        true => shape[axis + shape.len() - rank],
+        false => 1,
+    };
+    let all = |axis: usize| extent(shapes[0], axis).max(extent(shapes[1], axis));
+    // Cut along the first axis that is one: all before it have one element.
+    let axis = (0..rank).find(|&axis| all(axis) > 1);
+    let whole = |out: &mut [T]| match Broadcast::new(shapes) {
+        Some(plan) => binary(op, &plan, a, b, out),
+        None => panic!("shapes {shapes:?} do not broadcast"),
+    };
+    let Some(axis) = axis.filter(|_| team.threads() > 1 && out.len() >= SPLIT_LEN_MIN) else {
+        return whole(out);
+    };
+    let count = all(axis);
+    let line = out.len() / count;
+    let lines = count.div_ceil(out.len().div_ceil(SPLIT_LEN_MIN / 4).max(team.threads()));
+    team.chunks([out], [lines * line], &|task, [out]| {
+        let own = task * lines..task * lines + out.len() / line;
+        let [x, y] = [(shapes[0], a), (shapes[1], b)].map(|(shape, data)| {
+            let cut = extent(shape, axis) > 1;
+            let step = if cut { data.len() / count } else { 0 };
+            let len = if cut { own.len() * step } else { data.len() };
+            let mut shape = shape.to_vec();
+            if cut {
+                let at = axis + shape.len() - rank;
+                shape[at] = own.len();
+            }
+            (shape, &data[own.start * step..][..len])
+        });
+        match Broadcast::new([&x.0, &y.0]) {
+            Some(plan) => binary(op, &plan, x.1, y.1, out),
+            None => panic!("parts of shapes that broadcast do not"),
+        }
+    });
+}
+
+/// Elements of a result from which several threads make it.
+const SPLIT_LEN_MIN: usize = 128 << 10;
+
 #[inline(always)]
 fn binary_body<T: Number>(op: Binary, plan: &Broadcast<2>, a: &[T], b: &[T], out: &mut [T]) {
     match op {
@@ -78,7 +132,6 @@ fn binary_body<T: Number>(op: Binary, plan: &Broadcast<2>, a: &[T], b: &[T], out
         Binary::Mul => plan.zip(a, b, out, T::mul),
         Binary::Div => plan.zip(a, b, out, T::div),
         Binary::Rem => plan.zip(a, b, out, T::rem),
-        Binary::Mod => plan.zip(a, b, out, T::modulo),
         Binary::Pow => plan.zip(a, b, out, T::pow),
         Binary::Max => plan.zip(a, b, out, T::max),
         Binary::Min => plan.zip(a, b, out, T::min),
@@ -168,14 +221,12 @@ mod tests {
 
     #[test]
     fn arithmetic_of_floats_and_integers() {
-        let cases: [(Binary, f32, f32, f32); 12] = [
+        let cases: [(Binary, f32, f32, f32); 10] = [
             (Binary::Add, 2.0, 3.0, 5.0),
             (Binary::Sub, 2.0, 3.0, -1.0),
             (Binary::Mul, 2.0, 3.0, 6.0),
             (Binary::Div, 1.0, 0.0, f32::INFINITY),
             (Binary::Rem, -7.0, 3.0, -1.0),
-            (Binary::Mod, -7.0, 3.0, 2.0),
-            (Binary::Mod, 7.0, -3.0, -2.0),
             (Binary::Pow, 2.0, -1.0, 0.5),
             (Binary::Max, 2.0, 3.0, 3.0),
             (Binary::Min, 2.0, 3.0, 2.0),
@@ -187,15 +238,13 @@ mod tests {
             binary(op, &plan(&[], &[1]), &[a], &[b], &mut out);
             assert!(out[0] == want || (out[0].is_nan() && want.is_nan()), "{op:?} {out:?}");
         }
-        let cases: [(Binary, i32, i32, i32); 13] = [
+        let cases: [(Binary, i32, i32, i32); 11] = [
             (Binary::Add, i32::MAX, 1, i32::MIN),
             (Binary::Div, 7, 0, 0),
             (Binary::Div, -7, 2, -3),
             (Binary::Div, i32::MIN, -1, i32::MIN),
             (Binary::Rem, 7, 0, 0),
             (Binary::Rem, -7, 3, -1),
-            (Binary::Mod, -7, 3, 2),
-            (Binary::Mod, i32::MIN, -1, 0),
             (Binary::Pow, 3, 4, 81),
             (Binary::Pow, 2, -1, 0),
             (Binary::Pow, -1, -3, -1),

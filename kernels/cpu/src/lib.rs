@@ -6,12 +6,12 @@
 //!   of threads or the instruction set. Products are chains of fused multiply-adds in the order of
 //!   `k`; reductions use a fixed number of lanes. The scalar path does the same with `f32::mul_add`,
 //!   which is slow on x86 processors without FMA and exact everywhere. The exceptions are the
-//!   functions that call the platform's `libm` (see [`activation::Unary`]).
+//!   functions that call the platform's `libm` (see [`activation::Unary`] and [`double`]).
 //! - **No surprises.** A kernel allocates nothing but its thread's scratch (matmul packing,
 //!   attention tiles: bounded, kept, documented), starts no task, logs nothing, and returns no
 //!   error: shapes are the caller's to check, and a wrong one panics.
 //!
-//! Deliberately absent: graphs, dtypes beyond what a kernel takes, quantized kernels.
+//! Deliberately absent: graphs, dtypes beyond what a kernel takes, block-quantized kernels.
 
 mod level;
 mod microkernel;
@@ -28,6 +28,7 @@ pub mod elementwise;
 pub mod matmul;
 pub mod norm;
 pub mod pool;
+pub mod quantize;
 pub mod reduce;
 pub mod resample;
 pub mod shape_ops;

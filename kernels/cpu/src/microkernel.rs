@@ -17,7 +17,12 @@ pub(crate) const TILE_PANELS_MAX: usize = 4;
 /// One tile: `C[rows, 16 panels] (+)= A[rows, k] B[k, 16 panels] (+ bias)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
+    /// Steps of one segment.
     pub(crate) k: usize,
+    /// Segments of the sums: A goes on elsewhere, B where it was.
+    pub(crate) segments: usize,
+    /// Floats from one segment of A to the next.
+    pub(crate) a_segment: usize,
     pub(crate) a: *const f32,
     /// Floats from one row of A to the next.
     pub(crate) a_row: usize,
@@ -33,6 +38,8 @@ pub(crate) struct Tile {
     pub(crate) accumulate: bool,
     /// `16 panels` floats, or null.
     pub(crate) bias: *const f32,
+    /// Columns of the last panel that C and the bias have; fewer than 16 only where [`Kernel::cuts`].
+    pub(crate) last: usize,
     /// Fetch the panels that follow in B while this tile computes: the next ones to be used. A hint;
     /// only the AVX-512 tiles take it.
     pub(crate) prefetch: bool,
@@ -71,6 +78,11 @@ impl Kernel {
             Level::Avx2 if rows <= 3 => 2,
             Level::Avx2 | Level::Scalar => 1,
         }
+    }
+
+    /// Whether tiles may have fewer columns than their panels.
+    pub(crate) fn cuts(&self) -> bool {
+        self.level == Level::Avx512
     }
 
     /// Computes one tile.
@@ -115,9 +127,10 @@ unsafe fn tile_scalar(tile: &Tile, rows: usize, panels: usize) {
                 } else {
                     *tile.bias.add(panel * PANEL).cast()
                 };
-                for p in 0..tile.k {
-                    let x = *tile.a.add(row * tile.a_row + p);
-                    let b = tile.b.add(p * tile.b_row + panel * tile.b_panel);
+                for step in 0..tile.segments * tile.k {
+                    let (segment, p) = (step / tile.k, step % tile.k);
+                    let x = *tile.a.add(segment * tile.a_segment + row * tile.a_row + p);
+                    let b = tile.b.add(step * tile.b_row + panel * tile.b_panel);
                     let b = &*b.cast::<[f32; PANEL]>();
                     for (lane, &b) in lanes.iter_mut().zip(b) {
                         *lane = x.mul_add(b, *lane);
@@ -135,7 +148,7 @@ mod x86 {
     use std::arch::x86_64::{
         __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_broadcast_ss, _mm256_fmadd_ps,
         _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
     };
 
     /// # Safety
@@ -178,44 +191,51 @@ mod x86 {
 
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const R: usize, const P: usize>(tile: &Tile) {
-        let Tile { k, a, a_row, b, b_row, b_panel, c, c_row, accumulate, bias, prefetch } = *tile;
+        let Tile { k, a_row, b_row, b_panel, c, c_row, accumulate, bias, prefetch, .. } = *tile;
+        // Lanes of each panel that exist in memory.
+        let mut masks = [u16::MAX; P];
+        masks[P - 1] >>= 16 - tile.last;
         // SAFETY: the caller promised all elements of the tile.
         unsafe {
             let mut sums: [[__m512; P]; R] = [[_mm512_setzero_ps(); P]; R];
             if accumulate {
                 for (i, sums) in sums.iter_mut().enumerate() {
                     for (j, sum) in sums.iter_mut().enumerate() {
-                        *sum = _mm512_loadu_ps(c.add(i * c_row + j * 16));
+                        *sum = _mm512_maskz_loadu_ps(masks[j], c.add(i * c_row + j * 16));
                     }
                 }
             } else if !bias.is_null() {
                 for sums in &mut sums {
                     for (j, sum) in sums.iter_mut().enumerate() {
-                        *sum = _mm512_loadu_ps(bias.add(j * 16));
+                        *sum = _mm512_maskz_loadu_ps(masks[j], bias.add(j * 16));
                     }
                 }
             }
-            for p in 0..k {
-                let b = b.add(p * b_row);
-                let mut bs = [_mm512_setzero_ps(); P];
-                for (j, panel) in bs.iter_mut().enumerate() {
-                    *panel = _mm512_loadu_ps(b.add(j * b_panel));
-                }
-                if prefetch {
-                    for j in 0..P {
-                        _mm_prefetch::<_MM_HINT_T1>(b.wrapping_add((P + j) * b_panel).cast());
+            let mut b = tile.b;
+            for segment in 0..tile.segments {
+                let a = tile.a.add(segment * tile.a_segment);
+                for p in 0..k {
+                    let mut bs = [_mm512_setzero_ps(); P];
+                    for (j, panel) in bs.iter_mut().enumerate() {
+                        *panel = _mm512_loadu_ps(b.add(j * b_panel));
                     }
-                }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_ps(*a.add(i * a_row + p));
-                    for (sum, &b) in sums.iter_mut().zip(&bs) {
-                        *sum = _mm512_fmadd_ps(x, b, *sum);
+                    if prefetch {
+                        for j in 0..P {
+                            _mm_prefetch::<_MM_HINT_T1>(b.wrapping_add((P + j) * b_panel).cast());
+                        }
                     }
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let x = _mm512_set1_ps(*a.add(i * a_row + p));
+                        for (sum, &b) in sums.iter_mut().zip(&bs) {
+                            *sum = _mm512_fmadd_ps(x, b, *sum);
+                        }
+                    }
+                    b = b.wrapping_add(b_row);
                 }
             }
             for (i, sums) in sums.iter().enumerate() {
                 for (j, &sum) in sums.iter().enumerate() {
-                    _mm512_storeu_ps(c.add(i * c_row + j * 16), sum);
+                    _mm512_mask_storeu_ps(c.add(i * c_row + j * 16), masks[j], sum);
                 }
             }
         }
@@ -223,7 +243,7 @@ mod x86 {
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const R: usize, const P: usize>(tile: &Tile) {
-        let Tile { k, a, a_row, b, b_row, b_panel, c, c_row, accumulate, bias, .. } = *tile;
+        let Tile { k, a_row, b_row, b_panel, c, c_row, accumulate, bias, .. } = *tile;
         // SAFETY: the caller promised all elements of the tile.
         unsafe {
             let mut sums: [[[__m256; 2]; P]; R] = [[[_mm256_setzero_ps(); 2]; P]; R];
@@ -242,16 +262,20 @@ mod x86 {
                     }
                 }
             }
-            for p in 0..k {
-                let b = b.add(p * b_row);
-                for j in 0..P {
-                    let b = b.add(j * b_panel);
-                    let (low, high) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
-                    for (i, sums) in sums.iter_mut().enumerate() {
-                        let x = _mm256_broadcast_ss(&*a.add(i * a_row + p));
-                        sums[j][0] = _mm256_fmadd_ps(x, low, sums[j][0]);
-                        sums[j][1] = _mm256_fmadd_ps(x, high, sums[j][1]);
+            let mut b = tile.b;
+            for segment in 0..tile.segments {
+                let a = tile.a.add(segment * tile.a_segment);
+                for p in 0..k {
+                    for j in 0..P {
+                        let b = b.add(j * b_panel);
+                        let (low, high) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
+                        for (i, sums) in sums.iter_mut().enumerate() {
+                            let x = _mm256_broadcast_ss(&*a.add(i * a_row + p));
+                            sums[j][0] = _mm256_fmadd_ps(x, low, sums[j][0]);
+                            sums[j][1] = _mm256_fmadd_ps(x, high, sums[j][1]);
+                        }
                     }
+                    b = b.wrapping_add(b_row);
                 }
             }
             for (i, sums) in sums.iter().enumerate() {
@@ -272,7 +296,7 @@ mod tests {
 
     #[test]
     fn every_tile_of_every_level_gives_the_bits_of_the_plain_chain() {
-        let (k, a_row, c_row) = (37, 41, 70);
+        let (k, a_row, c_row) = (37, 42, 70);
         let a: Vec<f32> =
             (0..12 * a_row).map(|i| ((i * 7919) % 211) as f32 / 105.5 - 1.0).collect();
         let b: Vec<f32> =
@@ -282,8 +306,13 @@ mod tests {
             for rows in 1..=kernel.rows_max {
                 for panels in [1, 2, 4].into_iter().filter(|&p| p <= kernel.panels_max(rows)) {
                     let mut c = vec![0.5f32; 12 * c_row];
+                    // Every other tile has its sums in two segments, 4 floats apart.
+                    let split = rows % 2;
                     let tile = Tile {
-                        k,
+                        k: if split == 1 { 18 } else { k },
+                        segments: 1 + split,
+                        a_segment: 22,
+                        last: if kernel.cuts() { 16 - rows } else { 16 },
                         a: a.as_ptr(),
                         a_row,
                         b: b.as_ptr(),
@@ -297,11 +326,17 @@ mod tests {
                     };
                     // SAFETY: the vectors above hold all rows and panels.
                     unsafe { kernel.tile(&tile, rows, panels) };
+                    let columns = panels * 16 - 16 + tile.last;
                     for (i, j) in (0..rows).flat_map(|i| (0..panels * 16).map(move |j| (i, j))) {
+                        if j >= columns {
+                            assert_eq!(c[i * c_row + j], 0.5);
+                            continue;
+                        }
                         let mut want = if rows % 2 == 0 { 0.5 } else { b[j] };
-                        for p in 0..k {
-                            want =
-                                a[i * a_row + p].mul_add(b[(j / 16 * k + p) * 16 + j % 16], want);
+                        for p in 0..tile.segments * tile.k {
+                            let from = p / tile.k * 22 + p % tile.k;
+                            let b = b[(j / 16 * k + p) * 16 + j % 16];
+                            want = a[i * a_row + from].mul_add(b, want);
                         }
                         assert_eq!(c[i * c_row + j].to_bits(), want.to_bits());
                     }

@@ -52,21 +52,35 @@ pub fn resample<T: Weighted>(team: Team<'_>, lanes: Lanes, taps: &Taps<'_>, x: &
     let extent = y.len() / (outer * inner);
     assert_eq!(y.len(), outer * extent * inner, "elements of y");
     assert_eq!(taps.indices.len(), extent * taps.taps, "indices of [{extent}, {}]", taps.taps);
-    worth(team, y.len().saturating_mul(taps.taps)).chunks([y], [extent * inner], &|outer, [y]| {
-        plane(inner, taps, &x[outer * n * inner..][..n * inner], y);
+    let team = worth(team, y.len().saturating_mul(taps.taps));
+    // Lines of the output that one task makes, of whatever outer index they are.
+    let lines = (LINES_FLOATS / inner).clamp(1, outer * extent);
+    team.chunks([y], [lines * inner], &|task, [y]| {
+        let mut line = task * lines;
+        let mut rest = y;
+        while !rest.is_empty() {
+            let (own, first) = (line / extent, line % extent);
+            let count = (extent - first).min(rest.len() / inner);
+            let (part, after) = rest.split_at_mut(count * inner);
+            plane(inner, taps, first, &x[own * n * inner..][..n * inner], part);
+            (line, rest) = (line + count, after);
+        }
     });
 }
 
+/// Elements of the output that one task makes, about.
+const LINES_FLOATS: usize = 32 << 10;
+
 leveled! {
-    fn plane<T: Weighted>(inner: usize, taps: &Taps<'_>, x: &[T], y: &mut [T])
-        = plane_body(inner, taps, x, y);
+    fn plane<T: Weighted>(inner: usize, taps: &Taps<'_>, first: usize, x: &[T], y: &mut [T])
+        = plane_body(inner, taps, first, x, y);
 }
 
 #[inline(always)]
-fn plane_body<T: Weighted>(inner: usize, taps: &Taps<'_>, x: &[T], y: &mut [T]) {
+fn plane_body<T: Weighted>(inner: usize, taps: &Taps<'_>, first: usize, x: &[T], y: &mut [T]) {
     let count = taps.taps;
     for (i, y) in y.chunks_exact_mut(inner).enumerate() {
-        let own = i * count..(i + 1) * count;
+        let own = (first + i) * count..(first + i + 1) * count;
         y.fill(T::default());
         for (&index, &weight) in taps.indices[own.clone()].iter().zip(&taps.weights[own]) {
             let x = &x[index as usize * inner..][..inner];

@@ -67,6 +67,15 @@ impl<'a> Rows<'a> {
         Rows { data: &self.data[start..], columns: range.len(), ..*self }
     }
 
+    /// Rows that touch as one long row; others as they are.
+    pub(crate) fn joined(self) -> Rows<'a> {
+        if self.stride != self.columns || self.rows == 0 {
+            return self;
+        }
+        let columns = self.rows * self.columns;
+        Rows { data: self.data, rows: 1, columns, stride: columns }
+    }
+
     /// Everything from the first element of the view on.
     pub(crate) fn data(&self) -> &'a [f32] {
         self.data
@@ -162,6 +171,15 @@ impl<'a> RowsMut<'a> {
             false => unsafe { self.ptr.add(range.start) },
         };
         RowsMut { ptr, columns: range.len(), ..self }
+    }
+
+    /// Rows that touch as one long row; others as they are.
+    pub(crate) fn joined(self) -> RowsMut<'a> {
+        if self.stride != self.columns || self.rows == 0 {
+            return self;
+        }
+        let columns = self.rows * self.columns;
+        RowsMut { rows: 1, columns, stride: columns, ..self }
     }
 
     pub(crate) fn raw(&mut self) -> RawRows {

@@ -67,6 +67,7 @@ fn decode(emitter: &mut Emitter, proto: &TensorProto) -> R<T> {
         }
         _ if dtype == DType::Bytes => Err(wrong(0)),
         Payload::Empty => exactly(Vec::new()),
+        Payload::Bytes(bytes) => exactly(bytes.clone()),
         Payload::File(span) if span.len() == len => {
             let file = emitter.model_file.clone();
             Ok(TensorValue::new(dtype, dims, Form::File { file, offset: span.start, len }))

@@ -2,6 +2,7 @@
 //! few, else a node of the graph under construction.
 
 mod ops;
+mod origin;
 mod stage;
 
 use crate::constant::Constants;
@@ -10,6 +11,7 @@ use crate::value::{Form, R, Stop, T, TensorValue, invalid};
 use aimass_sdk::files::File;
 use aimass_sdk::graph::Builder;
 use aimass_sdk::{DType, Error, Parameter, Tensor, ops as host};
+use origin::Origin;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
@@ -27,6 +29,8 @@ pub(crate) struct Emitter {
     stage: u32,
     inputs: HashMap<String, u32>,
     computed: Vec<Weak<TensorValue>>,
+    /// By value of the graph under construction, what it was moved from.
+    origins: HashMap<u32, Origin>,
     /// Nodes of the graph under construction, about.
     nodes: usize,
     /// Values named by this trace so far, and what their names start with.
@@ -56,6 +60,7 @@ impl Emitter {
             stage: 0,
             inputs: HashMap::new(),
             computed: Vec::new(),
+            origins: HashMap::new(),
             nodes: 0,
             named: 0,
             prefix: prefix.to_owned(),

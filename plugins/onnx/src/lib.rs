@@ -8,6 +8,7 @@
 //! The package holds one `*.onnx` file, or several and `file` in the configuration, and the files of
 //! external data that it names.
 
+mod composite;
 mod constant;
 mod content;
 mod emit;

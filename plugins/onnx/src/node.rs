@@ -1,7 +1,7 @@
 //! A node as its lowering sees it: attributes by name, inputs by position.
 
 use crate::emit::Emitter;
-use crate::proto::{Attribute, AttributeValue, Node, TensorProto};
+use crate::proto::{Attribute, AttributeValue, Names, Node, TensorProto};
 use crate::value::{R, T, Value, invalid};
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -11,6 +11,8 @@ use std::rc::Rc;
 pub(crate) struct Cx<'a> {
     pub(crate) emitter: &'a mut Emitter,
     pub(crate) node: &'a Node,
+    /// The texts of the model's names.
+    pub(crate) names: &'a Names,
     /// Version of the default domain's operators.
     pub(crate) opset: i64,
     /// Attributes of the function around the node.

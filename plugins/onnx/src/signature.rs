@@ -106,17 +106,24 @@ fn spec(model: &Model, info: &ValueInfo, rows: Option<&DimProto>) -> Result<Tens
     Ok(TensorSpec {
         name: name.to_owned(),
         dtype: Some(dtype),
-        dims: ty.dims.as_ref().map(|dims| contract_dims(dims, rows, dtype)),
+        dims: ty.dims.as_ref().map(|dims| contract_dims(name, dims, (rows, dtype))),
         description: String::new(),
     })
 }
 
-fn contract_dims(dims: &[DimProto], rows: Option<&DimProto>, dtype: DType) -> Vec<Dim> {
+/// The dimensions of a value. One that the model leaves open without a name, or with the `?` of some
+/// exporters, gets a name of its own: equal names mean equal extents.
+fn contract_dims(
+    value: &str,
+    dims: &[DimProto],
+    (rows, dtype): (Option<&DimProto>, DType),
+) -> Vec<Dim> {
+    let own_name = |axis: usize| format!("{}:{axis}", value.chars().take(60).collect::<String>());
     let dim = |(axis, dim): (usize, &DimProto)| match dim {
         _ if axis == 0 && rows == Some(dim) && dtype != DType::Bytes => Dim::Batch,
         DimProto::Known(extent) => Dim::Fixed(*extent),
-        DimProto::Named(name) => Dim::Dynamic(name.chars().take(64).collect()),
-        DimProto::Open => Dim::Dynamic(String::new()),
+        DimProto::Named(name) if name != "?" => Dim::Dynamic(name.chars().take(64).collect()),
+        DimProto::Named(_) | DimProto::Open => Dim::Dynamic(own_name(axis)),
     };
     dims.iter().enumerate().map(dim).collect()
 }

@@ -4,11 +4,13 @@
 //! that it can stop anywhere for the content of a value and go on later.
 
 mod control;
+mod flex;
 mod looping;
 mod map;
 mod scan;
 mod stack;
 
+use crate::composite;
 use crate::constant::{constant, dense};
 use crate::emit::{Emitter, known};
 use crate::node::{Cx, Inputs};
@@ -216,18 +218,31 @@ impl Tracer {
         if node.domain.is_empty() && self.control(top, node, &inputs)? {
             return Ok(());
         }
+        if node.domain == "ai.onnx.preview" && node.op == "FlexAttention" {
+            return self.start_flex(top, node, &inputs);
+        }
         let frame = &self.frames[top];
         let attributes = frame.attributes.clone();
         let mut cx = Cx {
             emitter: &mut self.emitter,
             node,
+            names: &self.model.names,
             opset: frame.opset,
             function: attributes.as_deref(),
         };
         cx.start_lowering();
-        let outputs = ops::lower(&mut cx, Inputs(&inputs))?;
+        let outputs = match node.domain.as_str() {
+            composite::DOMAIN => ops::lower_composite(&mut cx, Inputs(&inputs))?,
+            _ => Some(ops::lower(&mut cx, Inputs(&inputs))?),
+        };
         cx.end_lowering();
-        self.complete(top, node, outputs)
+        match outputs {
+            Some(outputs) => self.complete(top, node, outputs),
+            None => {
+                let body = self.graph_of(top, node, composite::BODY)?;
+                self.push(&body, Some(top), Kind::Branch).map(drop)
+            }
+        }
     }
 
     fn function(&self, node: &Node) -> Option<Rc<Function>> {

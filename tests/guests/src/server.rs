@@ -24,7 +24,8 @@ pub struct Server {
 /// The `model.toml` of a guest of `tracer/`: names and dtypes of its inputs and outputs.
 #[must_use]
 pub fn traced_model(program: &str) -> String {
-    let (inputs, outputs): (&[(&str, &str)], &[(&str, &str)]) = match program {
+    type Ports = &'static [(&'static str, &'static str)];
+    let (inputs, outputs): (Ports, Ports) = match program {
         "pick" => (&[("x", "FP32"), ("which", "INT64")], &[("y", "FP32")]),
         "countdown" => (&[("n", "INT64"), ("x", "FP32")], &[("y", "FP32")]),
         "loud" => (&[("text", "BYTES")], &[("loud", "BYTES"), ("text", "BYTES")]),

@@ -47,8 +47,11 @@ async fn count_down(server: &Server, n: i64, len: usize) -> f32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_of_known_shapes_is_traced_before_it_is_ready() {
     let server = start("double").await;
-    server.ask(&[("x", ones(&[1, 2]))]).await.expect("an answer");
+    while server.engine.models().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let before = server.traced();
+    assert_eq!(before, (2, 2), "one at publishing, one at loading");
     let calls = server.counter("aimass_sandbox_calls");
     for batch in [1, 3, 7] {
         let y = server.ask(&[("x", ones(&[batch, 2]))]).await.expect("an answer");

@@ -162,23 +162,23 @@ async fn calls_out_of_order_are_the_hosts_fault() {
     assert!(matches!(error.cause, Cause::BadInput { .. }), "{error}");
 }
 
-/// Traces `x` f32 [3, 2], and resumes with it if asked, until there is an error.
-async fn end_of(bench: &Bench, name: &str) -> PluginError {
+/// Traces `x` f32 [3, 2], and resumes with it if asked, until there is an error; `None` if there is none.
+async fn end_of(bench: &Bench, name: &str) -> Option<PluginError> {
     let plugin = bench.load_tracer(name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     let signature = match plugin.load_signature().await {
         Ok(signature) => Arc::new(signature),
-        Err(error) => return error,
+        Err(error) => return Some(error),
     };
     let mut session = session(&plugin, &signature).await;
     let mut answer = session.trace(&[x(&[3, 2])]).await;
     for _ in 0..1000 {
         match answer {
-            Err(error) => return error,
-            Ok(stage) if stage.observe.is_empty() => panic!("{name}: a whole trace"),
+            Err(error) => return Some(error),
+            Ok(stage) if stage.observe.is_empty() => return None,
             Ok(_) => answer = session.resume(observed("x", floats(&[3, 2], &[0.0; 6]))).await,
         }
     }
-    panic!("{name}: no end")
+    None
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,12 +212,15 @@ async fn every_lie_is_found_and_harms_nobody() {
     let mut wrong = Vec::new();
     for (name, kind, words) in expected {
         let started = Instant::now();
-        let error = end_of(&bench, name).await;
+        let Some(error) = end_of(&bench, name).await else {
+            wrong.push(format!("{name}: expected {kind}, got no error"));
+            continue;
+        };
         let text = error.to_string();
         if error.cause.kind().as_str() != kind || !text.contains(words) {
             wrong.push(format!("{name}: expected {kind}, {words}; got {text}"));
         }
-        if started.elapsed() > Duration::from_secs(60) {
+        if started.elapsed() > Duration::from_secs(30) {
             wrong.push(format!("{name}: took {:?}", started.elapsed()));
         }
     }

@@ -24,8 +24,9 @@ from pictures import channels_first, noise, text_picture
 
 TESTS = pathlib.Path(__file__).resolve().parents[2]
 FLOAT = {"rtol": 1e-3, "atol": 1e-4}
-# Rounding to 8 bits on the way turns last-place differences into whole steps.
-INT8 = {**FLOAT, "cosine_min": 0.9995}
+# Rounding to 8 bits on the way turns last-place differences into whole steps: ONNX Runtime with and
+# without its graph optimizer agrees with itself to 0.9938 on MiniLM.
+INT8 = {**FLOAT, "cosine_min": 0.99}
 # Activations of 16-bit floats; answers are f32 at the model's edge.
 HALF = {"rtol": 1e-2, "atol": 2e-3}
 

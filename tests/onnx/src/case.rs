@@ -139,7 +139,20 @@ impl Test {
     /// # Errors
     /// It cannot be read.
     pub fn opset(&self) -> anyhow::Result<u32> {
-        Ok(Case::read(self.cases.first().context("there is no case")?)?.opset)
+        Ok(self.first_case()?.opset)
+    }
+
+    /// Whether the first case can run: it can be read, and is of tensors.
+    pub(crate) fn is_tensor_valued(&self) -> bool {
+        self.first_case().is_ok_and(|case| case.tensors)
+    }
+
+    /// The case that says what kind of test it is.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub(crate) fn first_case(&self) -> anyhow::Result<Case> {
+        Case::read(self.cases.first().context("there is no case")?)
     }
 
     /// One model of package folders, the first of which names it, and a folder of cases for it.

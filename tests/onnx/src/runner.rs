@@ -22,8 +22,20 @@ pub struct Plan {
 /// Tests that wait, by number.
 type Queue = Arc<Mutex<std::iter::Enumerate<std::vec::IntoIter<Test>>>>;
 
+/// Time in which a plugin is compiled, on a machine however busy.
+const COMPILE_MAX: Duration = Duration::from_secs(300);
+
 /// Runs all tests; what they came to is in their order.
+///
+/// The first test that can run also runs once before them all: no test's time holds the compilation
+/// of the plugin, which it and all others then share.
 pub async fn run(site: &Arc<Site>, tests: Vec<Test>, plan: Plan) -> Report {
+    let first = tests.iter().find(|test| test.is_tensor_valued());
+    if let Some(first) = first {
+        // What comes of it, a panic too, is told when it runs again.
+        let once = check(site.clone(), first.clone(), "first".to_owned(), COMPILE_MAX);
+        let _ = tokio::spawn(once).await;
+    }
     let queue: Queue = Arc::new(Mutex::new(tests.into_iter().enumerate()));
     let mut workers = JoinSet::new();
     for worker in 0..plan.workers {
@@ -47,9 +59,9 @@ async fn work(
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some((index, test)) = next else { return outcomes };
         let start = Instant::now();
-        let (verdict, case) = match test.cases.first().map(|file| Case::read(file)) {
-            Some(Ok(case)) if !case.tensors => (Verdict::NotTensors, Some(case)),
-            Some(Ok(case)) => {
+        let (verdict, case) = match test.first_case() {
+            Ok(case) if !case.tensors => (Verdict::NotTensors, Some(case)),
+            Ok(case) => {
                 let task = check(site.clone(), test.clone(), serving_name.clone(), limit);
                 let mut task = tokio::spawn(task);
                 let verdict = match tokio::time::timeout(limit, &mut task).await {
@@ -63,8 +75,7 @@ async fn work(
                 };
                 (verdict, Some(case))
             }
-            Some(Err(error)) => (Verdict::failed(&format!("{error:#}")), None),
-            None => (Verdict::failed("there is no case"), None),
+            Err(error) => (Verdict::failed(&format!("{error:#}")), None),
         };
         if matches!(verdict, Verdict::Failed(_)) {
             // What is left of the failed one keeps its name to itself.
@@ -91,7 +102,7 @@ async fn check(
     limit: Duration,
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + limit;
-    let first = Case::read(test.cases.first().context("there is no case")?)?;
+    let first = test.first_case()?;
     // Cases whose tensors the contract cannot say fail before anything is published.
     let steps = first.load()?;
     let model = site.publish(&serving_name, &test, &first).await?;

@@ -14,9 +14,13 @@ mod indexed;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod narrow;
 #[cfg(test)]
 mod products;
+#[cfg(test)]
+mod quantized;
 #[cfg(test)]
 mod reductions;
 #[cfg(test)]
@@ -55,6 +59,7 @@ mod tests {
             indexed::CASES,
             layers::CASES,
             products::CASES,
+            quantized::CASES,
             reductions::CASES,
             sequences::CASES,
             shapes::CASES,
@@ -116,6 +121,11 @@ mod tests {
     #[test]
     fn products_of_matrices() {
         run(products::CASES);
+    }
+
+    #[test]
+    fn quantized_numbers() {
+        run(quantized::CASES);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = &[
     }),
     ("linear", linear),
     ("dot-general", dot_general),
+    ("matmul-integer", matmul_integer),
 ];
 
 /// Whole numbers from -2 to 1, whose products and sums every type holds.
@@ -263,4 +264,89 @@ fn linear() {
     let bias = Array::random(&[4], 1);
     let attributes = [flag("transposed", true)];
     refused("linear", &[x.f32(), w.f32(), bias.tensor(DType::F64)], &attributes, "dtype");
+}
+
+/// Bytes over the whole range.
+fn bytes(shape: &[usize], dtype: DType, seed: u64) -> Array {
+    let low = if dtype == DType::I8 { 128.0 } else { 0.0 };
+    Array::random(shape, seed).map(|x| ((x + 2.0) * 1024.0).floor() % 256.0 - low)
+}
+
+fn matmul_integer() {
+    // Shapes of both sides and of their zero points.
+    type Shapes = (&'static [usize], &'static [usize], &'static [usize], &'static [usize]);
+    let cases: [(Shapes, &[usize]); 11] = [
+        ((&[2, 3], &[3, 4], &[], &[]), &[2, 4]),
+        ((&[2, 3], &[3, 4], &[2], &[4]), &[2, 4]),
+        ((&[2, 3], &[3, 4], &[1], &[1, 1]), &[2, 4]),
+        ((&[5, 2, 3], &[3, 4], &[2], &[4]), &[5, 2, 4]),
+        ((&[5, 2, 3], &[3, 4], &[5, 2, 1], &[1, 4]), &[5, 2, 4]),
+        ((&[5, 2, 3], &[5, 3, 4], &[5, 2, 1], &[5, 1, 4]), &[5, 2, 4]),
+        ((&[2, 1, 2, 3], &[3, 3, 1], &[2], &[3, 1, 1]), &[2, 3, 2, 1]),
+        ((&[3], &[3], &[], &[]), &[]),
+        ((&[0, 3], &[3, 4], &[0], &[4]), &[0, 4]),
+        ((&[2, 0], &[0, 4], &[2], &[4]), &[2, 4]),
+        ((&[70, 65], &[65, 33], &[70], &[33]), &[70, 33]),
+    ];
+    let pairs = [DType::U8, DType::I8].map(|x| [DType::U8, DType::I8].map(|y| (x, y)));
+    for (((xs, ys, zxs, zys), shape), (dx, dy)) in
+        cases.into_iter().flat_map(|case| pairs.into_iter().flatten().map(move |pair| (case, pair)))
+    {
+        let (x, y) = (bytes(xs, dx, 1), bytes(ys, dy, 2));
+        let (zx, zy) = (bytes(zxs, dx, 3), bytes(zys, dy, 4));
+        let (columns, k) = (ys.len() > 1, xs[xs.len() - 1]);
+        let expected = |zx: &Array, zy: &Array| {
+            Array::from_fn(shape, |index| {
+                let axes = usize::from(xs.len() > 1) + usize::from(columns);
+                let (lead, own) = index.split_at(index.len() - axes);
+                let row = if xs.len() > 1 { own[0] } else { 0 };
+                let column = if columns { own[axes - 1] } else { 0 };
+                let zero = |zero: &Array, own: [usize; 2], of: usize| match zero.shape.len() {
+                    0 => zero.data[0],
+                    1 => zero.at(&[if zero.data.len() == 1 { 0 } else { own[of] }]),
+                    _ => zero.spread(&[lead, &own].concat()),
+                };
+                let term = |p: usize| {
+                    let left = match xs.len() {
+                        1 => x.at(&[p]),
+                        _ => x.spread(&[lead, &[row, p]].concat()),
+                    };
+                    let right = match ys.len() {
+                        1 => y.at(&[p]),
+                        _ => y.spread(&[lead, &[p, column]].concat()),
+                    };
+                    (left - zero(zx, [row, 0], 0)) * (right - zero(zy, [0, column], 1))
+                };
+                (0..k).map(term).sum()
+            })
+        };
+        let none = Array::new(&[], [0.0]);
+        let [tx, ty] = [x.tensor(dx), y.tensor(dy)];
+        let [tzx, tzy] = [zx.tensor(dx), zy.tensor(dy)];
+        let check = |zeros: &[Tensor], attributes: &[_], expected: Array| {
+            let inputs = [&[tx.clone(), ty.clone()], zeros].concat();
+            check("matmul-integer", &inputs, attributes, &expected, 0.0);
+        };
+        check(&[], &[], expected(&none, &none));
+        check(std::slice::from_ref(&tzx), &[], expected(&zx, &none));
+        let only_y = [flag("x-zero", false)];
+        check(std::slice::from_ref(&tzy), &only_y, expected(&none, &zy));
+        check(&[tzx, tzy], &[], expected(&zx, &zy));
+    }
+    matmul_integer_refusals();
+}
+
+fn matmul_integer_refusals() {
+    let (x, y) = (Array::random(&[2, 3], 1), Array::random(&[3, 4], 1));
+    let inputs =
+        |zero: &Array, dtype: DType| [x.tensor(DType::U8), y.tensor(DType::I8), zero.tensor(dtype)];
+    let refuse = |zero: &[usize], dtype: DType, code: &str| {
+        refused("matmul-integer", &inputs(&Array::random(zero, 1), dtype), &[], code);
+    };
+    refuse(&[3], DType::U8, "shape");
+    refuse(&[2, 2], DType::U8, "shape");
+    refuse(&[1, 2, 1], DType::U8, "shape");
+    refuse(&[2], DType::I8, "dtype");
+    refused("matmul-integer", &[x.f32(), y.f32()], &[], "dtype");
+    refused("matmul-integer", &[x.tensor(DType::U8), x.tensor(DType::U8)], &[], "shape");
 }

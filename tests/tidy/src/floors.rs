@@ -28,7 +28,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Folders of plugins: their crates know `aimass-sdk` and nothing else of ours.
-const GUEST_FOLDERS: &[&str] = &["plugins", "tests/guests/program"];
+const GUEST_FOLDERS: &[&str] = &["plugins", "tests/guests/program", "tests/guests/tracer"];
 
 #[test]
 fn dependencies_point_down() {

@@ -30,15 +30,11 @@ unsupported! {
     call "call"
     dynamic_slice "dynamic-slice"
     embedding_bag "embedding-bag"
-    quantized_linear "quantized-linear"
     rope "rope"
     recurrent "recurrent"
     non_max_suppression "non-max-suppression"
     fft "fft"
-    quantize "quantize"
-    dequantize "dequantize"
     random_bits "random-bits"
-    matmul_integer "matmul-integer"
     non_max_suppression_padded "non-max-suppression-padded"
 }
 

@@ -36,8 +36,9 @@ pub(crate) struct LinearInst {
 /// What an operation on images computes.
 #[derive(Debug, Clone)]
 pub(crate) enum ImageKind {
-    /// A convolution in one group; weights `[filters, channels, rows, columns]`.
-    Dense { weight: Constant, channels: usize, filters: usize },
+    /// A convolution in one group; weights `[filters, channels, rows, columns]`. With `planes`, `x` has
+    /// its channels in front.
+    Dense { weight: Constant, channels: usize, filters: usize, planes: bool },
     /// One filter a channel; `w` is a constant `[rows columns, channels]`.
     Depthwise { w: ValueId },
     /// A transposed convolution whose windows lie side by side; weights `[channels, filters, rows,

@@ -8,7 +8,8 @@ use crate::{PlanError, RunError};
 use aimass_cpu::pool::Team;
 use aimass_tensor::{BufferMut, Shape, Tensor};
 
-/// Outputs up to this size are always folded; larger ones only if they do not expand their inputs.
+/// Outputs up to this size are always folded; larger ones only if they are at most four times their
+/// inputs, as 8-bit weights in f32 are.
 const SMALL_BYTES_MAX: usize = 1 << 20;
 /// Most bytes that the folded constants of one plan take.
 const TOTAL_BYTES_MAX: usize = 1 << 30;
@@ -30,7 +31,7 @@ pub(super) fn constants(draft: &mut Draft) -> Result<(), PlanError> {
             Some(bytes(&value, &shape))
         });
         let source = source.fold(0usize, usize::saturating_add);
-        if size > SMALL_BYTES_MAX.max(source.saturating_mul(2)) || total + size > TOTAL_BYTES_MAX {
+        if size > SMALL_BYTES_MAX.max(source.saturating_mul(4)) || total + size > TOTAL_BYTES_MAX {
             continue;
         }
         total += size;

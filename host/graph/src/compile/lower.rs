@@ -2,60 +2,30 @@
 
 use super::{Draft, Inst, LinearInst};
 use crate::graph::ValueId;
-use crate::op::{Cast, Op};
+use crate::op::Op;
 use crate::packing::{Constant, Part};
 use aimass_tensor::DType;
 use std::collections::HashMap;
 
-/// Rewrites `linear`, and `matmul` with a constant matrix, to packed linears of f32. Halves are cast
-/// around them.
+/// Rewrites `linear`, and `matmul` with a constant matrix, to packed linears of f32.
 pub(super) fn linears(draft: &mut Draft) {
     let makers = draft.makers();
-    let mut insts = Vec::with_capacity(draft.insts.len());
     for index in 0..draft.insts.len() {
-        let inst = draft.insts[index].clone();
-        match layer(draft, &makers, &inst) {
-            Some(linear) => insts.extend(in_f32(draft, linear)),
-            None => insts.push(inst),
+        let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
+        let transposed = if let Op::Linear(linear) = op {
+            linear.transposed
+        } else if matches!(op, Op::MatMul(_)) && draft.spec(inputs[1]).rank() == 2 {
+            false
+        } else {
+            continue;
+        };
+        if draft.spec(inputs[0]).dtype != DType::F32 {
+            continue;
         }
+        let Some(part) = weight_part(draft, &makers, inputs[1], transposed) else { continue };
+        let linear = LinearInst::new(inputs[0], part, inputs.get(2).copied(), outputs[0]);
+        draft.insts[index] = Inst::Linear(linear);
     }
-    draft.insts = insts;
-}
-
-fn layer(draft: &Draft, makers: &HashMap<ValueId, usize>, inst: &Inst) -> Option<LinearInst> {
-    let Inst::Op { op, inputs, outputs } = inst else { return None };
-    let transposed = if let Op::Linear(linear) = op {
-        linear.transposed
-    } else if matches!(op, Op::MatMul(_)) && draft.spec(inputs[1]).rank() == 2 {
-        false
-    } else {
-        return None;
-    };
-    let part = weight_part(draft, makers, inputs[1], transposed)?;
-    Some(LinearInst::new(inputs[0], part, inputs.get(2).copied(), outputs[0]))
-}
-
-/// The layer on f32, between casts where its values are halves.
-fn in_f32(draft: &mut Draft, linear: LinearInst) -> Vec<Inst> {
-    let dtype = draft.spec(linear.x).dtype;
-    if dtype == DType::F32 {
-        return vec![Inst::Linear(linear)];
-    }
-    let mut insts = Vec::new();
-    let mut wide = |draft: &mut Draft, value: ValueId| {
-        let (op, dims) = (Op::Cast(Cast { dtype: DType::F32 }), draft.spec(value).dims.clone());
-        let wide = draft.add_value(DType::F32, dims);
-        insts.push(Inst::Op { op, inputs: vec![value], outputs: vec![wide] });
-        wide
-    };
-    let x = wide(draft, linear.x);
-    let bias = linear.bias.map(|bias| wide(draft, bias));
-    let out = draft.add_value(DType::F32, draft.spec(linear.out).dims.clone());
-    let narrow = Op::Cast(Cast { dtype });
-    let outputs = vec![linear.out];
-    insts.push(Inst::Linear(LinearInst { x, bias, out, ..linear }));
-    insts.push(Inst::Op { op: narrow, inputs: vec![out], outputs });
-    insts
 }
 
 /// The constant matrix behind a value, seen through transposes and casts of halves.

@@ -108,7 +108,7 @@ impl Cutter<'_> {
     fn image(&mut self, image: &ImageInst) {
         let taps = image.kernel[0] * image.kernel[1];
         let source = match &image.kind {
-            ImageKind::Dense { weight, channels, filters } => {
+            ImageKind::Dense { weight, channels, filters, .. } => {
                 Some((weight, *channels, *filters, false))
             }
             ImageKind::Spread { weight, channels, filters } => {

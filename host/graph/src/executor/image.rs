@@ -5,10 +5,14 @@ use crate::RunError;
 use crate::compile::{ImageInst, ImageKind};
 use crate::graph::ValueId;
 use crate::step::ImageStep;
-use aimass_cpu::conv::{Axis, ImageDims, conv_depthwise, conv_packed, conv_spread, image_pool};
+use aimass_cpu::conv::{
+    Axis, ImageDims, conv_depthwise, conv_packed, conv_planes, conv_spread, image_pool,
+    reads_planes,
+};
 use aimass_cpu::matmul::{Epilogue, PackedMatrix};
 use aimass_cpu::pool::Team;
-use aimass_cpu::view::{Rows, numbers_mut};
+use aimass_cpu::shape_ops::transpose;
+use aimass_cpu::view::{Rows, bytes_of, bytes_of_mut, numbers_mut};
 use aimass_tensor::Shape;
 
 const DEFECT: RunError = RunError::Internal("an operation on images has no memory or weights");
@@ -42,9 +46,26 @@ impl Frame<'_> {
             let index = step.matrix.ok_or(DEFECT)?;
             self.plan.matrices.get(index).map(|matrix| &**matrix).ok_or(DEFECT)
         };
-        let dims = dims(inst, shape(inst.x), shape(inst.out));
+        let dims = image_dims(inst, shape(inst.x), shape(inst.out));
         match &inst.kind {
-            ImageKind::Dense { .. } => conv_packed(team, &dims, x, matrix()?, y, &epilogue),
+            ImageKind::Dense { planes: false, .. } => {
+                conv_packed(team, &dims, x, matrix()?, y, &epilogue);
+            }
+            ImageKind::Dense { planes: true, .. } => {
+                let [batch, channels, height, width] = shape(inst.x)[..] else {
+                    return Err(DEFECT);
+                };
+                let last = Shape::new(&[batch, height, width, channels]).map_err(|_| DEFECT)?;
+                let dims = image_dims(inst, &last, shape(inst.out));
+                if reads_planes(&dims) {
+                    conv_planes(team, &dims, x, matrix()?, y, &epilogue);
+                    return Ok(());
+                }
+                let mut moved = vec![0f32; x.len()];
+                let (size, to) = (size_of::<f32>(), bytes_of_mut(&mut moved));
+                transpose(size, bytes_of(x), shape(inst.x), &[0, 2, 3, 1], to);
+                conv_packed(team, &dims, &moved, matrix()?, y, &epilogue);
+            }
             ImageKind::Depthwise { w } => {
                 conv_depthwise(team, &dims, x, numbers(*w), y, &epilogue);
             }
@@ -64,7 +85,7 @@ fn turned(axis: Axis) -> Axis {
     Axis { input: axis.output, output: axis.input, ..axis }
 }
 
-fn dims(inst: &ImageInst, x: &Shape, y: &Shape) -> ImageDims {
+fn image_dims(inst: &ImageInst, x: &Shape, y: &Shape) -> ImageDims {
     let axis = |i: usize| Axis {
         input: x[i + 1],
         output: y[i + 1],

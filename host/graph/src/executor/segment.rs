@@ -23,8 +23,9 @@ use std::sync::PoisonError;
 
 /// Bytes of scratch and outputs that one block of rows may take: most of a second-level cache.
 const BLOCK_BYTES: usize = 768 << 10;
-/// Fewest and most rows of a block.
+/// Fewest and most rows of a block; narrow rows may be more, up to as many bytes.
 const BLOCK_ROWS: Range<usize> = 24..256;
+const BLOCK_BYTES_MIN: usize = 192 << 10;
 /// Rows a thread, and rows of all, below which products are split by columns instead: then every
 /// weight is read by one thread only.
 const SPLIT_ROWS_MIN: usize = 48;
@@ -144,7 +145,8 @@ impl Frame<'_> {
 /// Rows of one block: as many as fit the cache, evenly shared out between the threads.
 fn block_rows(segment: &RowSegment, rows: usize, threads: usize) -> usize {
     let row_bytes = segment.columns.iter().sum::<usize>() * size_of::<f32>();
-    let fit = (BLOCK_BYTES / row_bytes.max(1)).clamp(BLOCK_ROWS.start, BLOCK_ROWS.end);
+    let most = BLOCK_ROWS.end.max(BLOCK_BYTES_MIN / row_bytes.max(1));
+    let fit = (BLOCK_BYTES / row_bytes.max(1)).clamp(BLOCK_ROWS.start, most);
     let blocks = rows.div_ceil(fit).next_multiple_of(threads);
     rows.div_ceil(blocks).max(1)
 }

@@ -1,10 +1,8 @@
 //! Elementwise ops of two arguments of one dtype, with numpy broadcasting.
 
-use super::{
-    Call, Infer, NUMERIC, OpRule, RowForm, is_integer, is_numeric, with_integer, with_number,
-};
+use super::{Call, Infer, NUMERIC, OpRule, RowForm, is_integer, is_numeric};
 use crate::{GraphError, RunError, ValueSpec};
-use aimass_cpu::elementwise::{self, BitOp, Broadcast, Comparison, Logical};
+use aimass_cpu::elementwise::{self, BitOp, Broadcast, Comparison, Logical, Operands};
 use aimass_tensor::DType;
 
 /// Arithmetic on numbers.
@@ -183,28 +181,30 @@ impl OpRule for Binary {
         let Some(plan) = Broadcast::new([&x.shape, &y.shape]) else {
             return Err(RunError::Internal("shapes that do not broadcast were inferred"));
         };
-        let dtype = x.dtype;
-        match self.kind {
-            BinaryKind::Arithmetic(kind) => with_number!(dtype, T => {
-                let out = out.numbers::<T>();
-                elementwise::binary(kind.kernel(), &plan, x.numbers::<T>(), y.numbers::<T>(), out);
-            }, else return Err(super::DTYPE_DEFECT)),
+        let both = Operands { dtype: x.dtype, a: x.bytes, b: y.bytes };
+        let known = match self.kind {
+            BinaryKind::Arithmetic(kind) if x.dtype == DType::F32 => {
+                let (shapes, out): ([&[usize]; 2], _) =
+                    ([&x.shape, &y.shape], out.numbers::<f32>());
+                let (x, y) = (x.numbers::<f32>(), y.numbers::<f32>());
+                elementwise::binary_split(call.team, kind.kernel(), shapes, x, y, out);
+                true
+            }
+            BinaryKind::Arithmetic(kind) => {
+                elementwise::binary_typed(kind.kernel(), &plan, &both, out.bytes)
+            }
             BinaryKind::Logic(kind) => {
                 elementwise::logical(kind.kernel(), &plan, x.bytes, y.bytes, out.bytes);
+                true
             }
-            BinaryKind::Bits(kind) => with_integer!(dtype, T => {
-                let out = out.numbers::<T>();
-                elementwise::bitwise(kind.kernel(), &plan, x.numbers::<T>(), y.numbers::<T>(), out);
-            }, else return Err(super::DTYPE_DEFECT)),
+            BinaryKind::Bits(kind) => {
+                elementwise::bitwise_typed(kind.kernel(), &plan, &both, out.bytes)
+            }
             BinaryKind::Compare(kind) => {
-                let kind = kind.kernel();
-                with_number!(dtype, T => {
-                    let (x, y) = (x.numbers::<T>(), y.numbers::<T>());
-                    elementwise::compare(kind, &plan, x, y, out.bytes);
-                }, else elementwise::compare(kind, &plan, x.bytes, y.bytes, out.bytes));
+                elementwise::compare_typed(kind.kernel(), &plan, &both, out.bytes)
             }
-        }
-        Ok(())
+        };
+        if known { Ok(()) } else { Err(super::DTYPE_DEFECT) }
     }
 
     fn widens(&self) -> bool {

@@ -102,6 +102,10 @@ impl OpRule for DotGeneral {
         contracted.fold(2 * outputs[0].elements() as u64, u64::saturating_mul)
     }
 
+    fn widens(&self) -> bool {
+        true
+    }
+
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         let (x, y, out) = (&call.inputs[0], &call.inputs[1], &mut call.outputs[0]);
         let (gx, gy) = (self.x.groups(x.shape.rank()), self.y.groups(y.shape.rank()));

@@ -64,6 +64,10 @@ impl OpRule for Linear {
         2 * (outputs[0].elements() as u64).saturating_mul(last_extent(&inputs[0]) as u64)
     }
 
+    fn widens(&self) -> bool {
+        true
+    }
+
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         let (x, w, out) = (&call.inputs[0], &call.inputs[1], &mut call.outputs[0]);
         let (k, n) = (last_extent(&x.shape), last_extent(&out.shape));

@@ -2,7 +2,7 @@
 
 use super::products::{Product, Side, multiplies};
 use super::{Call, Infer, OpRule, last_extent};
-use crate::{GraphError, RunError, ValueSpec};
+use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::elementwise::{Binary, Broadcast, binary};
 use aimass_cpu::matmul::MatmulDims;
 use aimass_tensor::Shape;
@@ -15,13 +15,38 @@ use aimass_tensor::Shape;
 /// | `y`    | `[.., k, n]`   | as `x` |
 /// | output | `[.., m, n]`   | as `x` |
 ///
-/// Halves are multiplied in f32 and rounded once, integers wrap. A vector `x` is `[1, k]` and a vector `y` is `[k, 1]`, without that axis in the output. The
-/// contracted axis holds no rows.
+/// Halves are multiplied in f32 and rounded once, integers wrap. A vector `x` is `[1, k]` and a
+/// vector `y` is `[k, 1]`, without that axis in the output. The contracted axis holds no rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MatMul;
 
+/// Dimensions of the product of two values over their last two axes.
+pub(super) fn product_dims(
+    cx: &mut Infer<'_>,
+    x: &ValueSpec,
+    y: &ValueSpec,
+) -> Result<Vec<Dim>, GraphError> {
+    for value in [x, y] {
+        cx.rank_at_least(value, 1, "at least 1")?;
+    }
+    let kx = &x.dims[x.rank() - 1];
+    let ky = if y.rank() == 1 { &y.dims[0] } else { &y.dims[y.rank() - 2] };
+    cx.not_rows(kx)?;
+    cx.not_rows(ky)?;
+    cx.dims.same(cx.op, kx, ky)?;
+    let lead = |value: &ValueSpec| value.dims[..value.rank().saturating_sub(2)].to_vec();
+    let mut dims = cx.dims.broadcast_all(cx.op, &lead(x), &lead(y))?;
+    if x.rank() > 1 {
+        dims.push(x.dims[x.rank() - 2].clone());
+    }
+    if y.rank() > 1 {
+        dims.push(y.dims[y.rank() - 1].clone());
+    }
+    Ok(dims)
+}
+
 /// Which left and which right matrix make each product of a broadcast.
-fn pairs(plan: &Broadcast<2>, xs: &Shape, ys: &Shape) -> Vec<(usize, usize)> {
+pub(super) fn pairs(plan: &Broadcast<2>, xs: &Shape, ys: &Shape) -> Vec<(usize, usize)> {
     let count = |n: usize| (0..n as u64).collect::<Vec<u64>>();
     let (x, y) = (count(xs.elements()), count(ys.elements()));
     let (zero_x, zero_y) = (vec![0u64; x.len()], vec![0u64; y.len()]);
@@ -38,31 +63,18 @@ impl OpRule for MatMul {
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let (x, y) = (x[0], x[1]);
-        for value in [x, y] {
-            cx.dtype(value, "a number", multiplies)?;
-            cx.rank_at_least(value, 1, "at least 1")?;
-        }
-        if y.dtype != x.dtype {
-            return Err(GraphError::DTypes { op: cx.op, left: x.dtype, right: y.dtype });
-        }
-        let kx = &x.dims[x.rank() - 1];
-        let ky = if y.rank() == 1 { &y.dims[0] } else { &y.dims[y.rank() - 2] };
-        cx.not_rows(kx)?;
-        cx.not_rows(ky)?;
-        cx.dims.same(cx.op, kx, ky)?;
-        let lead = |value: &ValueSpec| value.dims[..value.rank().saturating_sub(2)].to_vec();
-        let mut dims = cx.dims.broadcast_all(cx.op, &lead(x), &lead(y))?;
-        if x.rank() > 1 {
-            dims.push(x.dims[x.rank() - 2].clone());
-        }
-        if y.rank() > 1 {
-            dims.push(y.dims[y.rank() - 1].clone());
-        }
+        cx.dtype(x, "a number", multiplies)?;
+        cx.alike(x, y)?;
+        let dims = product_dims(cx, x, y)?;
         Ok(vec![ValueSpec::new(x.dtype, dims)])
     }
 
     fn flops(&self, inputs: &[Shape], outputs: &[Shape]) -> u64 {
         2 * (outputs[0].elements() as u64).saturating_mul(last_extent(&inputs[0]) as u64)
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {

@@ -48,9 +48,13 @@ impl OpRule for OneHot {
         };
         with_integer!(indices.dtype, T => {
             for (row, &index) in indices.numbers::<T>().iter().enumerate() {
-                set(row, usize::try_from(index).ok());
+                set(row, place(index));
             }
         }, else return Err(super::DTYPE_DEFECT));
         Ok(())
     }
+}
+
+fn place(index: impl TryInto<usize>) -> Option<usize> {
+    index.try_into().ok()
 }

@@ -2,12 +2,11 @@
 
 use super::{DTYPE_DEFECT, with_number};
 use crate::RunError;
-use aimass_cpu::cast::cast;
 use aimass_cpu::elementwise::Number;
 use aimass_cpu::matmul::{MatmulDims, Operand, matmul_dynamic, matmul_numbers};
 use aimass_cpu::pool::Team;
 use aimass_cpu::view::{numbers, numbers_mut};
-use aimass_tensor::{BufferMut, DType, Element};
+use aimass_tensor::{DType, Element};
 
 /// Where the matrices of one side of a product lie, in elements.
 #[derive(Clone, Copy)]
@@ -38,7 +37,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Whether products of a dtype are computed: plain numbers, and halves in f32.
+/// Whether products of a dtype are computed: of plain numbers, and of halves as f32.
 pub(super) fn multiplies(dtype: DType) -> bool {
     super::is_number(dtype) || matches!(dtype, DType::F16 | DType::Bf16)
 }
@@ -53,28 +52,12 @@ pub(super) struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Computes it to the elements of `out`.
-    ///
-    /// f32 is fast; halves are widened, computed in f32 and rounded once; the other dtypes take the
-    /// plain blocked kernel, integers wrapping.
+    /// Computes it to the elements of `out`: f32 is fast, the other dtypes take the plain blocked
+    /// kernel, integers wrapping.
     pub(super) fn run(&self, team: Team<'_>, out: &mut [u8]) -> Result<(), RunError> {
         let Product { dtype, dims, sides: [a, b], bias } = *self;
         if out.is_empty() {
             return Ok(());
-        }
-        if matches!(dtype, DType::F16 | DType::Bf16) {
-            let (left, right) = (widened(dtype, a.bytes)?, widened(dtype, b.bytes)?);
-            let bias = bias.map(|bias| widened(dtype, bias)).transpose()?;
-            let a = Side { bytes: left.as_slice(), ..a };
-            let b = Side { bytes: right.as_slice(), ..b };
-            let bias = bias.as_ref().map(BufferMut::as_slice);
-            let mut wide = BufferMut::uninit(out.len() / 2 * size_of::<f32>());
-            let inner = Product { dtype: DType::F32, dims, sides: [a, b], bias };
-            inner.run(team, wide.as_mut_slice())?;
-            return match cast(DType::F32, wide.as_slice(), dtype, out) {
-                true => Ok(()),
-                false => Err(DTYPE_DEFECT),
-            };
         }
         if dtype == DType::F32 {
             matmul_dynamic(team, dims, a.operand(), b.operand(), numbers_mut(out));
@@ -92,13 +75,5 @@ impl Product<'_> {
             }, else return Err(DTYPE_DEFECT));
         }
         Ok(())
-    }
-}
-
-fn widened(dtype: DType, bytes: &[u8]) -> Result<BufferMut, RunError> {
-    let mut wide = BufferMut::uninit(bytes.len() / 2 * size_of::<f32>());
-    match cast(dtype, bytes, DType::F32, wide.as_mut_slice()) {
-        true => Ok(wide),
-        false => Err(DTYPE_DEFECT),
     }
 }

@@ -1,6 +1,7 @@
 //! From a name and attributes to a call of the builder.
 
 mod indexed;
+mod integers;
 mod windowed;
 
 use super::Attribute;
@@ -113,7 +114,10 @@ pub(super) fn build(
                 Some(output) => vec![output],
                 None => match indexed::build(b, name, &arguments)? {
                     Some(outputs) => outputs,
-                    None => layer(b, name, &arguments)?,
+                    None => match integers::build(b, name, &arguments)? {
+                        Some(output) => vec![output],
+                        None => layer(b, name, &arguments)?,
+                    },
                 },
             },
         },
@@ -339,6 +343,25 @@ impl Arguments<'_> {
             [one] => Ok((*first, Some(*one))),
             [_, _, ..] => Err(wrong),
         }
+    }
+
+    /// `N` values, then optional ones. An attribute of its name says whether an optional value is
+    /// there; unless one says so, as many are there as inputs are left, from the first on.
+    fn values_and_named<const N: usize, const M: usize>(
+        &self,
+        names: [&'static str; M],
+    ) -> Result<([ValueId; N], [Option<ValueId>; M]), RunError> {
+        let got = self.inputs.len();
+        let wrong = RunError::InputCount { expected: N, got };
+        let Some((first, rest)) = self.inputs.split_first_chunk::<N>() else { return Err(wrong) };
+        let mut rest = rest.iter().copied();
+        let mut named = [None; M];
+        for (value, name) in named.iter_mut().zip(names) {
+            if self.flag_or(name, true)? {
+                *value = rest.next();
+            }
+        }
+        if rest.next().is_some() { Err(wrong) } else { Ok((*first, named)) }
     }
 
     fn find(&self, name: &'static str) -> Option<&Attribute> {

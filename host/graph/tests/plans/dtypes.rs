@@ -1,6 +1,6 @@
 //! Plans of other dtypes than f32: in-place steps, and 16-bit floats computed in f32.
 
-use crate::support::{builder, plan};
+use crate::support::{builder, f32s, plan, source};
 use aimass_graph::{Attribute, Dim, GeluForm, GraphBuilder, GraphError, ValueId, run_op};
 use aimass_tensor::{DType, Shape, Tensor};
 
@@ -63,4 +63,41 @@ fn plans_of_halves_round_after_every_op() {
 fn halves(bits: &[u16]) -> Tensor {
     let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
     Tensor::copy_from(DType::F16, Shape::new(&[bits.len()]).unwrap(), &bytes).unwrap()
+}
+
+#[test]
+fn four_bit_integers_enter_and_leave_packed() {
+    let mut b = builder();
+    let dims = [Dim::Dynamic("n".into())];
+    let x = b.input("x", DType::I4, &dims).unwrap();
+    let weight = b.weight("w", DType::U4, &[3], source(vec![0x21, 0x0f]), 0).unwrap();
+    let [wide, weight] = [x, weight].map(|value| b.cast(value, DType::F32).unwrap());
+    let sum = b.add(wide, weight).unwrap();
+    let packed = b.cast(sum, DType::I4).unwrap();
+    for (name, value) in [("x", x), ("sum", sum), ("packed", packed)] {
+        b.output(name, value).unwrap();
+    }
+    let shape = Shape::new(&[3]).unwrap();
+    let x = Tensor::copy_from(DType::I4, shape, &[0x8f, 0x03]).unwrap();
+    let outputs = plan(b).run(std::slice::from_ref(&x), None).unwrap();
+    assert_eq!(outputs[0].bytes(), [0x8f, 0x03]);
+    assert_eq!(outputs[1].as_slice::<f32>().unwrap(), [0.0, -6.0, 18.0]);
+    assert_eq!(outputs[2].bytes(), [0xa0, 0x07]);
+}
+
+#[test]
+fn rows_of_packed_integers_stay_inside_a_plan() {
+    let mut b = builder();
+    let rows = [Dim::Batch, Dim::Fixed(3)];
+    let error = b.input("x", DType::U4, &rows).unwrap_err();
+    assert_eq!(error.code(), "dtype", "{error}");
+    let x = b.input("x", DType::F32, &rows).unwrap();
+    let packed = b.cast(x, DType::U4).unwrap();
+    let error = b.output("packed", packed).unwrap_err();
+    assert_eq!(error.code(), "dtype", "{error}");
+    let y = b.cast(packed, DType::F32).unwrap();
+    b.output("y", y).unwrap();
+    let x = f32s(&[2, 3], &[1.5, 20.0, 3.0, 4.0, -5.0, 6.0]);
+    let got = plan(b).run(&[x], None).unwrap();
+    assert_eq!(got[0].as_slice::<f32>().unwrap(), [1.0, 15.0, 3.0, 4.0, 0.0, 6.0]);
 }

@@ -3,6 +3,8 @@
 //! This file is only the way in: handles to values, WIT types to ours. Shapes, dtypes and limits are
 //! checked by the builder in `aimass-graph`; what it knows but has no code for it refuses by name.
 
+mod convert;
+
 use super::files::FileHandle;
 use super::tensor::{TensorHandle, shape_in};
 use super::{HostError, HostResult};
@@ -12,11 +14,11 @@ use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
 use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
 use aimass_graph::{
-    AttentionOptions, AttentionValues, BatchNormValues, Contraction, ConvValues, Dim, GeluForm,
-    Graph, GraphBuilder, GraphError, GraphLimits, PadMode, ResizeMode, RunError, ScatterMode,
-    StateInit, ValueId, Window,
+    AttentionValues, BatchNormValues, Contraction, ConvValues, GeluForm, Graph, GraphBuilder,
+    GraphError, GraphLimits, PadMode, QuantizedLinearValues, ResizeMode, RunError, StateInit,
 };
 use aimass_tensor::Tensor;
+use convert::{attention_in, dims_in, first, id, ids, many, one, pair, scatter_mode_in, window_in};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -74,61 +76,6 @@ impl CallState {
             return Err(LimitHit::Handles);
         }
         Ok(())
-    }
-}
-
-fn id(value: Value) -> ValueId {
-    ValueId(value)
-}
-
-fn ids(values: &[Value]) -> Vec<ValueId> {
-    values.iter().copied().map(ValueId).collect()
-}
-
-fn one(value: std::result::Result<ValueId, GraphError>) -> One {
-    Ok(value?.0)
-}
-
-fn many(values: std::result::Result<Vec<ValueId>, GraphError>) -> Many {
-    Ok(values?.into_iter().map(|value| value.0).collect())
-}
-
-fn first(values: std::result::Result<Vec<ValueId>, GraphError>) -> One {
-    let value = values?.first().copied();
-    value.map(|value| value.0).ok_or_else(|| HostError::unsupported("an op without outputs"))
-}
-
-fn pair(values: std::result::Result<(ValueId, ValueId), GraphError>) -> HostResult<(Value, Value)> {
-    let (left, right) = values?;
-    Ok((left.0, right.0))
-}
-
-fn dims_in(dims: Vec<WitDim>) -> Vec<Dim> {
-    dims.into_iter().map(dim_in).collect()
-}
-
-fn attention_in(options: wit::AttentionOptions) -> AttentionOptions {
-    AttentionOptions {
-        heads: options.heads,
-        kv_heads: options.kv_heads,
-        scale: options.scale,
-        causal: options.causal,
-        window: options.window,
-    }
-}
-
-fn window_in(window: wit::Window) -> Window {
-    let wit::Window { strides, pads_before, pads_after, dilations } = window;
-    Window { strides, pads_before, pads_after, dilations }
-}
-
-fn scatter_mode_in(mode: wit::ScatterMode) -> ScatterMode {
-    match mode {
-        wit::ScatterMode::Replace => ScatterMode::Replace,
-        wit::ScatterMode::Add => ScatterMode::Add,
-        wit::ScatterMode::Mul => ScatterMode::Mul,
-        wit::ScatterMode::Max => ScatterMode::Max,
-        wit::ScatterMode::Min => ScatterMode::Min,
     }
 }
 
@@ -600,6 +547,61 @@ impl HostBuilder for CallState {
         one(self.builder(&b)?.dot_general(id(x), id(y), axes))
     }
 
+    fn matmul_integer(
+        &mut self,
+        b: Builder,
+        x: Value,
+        y: Value,
+        x_zero: Option<Value>,
+        y_zero: Option<Value>,
+    ) -> One {
+        one(self.builder(&b)?.matmul_integer(id(x), id(y), x_zero.map(id), y_zero.map(id)))
+    }
+
+    fn quantized_linear(
+        &mut self,
+        b: Builder,
+        x: Value,
+        w: Value,
+        scales: Value,
+        zero_points: Option<Value>,
+        bias: Option<Value>,
+        group: u64,
+    ) -> One {
+        let values = QuantizedLinearValues {
+            x: id(x),
+            w: id(w),
+            scales: id(scales),
+            zero_points: zero_points.map(id),
+            bias: bias.map(id),
+        };
+        one(self.builder(&b)?.quantized_linear(values, group))
+    }
+
+    fn quantize(
+        &mut self,
+        b: Builder,
+        x: Value,
+        scale: Value,
+        zero_point: Option<Value>,
+        axis: Option<u32>,
+        dtype: Dtype,
+    ) -> One {
+        let (zero_point, dtype) = (zero_point.map(id), dtype_in(dtype));
+        one(self.builder(&b)?.quantize(id(x), id(scale), zero_point, axis, dtype))
+    }
+
+    fn dequantize(
+        &mut self,
+        b: Builder,
+        x: Value,
+        scale: Value,
+        zero_point: Option<Value>,
+        axis: Option<u32>,
+    ) -> One {
+        one(self.builder(&b)?.dequantize(id(x), id(scale), zero_point.map(id), axis))
+    }
+
     fn non_zero(&mut self, b: Builder, x: Value) -> HostResult<(Value, Value)> {
         pair(self.builder(&b)?.non_zero(id(x)))
     }
@@ -619,15 +621,11 @@ impl HostBuilder for CallState {
     }
 
     refused! {
-        matmul_integer(x, y; x_zero: Option<Value>, y_zero: Option<Value>);
         dynamic_slice(x; axis: u32, start: Value, end: Value);
         embedding_bag(table, indices, offsets; mean: bool);
-        quantized_linear(x, w, scales; zero: Option<Value>, bias: Option<Value>, group: u64);
         rope(x, positions; heads: u32, base: f32, interleaved: bool);
         non_max_suppression(boxes, scores; per_class: u64, iou: f32, score: f32);
         fft(x; axis: u32, inverse: bool);
-        quantize(x, scale; zero: Option<Value>, axis: Option<u32>, dtype: Dtype);
-        dequantize(x, scale; zero: Option<Value>, axis: Option<u32>);
         random_bits(key; dims: Vec<WitDim>);
     }
 }

@@ -189,6 +189,9 @@ impl Head<'_> {
         let q = q.row_range(place.query..place.query + place.queries);
         scale_rows(q, self.shape.scale, self.scratch.q);
         let tile = Tile {
+            segments: 1,
+            a_segment: 0,
+            last: PANEL,
             k: d,
             a: self.scratch.q.as_ptr(),
             a_row: d,
@@ -228,6 +231,9 @@ impl Head<'_> {
             false => (self.scratch.values.as_ptr(), PANEL, self.block * PANEL),
         };
         let tile = Tile {
+            segments: 1,
+            a_segment: 0,
+            last: PANEL,
             k: place.keys,
             a: self.scratch.scores.as_ptr(),
             a_row: self.block,

@@ -1,7 +1,7 @@
 //! Convolution of images as a product: windows gathered block by block, filters packed once.
 #![expect(unsafe_code, reason = "tasks write disjoint parts of the result")]
 
-use super::{ImageDims, worth};
+use super::{ImageDims, direct, worth};
 use crate::matmul::{Epilogue, PackedMatrix, product};
 use crate::microkernel::PANEL;
 use crate::pool::Team;
@@ -13,6 +13,8 @@ use std::ops::Range;
 const WINDOW_FLOATS: usize = 96 << 10;
 /// Fewest and most pixels of a block.
 const BLOCK_PIXELS: Range<usize> = 24..192;
+/// Channels of an image that is read plane by plane.
+const PLANES_MAX: usize = 4;
 /// Pixels a thread below which the filters are split over the threads too.
 const SPLIT_PIXELS_MIN: usize = 96;
 
@@ -43,7 +45,8 @@ pub fn pack_filters(weights: &[f32], filters: usize, channels: usize, taps: usiz
 /// | `w`        | of [`pack_filters`]                         |
 /// | `y`        | `[batch, rows, columns, filters]`           |
 ///
-/// Scratch: at most the larger of 384 KiB and 24 windows a thread.
+/// Wide images of few filters are read where they lie, of others windows are gathered. Scratch: at most
+/// the larger of 1 MiB and 24 windows a thread.
 ///
 /// # Panics
 /// If a slice has another size.
@@ -63,6 +66,9 @@ pub fn conv_packed(
     }
     let pixels = dims.pixels();
     let team = worth(team, y.len().saturating_mul(w.k()));
+    if direct::fits(dims) {
+        return direct::conv_direct(team, dims, (x, false), w, y, epilogue);
+    }
     let threads = team.threads();
     let fit = (WINDOW_FLOATS / w.k().max(1)).clamp(BLOCK_PIXELS.start, BLOCK_PIXELS.end);
     let (splits, blocks) = match pixels < threads * SPLIT_PIXELS_MIN && threads > 1 {
@@ -93,6 +99,33 @@ pub fn conv_packed(
             unsafe { product(a, w.view(), own, own_part.raw(), &epilogue) };
         });
     });
+}
+
+/// Whether [`conv_planes`] takes a convolution.
+pub fn reads_planes(dims: &ImageDims) -> bool {
+    direct::fits(dims) && dims.channels <= PLANES_MAX
+}
+
+/// As [`conv_packed`] for `x` of `[batch, channels, rows, columns]`, if [`reads_planes`].
+///
+/// # Panics
+/// As [`conv_packed`], and if this is no such convolution.
+pub fn conv_planes(
+    team: Team<'_>,
+    dims: &ImageDims,
+    x: &[f32],
+    w: &PackedMatrix,
+    y: &mut [f32],
+    epilogue: &Epilogue<'_>,
+) {
+    assert!(reads_planes(dims), "a convolution that reads planes");
+    dims.check(x.len(), y.len(), epilogue.residual);
+    assert_eq!((w.k(), w.n()), (dims.taps() * dims.channels, dims.filters), "extents of w");
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == w.n()), "bias of {} filters", w.n());
+    if !y.is_empty() {
+        let team = worth(team, y.len().saturating_mul(w.k()));
+        direct::conv_direct(team, dims, (x, true), w, y, epilogue);
+    }
 }
 
 /// The windows of some pixels as rows, `row` floats apart; zeros where a window is outside.

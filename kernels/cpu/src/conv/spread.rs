@@ -2,7 +2,8 @@
 #![expect(unsafe_code, reason = "tasks write disjoint parts of the result")]
 
 use super::{ImageDims, worth};
-use crate::matmul::{Epilogue, Finish, PackedMatrix, product};
+use crate::activation::{Finish, finish_rows};
+use crate::matmul::{Epilogue, PackedMatrix, product};
 use crate::pool::Team;
 use crate::scratch::{Slot, with_scratch};
 use crate::view::{Rows, RowsMut};
@@ -54,7 +55,7 @@ pub fn conv_spread(
         return;
     }
     let repeated = bias.map(|bias| bias.repeat(dims.taps()));
-    let epilogue = Epilogue { bias: repeated.as_deref(), finish, residual: None };
+    let epilogue = Epilogue { bias: repeated.as_deref(), ..Epilogue::default() };
     let team = worth(team, x.len().saturating_mul(w.n()));
     let lines = batch * rows.output;
     let line = columns.output * w.n();
@@ -75,6 +76,7 @@ pub fn conv_spread(
                         y.copy_from_slice(&made[tap * part..][..part]);
                     }
                 }
+                finish_rows(&finish, RowsMut::new(y, 1, line, line), None);
             }
         });
     });

@@ -82,6 +82,11 @@ fn gathered_windows_give_the_plain_convolution() {
         image(3, 40, 33, axis(5, 5, 2, 1, 2), axis(4, 3, 3, 1, 5)),
         image(1, 1, 1, axis(1, 1, 1, 1, 0), axis(1, 1, 1, 1, 0)),
         image(1, 64, 64, axis(14, 3, 1, 1, 1), axis(14, 3, 1, 1, 1)),
+        image(2, 3, 17, axis(40, 3, 2, 1, 1), axis(71, 3, 2, 1, 1)),
+        image(1, 40, 24, axis(50, 3, 1, 1, 1), axis(30, 3, 1, 1, 1)),
+        image(2, 5, 50, axis(9, 2, 3, 1, 0), axis(40, 5, 1, 1, 7)),
+        image(1, 3, 8, axis(11, 3, 1, 2, 6), axis(26, 3, 1, 1, 1)),
+        image(1, 9, 8, axis(11, 1, 2, 1, 0), axis(55, 1, 2, 1, 0)),
     ] {
         let x = numbers(dims.inputs(), 1);
         let w = numbers(dims.filters * dims.channels * dims.taps(), 2);
@@ -92,6 +97,12 @@ fn gathered_windows_give_the_plain_convolution() {
         let residual = Some(Rows::dense(&more, dims.filters));
         let epilogue = Epilogue { bias: Some(&bias), finish: FINISH, residual };
         check(&dims, &expected, |team, y| conv_packed(team, &dims, &x, &packed, y, &epilogue));
+        if reads_planes(&dims) {
+            let planes = swapped(&x, dims.rows.input * dims.columns.input, dims.channels);
+            check(&dims, &expected, |team, y| {
+                conv_planes(team, &dims, &planes, &packed, y, &epilogue);
+            });
+        }
     }
 }
 
@@ -152,6 +163,33 @@ fn windows_side_by_side_give_the_plain_transposed_convolution() {
             conv_spread(team, &dims, &x, &packed, y, (Some(&bias), finish));
         });
     }
+}
+
+#[test]
+fn split_sums_and_resamplings_are_the_whole_ones() {
+    use crate::elementwise::{Binary, Broadcast, binary, binary_split};
+    let (a, b) = (numbers(30 * 50 * 96, 1), numbers(96, 2));
+    for (a, b, shapes) in [
+        (&a[..], &b[..], [&[1usize, 30, 50, 96][..], &[1usize, 1, 1, 96][..]]),
+        (&b[..48], &a[..], [&[48], &[30, 50, 2, 48]]),
+        (&a[..], &a[..], [&[1500, 96], &[1500, 96]]),
+        (&a[..], &b[..1], [&[144_000], &[1]]),
+    ] {
+        let plan = Broadcast::new(shapes).unwrap();
+        let (mut whole, mut split) = (vec![0f32; 144_000], vec![0f32; 144_000]);
+        binary(Binary::Sub, &plan, a, b, &mut whole);
+        binary_split(POOL.team(3), Binary::Sub, shapes, a, b, &mut split);
+        assert_eq!(whole, split);
+    }
+    use crate::reduce::Lanes;
+    use crate::resample::{Taps, resample};
+    let taps = Taps { taps: 2, indices: &[0, 1, 2, 2, 1, 0], weights: &[1., 2., 3., 4., 5., 6.] };
+    let lanes = Lanes { outer: 1600, n: 3, inner: 30 };
+    let (mut alone, mut split) = (vec![0f32; 144_000], vec![0f32; 144_000]);
+    resample(Team::alone(), lanes, &taps, &a, &mut alone);
+    resample(POOL.team(3), lanes, &taps, &a, &mut split);
+    assert_eq!(alone, split);
+    assert_eq!(split[91], a[121].mul_add(2.0, a[91]));
 }
 
 #[test]

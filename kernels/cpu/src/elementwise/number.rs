@@ -10,7 +10,6 @@ pub trait Number: Element + PartialEq + PartialOrd {
     fn mul(self, other: Self) -> Self;
     fn div(self, other: Self) -> Self;
     fn rem(self, other: Self) -> Self;
-    fn modulo(self, other: Self) -> Self;
     fn pow(self, other: Self) -> Self;
     fn max(self, other: Self) -> Self;
     fn min(self, other: Self) -> Self;
@@ -50,11 +49,6 @@ macro_rules! floats {
             #[inline(always)]
             fn rem(self, other: Self) -> Self { self % other }
             #[inline(always)]
-            fn modulo(self, other: Self) -> Self {
-                let rest = self % other;
-                if rest != 0.0 && (rest < 0.0) != (other < 0.0) { rest + other } else { rest }
-            }
-            #[inline(always)]
             fn pow(self, other: Self) -> Self { self.powf(other) }
             #[inline(always)]
             fn max(self, other: Self) -> Self {
@@ -84,13 +78,6 @@ macro_rules! integers {
             #[inline(always)]
             fn rem(self, other: Self) -> Self {
                 if other == 0 { 0 } else { self.wrapping_rem(other) }
-            }
-            #[inline(always)]
-            #[allow(unused_comparisons, reason = "one body for signed and unsigned")]
-            fn modulo(self, other: Self) -> Self {
-                let rest = Number::rem(self, other);
-                let other_sign = rest != 0 && (rest < 0) != (other < 0);
-                if other_sign { rest.wrapping_add(other) } else { rest }
             }
             #[inline(always)]
             #[allow(unused_comparisons, reason = "one body for signed and unsigned")]

@@ -184,6 +184,9 @@ impl Block<'_> {
         let k = self.b.k;
         Tile {
             k: depth.len,
+            segments: 1,
+            a_segment: 0,
+            last: columns.len() - (columns.len() - 1) / PANEL * PANEL,
             a: a.as_ptr().wrapping_add(row * a.stride() + depth.start),
             a_row: a.stride(),
             b: self.b.ptr.wrapping_add(columns.start * k + depth.start * PANEL),
@@ -202,7 +205,7 @@ impl Block<'_> {
     /// # Safety
     /// As [`Kernel::tile`], but for columns from `columns.end` on.
     unsafe fn run_tile(&self, tile: Tile, height: usize, width: usize, columns: &Range<usize>) {
-        if columns.len() == width * PANEL {
+        if columns.len() == width * PANEL || self.kernel.cuts() {
             // SAFETY: promised by the caller.
             unsafe { self.kernel.tile(&tile, height, width) };
             return;
@@ -220,7 +223,8 @@ impl Block<'_> {
                 unsafe { std::ptr::copy_nonoverlapping(c(row), wide.as_mut_ptr(), columns.len()) };
             }
         }
-        let inner = Tile { c: wide.as_mut_ptr(), c_row: WIDTH, bias: bias.as_ptr(), ..tile };
+        let inner =
+            Tile { last: PANEL, c: wide.as_mut_ptr(), c_row: WIDTH, bias: bias.as_ptr(), ..tile };
         // SAFETY: the tile writes to `wide`, which holds the largest one.
         unsafe { self.kernel.tile(&inner, height, width) };
         for (row, wide) in wide.chunks_exact(WIDTH).take(height).enumerate() {

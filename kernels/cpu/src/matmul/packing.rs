@@ -1,5 +1,5 @@
 //! The right side of a product in the order in which the micro-kernel reads it.
-#![expect(unsafe_code, reason = "vector instructions")]
+#![expect(unsafe_code, reason = "vector instructions; panels read by several threads")]
 
 use crate::level::{Level, level};
 use crate::microkernel::PANEL;
@@ -122,10 +122,13 @@ impl PackedMatrix {
 /// Where the panels of a `[k, n]` matrix lie.
 #[derive(Clone, Copy)]
 pub(crate) struct Panels {
-    pub(super) ptr: *const f32,
-    pub(super) k: usize,
-    pub(super) n: usize,
+    pub(crate) ptr: *const f32,
+    pub(crate) k: usize,
+    pub(crate) n: usize,
 }
+
+// SAFETY: addresses of a matrix that nobody writes while a product reads it.
+unsafe impl Sync for Panels {}
 
 /// Copies `columns` (at most 16) columns of a matrix with rows `stride` apart into one panel; the
 /// lanes beyond stay as they are.

@@ -1,8 +1,9 @@
 //! The contract's ops, one method each. Their meaning is that of `wit/graph.wit`.
 
 use super::Emitter;
+use super::origin::{Origin, composed, keeps_order};
 use crate::content::{full, int_vector, scalar};
-use crate::value::{Extent, R, T};
+use crate::value::{Extent, R, T, invalid};
 use aimass_sdk::graph::{AttentionOptions, GeluForm, PadMode, Recurrence, ScatterMode, Window};
 use aimass_sdk::{DType, Dim, Parameter};
 
@@ -131,12 +132,18 @@ impl Emitter {
 
     /// The tensor itself if it has these dims.
     pub(crate) fn reshape(&mut self, x: &T, dims: &[Extent]) -> R<T> {
+        let x = self.unshaped(x);
         if x.dims == dims {
-            return Ok(x.clone());
+            return Ok(x);
+        }
+        if let Some((source, permutation)) = self.joined_transpose(&x, dims) {
+            return self.transpose(&source, &permutation);
         }
         let attributes = fixed(dims).map(|dims| [("dims", dims)]);
         let attributes = attributes.as_ref().map(|attributes| &attributes[..]);
-        self.one("reshape", &[x], attributes, |b, v| b.reshape(v[0], &contract(dims)))
+        let y = self.one("reshape", &[&x], attributes, |b, v| b.reshape(v[0], &contract(dims)))?;
+        self.remember(&y, Origin::Reshaped(x));
+        Ok(y)
     }
 
     /// As [`Emitter::reshape`] to known extents.
@@ -159,14 +166,30 @@ impl Emitter {
         self.reshape(x, &dims)
     }
 
+    /// Output axis `i` is input axis `permutation[i]`.
     pub(crate) fn transpose(&mut self, x: &T, permutation: &[usize]) -> R<T> {
-        if permutation.iter().copied().eq(0..x.rank()) {
+        let mut axes = permutation.to_vec();
+        axes.sort_unstable();
+        if !axes.into_iter().eq(0..x.rank()) {
+            let got = format!("{permutation:?}");
+            return Err(invalid(format!("expected each of {} axes once, got {got}", x.rank())));
+        }
+        if permutation.is_sorted() {
             return Ok(x.clone());
+        }
+        if let Some((source, first)) = self.transposed_from(x) {
+            return self.transpose(&source, &composed(&first, permutation));
+        }
+        if x.dtype.element_bytes().is_some() && keeps_order(&x.dims, permutation) {
+            let dims: Vec<Extent> = permutation.iter().map(|&axis| x.dims[axis]).collect();
+            return self.reshape(x, &dims);
         }
         let attributes = [("permutation", list(permutation))];
         let build =
             |b: &_, v: &[u32]| aimass_sdk::graph::Builder::transpose(b, v[0], &narrow(permutation));
-        self.one("transpose", &[x], Some(&attributes), build)
+        let y = self.one("transpose", &[x], Some(&attributes), build)?;
+        self.remember(&y, Origin::Transposed(x.clone(), permutation.to_vec()));
+        Ok(y)
     }
 
     /// The tensor itself if it has these dims.

@@ -128,6 +128,8 @@ impl Emitter {
     /// Ends the graph: every computed tensor that is still needed gets a name and becomes an output, or
     /// a part of one where there are too many. Those of `alone` are outputs in any case.
     pub(crate) fn cut(&mut self, alone: &[T]) -> R<Option<Graph>> {
+        // What only a memory holds is needed no more.
+        self.origins.clear();
         let live: Vec<T> = self.computed.drain(..).filter_map(|weak| weak.upgrade()).collect();
         let Some(builder) = self.builder.take() else { return Ok(None) };
         let is_alone = |x: &T| alone.iter().any(|other| Rc::ptr_eq(x, other));

@@ -1,16 +1,20 @@
 //! Scaled dot-product attention (ONNX `Attention`, opsets 23 to 25).
 
+mod flex;
 mod mask;
 
 use super::Table;
 use super::quantize::is_float;
 use crate::content::scalar;
+use crate::emit::Emitter;
 use crate::node::{Cx, Inputs};
 use crate::proto::ElementType;
 use crate::value::{Extent, R, T, Value, invalid, unsupported};
 use aimass_sdk::DType;
 use aimass_sdk::graph::AttentionOptions;
+pub(crate) use flex::Flex;
 use mask::Mask;
+pub(super) use mask::as_bias;
 
 pub(super) const TABLE: Table = &[("Attention", attention)];
 
@@ -43,7 +47,7 @@ pub(super) enum Stage {
 }
 
 /// `[batch, tokens, heads * size]` as `[batch, heads, tokens, size]`.
-pub(super) fn split_heads(cx: &mut Cx<'_>, x: &T, heads: u64) -> R<T> {
+pub(super) fn split_heads(cx: &mut Emitter, x: &T, heads: u64) -> R<T> {
     let width = x.extent(2)?;
     if heads == 0 || width % heads != 0 {
         return Err(invalid(format!("expected {heads} heads to divide a width of {width}")));
@@ -54,7 +58,7 @@ pub(super) fn split_heads(cx: &mut Cx<'_>, x: &T, heads: u64) -> R<T> {
 }
 
 /// `[batch, heads, tokens, size]` as `[batch, tokens, heads * size]`.
-pub(super) fn join_heads(cx: &mut Cx<'_>, x: &T) -> R<T> {
+pub(super) fn join_heads(cx: &mut Emitter, x: &T) -> R<T> {
     let width = x.extent(1)?.saturating_mul(x.extent(3)?);
     let moved = cx.transpose(x, &[0, 2, 1, 3])?;
     cx.reshape(&moved, &[x.dims[0], x.dims[2], Extent::Fixed(width)])
@@ -62,7 +66,11 @@ pub(super) fn join_heads(cx: &mut Cx<'_>, x: &T) -> R<T> {
 
 impl Heads {
     /// Splits inputs of rank 3; checks that all belong together.
-    pub(super) fn new(cx: &mut Cx<'_>, [q, k, v]: [&T; 3], counts: Option<(u64, u64)>) -> R<Heads> {
+    pub(super) fn new(
+        cx: &mut Emitter,
+        [q, k, v]: [&T; 3],
+        counts: Option<(u64, u64)>,
+    ) -> R<Heads> {
         let heads = match (q.rank(), counts) {
             (3, Some((own, shared))) if k.rank() == 3 && v.rank() == 3 => Heads {
                 q: split_heads(cx, q, own)?,
@@ -100,7 +108,7 @@ impl Heads {
     }
 
     /// The contract's op: no cap, values as wide as keys, 32 bits at most.
-    fn native(&self, cx: &mut Cx<'_>, scoring: &Scoring<'_>, causal: bool) -> R<T> {
+    pub(super) fn native(&self, cx: &mut Emitter, scoring: &Scoring<'_>, causal: bool) -> R<T> {
         let (heads, shared) = (narrow(self.q.extent(1)?)?, narrow(self.k.extent(1)?)?);
         let q = join_heads(cx, &self.q)?;
         let k = join_heads(cx, &self.k)?;
@@ -126,12 +134,17 @@ impl Heads {
             && size(&self.q) == size(&self.v)
     }
 
+    /// `scale * q · kᵀ`, `[batch, heads, queries, keys]`.
+    fn scores(&self, cx: &mut Emitter, scale: f64) -> R<T> {
+        let root = scale.abs().sqrt();
+        let q = cx.mul_number(&self.q, root.copysign(scale))?;
+        let k = cx.mul_number(&self.k, root)?;
+        self.times(cx, &q, &k, true)
+    }
+
     /// The output `[batch, heads, queries, size]`, and one stage on the way.
     pub(super) fn staged(&self, cx: &mut Cx<'_>, scoring: &Scoring<'_>, stage: Stage) -> R<(T, T)> {
-        let root = scoring.scale.abs().sqrt();
-        let q = cx.mul_number(&self.q, root.copysign(scoring.scale))?;
-        let k = cx.mul_number(&self.k, root)?;
-        let scores = self.times(cx, &q, &k, true)?;
+        let scores = self.scores(cx, scoring.scale)?;
         let capped = match scoring.softcap > 0.0 {
             false => scores.clone(),
             true => {
@@ -162,7 +175,7 @@ impl Heads {
     }
 
     /// A product of `[batch, heads, m, ..]` with matrices that groups of heads share.
-    pub(super) fn times(&self, cx: &mut Cx<'_>, x: &T, y: &T, transposed: bool) -> R<T> {
+    pub(super) fn times(&self, cx: &mut Emitter, x: &T, y: &T, transposed: bool) -> R<T> {
         let y = if transposed { cx.transpose(y, &[0, 1, 3, 2])? } else { y.clone() };
         let group = self.group()?;
         if group == 1 {
@@ -208,7 +221,8 @@ pub(super) fn precision(cx: &Cx<'_>) -> R<Option<DType>> {
 fn attention(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let qkv = [inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor(2)?];
     let flat = qkv[0].rank() == 3;
-    let mut heads = Heads::new(cx, qkv, head_counts(cx)?)?;
+    let counts = head_counts(cx)?;
+    let mut heads = Heads::new(cx, qkv, counts)?;
     let mut past = 0;
     if let (Some(key), Some(value)) = (inputs.tensor_opt(4)?, inputs.tensor_opt(5)?) {
         if key.rank() != 4 || value.rank() != 4 {

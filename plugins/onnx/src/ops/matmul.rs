@@ -12,9 +12,13 @@ pub(super) fn product(cx: &mut Cx<'_>, x: &T, y: &T) -> R<T> {
     if x.rank() == 0 || y.rank() == 0 {
         return Err(invalid("expected two tensors of at least one axis"));
     }
-    match is_matrix(y) {
-        true => cx.linear(x, y, None, false),
-        false => cx.matmul(x, y),
+    if !is_matrix(y) {
+        return cx.matmul(x, y);
+    }
+    // Weights that the model transposes first are read as they lie.
+    match cx.transposed_from(y) {
+        Some((source, _)) => cx.linear(x, &source, None, true),
+        None => cx.linear(x, y, None, false),
     }
 }
 

@@ -1,11 +1,14 @@
 //! What each operator of ONNX is in the contract's ops, one file a family.
 
-mod attention;
+pub(crate) mod attention;
 mod cast;
+mod composite;
 mod conv;
+mod detection;
 mod determinant;
 mod einsum;
 mod elementwise;
+mod grid;
 mod index;
 mod layer_norm;
 mod layout;
@@ -18,23 +21,25 @@ mod pattern;
 mod pool;
 mod quantize;
 mod quantized;
+mod random;
 mod ranks;
 mod re2;
 mod recurrent;
 mod reduce;
 mod resize;
+mod roi_align;
 mod rotary;
 mod scatter;
 mod sequence;
 mod shape;
 mod signal;
-mod small_floats;
 mod softmax;
 mod strings;
 mod taps;
 mod text_cast;
 mod tfidf;
 mod training;
+mod unique;
 mod window;
 
 use crate::node::{Cx, Inputs};
@@ -42,6 +47,7 @@ use crate::value::{R, Value, unsupported};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+pub(crate) use composite::lower_composite;
 pub(crate) use sequence::{join, stack};
 pub(crate) use strings::{concat_texts, text_at};
 
@@ -56,9 +62,11 @@ const TABLES: &[Table] = &[
     attention::TABLE,
     cast::TABLE,
     conv::TABLE,
+    detection::TABLE,
     determinant::TABLE,
     einsum::TABLE,
     elementwise::TABLE,
+    grid::TABLE,
     index::TABLE,
     layer_norm::TABLE,
     layout::TABLE,
@@ -70,9 +78,11 @@ const TABLES: &[Table] = &[
     pool::TABLE,
     quantize::TABLE,
     quantized::TABLE,
+    random::TABLE,
     recurrent::TABLE,
     reduce::TABLE,
     resize::TABLE,
+    roi_align::TABLE,
     rotary::TABLE,
     scatter::TABLE,
     sequence::TABLE,
@@ -81,6 +91,7 @@ const TABLES: &[Table] = &[
     softmax::TABLE,
     strings::TABLE,
     tfidf::TABLE,
+    unique::TABLE,
 ];
 
 /// Tables of other domains.

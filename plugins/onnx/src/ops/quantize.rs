@@ -1,7 +1,7 @@
 //! Quantization and its reverse.
 
-use super::Table;
-use super::one;
+use super::cast::convert;
+use super::{Table, one};
 use crate::content::scalar;
 use crate::node::{Cx, Inputs, axis_of};
 use crate::proto::ElementType;
@@ -140,11 +140,14 @@ pub(super) fn quantize(
         let steps = cx.div(&x, &scale)?;
         let Some(range) = integer_range(dtype) else {
             let saturate = cx.attr_int("saturate", 1)? != 0;
-            return super::small_floats::narrow(cx, &steps, dtype, saturate);
+            return convert(cx, &steps, dtype, saturate);
         };
         let whole = cx.round(&steps)?;
         let zero = match zero {
-            Some(zero) => Some(grain.spread(cx, &x, zero)?),
+            Some(zero) => {
+                let zero = convert(cx, zero, DType::F32, true)?;
+                Some(grain.spread(cx, &x, &zero)?)
+            }
             None => None,
         };
         shift_into(cx, &whole, zero.as_ref(), (dtype, range))
@@ -176,11 +179,11 @@ pub(super) fn shift_into(
     let wide = if whole.dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let mut shifted = cx.cast(whole, wide)?;
     if let Some(zero) = zero {
-        let zero = super::small_floats::widen(cx, zero, wide)?;
+        let zero = cx.cast(zero, wide)?;
         shifted = cx.add(&shifted, &zero)?;
     }
     let within = cx.clamp(&shifted, low, high)?;
-    cx.cast(&within, dtype)
+    convert(cx, &within, dtype, true)
 }
 
 /// Whether a dtype is a float that ops compute with.
@@ -214,9 +217,9 @@ pub(super) fn dequantize(
             }
             _ => x.clone(),
         };
-        wide = super::small_floats::widen(cx, &wide, DType::F32)?;
+        wide = convert(cx, &wide, DType::F32, true)?;
         if let Some(zero) = zero.filter(|_| x.dtype != DType::I32) {
-            let zero = super::small_floats::widen(cx, zero, DType::F32)?;
+            let zero = convert(cx, zero, DType::F32, true)?;
             let zero = grain.spread(cx, x, &zero)?;
             wide = cx.sub(&wide, &zero)?;
         }

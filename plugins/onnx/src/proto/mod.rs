@@ -15,6 +15,7 @@ pub(crate) use message::{
     Attribute, AttributeValue, DimProto, Function, Graph, Model, Node, SparseTensor, TensorType,
     ValueInfo, ValueType,
 };
-pub(crate) use names::{Name, NameMap};
+pub(crate) use names::{Name, NameMap, NameSet, Names};
 pub(crate) use parse::{read, read_model};
 pub(crate) use tensor::{ElementType, Payload, TensorProto};
+pub(crate) use uses::{captured, last_uses};

@@ -9,8 +9,9 @@ use super::message::{
 };
 use super::names::{Name, Names};
 use super::tensor::{ElementType, Payload, TensorProto};
-use super::uses::last_uses;
+use super::uses::{check_made_once, last_uses};
 use super::wire::{Bytes, FieldValue, Source, Span, broken};
+use crate::composite;
 use aimass_sdk::files::File;
 use aimass_sdk::{Error, Result};
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ const DEPTH_MAX: usize = 32;
 const NUMBERS_MAX: u64 = 4 << 20;
 /// Bytes of one name or text.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a constant that is read along with the model.
+const SHORT_BYTES: u64 = 256;
 /// Axes of a tensor, as in the contract.
 const RANK_MAX: usize = 8;
 
@@ -200,7 +203,9 @@ impl Parser {
                 }
                 Ok(())
             })?;
-            graph.last_uses = last_uses(&graph, &[], &parser.names)?;
+            check_made_once(&graph, &[], &parser.names)?;
+            let mut graph = composite::recognize(graph);
+            graph.last_uses = last_uses(&graph);
             Ok(graph)
         })
     }
@@ -305,7 +310,10 @@ impl Parser {
             Ok(())
         })?;
         tensor.dims = extents(&dims, span)?;
-        tensor.payload = data.finish(span)?;
+        tensor.payload = match data.finish(span)? {
+            Payload::File(span) if span.len() <= SHORT_BYTES => Payload::Bytes(self.bytes(span)?),
+            payload => payload,
+        };
         Ok(tensor)
     }
 
@@ -440,7 +448,9 @@ impl Parser {
                 }
                 Ok(())
             })?;
-            body.last_uses = last_uses(&body, &function.inputs, &parser.names)?;
+            check_made_once(&body, &function.inputs, &parser.names)?;
+            let mut body = composite::recognize(body);
+            body.last_uses = last_uses(&body);
             function.body = Rc::new(body);
             Ok(((domain, name, overload), function))
         })

@@ -72,6 +72,8 @@ pub(crate) enum Payload {
     Empty,
     /// `raw_data`, or packed fixed-width fields: little-endian bytes in the model's file.
     File(Span),
+    /// The same where it is short: read along with the model.
+    Bytes(Vec<u8>),
     /// Bytes in another file of the package (`external_data`).
     External { file: String, offset: u64, len: Option<u64> },
     /// `int32_data`, `int64_data`, `uint64_data` as they came.

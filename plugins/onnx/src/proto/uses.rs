@@ -5,24 +5,29 @@ use super::names::{Name, NameMap, NameSet, Names};
 use crate::proto::wire::broken;
 use aimass_sdk::Result;
 
-/// By node, the names whose last use in `graph` it is; outputs of the graph are never among them.
-/// `inputs` are those of a function.
+/// Refuses a graph in which a value has two makers. `inputs` are those of a function.
 ///
 /// # Errors
 /// `input/onnx-file` if two nodes make the same value, or a node one that is an input or a constant.
-pub(super) fn last_uses(graph: &Graph, inputs: &[Name], names: &Names) -> Result<Vec<Vec<Name>>> {
+pub(super) fn check_made_once(graph: &Graph, inputs: &[Name], names: &Names) -> Result<()> {
     let mut made = NameSet::default();
     made.extend(inputs);
     made.extend(graph.inputs.iter().map(|input| input.name));
     made.extend(graph.initializers.keys().chain(graph.sparse_initializers.keys()));
+    let outputs = graph.nodes.iter().flat_map(|node| &node.outputs);
+    for &name in outputs.filter(|name| !name.is_empty()) {
+        if !made.insert(name) {
+            let message = format!("the value `{}` is made twice", names.text(name));
+            return Err(broken(0, &message));
+        }
+    }
+    Ok(())
+}
+
+/// By node, the names whose last use in `graph` it is; outputs of the graph are never among them.
+pub(crate) fn last_uses(graph: &Graph) -> Vec<Vec<Name>> {
     let mut last: NameMap<usize> = NameMap::default();
     for (index, node) in graph.nodes.iter().enumerate() {
-        for &name in node.outputs.iter().filter(|name| !name.is_empty()) {
-            if !made.insert(name) {
-                let message = format!("the value `{}` is made twice", names.text(name));
-                return Err(broken(0, &message));
-            }
-        }
         for &name in node.inputs.iter().chain(&node.outputs) {
             last.insert(name, index);
         }
@@ -37,7 +42,16 @@ pub(super) fn last_uses(graph: &Graph, inputs: &[Name], names: &Names) -> Result
     for (name, index) in last {
         uses[index].push(name);
     }
-    Ok(uses)
+    uses
+}
+
+/// Outer names that the sub-graphs of a node read.
+pub(crate) fn captured(node: &Node) -> NameSet {
+    let mut names = NameSet::default();
+    each_captured(node, &mut |name| {
+        names.insert(name);
+    });
+    names
 }
 
 /// Hands over the outer names that the sub-graphs of a node read.
@@ -100,7 +114,7 @@ mod tests {
             outputs: vec![ValueInfo { name: names.intern("d").0, ..ValueInfo::default() }],
             ..Graph::default()
         };
-        let uses = last_uses(&graph, &[], &names).unwrap();
+        let uses = last_uses(&graph);
         let texts = |list: &Vec<Name>| {
             let mut texts: Vec<&str> = list.iter().map(|&name| names.text(name)).collect();
             texts.sort_unstable();
@@ -115,11 +129,11 @@ mod tests {
         let nodes =
             vec![Rc::new(node(&mut names, "x", "a")), Rc::new(node(&mut names, "a", "b a"))];
         let graph = Graph { nodes, ..Graph::default() };
-        let error = last_uses(&graph, &[], &names).unwrap_err();
+        let error = check_made_once(&graph, &[], &names).unwrap_err();
         assert!(error.message.contains("`a` is made twice"), "{}", error.message);
         let input = names.intern("b").0;
         let nodes = vec![Rc::new(node(&mut names, "x", "b"))];
         let graph = Graph { nodes, ..Graph::default() };
-        assert!(last_uses(&graph, &[input], &names).is_err(), "it is an input");
+        assert!(check_made_once(&graph, &[input], &names).is_err(), "it is an input");
     }
 }

@@ -1,6 +1,7 @@
 //! Control flow: branches, and what loops, scans and maps over sequences share.
 
 use super::Tracer;
+use super::flex::FlexStage;
 use super::looping::Loop;
 use super::map::Map;
 use super::scan::Scan;
@@ -24,6 +25,7 @@ pub(super) enum Kind {
     Loop(Loop),
     Scan(Scan),
     Map(Map),
+    Flex(FlexStage),
 }
 
 impl Tracer {
@@ -92,6 +94,7 @@ impl Tracer {
             Kind::Loop(_) => self.end_loop(top, values),
             Kind::Scan(_) => self.end_scan(top, values),
             Kind::Map(_) => self.end_map(top, values),
+            Kind::Flex(_) => self.end_flex(top, values),
         }
     }
 }

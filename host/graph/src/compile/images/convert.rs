@@ -194,17 +194,21 @@ impl Pass<'_> {
             return Ok(false);
         }
         let weight = self.draft.constant(self.draft.root(inputs[1]))?.clone();
-        let x = self.twin(inputs[0]);
+        let pointwise = groups == 1 && is_pointwise(&conv.window, [height, width]);
+        // Few planes are joined on the way into the kernel.
+        let planes =
+            groups == 1 && !pointwise && own <= PLANES_MAX && self.known_twin(inputs[0]).is_none();
+        let x = if planes { inputs[0] } else { self.twin(inputs[0]) };
         let twin = self.new_twin(out);
         let bias = inputs.get(2).copied();
-        let inst = if groups == 1 && is_pointwise(&conv.window, [height, width]) {
+        let inst = if pointwise {
             let part = Part { weight, transposed: true, k: own, n: filters };
             Inst::Linear(LinearInst::new(x, part, bias, twin))
         } else {
             let kernel = [height, width];
             let kind = match depthwise {
                 true => ImageKind::Depthwise { w: self.depthwise(&weight, filters, kernel)? },
-                false => ImageKind::Dense { weight, channels: own, filters },
+                false => ImageKind::Dense { weight, channels: own, filters, planes },
             };
             let inst = ImageInst::new(kind, conv.window.clone(), kernel, [x, twin]);
             Inst::Image(ImageInst { bias, ..inst })
@@ -254,6 +258,9 @@ impl Pass<'_> {
         Ok(true)
     }
 }
+
+/// Channels that a convolution takes plane by plane.
+const PLANES_MAX: usize = 4;
 
 const NO_IMAGE: PlanError = PlanError::Internal("a constant of an image has another rank");
 

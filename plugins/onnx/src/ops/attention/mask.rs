@@ -29,7 +29,7 @@ pub(super) struct Mask {
 }
 
 /// A mask as numbers to add: of a bool one, 0 where a query may look and `-inf` elsewhere.
-pub(super) fn as_bias(cx: &mut Cx<'_>, mask: &T, dtype: DType) -> R<T> {
+pub(in crate::ops) fn as_bias(cx: &mut Cx<'_>, mask: &T, dtype: DType) -> R<T> {
     if mask.dtype != DType::Bool {
         return cx.cast(mask, dtype);
     }

@@ -1,0 +1,107 @@
+//! Packed integer weights: shared, counted, of four bits, and joined by rows.
+
+use crate::support::{Random, builder, f32s, plan, source};
+use aimass_graph::{Coalescing, Dim, Plan, QuantizedLinearValues};
+use aimass_tensor::{DType, Shape, Tensor};
+
+const K: usize = 40;
+const N: usize = 24;
+
+fn tensor(dtype: DType, shape: &[usize], bytes: &[u8]) -> Tensor {
+    Tensor::copy_from(dtype, Shape::new(shape).unwrap(), bytes).unwrap()
+}
+
+fn integer_plan(weights: &[u8], dynamic: bool) -> Plan {
+    let mut b = builder();
+    let x = b.input("x", DType::U8, &[Dim::Batch, Dim::Fixed(K as u64)]).unwrap();
+    let dims = [K as u64, N as u64];
+    let y = match dynamic {
+        true => b.input("y", DType::I8, &dims.map(Dim::Fixed)).unwrap(),
+        false => b.weight("y", DType::I8, &dims, source(weights.to_vec()), 0).unwrap(),
+    };
+    let zero = b.constant(tensor(DType::U8, &[], &[7])).unwrap();
+    let y = b.matmul_integer(x, y, Some(zero), None).unwrap();
+    b.output("product", y).unwrap();
+    plan(b)
+}
+
+#[test]
+fn a_constant_matrix_of_integers_is_packed_once_and_counted() {
+    let mut random = Random(1);
+    let mut bytes = |count: usize| (0..count).map(|_| random.bits() as u8).collect::<Vec<u8>>();
+    let (x, weights) = (bytes(3 * K), bytes(K * N));
+    let (first, again) = (integer_plan(&weights, false), integer_plan(&weights, false));
+    assert_eq!(*first.coalescing(), Coalescing::Batch);
+    // 40 steps of 32 columns with their sums, and the zero point; not the matrix as it was.
+    assert_eq!(first.weights_bytes(), (K * 32 + 32 * 4 + 1) as u64);
+    let inputs = [tensor(DType::U8, &[3, K], &x), tensor(DType::I8, &[K, N], &weights)];
+    let expected = integer_plan(&weights, true).run(&inputs, None).unwrap();
+    let term = |p: usize| (i32::from(x[K + p]) - 7) * i32::from(weights[p * N + 5] as i8);
+    assert_eq!(expected[0].as_slice::<i32>().unwrap()[N + 5], (0..K).map(term).sum::<i32>());
+    for plan in [first, again] {
+        let packed = plan.run(&inputs[..1], None).unwrap();
+        assert_eq!(packed[0].bytes(), expected[0].bytes());
+        let alone = plan.run(&[tensor(DType::U8, &[1, K], &x[K..2 * K])], None).unwrap();
+        let row = &expected[0].as_slice::<i32>().unwrap()[N..2 * N];
+        assert_eq!(alone[0].as_slice::<i32>().unwrap(), row);
+    }
+}
+
+/// Weights of 4 bits in groups of 16, dequantized by hand, against `linear` with constants.
+#[test]
+fn weights_of_four_bits_give_the_bits_of_a_linear_layer() {
+    let mut random = Random(2);
+    let groups = K.div_ceil(16);
+    let weights: Vec<u8> = (0..N * K / 2).map(|_| random.bits() as u8).collect();
+    let zeros: Vec<u8> = (0..N * groups / 2).map(|_| random.bits() as u8).collect();
+    let (scales, bias) = (random.numbers(N * groups), random.numbers(N));
+    let x = f32s(&[3, K], &random.numbers(3 * K));
+    for dtype in [DType::U4, DType::I4] {
+        for zeros_there in [false, true] {
+            let element = |bytes: &[u8], index: usize| {
+                let own = (bytes[index / 2] >> (index % 2 * 4)) & 15;
+                if dtype == DType::I4 && own > 7 { f32::from(own) - 16.0 } else { f32::from(own) }
+            };
+            let zero = |index: usize| match (zeros_there, dtype) {
+                (true, _) => element(&zeros, index),
+                (false, DType::U4) => 8.0,
+                (false, _) => 0.0,
+            };
+            let plain: Vec<f32> = (0..N * K)
+                .map(|i| {
+                    let own = i / K * groups + i % K / 16;
+                    (element(&weights, i) - zero(own)) * scales[own]
+                })
+                .collect();
+            let mut b = builder();
+            let own = b.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(K as u64)]).unwrap();
+            let w = b.constant(tensor(dtype, &[N, K], &weights)).unwrap();
+            let z = b.constant(tensor(dtype, &[N, groups], &zeros)).unwrap();
+            let s = b.constant(f32s(&[N, groups], &scales)).unwrap();
+            let c = b.constant(f32s(&[N], &bias)).unwrap();
+            let zero_points = zeros_there.then_some(z);
+            let values = QuantizedLinearValues { x: own, w, scales: s, zero_points, bias: Some(c) };
+            let y = b.quantized_linear(values, 16).unwrap();
+            b.output("quantized", y).unwrap();
+            let w = b.constant(f32s(&[N, K], &plain)).unwrap();
+            let y = b.linear(own, w, Some(c), true).unwrap();
+            b.output("plain", y).unwrap();
+            let outputs = plan(b).run(std::slice::from_ref(&x), None).unwrap();
+            assert_eq!(outputs[0].bytes(), outputs[1].bytes(), "{dtype} {zeros_there}");
+        }
+    }
+}
+
+#[test]
+fn weights_of_four_bits_stay_so_in_memory() {
+    let mut b = builder();
+    let x = b.input("x", DType::F16, &[Dim::Batch, Dim::Fixed(64)]).unwrap();
+    let w = b.weight("w", DType::U4, &[16, 64], source(vec![0x98; 512]), 0).unwrap();
+    let scales = b.constant(f32s(&[16, 2], &[0.5; 32])).unwrap();
+    let values = QuantizedLinearValues { x, w, scales, zero_points: None, bias: None };
+    let y = b.quantized_linear(values, 32).unwrap();
+    assert_eq!(b.spec(y).unwrap().dtype, DType::F16);
+    b.output("y", y).unwrap();
+    // 64 steps of 16 columns, and for two groups 16 scales and 16 zero points.
+    assert_eq!(plan(b).weights_bytes(), 512 + 2 * 32 * 4);
+}
