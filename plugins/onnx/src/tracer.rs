@@ -15,7 +15,7 @@ use crate::constant::{constant, dense};
 use crate::emit::{Emitter, known};
 use crate::node::{Cx, Inputs};
 use crate::ops;
-use crate::proto::{Attribute, Function, Graph, Model, Name, NameMap, Node, ValueInfo};
+use crate::proto::{Attribute, Function, Graph, Model, Name, NameMap, Node, ValueInfo, opset};
 use crate::value::{Form, R, Stop, T, Value, invalid};
 use aimass_sdk::graph::Graph as HostGraph;
 use aimass_sdk::{DType, Error, NamedTensors, Result, Stage, Tensor};
@@ -59,7 +59,7 @@ struct Frame {
 impl Tracer {
     /// Starts at the first node, with these inputs.
     pub(crate) fn new(model: Rc<Model>, inputs: Vec<(String, T)>, batched: bool) -> Tracer {
-        let opset = model.opsets.get("").copied().unwrap_or(1);
+        let opset = opset(&model.opsets).unwrap_or_default();
         let value = |(name, input): (String, T)| Some((model.names.get(&name)?, input.into()));
         let scope = inputs.into_iter().filter_map(value).collect();
         let root = Frame {
@@ -329,7 +329,7 @@ impl Tracer {
                 attributes.insert(name.clone(), Attribute { reference: None, ..attribute });
             }
         }
-        let opset = function.opsets.get("").copied();
+        let opset = function.opsets.contains_key("").then(|| opset(&function.opsets)).transpose()?;
         let names = function.inputs.clone();
         let frame = self.push(&function.body, None, Kind::Function)?;
         frame.attributes = Some(Rc::new(attributes));

@@ -20,7 +20,7 @@ use std::rc::Rc;
 /// Nodes of a model, sub-graphs and functions included.
 const NODES_MAX: usize = 200_000;
 /// Fields of all messages together.
-const FIELDS_MAX: u64 = 64 << 20;
+const FIELDS_MAX: u64 = 16 << 20;
 /// Bytes that all messages take in memory, as estimated.
 const MEMORY_BYTES_MAX: u64 = 96 << 20;
 /// Depth of graphs inside of graphs, and of types inside of types.
