@@ -139,7 +139,7 @@ pub(crate) fn number_tensor(dtype: DType, shape: &[u64], values: &[f64]) -> R<T>
 }
 
 /// Elements that a constant made here may have.
-const CONSTANT_ELEMENTS_MAX: u64 = 1 << 24;
+const CONSTANT_ELEMENTS_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 
 mod ops;
 mod origin;
+mod size;
 mod stage;
 
 use crate::constant::Constants;
@@ -17,6 +18,8 @@ use std::rc::{Rc, Weak};
 
 /// Elements up to which known tensors are computed while tracing; above, the host folds them.
 const EAGER_ELEMENTS_MAX: u64 = 4096;
+/// Elements that may come of it.
+const EAGER_OUTPUT_MAX: u64 = 1 << 16;
 /// Bytes of a file that the plugin looks at itself.
 const CONTENT_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of all such content.
@@ -130,7 +133,7 @@ impl Emitter {
                     return Err(Error::limit("onnx-content", message).into());
                 }
                 let bytes = Rc::new(self.file(&file)?.read(offset, len)?);
-                *x.form.borrow_mut() = Form::Bytes { bytes: bytes.clone(), batch: None };
+                x.become_form(Form::Bytes { bytes: bytes.clone(), batch: None });
                 Ok(bytes)
             }
             Form::Strings(_) => Err(invalid("expected numbers, got texts")),
@@ -212,6 +215,7 @@ impl Emitter {
     ) -> R<Vec<T>> {
         if let Some(attributes) = attributes
             && self.is_eager(inputs)
+            && size::output_elements(name, inputs, attributes) <= EAGER_OUTPUT_MAX
         {
             return self.eager(name, inputs, attributes);
         }

@@ -50,11 +50,7 @@ pub(crate) fn opset(opsets: &HashMap<String, i64>) -> Result<i64> {
     Err(Error::unsupported("onnx-opset", message))
 }
 
-fn ports<'a>(
-    model: &Model,
-    what: &str,
-    infos: impl Iterator<Item = &'a ValueInfo>,
-) -> Result<()> {
+fn ports<'a>(model: &Model, what: &str, infos: impl Iterator<Item = &'a ValueInfo>) -> Result<()> {
     let mut seen = NameSet::default();
     for info in infos {
         let name = model.names.text(info.name);
