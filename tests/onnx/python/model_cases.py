@@ -25,8 +25,8 @@ from pictures import channels_first, noise, text_picture
 TESTS = pathlib.Path(__file__).resolve().parents[2]
 FLOAT = {"rtol": 1e-3, "atol": 1e-4}
 # Rounding to 8 bits on the way turns last-place differences into whole steps: ONNX Runtime with and
-# without its graph optimizer agrees with itself to 0.9938 on MiniLM.
-INT8 = {**FLOAT, "cosine_min": 0.99}
+# without its graph optimizer agrees with itself to 0.9938 on MiniLM, and with the f32 model to 0.87.
+INT8 = {**FLOAT, "cosine_min": 0.98}
 # Activations of 16-bit floats; answers are f32 at the model's edge.
 HALF = {"rtol": 1e-2, "atol": 2e-3}
 

@@ -8,7 +8,14 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that may be longer, each with its reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[
+    (
+        "host/sandbox/src/host_api/graph.rs",
+        "one method an op of the contract, a line or three each",
+    ),
+    ("plugins/onnx/src/emit/ops.rs", "one method an op of the contract, a line or three each"),
+    ("plugins/onnx/src/proto/parse.rs", "the messages of one file format, read field by field"),
+];
 
 #[test]
 fn files_are_at_most_600_lines_without_their_tests() {

@@ -2,7 +2,7 @@
 
 use super::Emitter;
 use super::origin::{Origin, composed, keeps_order};
-use crate::content::{full, int_vector, scalar};
+use crate::content::{int_vector, scalar};
 use crate::value::{Extent, R, T, invalid};
 use aimass_sdk::graph::{AttentionOptions, GeluForm, PadMode, Recurrence, ScatterMode, Window};
 use aimass_sdk::{DType, Dim, Parameter};
@@ -526,16 +526,6 @@ impl Emitter {
         })
     }
 
-    pub(crate) fn rope(
-        &mut self,
-        x: &T,
-        positions: &T,
-        heads: u32,
-        (base, interleaved): (f32, bool),
-    ) -> R<T> {
-        self.one("rope", &[x, positions], None, |b, v| b.rope(v[0], v[1], heads, base, interleaved))
-    }
-
     pub(crate) fn conv(
         &mut self,
         x: &T,
@@ -671,17 +661,6 @@ impl Emitter {
     pub(crate) fn mul_number(&mut self, x: &T, y: f64) -> R<T> {
         let y = scalar(x.dtype, y)?;
         self.mul(x, &y)
-    }
-
-    /// A tensor of one number repeated, of any size.
-    pub(crate) fn fill(&mut self, dtype: DType, shape: &[u64], value: f64) -> R<T> {
-        let elements = shape.iter().fold(1u64, |product, &extent| product.saturating_mul(extent));
-        if elements <= 4096 {
-            return full(dtype, shape, value);
-        }
-        let one = scalar(dtype, value)?;
-        let dims: Vec<Extent> = shape.iter().map(|&extent| Extent::Fixed(extent)).collect();
-        self.one("broadcast", &[&one], None, |b, v| b.broadcast(v[0], &contract(&dims)))
     }
 }
 

@@ -84,9 +84,9 @@ fn adam(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let after = f64::from(cx.attr_float("norm_coefficient_post", 0.0)?);
     let rate = corrected_rate(cx, inputs, (alpha, beta))?;
     let (mut xs, mut means, mut squares) = (Vec::new(), Vec::new(), Vec::new());
-    for index in 0..lists[0].len() {
-        let (x, mean, square) = (lists[0][index], lists[2][index], lists[3][index]);
-        let gradient = regularized(cx, x, lists[1][index])?;
+    let states = lists[2].iter().zip(&lists[3]);
+    for ((x, gradient), (mean, square)) in lists[0].iter().zip(&lists[1]).zip(states) {
+        let gradient = regularized(cx, x, gradient)?;
         let mean = blend(cx, (alpha, mean), (1.0 - alpha, &gradient))?;
         let own = cx.mul(&gradient, &gradient)?;
         let square = blend(cx, (beta, square), (1.0 - beta, &own))?;
