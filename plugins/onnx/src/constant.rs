@@ -24,7 +24,7 @@ impl Constants {
 }
 
 /// Elements of a sparse tensor when it is written out.
-const DENSE_ELEMENTS_MAX: u64 = 16 << 20;
+const DENSE_ELEMENTS_MAX: u64 = 4 << 20;
 
 /// A constant of the model, the same tensor every time. Large ones stay in their file.
 pub(crate) fn constant(emitter: &mut Emitter, proto: &Rc<TensorProto>) -> R<T> {

@@ -131,15 +131,23 @@ pub(crate) fn float_tensor(shape: &[u64], values: &[f32]) -> T {
 
 /// A tensor of any number dtype from numbers.
 pub(crate) fn number_tensor(dtype: DType, shape: &[u64], values: &[f64]) -> R<T> {
-    let mut bytes = Vec::new();
-    for &value in values {
-        bytes.extend(encode(dtype, value)?);
-    }
+    let bytes = match dtype {
+        // Tables of weights can be long.
+        DType::F32 => values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
+        DType::F64 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        _ => {
+            let mut bytes = Vec::with_capacity(values.len());
+            for &value in values {
+                bytes.extend(encode(dtype, value)?);
+            }
+            bytes
+        }
+    };
     Ok(TensorValue::of_bytes(dtype, shape, bytes))
 }
 
 /// Elements that a constant made here may have.
-const CONSTANT_ELEMENTS_MAX: u64 = 1 << 24;
+const CONSTANT_ELEMENTS_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {

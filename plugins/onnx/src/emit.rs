@@ -3,6 +3,7 @@
 
 mod ops;
 mod origin;
+mod size;
 mod stage;
 
 use crate::constant::Constants;
@@ -17,8 +18,8 @@ use std::rc::{Rc, Weak};
 
 /// Elements up to which known tensors are computed while tracing; above, the host folds them.
 const EAGER_ELEMENTS_MAX: u64 = 4096;
-/// Elements of what may come of them.
-const EAGER_PRODUCT_MAX: u64 = 1 << 18;
+/// Elements that may come of it.
+const EAGER_OUTPUT_MAX: u64 = 1 << 16;
 /// Bytes of a file that the plugin looks at itself.
 const CONTENT_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of all such content.
@@ -132,7 +133,7 @@ impl Emitter {
                     return Err(Error::limit("onnx-content", message).into());
                 }
                 let bytes = Rc::new(self.file(&file)?.read(offset, len)?);
-                *x.form.borrow_mut() = Form::Bytes { bytes: bytes.clone(), batch: None };
+                x.become_form(Form::Bytes { bytes: bytes.clone(), batch: None });
                 Ok(bytes)
             }
             Form::Strings(_) => Err(invalid("expected numbers, got texts")),
@@ -214,6 +215,7 @@ impl Emitter {
     ) -> R<Vec<T>> {
         if let Some(attributes) = attributes
             && self.is_eager(inputs)
+            && size::output_elements(name, inputs, attributes) <= EAGER_OUTPUT_MAX
         {
             return self.eager(name, inputs, attributes);
         }
@@ -239,13 +241,6 @@ impl Emitter {
     }
 
     fn is_eager(&self, inputs: &[&T]) -> bool {
-        // Two small tensors may broadcast to a large one.
-        let product = |x: &[&T]| {
-            x.iter().fold(1, |all: u64, x| all.saturating_mul(x.elements().unwrap_or(u64::MAX)))
-        };
-        if inputs.len() <= 3 && product(inputs) > EAGER_PRODUCT_MAX {
-            return false;
-        }
         let few = |x: &&T| {
             let elements = x.elements().unwrap_or(u64::MAX);
             x.is_known() && x.dtype.element_bytes().is_some() && elements <= EAGER_ELEMENTS_MAX

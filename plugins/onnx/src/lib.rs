@@ -66,7 +66,9 @@ impl Onnx {
                 }
             }
         };
-        read_model(name)
+        let model = read_model(name)?;
+        proto::check(&model)?;
+        Ok(model)
     }
 }
 
@@ -104,7 +106,7 @@ impl TracingFormat for Onnx {
 #[doc(hidden)]
 pub fn read_any(bytes: &[u8]) {
     if let Ok(model) = proto::read("model.onnx", bytes.to_vec()) {
-        let _ = signature::of_model(&model, true);
+        let _ = proto::check(&model).and_then(|()| signature::of_model(&model, true));
     }
 }
 

@@ -15,8 +15,8 @@ use crate::constant::{constant, dense};
 use crate::emit::{Emitter, known};
 use crate::node::{Cx, Inputs};
 use crate::ops;
-use crate::proto::{Attribute, Function, Graph, Model, Name, NameMap, Node, ValueInfo};
-use crate::value::{Form, R, Stop, T, Value, invalid};
+use crate::proto::{Attribute, Function, Graph, Model, Name, NameMap, Node, ValueInfo, opset};
+use crate::value::{Form, R, Stop, T, Value, held_bytes, invalid};
 use aimass_sdk::graph::Graph as HostGraph;
 use aimass_sdk::{DType, Error, NamedTensors, Result, Stage, Tensor};
 use control::{Bound, Kind};
@@ -27,6 +27,8 @@ use std::rc::Rc;
 const FRAMES_MAX: usize = 64;
 /// Nodes that one trace walks, each iteration of a loop counted.
 const STEPS_MAX: u64 = 2_000_000;
+/// Bytes of known tensors; the memory of an instance is 256 MiB.
+const HELD_BYTES_MAX: u64 = 96 << 20;
 /// Observed bytes beyond which a stage is not worth keeping.
 const REUSABLE_BYTES_MAX: usize = 64 << 10;
 
@@ -54,12 +56,14 @@ struct Frame {
     attributes: Option<Rc<HashMap<String, Attribute>>>,
     opset: i64,
     kind: Kind,
+    /// Inputs of a function that the call leaves out.
+    absent: Vec<Name>,
 }
 
 impl Tracer {
     /// Starts at the first node, with these inputs.
     pub(crate) fn new(model: Rc<Model>, inputs: Vec<(String, T)>, batched: bool) -> Tracer {
-        let opset = model.opsets.get("").copied().unwrap_or(1);
+        let opset = opset(&model.opsets).unwrap_or_default();
         let value = |(name, input): (String, T)| Some((model.names.get(&name)?, input.into()));
         let scope = inputs.into_iter().filter_map(value).collect();
         let root = Frame {
@@ -70,6 +74,7 @@ impl Tracer {
             attributes: None,
             opset,
             kind: Kind::Root,
+            absent: Vec::new(),
         };
         let emitter = Emitter::new(batched, &model.file, &unused_prefix(&model));
         Tracer {
@@ -117,7 +122,7 @@ impl Tracer {
             {
                 self.emitter.reusable = false;
             }
-            *tensor.form.borrow_mut() = content.form.borrow().clone();
+            tensor.become_form(content.form.borrow().clone());
         }
         self.run()
     }
@@ -191,6 +196,12 @@ impl Tracer {
             let message = format!("expected a model that runs at most {STEPS_MAX} nodes");
             return Err(Error::limit("onnx-steps", message).into());
         }
+        if held_bytes() > HELD_BYTES_MAX {
+            let message = format!(
+                "expected a model whose known tensors take at most {HELD_BYTES_MAX} bytes at once"
+            );
+            return Err(Error::limit("onnx-memory", message).into());
+        }
         if self.emitter.is_full() {
             let mark = self.emitter.mark()?;
             return Err(Stop::Observe(vec![mark]));
@@ -207,7 +218,7 @@ impl Tracer {
     fn node(&mut self, top: usize, node: &Rc<Node>) -> R<()> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for name in &node.inputs {
-            inputs.push(match name.is_empty() {
+            inputs.push(match name.is_empty() || self.is_absent(top, *name) {
                 true => None,
                 false => Some(self.lookup(top, *name)?),
             });
@@ -256,8 +267,9 @@ impl Tracer {
     /// Binds a node's outputs, forgets what nobody needs any more and moves on.
     fn complete(&mut self, frame: usize, node: &Node, outputs: Vec<Value>) -> R<()> {
         let frame = &mut self.frames[frame];
-        if outputs.len() < node.outputs.iter().filter(|name| !name.is_empty()).count() {
-            let expected = node.outputs.len();
+        let expected =
+            node.outputs.iter().rposition(|name| !name.is_empty()).map_or(0, |at| at + 1);
+        if outputs.len() < expected {
             return Err(invalid(format!("expected {expected} outputs, got {}", outputs.len())));
         }
         for (name, value) in node.outputs.iter().zip(outputs) {
@@ -272,6 +284,19 @@ impl Tracer {
         }
         frame.next += 1;
         Ok(())
+    }
+
+    /// Whether a name is that of a function's input that the call leaves out.
+    fn is_absent(&self, frame: usize, name: Name) -> bool {
+        let mut at = Some(frame);
+        while let Some(index) = at {
+            let frame = &self.frames[index];
+            if frame.absent.contains(&name) {
+                return !frame.scope.contains_key(&name);
+            }
+            at = frame.outer;
+        }
+        false
     }
 
     /// The value of a name as a frame sees it.
@@ -305,7 +330,8 @@ impl Tracer {
         let (attributes, opset) = (parent.attributes.clone(), parent.opset);
         let graph = graph.clone();
         let scope = NameMap::default();
-        self.frames.push(Frame { graph, next: 0, scope, outer, attributes, opset, kind });
+        let absent = Vec::new();
+        self.frames.push(Frame { graph, next: 0, scope, outer, attributes, opset, kind, absent });
         let top = self.frames.len() - 1;
         Ok(&mut self.frames[top])
     }
@@ -329,17 +355,25 @@ impl Tracer {
                 attributes.insert(name.clone(), Attribute { reference: None, ..attribute });
             }
         }
-        let opset = function.opsets.get("").copied();
+        let opset =
+            function.opsets.contains_key("").then(|| opset(&function.opsets)).transpose()?;
         let names = function.inputs.clone();
         let frame = self.push(&function.body, None, Kind::Function)?;
         frame.attributes = Some(Rc::new(attributes));
         frame.opset = opset.unwrap_or(frame.opset);
-        for (name, value) in names.into_iter().zip(inputs) {
-            if let Some(value) = value {
-                frame.scope.insert(name, value);
+        let mut inputs = inputs.into_iter();
+        for name in names {
+            match inputs.next().flatten() {
+                Some(value) => {
+                    frame.scope.insert(name, value);
+                }
+                None => frame.absent.push(name),
             }
         }
-        Ok(())
+        match inputs.next() {
+            None => Ok(()),
+            Some(_) => Err(invalid("more inputs than the function has")),
+        }
     }
 
     /// Ends a frame whose nodes are done. False for the model's own.

@@ -27,6 +27,8 @@ pub(crate) struct TensorValue {
     pub(crate) placed: Cell<Option<(u32, u32)>>,
     /// If it is named: the part of that value that it is.
     pub(crate) part: Cell<Option<Part>>,
+    /// Bytes of its elements that are counted in [`held_bytes`].
+    held: Cell<u64>,
 }
 
 /// Consecutive elements of a vector.
@@ -82,8 +84,29 @@ impl From<Error> for Stop {
 
 impl TensorValue {
     pub(crate) fn new(dtype: DType, dims: Vec<Extent>, form: Form) -> T {
-        let (placed, part) = (Cell::new(None), Cell::new(None));
-        Rc::new(TensorValue { dtype, dims, form: RefCell::new(form), placed, part })
+        let (placed, part, held) = (Cell::new(None), Cell::new(None), Cell::new(0));
+        let tensor = TensorValue { dtype, dims, form: RefCell::new(form), placed, part, held };
+        tensor.count();
+        Rc::new(tensor)
+    }
+
+    /// Gives it another form.
+    pub(crate) fn become_form(&self, form: Form) {
+        *self.form.borrow_mut() = form;
+        self.count();
+    }
+
+    /// Counts what its elements take here.
+    fn count(&self) {
+        let bytes = match &*self.form.borrow() {
+            Form::Bytes { bytes, .. } => bytes.len() as u64,
+            Form::Strings(strings) => {
+                strings.iter().map(|string| string.len() as u64 + TEXT_BYTES).sum()
+            }
+            Form::File { .. } | Form::Node | Form::Named(_) => 0,
+        };
+        let before = self.held.replace(bytes);
+        HELD.with(|held| held.set((held.get() + bytes).saturating_sub(before)));
     }
 
     /// A tensor of known content.
@@ -151,6 +174,24 @@ impl TensorValue {
     }
 }
 
+impl Drop for TensorValue {
+    fn drop(&mut self) {
+        HELD.with(|held| held.set(held.get().saturating_sub(self.held.get())));
+    }
+}
+
+thread_local! {
+    static HELD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Bytes that a text takes beside its own.
+const TEXT_BYTES: u64 = 24;
+
+/// Bytes of the elements of all tensors that are known here.
+pub(crate) fn held_bytes() -> u64 {
+    HELD.with(Cell::get)
+}
+
 impl Extent {
     pub(crate) fn dim(self) -> Dim {
         match self {
@@ -174,4 +215,20 @@ pub(crate) fn invalid(message: impl Into<String>) -> Stop {
 /// The error of something that this plugin has no code for.
 pub(crate) fn unsupported(message: impl Into<String>) -> Stop {
     Stop::Error(Error::unsupported("onnx-op", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_while_a_tensor_lives() {
+        let before = held_bytes();
+        let x = TensorValue::of_bytes(DType::U8, &[10], vec![0; 10]);
+        let texts = TensorValue::of_strings(&[1], vec![vec![0; 6]]);
+        assert_eq!(held_bytes(), before + 10 + 6 + TEXT_BYTES);
+        x.become_form(Form::Node);
+        drop(texts);
+        assert_eq!(held_bytes(), before);
+    }
 }

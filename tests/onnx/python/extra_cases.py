@@ -15,12 +15,22 @@ import numpy as np
 import onnx
 import onnxruntime
 
+import extra_classic
 import extra_control
 import extra_layers
 import extra_spellings
+import extra_texts
+import extra_tracing
 from case_files import CaseWriter, opset_of
 
-SCRIPTS = (extra_layers, extra_control, extra_spellings)
+SCRIPTS = (
+    extra_layers,
+    extra_control,
+    extra_tracing,
+    extra_spellings,
+    extra_texts,
+    extra_classic,
+)
 
 
 def ask(path, calls):

@@ -38,9 +38,12 @@ const PRODUCTS: &[Product] = &[
         script: "extra_cases.py",
         imports: &[
             "case_files.py",
+            "extra_classic.py",
             "extra_control.py",
             "extra_layers.py",
             "extra_spellings.py",
+            "extra_texts.py",
+            "extra_tracing.py",
             "graphs.py",
         ],
         takes_models: false,

@@ -7,9 +7,6 @@ use crate::value::{Extent, R, T, invalid};
 use aimass_sdk::graph::{AttentionOptions, GeluForm, PadMode, Recurrence, ScatterMode, Window};
 use aimass_sdk::{DType, Dim, Parameter};
 
-/// Elements up to which what is made of known tensors is computed while tracing.
-const EAGER_OUTPUT_MAX: u64 = 1 << 16;
-
 macro_rules! unary {
     ($($name:ident $wit:literal)*) => { $(
         pub(crate) fn $name(&mut self, x: &T) -> R<T> {
@@ -57,24 +54,6 @@ fn narrow(axes: &[usize]) -> Vec<u32> {
 
 fn contract(dims: &[Extent]) -> Vec<Dim> {
     dims.iter().map(|dim| dim.dim()).collect()
-}
-
-/// Whether a tensor of these dims may be computed while tracing.
-fn grows_little(dims: &[Extent]) -> bool {
-    let extent = |all: u64, dim: &Extent| match dim {
-        Extent::Fixed(extent) => all.saturating_mul(*extent),
-        Extent::Batch => u64::MAX,
-    };
-    dims.iter().fold(1, extent) <= EAGER_OUTPUT_MAX
-}
-
-fn padded((dim, (before, after)): (&Extent, (&u64, &u64))) -> Extent {
-    match dim {
-        Extent::Fixed(extent) => {
-            Extent::Fixed(extent.saturating_add(*before).saturating_add(*after))
-        }
-        Extent::Batch => Extent::Batch,
-    }
 }
 
 /// Dims as an attribute, if none is `batch`.
@@ -218,7 +197,7 @@ impl Emitter {
         if x.dims == dims {
             return Ok(x.clone());
         }
-        let attributes = fixed(dims).filter(|_| grows_little(dims)).map(|dims| [("dims", dims)]);
+        let attributes = fixed(dims).map(|dims| [("dims", dims)]);
         let attributes = attributes.as_ref().map(|attributes| &attributes[..]);
         self.one("broadcast", &[x], attributes, |b, v| b.broadcast(v[0], &contract(dims)))
     }
@@ -277,18 +256,12 @@ impl Emitter {
             ("mode", Parameter::Text(name.to_owned())),
             ("fill", Parameter::Float(fill)),
         ];
-        let dims: Vec<Extent> = x.dims.iter().zip(before.iter().zip(after)).map(padded).collect();
-        let attributes = grows_little(&dims).then_some(&attributes[..]);
-        self.one("pad", &[x], attributes, |b, v| b.pad(v[0], before, after, mode, fill))
+        self.one("pad", &[x], Some(&attributes), |b, v| b.pad(v[0], before, after, mode, fill))
     }
 
     pub(crate) fn tile(&mut self, x: &T, repeats: &[u64]) -> R<T> {
         let attributes = [("repeats", counts(repeats))];
-        let little = x.elements().is_ok_and(|own| {
-            repeats.iter().fold(own, |all, &repeat| all.saturating_mul(repeat)) <= EAGER_OUTPUT_MAX
-        });
-        let attributes = little.then_some(&attributes[..]);
-        self.one("tile", &[x], attributes, |b, v| b.tile(v[0], repeats))
+        self.one("tile", &[x], Some(&attributes), |b, v| b.tile(v[0], repeats))
     }
 
     pub(crate) fn reverse(&mut self, x: &T, axis: usize) -> R<T> {
@@ -368,9 +341,7 @@ impl Emitter {
         let attributes =
             [("depth", int(depth)), ("dtype", Parameter::Text(dtype.name().to_owned()))];
         let build = |b: &_, v: &[u32]| aimass_sdk::graph::Builder::one_hot(b, v[0], depth, dtype);
-        let elements = indices.elements().unwrap_or(u64::MAX);
-        let little = elements.saturating_mul(depth) <= EAGER_OUTPUT_MAX;
-        self.one("one-hot", &[indices], little.then_some(&attributes[..]), build)
+        self.one("one-hot", &[indices], Some(&attributes), build)
     }
 
     /// Where `x` is not zero: i64 [rank, elements], and how many columns count.

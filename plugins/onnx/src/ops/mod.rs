@@ -44,8 +44,8 @@ mod training;
 mod unique;
 mod window;
 
-use crate::node::{Cx, Inputs};
-use crate::value::{R, Value, unsupported};
+use crate::node::{Cx, Inputs, axis_of};
+use crate::value::{Extent, R, Value, unsupported};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -127,10 +127,27 @@ pub(crate) fn lowerings() -> &'static Lowerings {
 pub(crate) fn lower(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let (domain, op) = (cx.node.domain.as_str(), cx.node.op.as_str());
     match lowerings().get(&(domain, op)) {
+        Some(lowering) if cx.opset < 7 && cx.has("axis") && ALIGNED.contains(&op) => {
+            let inputs = aligned(cx, inputs)?;
+            lowering(cx, Inputs(&inputs))
+        }
         Some(lowering) if ranks::apply(domain, op, inputs) => ranks::run(cx, inputs, *lowering),
         Some(lowering) => lowering(cx, inputs),
         None => Err(unsupported(format!("no such operator in opset {} of this plugin", cx.opset))),
     }
+}
+
+/// Operators whose second input broadcast at an axis of the first one before opset 7.
+const ALIGNED: &[&str] =
+    &["Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"];
+
+/// The inputs with the second one shaped so that it broadcasts as in newer opsets.
+fn aligned(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Option<Value>>> {
+    let (x, y) = (inputs.tensor(0)?, inputs.tensor(1)?);
+    let axis = axis_of(cx.attr_int("axis", 0)?, x.rank())?;
+    let mut dims = y.dims.clone();
+    dims.resize((x.rank() - axis).max(dims.len()), Extent::Fixed(1));
+    Ok(vec![Some(x.clone().into()), Some(cx.reshape(y, &dims)?.into())])
 }
 
 /// One output.

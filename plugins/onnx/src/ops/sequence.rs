@@ -27,7 +27,7 @@ pub(super) const TABLE: Table = &[
     }),
     ("SequenceConstruct", |_, x| {
         bounded(x.len())?;
-        Ok(vec![sequence(x.0.iter().flatten().cloned().collect())])
+        Ok(vec![sequence(x.tensors()?.into_iter().cloned().map(Value::Tensor).collect())])
     }),
     ("SequenceEmpty", |_, _| Ok(vec![sequence(Vec::new())])),
     ("SequenceErase", |cx, x| {
@@ -48,7 +48,7 @@ pub(super) const TABLE: Table = &[
         };
         bounded(items.len() + 1)?;
         let mut items = items.to_vec();
-        items.insert(index, x.value(1)?.clone());
+        items.insert(index, x.tensor(1)?.clone().into());
         Ok(vec![sequence(items)])
     }),
     ("SequenceLength", |_, x| one(int_tensor(&[], &[x.sequence(0)?.len() as i64]))),
@@ -78,8 +78,10 @@ fn element(value: &Value) -> Option<&Value> {
     }
 }
 
+/// An optional of an optional is that one: nothing here nests.
 fn optional(_: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
-    Ok(vec![Value::Optional(inputs.value_opt(0).map(|value| Rc::new(value.clone())))])
+    let inner = inputs.value_opt(0).and_then(element);
+    Ok(vec![Value::Optional(inner.map(|value| Rc::new(value.clone())))])
 }
 
 /// An index of a sequence of `len` items, at most `max`; negative ones count from the end.

@@ -1,12 +1,12 @@
 //! `Unique`: the different elements, or slices along an axis. How many there are depends on the
-//! content: of elements only their number is looked at, of slices and texts the whole.
+//! content: of elements only their number is looked at, of slices the whole.
 
 use super::index::{flat, places};
 use super::{Table, one};
 use crate::content::{floats_of, int_vector, ints_of, scalar};
 use crate::emit::Emitter;
 use crate::node::{Cx, Inputs, axis_of};
-use crate::value::{R, T, TensorValue, Value, invalid, unsupported};
+use crate::value::{R, T, TensorValue, Value, invalid};
 use aimass_sdk::DType;
 use aimass_sdk::graph::ScatterMode;
 use std::cmp::Ordering;
@@ -31,10 +31,6 @@ fn unique(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let sorted = cx.attr_int("sorted", 1)? != 0;
     let found = match cx.attr_int_opt("axis")? {
         Some(axis) => of_slices(cx, x, axis_of(axis, x.rank())?, sorted)?,
-        None if x.dtype == DType::Bytes => {
-            let x = flat(cx, x)?;
-            of_slices(cx, &x, 0, sorted)?
-        }
         None => {
             let x = flat(cx, x)?;
             of_elements(cx, &x, sorted)?
@@ -102,7 +98,6 @@ fn placed(cx: &mut Emitter, order: &T, values: &T) -> R<T> {
 /// What an element is compared as.
 #[derive(Debug, Clone, PartialEq)]
 enum Key {
-    Text(Vec<u8>),
     Int(i64),
     Float(f64),
 }
@@ -110,7 +105,6 @@ enum Key {
 impl Key {
     fn cmp(&self, other: &Key) -> Ordering {
         match (self, other) {
-            (Key::Text(a), Key::Text(b)) => a.cmp(b),
             (Key::Int(a), Key::Int(b)) => a.cmp(b),
             (Key::Float(a), Key::Float(b)) if a == b => Ordering::Equal,
             (Key::Float(a), Key::Float(b)) => a.total_cmp(b),
@@ -120,9 +114,6 @@ impl Key {
 }
 
 fn keys(cx: &mut Emitter, x: &T) -> R<Vec<Key>> {
-    if x.dtype == DType::Bytes {
-        return Ok(cx.strings(x)?.iter().cloned().map(Key::Text).collect());
-    }
     let content = cx.content(x)?;
     Ok(match x.dtype {
         dtype if super::reduce::is_float(dtype) => {
@@ -160,15 +151,7 @@ fn of_slices(cx: &mut Emitter, x: &T, axis: usize, sorted: bool) -> R<Found> {
         }
     }
     let first = int_vector(&first);
-    let y = match x.dtype {
-        DType::Bytes if x.rank() == 1 => {
-            let own = cx.strings(x)?;
-            let found: Vec<Vec<u8>> = groups.iter().map(|group| own[group[0]].clone()).collect();
-            TensorValue::of_strings(&[found.len() as u64], found)
-        }
-        DType::Bytes => return Err(unsupported("slices of texts; expected no axis")),
-        _ => cx.gather(x, &first, axis)?,
-    };
+    let y = cx.gather(x, &first, axis)?;
     Ok(Found { y, first, inverse: int_vector(&inverse), counts: int_vector(&counts) })
 }
 

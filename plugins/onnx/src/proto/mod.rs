@@ -1,5 +1,6 @@
 //! The protobuf messages of `onnx.proto3` that inference needs, read straight from the file.
 
+mod check;
 #[cfg(test)]
 mod fixture;
 mod message;
@@ -11,6 +12,7 @@ mod tensor;
 mod uses;
 mod wire;
 
+pub(crate) use check::{check, opset};
 pub(crate) use message::{
     Attribute, AttributeValue, DimProto, Function, Graph, Model, Node, SparseTensor, TensorType,
     ValueInfo, ValueType,

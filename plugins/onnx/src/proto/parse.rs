@@ -20,7 +20,7 @@ use std::rc::Rc;
 /// Nodes of a model, sub-graphs and functions included.
 const NODES_MAX: usize = 200_000;
 /// Fields of all messages together.
-const FIELDS_MAX: u64 = 64 << 20;
+const FIELDS_MAX: u64 = 16 << 20;
 /// Bytes that all messages take in memory, as estimated.
 const MEMORY_BYTES_MAX: u64 = 96 << 20;
 /// Depth of graphs inside of graphs, and of types inside of types.
@@ -252,7 +252,7 @@ impl Parser {
                 (21, FieldValue::Bytes(span)) => reference = Some(self.text(span)?),
                 (20, FieldValue::Varint(kind)) => parts.kind = kind,
                 (8, FieldValue::Varint(value)) => {
-                    self.charge(16)?;
+                    self.charge(8)?;
                     parts.ints.push(value as i64);
                     self.repeated(&mut at, span, 8, &mut parts.ints)?;
                 }
@@ -273,14 +273,14 @@ impl Parser {
     ) -> Result<()> {
         let before = into.len();
         self.source.same_varints(at, span, number << 3, |value| into.push(value as i64));
-        self.charge(16 * (into.len() - before) as u64)
+        self.charge(8 * (into.len() - before) as u64)
     }
 
     fn varints(&mut self, span: Span, into: &mut Vec<i64>) -> Result<()> {
         bounded(span, 10 * NUMBERS_MAX, "bytes of numbers")?;
         let mut at = span.start;
         while at < span.end {
-            self.charge(16)?;
+            self.charge(8)?;
             into.push(self.source.varint(&mut at, span)? as i64);
         }
         Ok(())
@@ -504,7 +504,7 @@ impl AttributeParts {
     }
 
     /// The value, by the type that the attribute names, or by what is there in old files.
-    fn finish(self) -> AttributeValue {
+    fn finish(mut self) -> AttributeValue {
         let some = |value: Option<AttributeValue>| value.unwrap_or(AttributeValue::None);
         match self.kind {
             // Default values (0, an empty text) may be left out of the file.
@@ -514,8 +514,14 @@ impl AttributeParts {
             4 => some(self.tensor.map(AttributeValue::Tensor)),
             5 => some(self.graph.map(AttributeValue::Graph)),
             6 => AttributeValue::Floats(self.floats),
-            7 => AttributeValue::Ints(self.ints),
-            8 => AttributeValue::Texts(self.texts),
+            7 => {
+                self.ints.shrink_to_fit();
+                AttributeValue::Ints(self.ints)
+            }
+            8 => {
+                self.texts.shrink_to_fit();
+                AttributeValue::Texts(self.texts)
+            }
             10 => AttributeValue::Graphs(self.graphs),
             11 => some(self.sparse.map(AttributeValue::SparseTensor)),
             _ => {

@@ -84,6 +84,16 @@ impl Tracer {
         Ok(())
     }
 
+    /// Asks for texts that are about to be joined, before anything changes.
+    pub(super) fn observe_texts(&mut self, values: &[Value]) -> R<()> {
+        let text = |value: &'_ Value| match value {
+            Value::Tensor(tensor) if tensor.dtype == DType::Bytes => Some(tensor.clone()),
+            _ => None,
+        };
+        let texts: Vec<T> = values.iter().filter_map(text).collect();
+        self.emitter.observe(&texts.iter().collect::<Vec<_>>())
+    }
+
     /// What a frame's node answers, or none if the frame goes on with another iteration.
     pub(super) fn leave(&mut self, top: usize, values: Bound) -> R<Option<Vec<Value>>> {
         let absent = || Value::Optional(None);

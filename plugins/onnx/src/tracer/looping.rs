@@ -63,6 +63,7 @@ impl Tracer {
         let condition = values.first().ok_or_else(|| invalid("the body has no condition"))?;
         let condition = as_tensor(condition)?.clone();
         let go = self.emitter.int(&condition)? != 0;
+        self.observe_texts(&values)?;
         let Kind::Loop(state) = &mut self.frames[top].kind else { return Ok(None) };
         let split = 1 + state.carried;
         for (stack, value) in state.stacked.iter_mut().zip(&values[split..]) {

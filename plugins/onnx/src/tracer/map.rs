@@ -2,6 +2,7 @@
 
 use super::Tracer;
 use super::control::Kind;
+use crate::node::as_tensor;
 use crate::proto::Node;
 use crate::value::{R, Value, invalid};
 use std::rc::Rc;
@@ -46,7 +47,7 @@ impl Tracer {
     pub(super) fn end_map(&mut self, top: usize, values: Vec<Value>) -> R<Option<Vec<Value>>> {
         let Kind::Map(map) = &mut self.frames[top].kind else { return Ok(None) };
         for (results, value) in map.results.iter_mut().zip(values) {
-            results.push(value);
+            results.push(as_tensor(&value)?.clone().into());
         }
         map.iteration += 1;
         if map.iteration < map.len()? {

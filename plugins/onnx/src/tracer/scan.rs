@@ -198,6 +198,7 @@ impl Tracer {
     }
 
     pub(super) fn end_scan(&mut self, top: usize, values: Vec<Value>) -> R<Option<Vec<Value>>> {
+        self.observe_texts(&values)?;
         let Kind::Scan(scan) = &mut self.frames[top].kind else { return Ok(None) };
         for (stack, value) in scan.stacked.iter_mut().zip(&values[scan.states..]) {
             stack.push(as_tensor(value)?.clone());

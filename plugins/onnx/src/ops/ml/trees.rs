@@ -11,7 +11,7 @@ use crate::content::{number_tensor, scalar};
 use crate::node::{Cx, Inputs};
 use crate::value::{R, T, TensorValue, Value, invalid, unsupported};
 use aimass_sdk::{DType, Error};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) const TABLE: Table = &[
     ("TreeEnsemble", tree_ensemble),
@@ -81,22 +81,11 @@ fn read_trees(cx: &mut Cx<'_>, votes: &str, targets: usize, wide: bool) -> R<For
     ] {
         same_length(name, count, len)?;
     }
-    let mut forest = Forest::default();
-    let mut place: HashMap<(i64, i64), usize> = HashMap::with_capacity(count);
-    let mut last_tree = None;
-    for at in 0..count {
-        place.insert((trees[at], ids[at]), at);
-        // The first node of a tree is its root.
-        if last_tree != Some(trees[at]) {
-            forest.roots.push(at);
-            last_tree = Some(trees[at]);
-        }
-    }
+    let places = Places::of(trees, ids);
+    let mut forest = Forest { roots: places.roots(), ..Forest::default() };
     let find = |tree: i64, id: i64| {
-        place
-            .get(&(tree, id))
-            .copied()
-            .ok_or_else(|| invalid(format!("tree {tree} has no node {id}")))
+        let place = places.find(tree, id);
+        place.ok_or_else(|| invalid(format!("tree {tree} has no node {id}")))
     };
     for at in 0..count {
         forest.nodes.push(match mode_of(&modes[at])? {
@@ -120,6 +109,52 @@ fn read_trees(cx: &mut Cx<'_>, votes: &str, targets: usize, wide: bool) -> R<For
         forest.votes.push(Vote { node, target, weight: weights[at] });
     }
     Ok(forest)
+}
+
+/// Where the nodes of trees are.
+struct Places {
+    /// By tree, its first node and how many follow it; the last tree wins.
+    runs: HashMap<i64, (usize, usize)>,
+    /// First nodes, in order.
+    roots: Vec<usize>,
+    /// By tree and node, where the nodes of some tree do not count up from 0 in one run.
+    scattered: Option<HashMap<(i64, i64), usize>>,
+}
+
+impl Places {
+    fn of(trees: &[i64], ids: &[i64]) -> Places {
+        let (mut runs, mut roots) = (HashMap::new(), Vec::new());
+        let mut regular = true;
+        let mut start = 0;
+        for run in trees.chunk_by(|a, b| a == b) {
+            regular &= (0..run.len()).all(|at| ids[start + at] == at as i64);
+            regular &= runs.insert(run[0], (start, run.len())).is_none();
+            roots.push(start);
+            start += run.len();
+        }
+        let scattered = (!regular).then(|| {
+            let pairs = trees.iter().copied().zip(ids.iter().copied()).enumerate();
+            // The first node of a tree is its root, wherever its other nodes are.
+            let mut seen = HashSet::new();
+            roots.retain(|&root: &usize| seen.insert(trees[root]));
+            pairs.map(|(at, pair)| (pair, at)).collect()
+        });
+        Places { runs, roots, scattered }
+    }
+
+    fn roots(&self) -> Vec<usize> {
+        self.roots.clone()
+    }
+
+    fn find(&self, tree: i64, id: i64) -> Option<usize> {
+        match &self.scattered {
+            Some(scattered) => scattered.get(&(tree, id)).copied(),
+            None => {
+                let &(start, len) = self.runs.get(&tree)?;
+                usize::try_from(id).ok().filter(|id| *id < len).map(|id| start + id)
+            }
+        }
+    }
 }
 
 /// None for a leaf.
@@ -499,6 +534,24 @@ fn mode_of_number(number: f64) -> R<Mode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_are_found_in_runs_and_anywhere() {
+        let regular = Places::of(&[4, 4, 4, 7, 7], &[0, 1, 2, 0, 1]);
+        assert_eq!((regular.roots(), regular.scattered.is_none()), (vec![0, 3], true));
+        assert_eq!((regular.find(4, 2), regular.find(7, 1)), (Some(2), Some(4)));
+        assert_eq!(
+            (regular.find(7, 2), regular.find(7, -1), regular.find(5, 0)),
+            (None, None, None)
+        );
+        let mixed = Places::of(&[4, 7, 4, 7], &[10, 11, 12, 13]);
+        assert_eq!(mixed.roots(), [0, 1]);
+        assert_eq!(
+            (mixed.find(4, 12), mixed.find(7, 13), mixed.find(4, 13)),
+            (Some(2), Some(3), None)
+        );
+        assert_eq!(Places::of(&[], &[]).roots(), [0usize; 0]);
+    }
 
     #[test]
     fn a_set_becomes_a_chain_of_comparisons() {
