@@ -15,5 +15,6 @@ mod refusals;
 mod shapes;
 mod signals;
 mod states;
+mod strides;
 mod support;
 mod weights;

@@ -3,7 +3,7 @@
 
 use super::{ImageDims, worth};
 use crate::activation::{Ending, finish_rows};
-use crate::level::leveled;
+use crate::level::{Level, level, leveled};
 use crate::matmul::Epilogue;
 use crate::pool::Team;
 use crate::view::{RawRows, Rows, RowsMut};
@@ -13,7 +13,7 @@ use std::ops::Range;
 const TASK_FLOATS: usize = 48 << 10;
 /// Floats of filters that pass a group of pixels at a time: a part of a first-level cache.
 const FILTER_FLOATS: usize = 4 << 10;
-/// Pixels of a group: as many sums as keep two multiply-add units busy.
+/// Pixels of a group at most: as many sums as keep two multiply-add units busy.
 const GROUP: usize = 8;
 
 /// Filters `[channels, 1, rows, columns]` with channels last, `[rows columns, channels]`.
@@ -57,7 +57,12 @@ pub fn conv_depthwise(
     let all = RowsMut::dense(y, dims.filters).raw();
     let plain = epilogue.finish.is_plain() && epilogue.residual.is_none();
     let ending = if plain { None } else { Ending::of(&epilogue.finish) };
-    let job = Job { dims, x, w, epilogue, ending, finished: plain || ending.is_some(), y: all };
+    let finished = plain || ending.is_some();
+    let groups = match level() {
+        Level::Avx512 => [GROUP, GROUP / 2],
+        Level::Avx2 | Level::Scalar => [GROUP / 2; 2],
+    };
+    let job = Job { dims, x, w, epilogue, ending, finished, groups, y: all };
     team.run(lines.div_ceil(block), &|task| {
         rows(&job, task * block..lines.min(task * block + block));
     });
@@ -73,6 +78,8 @@ struct Job<'a> {
     ending: Option<Ending>,
     /// Whether nothing is left to do to stored sums.
     finished: bool,
+    /// Pixels of a group, the first choice first; sixteen channels of each are sums in registers.
+    groups: [usize; 2],
     y: RawRows,
 }
 
@@ -155,7 +162,7 @@ fn across<const K: usize, const S: usize>(job: &Job<'_>, line: usize, channels: 
     let (rows, columns) = (&job.dims.rows, &job.dims.columns);
     // Columns of the output whose whole window is inside.
     let safe = columns.positions(0).start..columns.positions(K - 1).end;
-    let size = [GROUP, GROUP / 2].into_iter().find(|&size| size <= safe.len());
+    let size = job.groups.into_iter().find(|&size| size <= safe.len());
     let (Some(size), false) = (size, rows.taps(line % rows.output).is_empty()) else {
         return edge(job, line, 0..columns.output, channels);
     };
