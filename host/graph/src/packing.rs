@@ -28,6 +28,14 @@ impl Constant {
         }
     }
 
+    /// Says that what was loaded has been copied.
+    pub(crate) fn release(&self) {
+        match self {
+            Constant::Weight(weight) => weight.release(),
+            Constant::Tensor(_) => {}
+        }
+    }
+
     pub(crate) fn digest(&self) -> [u8; 32] {
         match self {
             Constant::Weight(weight) => weight.digest(),
@@ -88,14 +96,20 @@ pub(crate) fn packed(source: &MatrixSource) -> Result<Arc<PackedMatrix>, PlanErr
         return Ok(found);
     }
     let matrix = Arc::new(match source {
-        MatrixSource::Parts(parts) => pack(parts)?,
+        MatrixSource::Parts(parts) => {
+            let packed = pack(parts)?;
+            parts.iter().for_each(|part| part.weight.release());
+            packed
+        }
         MatrixSource::Filters { weight, channels, filters, taps, spread } => {
             let tensor = weight.load()?;
             let weights = as_f32(&tensor)?;
-            match spread {
+            let packed = match spread {
                 true => pack_spread(&weights, *channels, *filters, *taps),
                 false => pack_filters(&weights, *filters, *channels, *taps),
-            }
+            };
+            weight.release();
+            packed
         }
     });
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);

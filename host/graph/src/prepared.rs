@@ -85,6 +85,7 @@ impl<T: Send + Sync + 'static> Prepared<T> {
             return Ok(found);
         }
         let made: Arc<T> = Arc::new(make()?);
+        constants.iter().for_each(|known| known.constant.release());
         let mut cache = lock();
         let cache = cache.get_or_insert_default();
         if let Some(found) = find(cache) {

@@ -10,17 +10,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const K: usize = 6;
 const N: usize = 18;
 
-/// A source that counts the bytes it gave.
+/// A source that counts the bytes it gave and those it may let go of.
 struct Counted {
     bytes: Buffer,
     digest: [u8; 32],
     read: AtomicU64,
+    released: AtomicU64,
 }
 
 impl Counted {
     fn new(content: Vec<u8>, digest: u8) -> Arc<Counted> {
         let bytes = Buffer::shared(Arc::new(content));
-        Arc::new(Counted { bytes, digest: [digest; 32], read: AtomicU64::new(0) })
+        Arc::new(Counted {
+            bytes,
+            digest: [digest; 32],
+            read: AtomicU64::new(0),
+            released: AtomicU64::new(0),
+        })
     }
 }
 
@@ -36,6 +42,10 @@ impl WeightSource for Counted {
     fn read(&self, range: Range<u64>) -> Result<Buffer, WeightError> {
         self.read.fetch_add(range.end - range.start, Ordering::Relaxed);
         Ok(self.bytes.slice(range.start as usize..range.end as usize))
+    }
+
+    fn release(&self, range: Range<u64>) {
+        self.released.fetch_add(range.end - range.start, Ordering::Relaxed);
     }
 }
 
@@ -180,4 +190,21 @@ fn a_weight_outside_its_file_is_refused() {
         assert!(matches!(error.code(), "out-of-range" | "dtype" | "elements"), "{error}");
     }
     assert!(b.weight("w", DType::F32, &[16], file, 0).is_ok());
+}
+
+#[test]
+fn a_packed_weight_need_not_stay_in_memory_and_one_that_is_read_in_place_must() {
+    let content = bytes(&Random(5).numbers(K * N));
+    let len = content.len() as u64;
+    let packed = Counted::new(content.clone(), 11);
+    let _plan = linear_plan(packed.clone(), DType::F32, 0);
+    assert_eq!(packed.released.load(Ordering::Relaxed), len);
+    let in_place = Counted::new(content, 12);
+    let mut b = builder();
+    let indices = b.input("i", DType::I32, &[Dim::Batch]).unwrap();
+    let table = b.weight("t", DType::F32, &[K as u64, N as u64], in_place.clone(), 0).unwrap();
+    let y = b.gather(table, indices, 0).unwrap();
+    b.output("y", y).unwrap();
+    let _plan = plan(b);
+    assert_eq!(in_place.released.load(Ordering::Relaxed), 0);
 }
