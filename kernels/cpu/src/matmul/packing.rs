@@ -144,7 +144,7 @@ pub(crate) fn pack_transposed(matrix: &[f32], stride: usize, columns: usize, pan
     let k = panel.len() / PANEL;
     let squares = match level() {
         Level::Avx512 | Level::Avx2 => k / 8 * 8,
-        Level::Scalar => 0,
+        Level::Scalar | Level::Neon => 0,
     };
     #[cfg(target_arch = "x86_64")]
     if squares > 0 {
