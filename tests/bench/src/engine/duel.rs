@@ -23,29 +23,29 @@ const LOADING_MAX: Duration = Duration::from_secs(120);
 
 /// A runtime of the peers' script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Runtime {
+pub(crate) enum Contender {
     OnnxRuntime,
     OpenVino,
     Tract,
 }
 
-impl Runtime {
+impl Contender {
     /// As the script knows it.
     fn argument(self) -> &'static str {
         match self {
-            Runtime::OnnxRuntime => "onnxruntime",
-            Runtime::OpenVino => "openvino",
-            Runtime::Tract => "tract",
+            Contender::OnnxRuntime => "onnxruntime",
+            Contender::OpenVino => "openvino",
+            Contender::Tract => "tract",
         }
     }
 }
 
-impl fmt::Display for Runtime {
+impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Runtime::OnnxRuntime => "ONNX Runtime",
-            Runtime::OpenVino => "OpenVINO",
-            Runtime::Tract => "tract",
+            Contender::OnnxRuntime => "ONNX Runtime",
+            Contender::OpenVino => "OpenVINO",
+            Contender::Tract => "tract",
         })
     }
 }
@@ -67,7 +67,7 @@ pub(crate) struct Outcome {
     /// Milliseconds of the engine.
     pub(crate) ours_ms: f64,
     /// Milliseconds of each peer, and its time over ours.
-    pub(crate) peers: Vec<(Runtime, f64, f64)>,
+    pub(crate) peers: Vec<(Contender, f64, f64)>,
     /// Time of the peer that was fastest in each turn over ours.
     pub(crate) best: f64,
 }
@@ -77,7 +77,7 @@ pub(crate) async fn duel(
     setup: &Setup,
     engine: &Engine,
     question: &Question,
-    runtimes: &[Runtime],
+    runtimes: &[Contender],
 ) -> anyhow::Result<Outcome> {
     let request = request(question.model, &question.inputs);
     let folder = tempfile::tempdir()?;
@@ -107,7 +107,7 @@ pub(crate) async fn duel(
     Ok(outcome(&ours, runtimes, &theirs))
 }
 
-fn outcome(ours: &[f64], runtimes: &[Runtime], theirs: &[Vec<f64>]) -> Outcome {
+fn outcome(ours: &[f64], runtimes: &[Contender], theirs: &[Vec<f64>]) -> Outcome {
     let ratios = |peer: &[f64]| -> Vec<f64> {
         peer.iter().zip(ours).map(|(peer, ours)| peer / ours).collect()
     };
@@ -171,7 +171,7 @@ fn is_loading(error: &EngineError) -> bool {
 async fn start(
     setup: &Setup,
     question: &Question,
-    runtime: Runtime,
+    runtime: Contender,
     folder: &TempDir,
 ) -> anyhow::Result<Peer> {
     let mut listing = Vec::new();

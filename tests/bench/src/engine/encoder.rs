@@ -1,7 +1,7 @@
 //! MiniLM's encoder, token ids in: rectangles, and texts of different lengths without padding.
 
 use super::Setup;
-use super::duel::{Question, Runtime, duel};
+use super::duel::{Contender, Question, duel};
 use crate::row::{Row, Seeded, geomean};
 use aimass_engine::Engine;
 use aimass_tensor::Tensor;
@@ -32,7 +32,7 @@ pub(super) async fn rows(setup: &Setup, engine: &Engine) -> anyhow::Result<Vec<R
             name: "MiniLM f32, geometric mean".into(),
             value: ratio,
             unit: "x speed",
-            peer: "the faster of ONNX Runtime, OpenVINO".into(),
+            peer: "the faster of ONNX Contender, OpenVINO".into(),
             peer_value: Some(1.0),
             ratio,
             goal: format!(">= {GEOMEAN_MIN}"),
@@ -45,7 +45,7 @@ pub(super) async fn rows(setup: &Setup, engine: &Engine) -> anyhow::Result<Vec<R
         let length = |text| shortest + text * (longest - shortest) / (texts - 1);
         let lengths: Vec<usize> = (0..texts).map(length).collect();
         let question = question(setup, &lengths)?;
-        let outcome = duel(setup, engine, &question, &[Runtime::OnnxRuntime]).await?;
+        let outcome = duel(setup, engine, &question, &[Contender::OnnxRuntime]).await?;
         let (runtime, ms, ratio) = outcome.peers[0];
         rows.push(Row {
             name,
@@ -67,7 +67,7 @@ async fn cell(
     name: &str,
     lengths: &[usize],
 ) -> anyhow::Result<Row> {
-    let runtimes = [Runtime::OnnxRuntime, Runtime::OpenVino];
+    let runtimes = [Contender::OnnxRuntime, Contender::OpenVino];
     let outcome = duel(setup, engine, &question(setup, lengths)?, &runtimes).await?;
     let fastest = outcome.peers.iter().min_by(|a, b| a.1.total_cmp(&b.1));
     let (runtime, ms, _) = *fastest.expect("two peers were asked");

@@ -1,7 +1,7 @@
 //! Models from other people's wheels, as ONNX files through the ONNX plugin.
 
 use super::Setup;
-use super::duel::{Question, Runtime, answer, duel, request};
+use super::duel::{Contender, Question, answer, duel, request};
 use crate::row::{Row, Seeded};
 use aimass_engine::Engine;
 use aimass_tensor::Tensor;
@@ -12,7 +12,7 @@ struct Work {
     model: &'static str,
     inputs: &'static [Input],
     /// Peers and the speed over theirs that is asked for.
-    peers: &'static [(Runtime, f64)],
+    peers: &'static [(Contender, f64)],
 }
 
 /// An input of random numbers.
@@ -45,13 +45,13 @@ const WORKS: &[Work] = &[
         name: "PP-OCR det, 640 x 640",
         model: "ocr-det",
         inputs: &[input("x", &[1, 3, 640, 640], Fill::Signed)],
-        peers: &[(Runtime::OpenVino, 0.85), (Runtime::OnnxRuntime, 1.4)],
+        peers: &[(Contender::OpenVino, 0.85), (Contender::OnnxRuntime, 1.4)],
     },
     Work {
         name: "PP-OCR rec, 48 x 320",
         model: "ocr-rec",
         inputs: &[input("x", &[1, 3, 48, 320], Fill::Signed)],
-        peers: &[(Runtime::OpenVino, 0.9)],
+        peers: &[(Contender::OpenVino, 0.9)],
     },
     Work {
         name: "opennsfw, 224 x 224",
@@ -62,19 +62,19 @@ const WORKS: &[Work] = &[
             shape: &[1, 224, 224, 3],
             fill: Fill::Signed,
         }],
-        peers: &[(Runtime::OpenVino, 0.9)],
+        peers: &[(Contender::OpenVino, 0.9)],
     },
     Work {
         name: "magika, 1 file",
         model: "magika",
         inputs: &[input("bytes", &[1, 2048], Fill::Bytes)],
-        peers: &[(Runtime::OnnxRuntime, 1.2)],
+        peers: &[(Contender::OnnxRuntime, 1.2)],
     },
     Work {
         name: "magika, 16 files",
         model: "magika",
         inputs: &[input("bytes", &[16, 2048], Fill::Bytes)],
-        peers: &[(Runtime::OnnxRuntime, 1.2)],
+        peers: &[(Contender::OnnxRuntime, 1.2)],
     },
     Work {
         name: "silero, 1 frame",
@@ -83,7 +83,7 @@ const WORKS: &[Work] = &[
             input("input", &[1, 576], Fill::Signed),
             input("state", &[2, 1, 128], Fill::Zeros),
         ],
-        peers: &[(Runtime::Tract, 1.0)],
+        peers: &[(Contender::Tract, 1.0)],
     },
     Work {
         name: "silero, 100 frames",
@@ -93,7 +93,7 @@ const WORKS: &[Work] = &[
             input("h", &[1, 1, 128], Fill::Zeros),
             input("c", &[1, 1, 128], Fill::Zeros),
         ],
-        peers: &[(Runtime::OpenVino, 0.8)],
+        peers: &[(Contender::OpenVino, 0.8)],
     },
     Work {
         name: "MiniLM int8, 1 x 32 tokens",
@@ -102,7 +102,7 @@ const WORKS: &[Work] = &[
             input("input_ids", &[1, 32], Fill::Tokens),
             input("attention_mask", &[1, 32], Fill::Ones),
         ],
-        peers: &[(Runtime::OnnxRuntime, 1.0)],
+        peers: &[(Contender::OnnxRuntime, 1.0)],
     },
     Work {
         name: INT8_BATCH,
@@ -111,7 +111,7 @@ const WORKS: &[Work] = &[
             input("input_ids", &[8, 128], Fill::Tokens),
             input("attention_mask", &[8, 128], Fill::Ones),
         ],
-        peers: &[(Runtime::OnnxRuntime, 1.0)],
+        peers: &[(Contender::OnnxRuntime, 1.0)],
     },
 ];
 
@@ -124,7 +124,7 @@ pub(super) async fn rows(setup: &Setup, engine: &Engine) -> anyhow::Result<Vec<R
     let mut rows = Vec::new();
     for work in WORKS.iter().filter(|work| setup.wants(work.name)) {
         let question = question(setup, work)?;
-        let runtimes: Vec<Runtime> = work.peers.iter().map(|(runtime, _)| *runtime).collect();
+        let runtimes: Vec<Contender> = work.peers.iter().map(|(runtime, _)| *runtime).collect();
         let outcome = duel(setup, engine, &question, &runtimes).await?;
         for ((runtime, ms, ratio), (_, goal)) in outcome.peers.iter().zip(work.peers) {
             rows.push(Row {
