@@ -184,6 +184,9 @@ impl Dispatcher {
         call: PlanCall,
     ) -> Result<oneshot::Receiver<Result<PlanAnswer, DispatchError>>, DispatchError> {
         call.plan.check(&call.inputs)?;
+        if let Some(observer) = &self.shared.config.observer {
+            observer.called(&call);
+        }
         let (sender, receiver) = oneshot::channel();
         let pending = self.shared.pending(call, sender);
         let mut queue = lock(&self.shared.queue);

@@ -13,6 +13,7 @@ mod clock;
 mod config;
 mod dispatcher;
 mod join;
+mod observer;
 mod queue;
 mod slots;
 
@@ -20,4 +21,5 @@ pub use batcher::{Waiting, pick_batch};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::DispatchConfig;
 pub use dispatcher::{DispatchError, DispatchStats, Dispatcher, PlanAnswer, PlanCall};
+pub use observer::CallObserver;
 pub use slots::SlotKey;

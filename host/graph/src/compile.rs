@@ -20,8 +20,8 @@ pub(crate) use memory::{Memory, Place};
 
 use draft::{Draft, Inst, LinearInst};
 
-use crate::packing::{PackedStore, packed};
-use crate::plan::{CostNode, Plan, PlanParts};
+use crate::packing::{MatrixSource, PackedStore, packed};
+use crate::plan::{CostNode, Names, Plan, PlanParts};
 use crate::{Graph, PlanError};
 use std::sync::Arc;
 
@@ -83,9 +83,14 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         matrices.push(packed(parts, options.packed_store.as_deref())?);
     }
     let mut constants = Vec::new();
+    let mut names = Names::default();
     for value in &memory.constants {
-        constants.push(draft.constant(*value)?.load()?);
+        let constant = draft.constant(*value)?;
+        names.constants.push(constant.name().cloned());
+        constants.push(constant.load()?);
     }
+    names.matrices.extend(parts.iter().map(MatrixSource::names));
+    names.states.extend(draft.graph.states.iter().map(|state| state.name.clone()));
     Plan::assemble(PlanParts {
         graph: draft.graph,
         extents: draft.extents,
@@ -93,6 +98,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         memory,
         matrices,
         constants,
+        names,
         costs,
         coalescing,
         key,
