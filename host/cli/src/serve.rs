@@ -1,6 +1,7 @@
 //! `aimass serve`: the server.
 
 use crate::api_key;
+use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
 use aimass_engine::Engine;
 use aimass_gateway::GatewayConfig;
@@ -24,6 +25,8 @@ pub(crate) struct Serve {
     /// Body bytes that a request may have
     #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
     body_bytes_max: usize,
+    #[command(flatten)]
+    dispatch: DispatchFlags,
 }
 
 impl Serve {
@@ -43,6 +46,7 @@ impl Serve {
         let mut config = home.engine_config();
         config.loopback = address.ip().is_loopback();
         config.threads = self.threads;
+        config.dispatch = self.dispatch.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
         for publisher in policy.local_publishers() {
             match config.loopback {
