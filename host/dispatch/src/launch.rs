@@ -23,7 +23,7 @@ const NAMED_MAX: usize = 2;
 
 /// Why a launch has no outputs.
 struct Failure {
-    error: DispatchError,
+    error: Box<DispatchError>,
     /// The call at fault, if the error names one.
     call: Option<usize>,
 }
@@ -61,7 +61,7 @@ impl Shared {
                 return Vec::new();
             }
             Ok(Err(failure)) => failure,
-            Err(_panic) => Failure { error: DispatchError::KernelPanic, call: None },
+            Err(_panic) => Failure { error: Box::new(DispatchError::KernelPanic), call: None },
         };
         if calls.len() > 1 {
             let parts = split(calls, failure.call, splits);
@@ -73,7 +73,7 @@ impl Shared {
         self.count(&record, |counters| counters.answered(1, true));
         let Some(call) = calls.pop() else { return Vec::new() };
         // A caller that is gone reads no answer.
-        let _ = call.item.answer.send(Err(failure.error));
+        let _ = call.item.answer.send(Err(*failure.error));
         vec![call.tenant]
     }
 
@@ -88,7 +88,7 @@ impl Shared {
 
     /// Outputs of each call.
     fn attempt(&self, calls: &[Waiting<Job>], now: Instant) -> Result<Vec<Vec<Tensor>>, Failure> {
-        let alone = |error| Failure { error, call: Some(0) };
+        let alone = |error| Failure { error: Box::new(error), call: Some(0) };
         if let [one] = calls {
             return Ok(vec![self.run_alone(&one.item.call, now).map_err(alone)?]);
         }
@@ -98,7 +98,7 @@ impl Shared {
         let joined = rule.join(&inputs, &parts);
         let outputs = (self.run)(&calls[0].item.call.plan, &joined, None).map_err(|error| {
             let call = error.bad_row().and_then(|row| call_of(row, &parts));
-            Failure { error: error.into(), call }
+            Failure { error: Box::new(error.into()), call }
         })?;
         Ok(parts.iter().map(|part| rule.split(&outputs, part)).collect())
     }

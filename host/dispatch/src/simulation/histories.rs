@@ -88,7 +88,9 @@ fn assert_budgets(world: &World, config: &DispatchConfig) -> Result<(), TestCase
 /// Calls of one tenant, plan and timeout, and those of one slot, run in the order of their arrival; a
 /// call is overtaken only by a launch that may have ended too late for it.
 fn assert_order(world: &World) -> Result<(), TestCaseError> {
-    let mut last: HashMap<(u8, u8, Duration, Option<u8>), (usize, u32)> = HashMap::new();
+    // By tenant, plan, timeout and slot: the last call, and its launch.
+    type Kind = (u8, u8, Duration, Option<u8>);
+    let mut last: HashMap<Kind, (usize, u32)> = HashMap::new();
     let mut last_of_slot: HashMap<(u8, u8), u32> = HashMap::new();
     for (index, launch) in world.launches.iter().enumerate() {
         for &call in &launch.calls {
