@@ -16,6 +16,7 @@ mod fixtures;
 mod loader;
 mod metrics;
 mod package;
+mod packed;
 mod pipeline;
 mod publish;
 mod traced;
