@@ -59,6 +59,11 @@ pub(crate) struct Parts {
 }
 
 impl Pipeline {
+    /// The plans that steps and glue may run.
+    pub(crate) fn plans(&self) -> &PlanSet {
+        &self.plans
+    }
+
     /// Resolves every reference of a checked manifest.
     ///
     /// # Errors

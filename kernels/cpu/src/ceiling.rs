@@ -52,7 +52,7 @@ fn chains(rounds: usize) -> u64 {
         Level::Avx2 => unsafe { chains_avx2(rounds) },
         #[cfg(not(target_arch = "x86_64"))]
         Level::Avx512 | Level::Avx2 => chains_scalar(rounds),
-        Level::Scalar => chains_scalar(rounds),
+        Level::Scalar | Level::Neon => chains_scalar(rounds),
     }
 }
 
