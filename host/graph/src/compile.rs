@@ -13,6 +13,7 @@ mod memory;
 mod patterns;
 mod prepare;
 mod rows;
+mod strides;
 mod widen;
 
 pub(crate) use draft::{ImageInst, ImageKind};
@@ -70,6 +71,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     patterns::activations(&mut draft);
     draft.remove_dead();
     affine::into_convolutions(&mut draft)?;
+    strides::into_makers(&mut draft);
     images::channels_last(&mut draft)?;
     integers::scaled_products(&mut draft);
     fuse::epilogues(&mut draft);

@@ -16,5 +16,6 @@ mod reports;
 mod shapes;
 mod signals;
 mod states;
+mod strides;
 mod support;
 mod weights;
