@@ -5,7 +5,7 @@ use crate::weight::WeightRef;
 use aimass_cpu::cast::{bf16_to_f32, f16_to_f32};
 use aimass_cpu::conv::{pack_filters, pack_spread};
 use aimass_cpu::matmul::PackedMatrix;
-use aimass_tensor::{DType, Tensor};
+use aimass_tensor::{DType, Shape, Tensor};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,6 +26,21 @@ impl Constant {
                 .load()
                 .map_err(|source| PlanError::Weight { name: weight.name.clone(), source }),
         }
+    }
+
+    /// The same elements in another shape.
+    ///
+    /// # Errors
+    /// [`PlanError::Internal`] if the shape has another number of elements.
+    pub(crate) fn reshaped(&self, shape: Shape) -> Result<Constant, PlanError> {
+        let wrong = PlanError::Internal("a constant has another number of elements than its view");
+        Ok(match self {
+            Constant::Tensor(tensor) => Constant::Tensor(tensor.reshaped(shape).map_err(|_| wrong)?),
+            Constant::Weight(weight) if weight.shape.elements() == shape.elements() => {
+                Constant::Weight(WeightRef { shape, ..weight.clone() })
+            }
+            Constant::Weight(_) => return Err(wrong),
+        })
     }
 
     pub(crate) fn digest(&self) -> [u8; 32] {
@@ -71,12 +86,13 @@ pub(crate) fn packed(source: &MatrixSource) -> Result<Arc<PackedMatrix>, PlanErr
         MatrixSource::Parts(parts) => {
             for part in parts {
                 hash.update(part.weight.digest());
-                hash.update([u8::from(part.transposed)]);
+                hash.update(format!("{} {} {}", part.transposed, part.k, part.n));
             }
         }
-        MatrixSource::Filters { weight, spread, .. } => {
+        MatrixSource::Filters { weight, channels, filters, taps, spread } => {
             hash.update(weight.digest());
-            hash.update(if *spread { "spread" } else { "filters" });
+            let layout = if *spread { "spread" } else { "filters" };
+            hash.update(format!("{layout} {channels} {filters} {taps}"));
         }
     }
     let key: Key = hash.finalize().into();

@@ -12,6 +12,7 @@ mod indexed;
 mod quantized;
 mod recurrent;
 mod refusals;
+mod sequences;
 mod shapes;
 mod signals;
 mod states;

@@ -1,6 +1,6 @@
 //! Weights: dtypes, alignment, sharing.
 
-use crate::support::{Random, builder, bytes, f32s, near, plan, source};
+use crate::support::{Random, builder, bytes, f32s, near, plan, source, weight};
 use aimass_graph::{CompileOptions, Dim, Plan, ValueId, WeightError, WeightSource, compile};
 use aimass_tensor::{Buffer, DType};
 use std::ops::Range;
@@ -122,6 +122,37 @@ fn living_plans_share_packed_weights_by_content() {
     let third = Counted::new(content, 200);
     linear_plan(third.clone(), DType::F32, 0);
     assert!(third.read.load(Ordering::Relaxed) > 0, "the cache must not keep dead plans alive");
+}
+
+fn product_of(x: &[f32], w: &[f32], n: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; n];
+    for (x, row) in x.iter().zip(w.chunks(n)) {
+        sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += f64::from(*x) * f64::from(*w));
+    }
+    sums
+}
+
+#[test]
+fn one_content_in_two_shapes_is_packed_twice() {
+    let numbers = Random(5).numbers(24);
+    let product = |k: u64| {
+        let mut b = builder();
+        let stored = weight(&mut b, &[4, 6], &numbers);
+        let w = b.reshape(stored, &[Dim::Fixed(k), Dim::Fixed(24 / k)]).unwrap();
+        let x = b.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(k)]).unwrap();
+        let y = b.matmul(x, w).unwrap();
+        b.output("y", y).unwrap();
+        plan(b)
+    };
+    // Both live at once.
+    let plans = [4, 6].map(|k| (k, product(k)));
+    for (k, plan) in plans {
+        let (k, n) = (k as usize, 24 / k as usize);
+        let x = Random(6).numbers(k);
+        let got = plan.run(&[f32s(&[1, k], &x)], None).unwrap();
+        let expected = product_of(&x, &numbers, n);
+        near(got[0].as_slice::<f32>().unwrap(), &expected, 1e-5);
+    }
 }
 
 #[test]
