@@ -108,7 +108,7 @@ impl Kernel {
     pub(crate) fn ends(&self, finish: &Finish, residual: bool) -> Option<Ending> {
         match self.level {
             Level::Avx512 if residual || !finish.is_plain() => Ending::of(finish),
-            Level::Avx512 | Level::Avx2 | Level::Scalar => None,
+            Level::Avx512 | Level::Avx2 | Level::Neon | Level::Scalar => None,
         }
     }
 

@@ -60,7 +60,7 @@ pub fn conv_depthwise(
     let finished = plain || ending.is_some();
     let groups = match level() {
         Level::Avx512 => [GROUP, GROUP / 2],
-        Level::Avx2 | Level::Scalar => [GROUP / 2; 2],
+        Level::Avx2 | Level::Neon | Level::Scalar => [GROUP / 2; 2],
     };
     let job = Job { dims, x, w, epilogue, ending, finished, groups, y: all };
     team.run(lines.div_ceil(block), &|task| {
