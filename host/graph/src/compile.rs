@@ -8,6 +8,7 @@ mod fuse;
 mod images;
 mod integers;
 mod key;
+mod lift;
 mod lower;
 mod memory;
 mod patterns;
@@ -21,8 +22,8 @@ pub(crate) use memory::{Memory, Place};
 
 use draft::{Draft, Inst, LinearInst};
 
-use crate::packing::{PackedStore, packed};
-use crate::plan::{CostNode, Plan, PlanParts};
+use crate::packing::{MatrixSource, PackedStore, packed};
+use crate::plan::{CostNode, Names, Plan, PlanParts};
 use crate::{Graph, PlanError};
 use std::sync::Arc;
 
@@ -70,6 +71,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     fold::constants(&mut draft)?;
     patterns::activations(&mut draft);
     draft.remove_dead();
+    lift::sequences(&mut draft);
     affine::into_convolutions(&mut draft)?;
     strides::into_makers(&mut draft);
     images::channels_last(&mut draft)?;
@@ -85,9 +87,14 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         matrices.push(packed(parts, options.packed_store.as_deref())?);
     }
     let mut constants = Vec::new();
+    let mut names = Names::default();
     for value in &memory.constants {
-        constants.push(draft.constant(*value)?.load()?);
+        let constant = draft.constant(*value)?;
+        names.constants.push(constant.name().cloned());
+        constants.push(constant.load()?);
     }
+    names.matrices.extend(parts.iter().map(MatrixSource::names));
+    names.states.extend(draft.graph.states.iter().map(|state| state.name.clone()));
     Plan::assemble(PlanParts {
         graph: draft.graph,
         extents: draft.extents,
@@ -95,6 +102,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         memory,
         matrices,
         constants,
+        names,
         costs,
         coalescing,
         key,

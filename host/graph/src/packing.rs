@@ -37,6 +37,14 @@ impl Constant {
         }
     }
 
+    /// The name of a weight; what was folded or given by value has none.
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Constant::Weight(weight) => Some(&weight.name),
+            Constant::Tensor(_) => None,
+        }
+    }
+
     pub(crate) fn digest(&self) -> [u8; 32] {
         match self {
             Constant::Weight(weight) => weight.digest(),
@@ -67,6 +75,18 @@ pub(crate) enum MatrixSource {
     Parts(Vec<Part>),
     /// Filters of a convolution of images, or (`spread`) of a transposed one.
     Filters { weight: Constant, channels: usize, filters: usize, taps: usize, spread: bool },
+}
+
+impl MatrixSource {
+    /// Names of the weights that are packed.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        match self {
+            MatrixSource::Parts(parts) => {
+                parts.iter().filter_map(|part| part.weight.name().cloned()).collect()
+            }
+            MatrixSource::Filters { weight, .. } => weight.name().cloned().into_iter().collect(),
+        }
+    }
 }
 
 type Key = [u8; 32];

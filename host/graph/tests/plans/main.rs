@@ -12,6 +12,8 @@ mod indexed;
 mod quantized;
 mod recurrent;
 mod refusals;
+mod reports;
+mod sequences;
 mod shapes;
 mod signals;
 mod states;
