@@ -35,7 +35,9 @@ impl Constant {
     pub(crate) fn reshaped(&self, shape: Shape) -> Result<Constant, PlanError> {
         let wrong = PlanError::Internal("a constant has another number of elements than its view");
         Ok(match self {
-            Constant::Tensor(tensor) => Constant::Tensor(tensor.reshaped(shape).map_err(|_| wrong)?),
+            Constant::Tensor(tensor) => {
+                Constant::Tensor(tensor.reshaped(shape).map_err(|_| wrong)?)
+            }
             Constant::Weight(weight) if weight.shape.elements() == shape.elements() => {
                 Constant::Weight(WeightRef { shape, ..weight.clone() })
             }

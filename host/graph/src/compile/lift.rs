@@ -156,9 +156,8 @@ impl Pass<'_> {
         if permutation != [0, 2, 1] {
             return None;
         }
-        let last = |dims: &[Dim]| {
-            vec![dims[0].clone(), Dim::Fixed(1), dims[1].clone(), dims[2].clone()]
-        };
+        let last =
+            |dims: &[Dim]| vec![dims[0].clone(), Dim::Fixed(1), dims[1].clone(), dims[2].clone()];
         let (permutation, inputs, outputs) = if self.is_lifted(x) {
             let dims = last(&self.draft.spec(out).dims);
             let image = self.draft.add_value(DType::F32, dims);
