@@ -231,6 +231,41 @@ def traceforge(folder, files):
         decoder.case(f"{batch}x{generated}_of_{length}", inputs)
 
 
+def normal(random, *shape):
+    return random.standard_normal(shape, np.float32)
+
+
+def sound(folder, files):
+    random = np.random.default_rng(6)
+    pitch = Model(folder, "basic-pitch", files / "basic-pitch/nmp.onnx", FLOAT).open()
+    pitch.case("two_seconds", {"audio": speech(2, 22050, 1)[None, :43844, None]})
+    rated = files / "speechmos"
+    aecmos = Model(folder, "aecmos", rated / "aecmos_models/Run_1663915512_Stage_0.onnx", FLOAT)
+    inputs = {"input": normal(random, 1, 3, 100, 160), "h0": normal(random, 4, 1, 64)}
+    aecmos.open().case("100_frames", inputs)
+    plcmos = Model(folder, "plcmos", rated / "plcmos_models/plcmos_v2.onnx", FLOAT).open()
+    for count in (64, 100):
+        inputs = {"spectrum": normal(random, 1, 1, count, 257), "rater": normal(random, 1, 64)}
+        plcmos.case(f"{count}_frames", inputs)
+
+
+def captcha(folder, files):
+    model = Model(folder, "captcha", files / "captcha_crnn.onnx", FLOAT).open()
+    shown = [text_picture(160, 60, [(10, 10, 36, text)]) for text in ("x7Kp2", "b4Wq9")]
+    model.case("two", {"image": channels_first(shown, [0.5] * 3, [0.5] * 3)})
+
+
+def brain_waves(folder, files):
+    random = np.random.default_rng(7)
+    file = files / "seizure/_models/modelB_full.onnx"
+    seizure = Model(folder, "eeg-seizure", file, FLOAT).open()
+    for batch, time in [(1, 30), (2, 17)]:
+        seizure.case(f"{batch}x{time}", {"x": normal(random, batch, 100, time)})
+    file = files / "spindles/_models/spindle-detector-eeg.onnx"
+    inputs = {"signal": normal(random, 1, 1, 7500), "spectrogram": normal(random, 1, 15, 7500)}
+    Model(folder, "eeg-spindle", file, FLOAT).open().case("one", inputs)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", type=pathlib.Path)
@@ -243,6 +278,9 @@ def main():
     opennsfw(folder, models / "opennsfw")
     minilm(folder, models)
     traceforge(folder, models / "traceforge-title")
+    sound(folder, models)
+    captcha(folder, models / "captcha")
+    brain_waves(folder, models / "brainmaze")
     print(f"{len(list(folder.iterdir()))} real models")
 
 
