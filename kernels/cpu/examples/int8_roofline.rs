@@ -178,10 +178,14 @@ fn chains_short(rounds: usize) -> f64 {
     let ones = _mm256_set1_epi16(1);
     for _ in 0..rounds {
         // Other factors in each round, for products of constants would be made once.
-        a = a.map(|a| _mm256_add_epi16(a, ones));
+        for a in &mut a {
+            *a = _mm256_add_epi16(*a, ones);
+        }
         for (sum, b) in sums.iter_mut().zip(bs) {
-            let [first, rest @ ..] = a.map(|a| _mm256_maddubs_epi16(a, b));
-            let four = rest.into_iter().fold(first, |x, y| _mm256_add_epi16(x, y));
+            let mut four = _mm256_maddubs_epi16(a[0], b);
+            for &a in &a[1..] {
+                four = _mm256_add_epi16(four, _mm256_maddubs_epi16(a, b));
+            }
             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(four, ones));
         }
     }

@@ -285,22 +285,25 @@ mod x86 {
                 }
             }
         }
-        for (i, j) in (0..R).flat_map(|i| (0..P).map(move |j| (i, j))) {
-            if tile.scales.is_null() {
-                break;
-            }
-            // SAFETY: as above.
-            unsafe {
-                let c = c.add(i * c_row + j * PANEL);
-                let scale = _mm512_loadu_ps(tile.scales.add(j * PANEL));
-                let total = match tile.bias.is_null() {
-                    true => _mm512_mul_ps(_mm512_loadu_ps(c), scale),
-                    false => {
-                        let bias = _mm512_loadu_ps(tile.bias.add(j * PANEL));
-                        _mm512_fmadd_ps(_mm512_loadu_ps(c), scale, bias)
-                    }
-                };
-                _mm512_storeu_ps(c, total);
+        if tile.scales.is_null() {
+            return;
+        }
+        // Nested loops, for closures would not have the instructions of this function.
+        for i in 0..R {
+            for j in 0..P {
+                // SAFETY: as above.
+                unsafe {
+                    let c = c.add(i * c_row + j * PANEL);
+                    let scale = _mm512_loadu_ps(tile.scales.add(j * PANEL));
+                    let total = match tile.bias.is_null() {
+                        true => _mm512_mul_ps(_mm512_loadu_ps(c), scale),
+                        false => {
+                            let bias = _mm512_loadu_ps(tile.bias.add(j * PANEL));
+                            _mm512_fmadd_ps(_mm512_loadu_ps(c), scale, bias)
+                        }
+                    };
+                    _mm512_storeu_ps(c, total);
+                }
             }
         }
     }
@@ -413,22 +416,24 @@ mod x86 {
     /// Scales and bias, where the sums are complete.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn scale<const R: usize>(tile: &Tile) {
-        for (i, j) in (0..R).flat_map(|i| [(i, 0), (i, 8)]) {
-            if tile.scales.is_null() {
-                break;
-            }
-            // SAFETY: promised by the caller.
-            unsafe {
-                let c = tile.c.add(i * tile.c_row + j);
-                let scale = _mm256_loadu_ps(tile.scales.add(j));
-                let total = match tile.bias.is_null() {
-                    true => _mm256_mul_ps(_mm256_loadu_ps(c), scale),
-                    false => {
-                        let bias = _mm256_loadu_ps(tile.bias.add(j));
-                        _mm256_fmadd_ps(_mm256_loadu_ps(c), scale, bias)
-                    }
-                };
-                _mm256_storeu_ps(c, total);
+        if tile.scales.is_null() {
+            return;
+        }
+        for i in 0..R {
+            for j in [0, 8] {
+                // SAFETY: promised by the caller.
+                unsafe {
+                    let c = tile.c.add(i * tile.c_row + j);
+                    let scale = _mm256_loadu_ps(tile.scales.add(j));
+                    let total = match tile.bias.is_null() {
+                        true => _mm256_mul_ps(_mm256_loadu_ps(c), scale),
+                        false => {
+                            let bias = _mm256_loadu_ps(tile.bias.add(j));
+                            _mm256_fmadd_ps(_mm256_loadu_ps(c), scale, bias)
+                        }
+                    };
+                    _mm256_storeu_ps(c, total);
+                }
             }
         }
     }
