@@ -53,7 +53,9 @@ impl Engine {
         let cache = SandboxConfig::new(config.data_dir.join("cache"));
         let sandbox = Sandbox::new(cache, dispatcher.clone())
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
-        let options = CompileOptions { threads: config.threads, ..CompileOptions::default() };
+        let EngineConfig { threads, exact_quantization, .. } = config;
+        let options =
+            CompileOptions { threads, exact_quantization, ..CompileOptions::default() };
         let metrics = Arc::new(Metrics::default());
         let traced = config.traced.clone();
         let inner = Arc::new(Inner {

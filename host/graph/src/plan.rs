@@ -6,10 +6,10 @@ use crate::executor::{Arena, Frame, KEPT_ARENAS_MAX};
 use crate::extents::{Bound, Extents};
 use crate::graph::{Graph, ValueId};
 use crate::op::Op;
-use crate::packing::Constant;
+use crate::packing::{Constant, Matrix};
 use crate::step::{RowKind, Step};
 use crate::{CompileOptions, Dim, PlanError, PlanState, RunError, Signature};
-use aimass_cpu::matmul::{Activation, Finish, PackedMatrix};
+use aimass_cpu::matmul::{Activation, Finish};
 use aimass_cpu::pool::{KernelPool, Team};
 use aimass_tensor::{Buffer, BufferMut, DType, Shape, Tensor};
 use std::fmt::Write;
@@ -88,7 +88,7 @@ pub(crate) struct PlanParts {
     pub(crate) extents: Extents,
     pub(crate) steps: Vec<Step>,
     pub(crate) memory: Memory,
-    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) matrices: Vec<Arc<Matrix>>,
     pub(crate) constants: Vec<Tensor>,
     pub(crate) costs: Vec<CostNode>,
     pub(crate) coalescing: Coalescing,
@@ -102,7 +102,7 @@ pub struct Plan {
     pub(crate) signature: Signature,
     pub(crate) steps: Vec<Step>,
     pub(crate) memory: Memory,
-    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) matrices: Vec<Arc<Matrix>>,
     pub(crate) constants: Vec<Tensor>,
     /// By value.
     pub(crate) dtypes: Vec<DType>,
@@ -460,7 +460,11 @@ impl Plan {
         match kind {
             RowKind::Linear { matrix, bias, finish, residual } => {
                 let matrix = &self.matrices[*matrix];
-                let mut name = format!("linear {}x{}", matrix.k(), matrix.n());
+                let kind = match &**matrix {
+                    Matrix::F32(_) => "linear",
+                    Matrix::Int8(_) => "int8 linear",
+                };
+                let mut name = format!("{kind} {}x{}", matrix.k(), matrix.n());
                 if bias.is_some() {
                     name.push_str(" + bias");
                 }
