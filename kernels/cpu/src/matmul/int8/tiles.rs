@@ -154,14 +154,14 @@ fn path() -> Path {
         (Level::Avx512, true) if is_x86_feature_detected!("avx512vnni") => Path::Avx512Vnni,
         (Level::Avx512 | Level::Avx2, true) if is_x86_feature_detected!("avxvnni") => Path::AvxVnni,
         (Level::Avx512 | Level::Avx2, _) => Path::Avx2,
-        (Level::Scalar, _) => Path::Scalar,
+        (Level::Scalar | Level::Neon, _) => Path::Scalar,
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn path() -> Path {
     match level() {
-        Level::Avx512 | Level::Avx2 | Level::Scalar => Path::Scalar,
+        Level::Avx512 | Level::Avx2 | Level::Neon | Level::Scalar => Path::Scalar,
     }
 }
 
