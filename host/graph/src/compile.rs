@@ -9,6 +9,7 @@ mod fuse;
 mod images;
 mod integers;
 mod key;
+mod lift;
 mod lower;
 mod memory;
 mod patterns;
@@ -84,6 +85,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     fold::constants(&mut draft)?;
     patterns::activations(&mut draft);
     draft.remove_dead();
+    lift::sequences(&mut draft);
     affine::into_convolutions(&mut draft)?;
     strides::into_makers(&mut draft);
     images::channels_last(&mut draft)?;

@@ -14,6 +14,7 @@ mod quantized;
 mod recurrent;
 mod refusals;
 mod reports;
+mod sequences;
 mod shapes;
 mod signals;
 mod states;
