@@ -132,6 +132,13 @@ impl Job<'_> {
                 while row < a.rows {
                     let height = kernel.next_rows(a.rows - row);
                     let tile = self.tile(a, row, (panel, width), &steps);
+                    if depth == 0 {
+                        // SAFETY: as below. A tile without steps leaves its sums as they are.
+                        let mut c = unsafe {
+                            self.c.part(a.first + row..a.first + row + height, columns.clone())
+                        };
+                        (0..height).for_each(|row| c.row_mut(row).fill(0.0));
+                    }
                     // SAFETY: a tile that exists, inside the extents.
                     unsafe { run_tile(&kernel, tile, height, width, columns.len()) };
                     if steps.end == depth {

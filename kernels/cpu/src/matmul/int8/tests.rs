@@ -77,7 +77,8 @@ fn check(team: Team<'_>, (m, k, n): (usize, usize, usize), limit: i32) -> Vec<u3
 #[test]
 fn products_have_the_same_bits_at_every_level_and_are_those_of_the_bytes() {
     let pool = KernelPool::new(3);
-    let shapes = [(1, 1, 1), (5, 16, 16), (13, 70, 33), (2, 0, 3), (0, 3, 2), (150, 130, 40)];
+    let shapes =
+        [(1, 1, 1), (5, 16, 16), (13, 70, 33), (2, 0, 3), (1, 0, 32), (0, 3, 2), (150, 130, 40)];
     // Wide weights, weights of 7 bits, and some of which many sums fit 16 bits.
     for (shape, limit) in shapes.into_iter().flat_map(|s| [128, 63, 20].map(|limit| (s, limit))) {
         let expected = check(Team::alone(), shape, limit);
