@@ -4,7 +4,7 @@
 //! log/checkpoint                          the log as clients see it, a cosigned note
 //! log/tile/<level>/<index>[.p/<width>]    hashes
 //! log/tile/entries/<index>[.p/<width>]    entries, each after its length in 2 bytes
-//! log/pending                             the entry that is being appended
+//! log/pending                             the last entry, which may still be being appended
 //! ```
 //! A checkpoint that was signed must never be followed by another of the same size. So the entry is
 //! written to `log/pending` before anything is signed; after a crash the next append finishes that entry
@@ -85,8 +85,8 @@ impl<'a, S: Storage> LogWriter<'a, S> {
 
     /// Appends an entry of 1 to 65,535 bytes and publishes a checkpoint that the quorum cosigned.
     ///
-    /// Witnesses that fail are passed over, as long as the quorum is reached. If the entry is the
-    /// pending one of an earlier call, that one is finished, not another one added.
+    /// Witnesses that fail are passed over, as long as the quorum is reached. An entry that is the same
+    /// as the last one is finished, or found, not added again: repeating a call is safe.
     ///
     /// # Errors
     /// [`TrustError::Sign`] with `AMT-LOG` below the quorum, [`TrustError::Storage`]. Then clients see
@@ -100,10 +100,12 @@ impl<'a, S: Storage> LogWriter<'a, S> {
             let got = format!("{} bytes", entry.len());
             return Err(TrustError::Release { expected: "an entry of 1 to 65,535 bytes", got });
         }
-        if let Some((index, pending)) = self.pending()? {
-            let logged = self.finish(index, &pending, witnesses)?;
-            if pending == entry {
-                return Ok(logged);
+        if let Some((index, last)) = self.pending()? {
+            if last == entry {
+                return self.finish(index, entry, witnesses);
+            }
+            if index >= self.size()? {
+                self.finish(index, &last, witnesses)?;
             }
         }
         let index = self.size()?;
@@ -236,6 +238,7 @@ impl<'a, S: Storage> LogWriter<'a, S> {
         Ok(self.read(&path, most)?.ok_or_else(missing)?)
     }
 
+    /// The last entry, whether it is in the log already or not.
     fn pending(&self) -> Result<Option<(u64, Vec<u8>)>, TrustError> {
         let Some(text) = self.read("log/pending", 2 * ENTRY_BYTES_MAX)? else {
             return Ok(None);
@@ -244,8 +247,7 @@ impl<'a, S: Storage> LogWriter<'a, S> {
         let pending: Pending =
             serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         let entry = STANDARD.decode(&pending.entry).map_err(|error| wrong(error.to_string()))?;
-        let done = pending.index < self.size()?;
-        Ok((!done).then_some((pending.index, entry)))
+        Ok(Some((pending.index, entry)))
     }
 
     fn read(&self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, TrustError> {

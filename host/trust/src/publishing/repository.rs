@@ -218,6 +218,10 @@ impl<'a, S: Storage> Repository<'a, S> {
         let first = first.ok_or_else(|| Refusal::format("a first root", "none"))?;
         let mut state = MarketState::of_root(&self.root(false).unwrap_or(first))?;
         state.timestamp = self.read("metadata/timestamp.json")?;
+        let before = self.read_current::<TimestampFile>("metadata/timestamp.json")?;
+        if let Some(file) = before.as_ref().and_then(|file| file.meta.get("snapshot.json")) {
+            state.snapshot = self.read(&format!("metadata/{}.snapshot.json", file.version))?;
+        }
         let publishers: Vec<&str> = changes.publishers.keys().map(String::as_str).collect();
         let validity = Validity { now, grace_seconds: 0, rest_grace_seconds: 0 };
         let mut view = View { storage: &*self.storage, new };

@@ -14,9 +14,10 @@ use aimass_trust::publishing::log_writer::LogWriter;
 use aimass_trust::publishing::storage::Storage;
 use aimass_trust::publishing::witness::{Cosigner, Witness};
 use aimass_trust::{
-    Admission, Admitted, Capability, LogPolicy, Manifest, MarketBounds, MarketPolicy, MarketState,
-    NameRules, NoteKey, NoteKeyKind, PluginRelease, Refusal, Revocations, SignedPlugin, SigningKey,
-    Timestamp, VerifiedPackage, add_signature, bundle_bytes, embed_manifest, entry_of, sign_plugin,
+    Admission, Admitted, Capability, Checkpoint, LogPolicy, Manifest, MarketBounds, MarketPolicy,
+    MarketState, NameRules, NoteKey, NoteKeyKind, PluginRelease, Refusal, Revocations,
+    SignedPlugin, SigningKey, Timestamp, VerifiedPackage, add_signature, bundle_bytes,
+    embed_manifest, entry_of, sign_plugin,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -274,7 +275,8 @@ impl Chain {
         }
     }
 
-    fn members(&mut self) -> Members {
+    /// Every file of the chain under its name in a bundle.
+    pub(crate) fn files(&mut self) -> Members {
         if self.link[0] {
             let target = &mut self.targets.signed()["targets"]["revocations.json"];
             *target = json!({ "length": self.revocations.len(), "hashes": { "sha256": sha(&self.revocations) } });
@@ -316,6 +318,29 @@ fn link(entry: &mut Value, file: &Value, bytes: &[u8]) {
     let version = &file["signed"]["version"];
     *entry =
         json!({ "version": version, "length": bytes.len(), "hashes": { "sha256": sha(bytes) } });
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The checkpoint that a proof ends with.
+pub(crate) fn checkpoint_of(proof: &str) -> Checkpoint {
+    let note = proof.split_once("\n\n").expect("a note").1;
+    log_policy().check(note).expect("a checkpoint").checkpoint
+}
+
+/// The proof `one` with the times of `other`'s cosignatures, but the signatures of its own.
+pub(crate) fn splice_time(one: &str, other: &str) -> String {
+    // 4 bytes of key id and 8 of time are 16 characters of base64.
+    let mixed = |(one, other): (&str, &str)| match one.split_once(".example ") {
+        Some((name, line)) if name.starts_with("— w") => {
+            let time = other.split_once(".example ").expect("a line").1;
+            format!("{name}.example {}{}\n", &time[..16], &line[16..])
+        }
+        _ => format!("{one}\n"),
+    };
+    one.lines().zip(other.lines()).map(mixed).collect()
 }
 
 pub(crate) fn sha(bytes: &[u8]) -> String {
@@ -412,7 +437,7 @@ impl Scene {
         if let Some(hook) = self.chain {
             hook(&mut chain);
         }
-        let mut members = chain.members();
+        let mut members = chain.files();
         members.insert("plugin.wasm".to_owned(), plugin.wasm);
         members.insert("release.dsse.json".to_owned(), plugin.dsse);
         members.insert("release.tlog-proof".to_owned(), proof.into_bytes());
