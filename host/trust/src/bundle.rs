@@ -100,6 +100,11 @@ impl<'a> Bundle<'a> {
         self.members.iter().map(|(name, (content, _))| (*name, content.len()))
     }
 
+    /// SHA-256 of a member.
+    pub(crate) fn digest(&self, name: &str) -> Option<[u8; 32]> {
+        self.members.get(name).map(|(_, digest)| *digest)
+    }
+
     /// The content of a member that must be there.
     pub(crate) fn need(&self, name: &str) -> Result<&'a [u8], Refusal> {
         self.get(name)

@@ -108,7 +108,8 @@ impl MarketPolicy {
         };
         let (current, mut state) =
             self.update_from_bundle(state, &mut bundle, admission.name, wall)?;
-        let admitted = self.verify_release(&current, files, admission)?;
+        let digest = bundle.digest(MEMBER_WASM);
+        let admitted = self.admit(&current, files, digest, admission)?;
         state.saw(admitted.checkpoint());
         Ok((admitted, state))
     }
@@ -123,10 +124,21 @@ impl MarketPolicy {
         files: ReleaseFiles<'_>,
         admission: &Admission<'_>,
     ) -> Result<Admitted, Refusal> {
+        self.admit(current, files, None, admission)
+    }
+
+    /// As [`MarketPolicy::verify_release`], with the component's digest if it was computed already.
+    fn admit(
+        &self,
+        current: &Current,
+        files: ReleaseFiles<'_>,
+        digest: Option<[u8; 32]>,
+        admission: &Admission<'_>,
+    ) -> Result<Admitted, Refusal> {
         let ReleaseFiles { wasm, dsse, proof } = files;
         check_size(&wasm)?;
         let name = admission.name;
-        let digest: [u8; 32] = Sha256::digest(&wasm).into();
+        let digest = digest.unwrap_or_else(|| Sha256::digest(&wasm).into());
         self.check_name(current, name)?;
         let (path, target) = current.trusted.find_target(name, &digest, wasm.len() as u64)?;
         current.trusted.check_path(name, path)?;
@@ -275,11 +287,11 @@ impl Admitted {
 }
 
 fn publisher_of(current: &Current, name: &PackageName) -> Result<Publisher, Refusal> {
-    let (delegation, keys) = current.trusted.delegation(name.publisher())?;
+    let (delegation, _) = current.trusted.delegation(name.publisher())?;
     let bounds = delegation.aimass.clone().unwrap_or_default();
     Ok(Publisher {
         name: name.publisher().to_owned(),
-        keys: delegation.role.public_keys(keys),
+        keys: current.trusted.publisher_keys(name.publisher())?.to_vec(),
         names: vec![name.as_str().to_owned()],
         models: bounds.models,
         bounds: Bounds { capabilities: bounds.capabilities, limits: bounds.limits },

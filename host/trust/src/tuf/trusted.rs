@@ -43,8 +43,15 @@ pub(crate) struct Trusted {
     timestamp: Option<TimestampFile>,
     snapshot: Option<Snapshot>,
     targets: Option<Targets>,
-    publishers: BTreeMap<String, Targets>,
+    publishers: BTreeMap<String, Listed>,
     stale: bool,
+}
+
+/// A publisher's targets, and its keys as the delegation has them now.
+#[derive(Clone, Debug)]
+struct Listed {
+    targets: Targets,
+    keys: Vec<PublicKey>,
 }
 
 impl Trusted {
@@ -193,13 +200,14 @@ impl Trusted {
         let signed = Signed::parse("the publisher's targets", text)?;
         let (delegation, keys) = self.delegation(publisher)?;
         signed.check(keys, &delegation.role, RefusalCode::Threshold)?;
+        let keys = delegation.role.public_keys(keys);
         let new: Targets = signed.read()?;
         stated.check_version(&name, new.version)?;
         self.stale |= self.refuse_expired(&name, new.expires, self.validity.rest_grace_seconds)?;
         if new.delegations.is_some() {
             return Err(malformed(&name, "delegations below a publisher"));
         }
-        self.publishers.insert(publisher.to_owned(), new);
+        self.publishers.insert(publisher.to_owned(), Listed { targets: new, keys });
         Ok(())
     }
 
@@ -265,12 +273,12 @@ impl Trusted {
         digest: &[u8; 32],
         length: u64,
     ) -> Result<(&str, &Target), Refusal> {
-        let publisher = self.publishers.get(name.publisher());
-        let targets = &publisher.ok_or_else(|| missing("the publisher's targets"))?.targets;
+        let listed = self.listed(name.publisher())?;
         let start = format!("{name}@");
-        let mut found = targets.iter().filter(|(path, target)| {
-            path.starts_with(&start) && target.hashes.sha256.0 == *digest && target.length == length
-        });
+        let from_name = listed.targets.targets.range(start.clone()..);
+        let mut found = from_name
+            .take_while(|(path, _)| path.starts_with(&start))
+            .filter(|(_, target)| target.hashes.sha256.0 == *digest && target.length == length);
         found.next().map(|(path, target)| (path.as_str(), target)).ok_or_else(|| {
             Refusal::new(
                 RefusalCode::Digest,
@@ -281,6 +289,11 @@ impl Trusted {
         })
     }
 
+    /// The strict keys of a publisher whose targets were taken.
+    pub(crate) fn publisher_keys(&self, publisher: &str) -> Result<&[PublicKey], Refusal> {
+        Ok(&self.listed(publisher)?.keys)
+    }
+
     /// A target of the marketplace itself.
     pub(crate) fn own_target(&self, path: &str) -> Result<Option<&Target>, Refusal> {
         Ok(self.targets()?.targets.get(path))
@@ -289,6 +302,10 @@ impl Trusted {
     /// Whether a file in use has expired and is inside its grace.
     pub(crate) fn stale(&self) -> bool {
         self.stale
+    }
+
+    fn listed(&self, publisher: &str) -> Result<&Listed, Refusal> {
+        self.publishers.get(publisher).ok_or_else(|| missing("the publisher's targets"))
     }
 
     fn targets(&self) -> Result<&Targets, Refusal> {
