@@ -1,6 +1,7 @@
 //! The `aimass` binary: configuration -> engine -> gateway, and the tools of publishers and operators.
 
 mod api_key;
+mod dispatch_flags;
 mod home;
 mod infer;
 mod key;

@@ -21,6 +21,7 @@ mod vector_math;
 pub mod activation;
 pub mod attention;
 pub mod cast;
+pub mod ceiling;
 pub mod channel_norm;
 pub mod conv;
 pub mod double;
