@@ -22,12 +22,22 @@ pub struct SlotKey {
 pub(crate) struct Slots {
     live: HashMap<SlotKey, Slot>,
     bytes: u64,
+    made: u64,
 }
 
 struct Slot {
     plan: [u8; 32],
     state: PlanState,
     last_call: Instant,
+    /// Tells a slot from one that had its key before.
+    number: u64,
+}
+
+/// A slot's state on loan to a run, so that the slots are not locked while it takes.
+pub(crate) struct Loan {
+    /// The state; shares its bytes with the slot.
+    pub(crate) state: PlanState,
+    number: u64,
 }
 
 impl Slots {
@@ -35,13 +45,13 @@ impl Slots {
     ///
     /// # Errors
     /// [`DispatchError::SlotLimit`] if a new slot would exceed the number or the bytes allowed.
-    pub(crate) fn state(
+    pub(crate) fn lend(
         &mut self,
         key: &SlotKey,
         plan: &Plan,
         now: Instant,
         config: &DispatchConfig,
-    ) -> Result<&mut PlanState, DispatchError> {
+    ) -> Result<Loan, DispatchError> {
         self.sweep(now, config);
         if self.live.get(key).is_none_or(|slot| slot.plan != plan.key()) {
             self.remove(key);
@@ -56,12 +66,21 @@ impl Slots {
                 });
             }
             self.bytes = bytes;
-            let slot = Slot { plan: plan.key(), state, last_call: now };
+            self.made += 1;
+            let slot = Slot { plan: plan.key(), state, last_call: now, number: self.made };
             self.live.insert(key.clone(), slot);
         }
         let slot = self.live.get_mut(key).expect("found or inserted above");
         slot.last_call = now;
-        Ok(&mut slot.state)
+        Ok(Loan { state: slot.state.clone(), number: slot.number })
+    }
+
+    /// Keeps what a run has written, unless the slot has ended meanwhile.
+    pub(crate) fn keep(&mut self, key: &SlotKey, loan: Loan, now: Instant) {
+        if let Some(slot) = self.live.get_mut(key).filter(|slot| slot.number == loan.number) {
+            slot.state = loan.state;
+            slot.last_call = now;
+        }
     }
 
     /// Ends a slot; its next call starts anew.

@@ -15,6 +15,9 @@ pub struct EngineConfig {
     pub loopback: bool,
     /// Kernel threads; 0 takes every core.
     pub threads: usize,
+    /// Whether dynamically quantized models compute with one scale for a whole tensor, as their files
+    /// say, instead of scales of each row (`CompileOptions::exact_quantization`). Default false.
+    pub exact_quantization: bool,
     /// Limits of the dispatcher.
     pub dispatch: DispatchConfig,
     /// How often the registry is looked at for changes of other processes. Default 20 ms.
@@ -25,6 +28,9 @@ pub struct EngineConfig {
     pub inputs_max: usize,
     /// Limits of models whose format plugin traces, each.
     pub traced: TracedConfig,
+    /// Bytes of packed weights that are kept on disk for the next start, in `cache/packed` of the data
+    /// folder; what was used longest ago goes first, and 0 keeps none. Default 16 GiB.
+    pub packed_bytes_max: u64,
     /// Whether the registry's ready versions are loaded and followed; tools that only publish do
     /// not. Default true.
     pub serve_registry: bool,
@@ -39,11 +45,13 @@ impl EngineConfig {
             data_dir,
             loopback: true,
             threads: 0,
+            exact_quantization: false,
             dispatch: DispatchConfig::default(),
             registry_poll: Duration::from_millis(20),
             versions_loaded_max: 2,
             inputs_max: 64,
             traced: TracedConfig::default(),
+            packed_bytes_max: 16 << 30,
             serve_registry: true,
         }
     }

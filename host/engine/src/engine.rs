@@ -1,10 +1,12 @@
 //! The engine: follows the registry, keeps the wanted versions loaded, answers requests.
 
 use crate::catalog::{Catalog, Cell, CellState};
+use crate::dispatch_metrics;
 use crate::errors::of_registry;
 use crate::files::FileBytes;
 use crate::loader::{LoadedModel, Loader, MANIFEST_FILE, VersionSource};
 use crate::metrics::Metrics;
+use crate::packed::packed_store;
 use crate::pipeline::Host;
 use crate::{
     EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
@@ -53,7 +55,12 @@ impl Engine {
         let cache = SandboxConfig::new(config.data_dir.join("cache"));
         let sandbox = Sandbox::new(cache, dispatcher.clone())
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
-        let options = CompileOptions { threads: config.threads, ..CompileOptions::default() };
+        let options = CompileOptions {
+            threads: config.threads,
+            exact_quantization: config.exact_quantization,
+            packed_store: packed_store(&config)?,
+            ..CompileOptions::default()
+        };
         let metrics = Arc::new(Metrics::default());
         let traced = config.traced.clone();
         let inner = Arc::new(Inner {
@@ -155,18 +162,8 @@ impl Engine {
     pub fn metrics_text(&self) -> String {
         let inner = &self.inner;
         let mut text = inner.metrics.text();
-        let stats = inner.dispatcher.stats();
-        let rows = [
-            ("dispatch_batches_total", stats.batches as f64),
-            ("dispatch_calls_total", stats.calls as f64),
-            ("dispatch_rows_total", stats.rows as f64),
-            ("dispatch_busy_seconds_total", stats.busy_ns as f64 / 1e9),
-            ("dispatch_waiting", stats.waiting as f64),
-            ("dispatch_slots", stats.slots as f64),
-        ];
-        for (name, value) in rows {
-            text.push_str(&format!("aimass_{name} {value}\n"));
-        }
+        dispatch_metrics::totals(&mut text, &inner.dispatcher.stats());
+        dispatch_metrics::plans(&mut text, &inner.catalog(), &inner.dispatcher.plan_stats());
         let sandbox = inner.loader.sandbox.metrics();
         sandbox.each(|name, value| text.push_str(&format!("aimass_sandbox_{name} {value}\n")));
         text
@@ -320,11 +317,17 @@ impl Inner {
 
     async fn load(&self, cell: &Cell) -> Result<Arc<LoadedModel>, EngineError> {
         let selector = RegistrySelector::Version(cell.version);
-        let version = self
-            .loader
-            .registry
-            .resolve(&cell.name, &selector)
-            .map_err(|error| of_registry(&error))?;
+        self.load_version(&cell.name, &selector).await
+    }
+
+    /// Loads one version of the registry, whether or not it is served.
+    pub(crate) async fn load_version(
+        &self,
+        name: &str,
+        selector: &RegistrySelector,
+    ) -> Result<Arc<LoadedModel>, EngineError> {
+        let version = self.loader.registry.resolve(name, selector);
+        let version = version.map_err(|error| of_registry(&error))?;
         let mut files: BTreeMap<String, FileBytes> = BTreeMap::new();
         for file in version.files() {
             let mapped = version.open(&file.name).map_err(|error| of_registry(&error))?;
@@ -334,8 +337,8 @@ impl Inner {
         files.insert(MANIFEST_FILE.to_owned(), Arc::new(model_toml.into_bytes()));
         let record = version.record();
         let source = VersionSource {
-            name: Arc::from(&*cell.name),
-            version: cell.version,
+            name: Arc::from(name),
+            version: version.version(),
             admitted: UNIX_EPOCH + Duration::from_millis(record.published_ms),
             statement: version.statement().map_err(|error| of_registry(&error))?,
             files,
@@ -362,7 +365,7 @@ fn read_policy_file(path: &Path, loopback: bool) -> Result<TrustPolicy, EngineEr
     Ok(policy.for_listener(loopback))
 }
 
-fn metadata(
+pub(crate) fn metadata(
     model: &LoadedModel,
     versions: Vec<u64>,
     labels: BTreeMap<String, u64>,

@@ -3,6 +3,7 @@
 mod affine;
 mod coalesce;
 mod draft;
+mod dynamic;
 mod fold;
 mod fuse;
 mod images;
@@ -14,6 +15,7 @@ mod memory;
 mod patterns;
 mod prepare;
 mod rows;
+mod strides;
 mod widen;
 
 pub(crate) use draft::{ImageInst, ImageKind};
@@ -21,22 +23,34 @@ pub(crate) use memory::{Memory, Place};
 
 use draft::{Draft, Inst, LinearInst};
 
-use crate::packing::packed;
-use crate::plan::{CostNode, Plan, PlanParts};
+use crate::packing::{MatrixSource, PackedStore, packed};
+use crate::plan::{CostNode, Names, Plan, PlanParts};
 use crate::{Graph, PlanError};
+use std::sync::Arc;
 
 /// How a graph is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CompileOptions {
     /// Threads of the kernel pool that a run may use; 0 means all.
     pub threads: usize,
     /// Most bytes that one run may take for intermediate and output values; 16 GiB.
     pub arena_bytes_max: u64,
+    /// Whether products of dynamically quantized values keep one scale for a whole tensor, as their
+    /// model says. Otherwise, where nothing else sees the integers, rows get scales of their own:
+    /// closer to the numbers that were quantized, and calls can be joined. No.
+    pub exact_quantization: bool,
+    /// Where packed weights are kept for the next start of the process; none packs at every start.
+    pub packed_store: Option<Arc<dyn PackedStore>>,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { threads: 0, arena_bytes_max: 16 << 30 }
+        CompileOptions {
+            threads: 0,
+            arena_bytes_max: 16 << 30,
+            exact_quantization: false,
+            packed_store: None,
+        }
     }
 }
 
@@ -46,6 +60,10 @@ impl Default for CompileOptions {
 /// # Errors
 /// [`PlanError`] if a weight cannot be read or a constant cannot be computed.
 pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError> {
+    let mut graph = graph;
+    if !options.exact_quantization {
+        dynamic::linears(&mut graph);
+    }
     let live = draft::live_nodes(&graph);
     let coalescing = coalesce::coalescing(&graph, &live);
     let key = key::digest(&graph, &live);
@@ -69,6 +87,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     draft.remove_dead();
     lift::sequences(&mut draft);
     affine::into_convolutions(&mut draft)?;
+    strides::into_makers(&mut draft);
     images::channels_last(&mut draft)?;
     integers::scaled_products(&mut draft);
     fuse::epilogues(&mut draft);
@@ -79,12 +98,17 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     let memory = memory::plan(&draft, &steps);
     let mut matrices = Vec::with_capacity(parts.len());
     for parts in &parts {
-        matrices.push(packed(parts)?);
+        matrices.push(packed(parts, options.packed_store.as_deref())?);
     }
     let mut constants = Vec::new();
+    let mut names = Names::default();
     for value in &memory.constants {
-        constants.push(draft.constant(*value)?.load()?);
+        let constant = draft.constant(*value)?;
+        names.constants.push(constant.name().cloned());
+        constants.push(constant.load()?);
     }
+    names.matrices.extend(parts.iter().map(MatrixSource::names));
+    names.states.extend(draft.graph.states.iter().map(|state| state.name.clone()));
     Plan::assemble(PlanParts {
         graph: draft.graph,
         extents: draft.extents,
@@ -92,10 +116,11 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         memory,
         matrices,
         constants,
+        names,
         costs,
         coalescing,
         key,
-        options: *options,
+        options: options.clone(),
         state_inits: draft.state_inits,
     })
 }

@@ -8,16 +8,18 @@ use crate::compile::Place;
 use crate::graph::ValueId;
 use crate::op::{Arg, Call, Out, bad_row, check_indices};
 use crate::plan::Plan;
+use crate::profiler::Profiler;
 use crate::step::{OpStep, Step};
 use aimass_cpu::pool::Team;
 use aimass_tensor::{BufferMut, Shape, Tensor};
+use segment::SegmentRun;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 /// Arenas that a plan keeps for its next runs.
 pub(crate) const KEPT_ARENAS_MAX: usize = 4;
 /// Regions begin at multiples of this: cache lines.
-const ALIGN: usize = 64;
+pub(crate) const ALIGN: usize = 64;
 
 /// Memory of one running plan, kept from run to run.
 #[derive(Default)]
@@ -73,13 +75,21 @@ impl<'r> Frame<'r> {
     }
 
     /// Runs every step.
-    pub(crate) fn run(&mut self, team: Team<'_>) -> Result<(), RunError> {
+    pub(crate) fn run<P: Profiler>(
+        &mut self,
+        team: Team<'_>,
+        profiler: &P,
+    ) -> Result<(), RunError> {
         for (index, step) in self.plan.steps.iter().enumerate() {
+            let begin = profiler.mark();
             match step {
                 Step::Op(step) => self.op(step, self.plan.memory.in_place[index], team)?,
-                Step::Rows(segment) => self.segment(segment, team)?,
+                Step::Rows(segment) => {
+                    self.segment(&SegmentRun { segment, index, profiler }, team)?;
+                }
                 Step::Image(step) => self.image(step, team)?,
             }
+            profiler.step(index, begin);
         }
         Ok(())
     }

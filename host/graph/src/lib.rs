@@ -21,6 +21,8 @@ mod op;
 mod packing;
 mod plan;
 mod prepared;
+mod profiler;
+mod report;
 mod run_op;
 mod state;
 mod step;
@@ -38,7 +40,13 @@ pub use limits::GraphLimits;
 pub use op::{
     AttentionOptions, GeluForm, PadMode, Recurrence, ResizeMode, ScatterMode, Suppression, Window,
 };
+pub use packing::PackedStore;
 pub use plan::{Coalescing, Cost, Plan, Rows, RunStats};
+pub use profiler::Profiler;
+pub use report::{
+    ConstantReport, MatrixReport, OpFamily, PartReport, PlanReport, ReadReport, SlotReport,
+    StepReport, ValuePlace, ValueReport,
+};
 pub use run_op::{Attribute, run_op};
 pub use state::PlanState;
 pub use weight::{BytesSource, WeightError, WeightSource};

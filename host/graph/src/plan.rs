@@ -1,18 +1,17 @@
 //! A compiled graph: what a dispatcher joins, charges and runs.
 
-use crate::compile::{ImageInst, ImageKind, Memory, Place};
+use crate::compile::{Memory, Place};
 use crate::dim::Dims;
 use crate::executor::{Arena, Frame, KEPT_ARENAS_MAX};
 use crate::extents::{Bound, Extents};
 use crate::graph::{Graph, ValueId};
 use crate::op::Op;
-use crate::packing::Constant;
-use crate::step::{RowKind, Step};
+use crate::packing::{Constant, Matrix};
+use crate::profiler::Profiler;
+use crate::step::Step;
 use crate::{CompileOptions, Dim, PlanError, PlanState, RunError, Signature};
-use aimass_cpu::matmul::{Activation, Finish, PackedMatrix};
 use aimass_cpu::pool::{KernelPool, Team};
 use aimass_tensor::{Buffer, BufferMut, DType, Shape, Tensor};
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -82,14 +81,25 @@ pub(crate) struct CostNode {
     pub(crate) outputs: Vec<ValueId>,
 }
 
+/// What the graph called what the plan holds, for reports.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Of constants; what was folded has none.
+    pub(crate) constants: Vec<Option<Arc<str>>>,
+    /// Of the weights in each packed matrix.
+    pub(crate) matrices: Vec<Vec<Arc<str>>>,
+    pub(crate) states: Vec<Arc<str>>,
+}
+
 /// What [`crate::compile`] hands over.
 pub(crate) struct PlanParts {
     pub(crate) graph: Graph,
     pub(crate) extents: Extents,
     pub(crate) steps: Vec<Step>,
     pub(crate) memory: Memory,
-    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) matrices: Vec<Arc<Matrix>>,
     pub(crate) constants: Vec<Tensor>,
+    pub(crate) names: Names,
     pub(crate) costs: Vec<CostNode>,
     pub(crate) coalescing: Coalescing,
     pub(crate) key: [u8; 32],
@@ -102,16 +112,17 @@ pub struct Plan {
     pub(crate) signature: Signature,
     pub(crate) steps: Vec<Step>,
     pub(crate) memory: Memory,
-    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) matrices: Vec<Arc<Matrix>>,
     pub(crate) constants: Vec<Tensor>,
+    pub(crate) names: Names,
     /// By value.
     pub(crate) dtypes: Vec<DType>,
     /// Class of axis 0, by value.
     pub(crate) rows: Vec<Option<Dim>>,
     pub(crate) stats: Counters,
-    extents: Extents,
-    costs: Vec<CostNode>,
-    outputs: Vec<ValueId>,
+    pub(crate) extents: Extents,
+    pub(crate) costs: Vec<CostNode>,
+    pub(crate) outputs: Vec<ValueId>,
     /// For each state, the value that replaces it.
     writes: Vec<Option<ValueId>>,
     initial: Vec<Tensor>,
@@ -129,11 +140,11 @@ pub(crate) struct Counters {
 }
 
 /// Shapes and byte counts of one run.
-struct Sizes {
-    shapes: Vec<Shape>,
+pub(crate) struct Sizes {
+    pub(crate) shapes: Vec<Shape>,
     /// Bytes of every region: slots, then results.
-    regions: Vec<usize>,
-    total: u64,
+    pub(crate) regions: Vec<usize>,
+    pub(crate) total: u64,
 }
 
 impl Plan {
@@ -164,6 +175,7 @@ impl Plan {
             memory: parts.memory,
             matrices,
             constants,
+            names: parts.names,
             stats: Counters::default(),
             extents: parts.extents,
             costs: parts.costs,
@@ -235,17 +247,38 @@ impl Plan {
         inputs: &[Tensor],
         state: Option<&mut PlanState>,
     ) -> Result<Vec<Tensor>, RunError> {
+        self.run_profiled(inputs, state, &())
+    }
+
+    /// As [`Plan::run`], watched by `profiler`. The results are the same, bit for bit.
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    pub fn run_profiled<P: Profiler>(
+        &self,
+        inputs: &[Tensor],
+        state: Option<&mut PlanState>,
+        profiler: &P,
+    ) -> Result<Vec<Tensor>, RunError> {
+        self.run_on(self.team(), inputs, state, profiler)
+    }
+
+    /// Threads that a run uses at most.
+    pub fn threads(&self) -> usize {
+        self.team().threads()
+    }
+
+    fn team(&self) -> Team<'static> {
         let pool = KernelPool::global();
-        let threads = match self.options.threads {
-            0 => pool.threads(),
-            threads => threads,
-        };
-        self.run_on(pool.team(threads), inputs, state)
+        match self.options.threads {
+            0 => pool.team(pool.threads()),
+            threads => pool.team(threads),
+        }
     }
 
     /// As [`Plan::run`], on the calling thread.
     pub(crate) fn run_alone(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        self.run_on(Team::alone(), inputs, None)
+        self.run_on(Team::alone(), inputs, None, &())
     }
 
     /// The same plan with its inputs in another order: input `order[i]` is what input `i` was.
@@ -289,11 +322,12 @@ impl Plan {
         }
     }
 
-    fn run_on(
+    fn run_on<P: Profiler>(
         &self,
         team: Team<'_>,
         inputs: &[Tensor],
         state: Option<&mut PlanState>,
+        profiler: &P,
     ) -> Result<Vec<Tensor>, RunError> {
         if state.as_ref().is_some_and(|state| state.key != self.key) {
             return Err(RunError::WrongState);
@@ -313,7 +347,7 @@ impl Plan {
         frame.inputs = inputs;
         frame.states = states;
         frame.shapes = &shapes;
-        let outcome = frame.run(team);
+        let outcome = frame.run(team, profiler);
         drop(frame);
         self.give_back(arena);
         outcome?;
@@ -367,7 +401,7 @@ impl Plan {
         Tensor::copy_from(dtype, shape, source.bytes()).map_err(|_| DEFECT)
     }
 
-    fn sizes(&self, bound: &Bound) -> Result<Sizes, RunError> {
+    pub(crate) fn sizes(&self, bound: &Bound) -> Result<Sizes, RunError> {
         let shapes = self.extents.shapes(bound)?;
         let bytes = |value: &ValueId| {
             let (dtype, shape) = (self.dtypes[value.index()], shapes[value.index()]);
@@ -395,7 +429,7 @@ impl Plan {
         Ok(Sizes { shapes, regions, total })
     }
 
-    fn bound_rows(&self, bound: &Bound) -> Rows {
+    pub(crate) fn bound_rows(&self, bound: &Bound) -> Rows {
         let extent = |dim: &Dim| self.extents.extent_of(dim, bound);
         let sequences = extent(&Dim::Batch);
         let rows = match &self.coalescing {
@@ -420,92 +454,6 @@ impl Plan {
             arenas.push(arena);
         }
     }
-
-    /// A listing of the plan for people: signature, batching, weights, steps.
-    pub fn describe(&self) -> String {
-        let mut text = String::new();
-        self.write_description(&mut text).expect("writing to a string does not fail");
-        text
-    }
-
-    fn write_description(&self, text: &mut String) -> std::fmt::Result {
-        for input in &self.signature.inputs {
-            writeln!(text, "input   {input}")?;
-        }
-        for output in &self.signature.outputs {
-            writeln!(text, "output  {output}")?;
-        }
-        match &self.coalescing {
-            Coalescing::Batch => writeln!(text, "batch   along axis 0")?,
-            Coalescing::Ragged { offsets } => writeln!(text, "batch   along ragged({offsets})")?,
-            Coalescing::Alone { blocked_by } => writeln!(text, "batch   none: {blocked_by}")?,
-        }
-        writeln!(text, "weights {} bytes, {} matrices", self.weights_bytes, self.matrices.len())?;
-        writeln!(text, "memory  {} slots", self.memory.slots.len())?;
-        for (index, step) in self.steps.iter().enumerate() {
-            match step {
-                Step::Op(op) => writeln!(text, "{index:5}  {}", op.op.rule().name())?,
-                Step::Image(step) => writeln!(text, "{index:5}  {}", image_name(&step.inst))?,
-                Step::Rows(segment) => {
-                    let names: Vec<String> =
-                        segment.steps.iter().map(|step| self.row_name(&step.kind)).collect();
-                    writeln!(text, "{index:5}  rows: {}", names.join(", "))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn row_name(&self, kind: &RowKind) -> String {
-        match kind {
-            RowKind::Linear { matrix, bias, finish, residual } => {
-                let matrix = &self.matrices[*matrix];
-                let mut name = format!("linear {}x{}", matrix.k(), matrix.n());
-                if bias.is_some() {
-                    name.push_str(" + bias");
-                }
-                push_finish(&mut name, finish, residual.is_some());
-                name
-            }
-            RowKind::Unary(unary) => format!("{unary:?}").to_lowercase(),
-            RowKind::Binary { op, .. } => format!("{op:?}").to_lowercase(),
-            RowKind::LayerNorm { .. } => "layer-norm".to_owned(),
-            RowKind::Normalize { kind, .. } => format!("{kind:?}-norm").to_lowercase(),
-            RowKind::Softmax => "softmax".to_owned(),
-            RowKind::Gather { .. } => "gather".to_owned(),
-        }
-    }
-}
-
-/// An operation on images as listings show it.
-fn image_name(inst: &ImageInst) -> String {
-    let [rows, columns] = inst.kernel;
-    let kind = match inst.kind {
-        ImageKind::Dense { .. } => "conv",
-        ImageKind::Depthwise { .. } => "depthwise conv",
-        ImageKind::Spread { .. } => "conv-transpose",
-        ImageKind::Pool(_) => "pool",
-    };
-    let mut name = format!("image: {kind} {rows}x{columns}");
-    push_finish(&mut name, &inst.finish, inst.residual.is_some());
-    name
-}
-
-/// An epilogue as listings show it.
-fn push_finish(name: &mut String, finish: &Finish, residual: bool) {
-    let Finish { activation, scaled, last } = finish;
-    let named = |activation: &Activation| match activation {
-        Activation::None => String::new(),
-        other => format!(" {other:?}"),
-    };
-    name.push_str(&named(activation));
-    if scaled.is_some() {
-        name.push_str(" scaled");
-    }
-    if residual {
-        name.push_str(" + residual");
-    }
-    name.push_str(&named(last));
 }
 
 impl std::fmt::Debug for Plan {

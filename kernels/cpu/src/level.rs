@@ -1,6 +1,6 @@
 //! Which vector instructions this process uses, found out once.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Instruction set that the kernels use. Results do not depend on it; speed does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Level {
     /// Portable code: whatever the compiler makes of it for the target's baseline.
     Scalar = 1,
+    /// aarch64, whose baseline has NEON.
+    Neon = 2,
     /// x86-64 with AVX2 and FMA.
-    Avx2 = 2,
+    Avx2 = 3,
     /// x86-64 with AVX-512 F, VL, BW and DQ.
-    Avx512 = 3,
+    Avx512 = 4,
 }
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
+static DOT_PRODUCTS: AtomicBool = AtomicBool::new(true);
 
 #[cfg(test)]
 thread_local! {
@@ -29,8 +32,9 @@ pub fn level() -> Level {
     }
     match CHOSEN.load(Ordering::Relaxed) {
         1 => Level::Scalar,
-        2 => Level::Avx2,
-        3 => Level::Avx512,
+        2 => Level::Neon,
+        3 => Level::Avx2,
+        4 => Level::Avx512,
         _ => set_level_max(Level::Avx512),
     }
 }
@@ -41,6 +45,17 @@ pub fn set_level_max(max: Level) -> Level {
     let level = detect().min(max);
     CHOSEN.store(level as u8, Ordering::Relaxed);
     level
+}
+
+/// Uses dot products of bytes (VNNI), where the processor has them, or never, for comparisons with
+/// processors that have none; they are used unless this says otherwise.
+pub fn set_dot_products(allowed: bool) {
+    DOT_PRODUCTS.store(allowed, Ordering::Relaxed);
+}
+
+/// Whether dot products of bytes may be used.
+pub(crate) fn dot_products() -> bool {
+    DOT_PRODUCTS.load(Ordering::Relaxed)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -57,7 +72,12 @@ fn detect() -> Level {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn detect() -> Level {
+    Level::Neon
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Level {
     Level::Scalar
 }
@@ -65,8 +85,11 @@ fn detect() -> Level {
 /// Runs `test` on this thread once for every level that the processor has.
 #[cfg(test)]
 pub(crate) fn for_each_level(mut test: impl FnMut(Level)) {
-    for level in [Level::Scalar, Level::Avx2, Level::Avx512] {
-        if level <= detect() {
+    let all = [Level::Scalar, Level::Neon, Level::Avx2, Level::Avx512];
+    for level in all {
+        // NEON is the only level of its architecture.
+        let exists = level != Level::Neon || cfg!(target_arch = "aarch64");
+        if exists && level <= detect() {
             FORCED.set(Some(level));
             test(level);
         }
@@ -96,7 +119,7 @@ macro_rules! leveled {
                     $crate::level::Level::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::level::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::level::Level::Scalar => {}
+                    $crate::level::Level::Scalar | $crate::level::Level::Neon => {}
                 }
             }
             $body

@@ -50,12 +50,7 @@ pub async fn run(site: &Arc<Site>, tests: Vec<Test>, plan: Plan) -> Report {
     Report { outcomes: outcomes.into_iter().map(|(_, outcome)| outcome).collect() }
 }
 
-async fn work(
-    site: Arc<Site>,
-    queue: Queue,
-    worker: usize,
-    plan: Plan,
-) -> Vec<(usize, Outcome)> {
+async fn work(site: Arc<Site>, queue: Queue, worker: usize, plan: Plan) -> Vec<(usize, Outcome)> {
     let limit = plan.limit;
     let mut outcomes = Vec::new();
     let mut serving_name = format!("worker-{worker}");

@@ -84,9 +84,12 @@ fn a_network_over_one_axis_runs_as_images_and_computes_what_its_ops_do() {
     let (fused, _) = net(true).build();
     let (plain, weights) = net(false).build();
     let text = fused.describe();
-    for part in
-        ["image: conv 1x3", "image: depthwise conv 1x5", "image: pool 1x2", "conv-transpose 1x2"]
-    {
+    for part in [
+        "image: conv 1x3",
+        "image: depthwise conv 1x5",
+        "image: max-pool 1x2",
+        "conv-transpose 1x2",
+    ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     assert!(!text.contains("batch-norm"), "{text}");
