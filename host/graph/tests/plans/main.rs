@@ -5,6 +5,7 @@
 mod batching;
 mod convolutions;
 mod dtypes;
+mod dynamic;
 mod encoder;
 mod fusion;
 mod images;

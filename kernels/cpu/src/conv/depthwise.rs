@@ -170,9 +170,10 @@ fn across<const K: usize, const S: usize>(job: &Job<'_>, line: usize, channels: 
     let mut column = safe.start;
     while column < safe.end {
         let at = Place { line, column: column.min(safe.end - size), channel: channels.start };
-        // SAFETY: the windows of these pixels are inside the image's columns.
         match size {
+            // SAFETY: the windows of these pixels are inside the image's columns.
             GROUP => unsafe { group::<K, S, GROUP>(job, at, channels.end) },
+            // SAFETY: as above.
             _ => unsafe { group::<K, S, { GROUP / 2 }>(job, at, channels.end) },
         }
         column = at.column + size;

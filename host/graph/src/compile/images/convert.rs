@@ -206,7 +206,7 @@ impl Pass<'_> {
         let twin = self.new_twin(out);
         let bias = inputs.get(2).copied();
         let inst = if pointwise {
-            let part = Part { weight, transposed: true, k: own, n: filters };
+            let part = Part { weight, transposed: true, k: own, n: filters, int8: None };
             Inst::Linear(LinearInst::new(x, part, bias, twin))
         } else {
             let kernel = [height, width];
