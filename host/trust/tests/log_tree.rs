@@ -94,9 +94,9 @@ fn proofs_hold_in_trees_of_every_small_size() {
         let mut reader = TileReader::new(&mut tiles, size as u64);
         let root = reader.root().expect("a root");
         assert_eq!(root, root_of(&leaves[..size]));
-        for index in 0..size {
+        for (index, leaf) in leaves.iter().take(size).enumerate() {
             let proof = reader.inclusion(index as u64).expect("a proof");
-            assert!(includes(&root, size as u64, index as u64, &leaves[index], &proof));
+            assert!(includes(&root, size as u64, index as u64, leaf, &proof));
         }
         for old in 0..=size {
             let proof = reader.consistency(old as u64).expect("a proof");
