@@ -15,6 +15,9 @@ pub struct EngineConfig {
     pub loopback: bool,
     /// Kernel threads; 0 takes every core.
     pub threads: usize,
+    /// Whether dynamically quantized models compute with one scale for a whole tensor, as their files
+    /// say, instead of scales of each row (`CompileOptions::exact_quantization`). Default false.
+    pub exact_quantization: bool,
     /// Limits of the dispatcher.
     pub dispatch: DispatchConfig,
     /// How often the registry is looked at for changes of other processes. Default 20 ms.
@@ -42,6 +45,7 @@ impl EngineConfig {
             data_dir,
             loopback: true,
             threads: 0,
+            exact_quantization: false,
             dispatch: DispatchConfig::default(),
             registry_poll: Duration::from_millis(20),
             versions_loaded_max: 2,

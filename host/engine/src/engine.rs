@@ -57,6 +57,7 @@ impl Engine {
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
         let options = CompileOptions {
             threads: config.threads,
+            exact_quantization: config.exact_quantization,
             packed_store: packed_store(&config)?,
             ..CompileOptions::default()
         };

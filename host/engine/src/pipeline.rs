@@ -132,11 +132,6 @@ impl Pipeline {
         self.steps.iter().map(summary).collect()
     }
 
-    /// The plans that the format plugin built, by name.
-    pub(crate) fn plans(&self) -> &PlanSet {
-        &self.plans
-    }
-
     /// The step that runs a traced model, and the model.
     pub(crate) fn traced(&self) -> Option<(&Arc<str>, &Arc<TracedModel>)> {
         self.steps.iter().find_map(|step| match &step.run {

@@ -3,11 +3,13 @@
 mod affine;
 mod coalesce;
 mod draft;
+mod dynamic;
 mod fold;
 mod fuse;
 mod images;
 mod integers;
 mod key;
+mod lift;
 mod lower;
 mod memory;
 mod patterns;
@@ -33,13 +35,22 @@ pub struct CompileOptions {
     pub threads: usize,
     /// Most bytes that one run may take for intermediate and output values; 16 GiB.
     pub arena_bytes_max: u64,
+    /// Whether products of dynamically quantized values keep one scale for a whole tensor, as their
+    /// model says. Otherwise, where nothing else sees the integers, rows get scales of their own:
+    /// closer to the numbers that were quantized, and calls can be joined. No.
+    pub exact_quantization: bool,
     /// Where packed weights are kept for the next start of the process; none packs at every start.
     pub packed_store: Option<Arc<dyn PackedStore>>,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { threads: 0, arena_bytes_max: 16 << 30, packed_store: None }
+        CompileOptions {
+            threads: 0,
+            arena_bytes_max: 16 << 30,
+            exact_quantization: false,
+            packed_store: None,
+        }
     }
 }
 
@@ -49,6 +60,10 @@ impl Default for CompileOptions {
 /// # Errors
 /// [`PlanError`] if a weight cannot be read or a constant cannot be computed.
 pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError> {
+    let mut graph = graph;
+    if !options.exact_quantization {
+        dynamic::linears(&mut graph);
+    }
     let live = draft::live_nodes(&graph);
     let coalescing = coalesce::coalescing(&graph, &live);
     let key = key::digest(&graph, &live);
@@ -70,6 +85,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     fold::constants(&mut draft)?;
     patterns::activations(&mut draft);
     draft.remove_dead();
+    lift::sequences(&mut draft);
     affine::into_convolutions(&mut draft)?;
     strides::into_makers(&mut draft);
     images::channels_last(&mut draft)?;

@@ -12,6 +12,7 @@ mod concat;
 mod conv;
 mod cumulative;
 mod dot_general;
+mod dynamic_linear;
 mod elements;
 mod embedding_bag;
 mod fft;
@@ -61,6 +62,7 @@ pub(crate) use concat::{Concat, Split};
 pub(crate) use conv::{Conv, ConvTranspose};
 pub(crate) use cumulative::{Cumulative, CumulativeKind};
 pub(crate) use dot_general::{Axes, DotGeneral};
+pub(crate) use dynamic_linear::DynamicLinear;
 pub(crate) use elements::{GatherElements, ScatterElements};
 pub(crate) use embedding_bag::EmbeddingBag;
 pub(crate) use fft::Fft;
@@ -204,7 +206,7 @@ macro_rules! op_table {
 
 op_table! {
     ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv,
-    ConvTranspose, Cumulative, Dequantize, DotGeneral, EmbeddingBag, Fft, Gather, GatherElements,
+    ConvTranspose, Cumulative, Dequantize, DotGeneral, DynamicLinear, EmbeddingBag, Fft, Gather, GatherElements,
     GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, MatMulInteger, NonMaxSuppression, NonZero,
     Normalize, OneHot, Pad, Pool, Positions, Quantize, QuantizedLinear, RaggedAttention, RaggedPool,
     RandomBits, Recurrent, Reduce, Resample, Reshape, Resize, Reverse, Rope, ScatterElements,

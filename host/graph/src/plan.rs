@@ -6,11 +6,10 @@ use crate::executor::{Arena, Frame, KEPT_ARENAS_MAX};
 use crate::extents::{Bound, Extents};
 use crate::graph::{Graph, ValueId};
 use crate::op::Op;
-use crate::packing::Constant;
+use crate::packing::{Constant, Matrix};
 use crate::profiler::Profiler;
 use crate::step::Step;
 use crate::{CompileOptions, Dim, PlanError, PlanState, RunError, Signature};
-use aimass_cpu::matmul::PackedMatrix;
 use aimass_cpu::pool::{KernelPool, Team};
 use aimass_tensor::{Buffer, BufferMut, DType, Shape, Tensor};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,7 +97,7 @@ pub(crate) struct PlanParts {
     pub(crate) extents: Extents,
     pub(crate) steps: Vec<Step>,
     pub(crate) memory: Memory,
-    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) matrices: Vec<Arc<Matrix>>,
     pub(crate) constants: Vec<Tensor>,
     pub(crate) names: Names,
     pub(crate) costs: Vec<CostNode>,
@@ -113,7 +112,7 @@ pub struct Plan {
     pub(crate) signature: Signature,
     pub(crate) steps: Vec<Step>,
     pub(crate) memory: Memory,
-    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) matrices: Vec<Arc<Matrix>>,
     pub(crate) constants: Vec<Tensor>,
     pub(crate) names: Names,
     /// By value.

@@ -94,7 +94,7 @@ fn proofs_hold_in_trees_of_every_small_size() {
         let mut reader = TileReader::new(&mut tiles, size as u64);
         let root = reader.root().expect("a root");
         assert_eq!(root, root_of(&leaves[..size]));
-        for (index, leaf) in leaves.iter().take(size).enumerate() {
+        for (index, leaf) in leaves[..size].iter().enumerate() {
             let proof = reader.inclusion(index as u64).expect("a proof");
             assert!(includes(&root, size as u64, index as u64, leaf, &proof));
         }

@@ -45,12 +45,14 @@ pub(crate) struct Tile {
     /// only the AVX-512 tiles take it.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "a hint for AVX-512"))]
     pub(crate) prefetch: bool,
-    /// How the sums end, if they are complete; only where [`Kernel::ends`].
+    /// How the sums end, if they are complete; only where [`Kernel::ends`] says so.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for AVX-512"))]
     pub(crate) end: Option<TileEnd>,
 }
 
 /// How the sums of a tile end.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for AVX-512"))]
 pub(crate) struct TileEnd {
     pub(crate) ending: Ending,
     /// What is added, as large as C; or null.
@@ -108,7 +110,7 @@ impl Kernel {
     pub(crate) fn ends(&self, finish: &Finish, residual: bool) -> Option<Ending> {
         match self.level {
             Level::Avx512 if residual || !finish.is_plain() => Ending::of(finish),
-            Level::Avx512 | Level::Avx2 | Level::Scalar => None,
+            Level::Avx512 | Level::Avx2 | Level::Neon | Level::Scalar => None,
         }
     }
 

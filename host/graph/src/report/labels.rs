@@ -4,6 +4,7 @@ use super::PartReport;
 use crate::Coalescing;
 use crate::compile::{ImageInst, ImageKind};
 use crate::op::{NormalizeKind, Op};
+use crate::packing::Matrix;
 use crate::plan::Plan;
 use crate::step::{RowKind, Step};
 use aimass_cpu::conv::ImagePool;
@@ -61,6 +62,7 @@ impl OpFamily {
     fn of(op: &Op) -> OpFamily {
         match op {
             Op::DotGeneral(_)
+            | Op::DynamicLinear(_)
             | Op::Linear(_)
             | Op::MatMul(_)
             | Op::MatMulInteger(_)
@@ -164,7 +166,11 @@ pub(super) fn row(plan: &Plan, kind: &RowKind) -> String {
     match kind {
         RowKind::Linear { matrix, bias, finish, residual } => {
             let matrix = &plan.matrices[*matrix];
-            let mut name = format!("linear {}x{}", matrix.k(), matrix.n());
+            let kind = match &**matrix {
+                Matrix::F32(_) => "linear",
+                Matrix::Int8(_) => "int8 linear",
+            };
+            let mut name = format!("{kind} {}x{}", matrix.k(), matrix.n());
             if bias.is_some() {
                 name.push_str(" + bias");
             }

@@ -5,6 +5,7 @@
 mod batching;
 mod convolutions;
 mod dtypes;
+mod dynamic;
 mod encoder;
 mod fusion;
 mod images;
@@ -13,6 +14,7 @@ mod quantized;
 mod recurrent;
 mod refusals;
 mod reports;
+mod sequences;
 mod shapes;
 mod signals;
 mod states;

@@ -80,7 +80,7 @@ fn pixels_that_nobody_reads_are_not_made_and_no_bit_changes() {
     for steps in [[2, 2], [1, 3], [13, 20]] {
         let (thin, whole) = (net(false, [steps; 2]), net(true, [steps; 2]));
         // The first convolution is read elsewhere, too, so its pixels are picked.
-        assert!(thin.describe().contains("image: pool 1x1"), "{}", thin.describe());
+        assert!(thin.describe().contains("image: max-pool 1x1"), "{}", thin.describe());
         assert!(!thin.describe().contains("image: conv 1x1"), "{}", thin.describe());
         assert!(whole.describe().contains("image: conv 1x1"), "{}", whole.describe());
         let (thin, whole) = (thin.run(std::slice::from_ref(&image), None).unwrap(), whole);

@@ -54,8 +54,8 @@ impl Ending {
 // Loops, for the methods of arrays are not compiled for the instructions of the caller.
 #[inline(always)]
 fn each<const L: usize>(y: &mut [f32; L], f: impl Fn(f32) -> f32) {
-    for lane in 0..L {
-        y[lane] = f(y[lane]);
+    for y in y {
+        *y = f(*y);
     }
 }
 

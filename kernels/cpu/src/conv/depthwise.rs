@@ -60,7 +60,7 @@ pub fn conv_depthwise(
     let finished = plain || ending.is_some();
     let groups = match level() {
         Level::Avx512 => [GROUP, GROUP / 2],
-        Level::Avx2 | Level::Scalar => [GROUP / 2; 2],
+        Level::Avx2 | Level::Neon | Level::Scalar => [GROUP / 2; 2],
     };
     let job = Job { dims, x, w, epilogue, ending, finished, groups, y: all };
     team.run(lines.div_ceil(block), &|task| {
@@ -170,9 +170,10 @@ fn across<const K: usize, const S: usize>(job: &Job<'_>, line: usize, channels: 
     let mut column = safe.start;
     while column < safe.end {
         let at = Place { line, column: column.min(safe.end - size), channel: channels.start };
-        // SAFETY: the windows of these pixels are inside the image's columns.
         match size {
+            // SAFETY: the windows of these pixels are inside the image's columns.
             GROUP => unsafe { group::<K, S, GROUP>(job, at, channels.end) },
+            // SAFETY: as above.
             _ => unsafe { group::<K, S, { GROUP / 2 }>(job, at, channels.end) },
         }
         column = at.column + size;

@@ -251,7 +251,7 @@ impl Block<'_> {
 }
 
 /// Activation and residual for a tile that is complete, still in the first-level cache.
-fn finish(epilogue: &Epilogue, c: RowsMut, first_row: usize, columns: &Range<usize>) {
+pub(super) fn finish(epilogue: &Epilogue, c: RowsMut, first_row: usize, columns: &Range<usize>) {
     if epilogue.finish.is_plain() && epilogue.residual.is_none() {
         return;
     }
