@@ -96,6 +96,7 @@ fn reads_offsets(graph: &Graph, node: &Node) -> bool {
         | Op::Cumulative(_)
         | Op::Dequantize(_)
         | Op::DotGeneral(_)
+        | Op::DynamicSlice(_)
         | Op::Fft(_)
         | Op::Gather(_)
         | Op::GroupNorm(_)
