@@ -24,6 +24,9 @@ pub(crate) struct Serve {
     /// Body bytes that a request may have
     #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
     body_bytes_max: usize,
+    /// Bytes of packed weights kept on disk for the next start; 0 keeps none
+    #[arg(long, default_value_t = 16 << 30, value_name = "BYTES")]
+    packed_bytes_max: u64,
 }
 
 impl Serve {
@@ -43,6 +46,7 @@ impl Serve {
         let mut config = home.engine_config();
         config.loopback = address.ip().is_loopback();
         config.threads = self.threads;
+        config.packed_bytes_max = self.packed_bytes_max;
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
         for publisher in policy.local_publishers() {
             match config.loopback {

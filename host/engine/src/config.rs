@@ -25,6 +25,9 @@ pub struct EngineConfig {
     pub inputs_max: usize,
     /// Limits of models whose format plugin traces, each.
     pub traced: TracedConfig,
+    /// Bytes of packed weights that are kept on disk for the next start, in `cache/packed` of the data
+    /// folder; what was used longest ago goes first, and 0 keeps none. Default 16 GiB.
+    pub packed_bytes_max: u64,
     /// Whether the registry's ready versions are loaded and followed; tools that only publish do
     /// not. Default true.
     pub serve_registry: bool,
@@ -44,6 +47,7 @@ impl EngineConfig {
             versions_loaded_max: 2,
             inputs_max: 64,
             traced: TracedConfig::default(),
+            packed_bytes_max: 16 << 30,
             serve_registry: true,
         }
     }

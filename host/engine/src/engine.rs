@@ -5,6 +5,7 @@ use crate::errors::of_registry;
 use crate::files::FileBytes;
 use crate::loader::{LoadedModel, Loader, MANIFEST_FILE, VersionSource};
 use crate::metrics::Metrics;
+use crate::packed::packed_store;
 use crate::pipeline::Host;
 use crate::{
     EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
@@ -53,7 +54,11 @@ impl Engine {
         let cache = SandboxConfig::new(config.data_dir.join("cache"));
         let sandbox = Sandbox::new(cache, dispatcher.clone())
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
-        let options = CompileOptions { threads: config.threads, ..CompileOptions::default() };
+        let options = CompileOptions {
+            threads: config.threads,
+            packed_store: packed_store(&config)?,
+            ..CompileOptions::default()
+        };
         let metrics = Arc::new(Metrics::default());
         let traced = config.traced.clone();
         let inner = Arc::new(Inner {

@@ -1,6 +1,7 @@
 //! A model package's files: mapped, and verified chunk by chunk when they are first read.
 
 use aimass_graph::{WeightError, WeightSource};
+use aimass_registry::MappedFile;
 use aimass_sandbox::ModelFiles;
 use aimass_tensor::Buffer;
 use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest};
@@ -9,12 +10,27 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Read-only bytes of one file, as the registry maps them.
-pub(crate) type FileBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+/// Read-only bytes of one file.
+pub(crate) trait Content: AsRef<[u8]> + Send + Sync {
+    /// Lets go of the memory of a range that can be read again.
+    fn release(&self, _range: Range<usize>) {}
+}
+
+impl Content for Vec<u8> {}
+
+impl Content for MappedFile {
+    fn release(&self, range: Range<usize>) {
+        MappedFile::release(self, range);
+    }
+}
+
+/// Bytes of one file, mapped or in memory.
+pub(crate) type FileBytes = Arc<dyn Content>;
 
 /// A file whose chunks are checked against the signed statement before anybody sees them.
 pub(crate) struct VerifiedFile {
     name: String,
+    content: FileBytes,
     bytes: Buffer,
     chunks: ChunkList,
     digest: FileDigest,
@@ -25,11 +41,11 @@ impl VerifiedFile {
     /// A file with its chunk list; the list itself must match the statement, which the caller
     /// checks through [`VerifiedFile::file_digest`].
     pub(crate) fn new(name: &str, bytes: FileBytes, chunks: ChunkList) -> VerifiedFile {
-        let bytes = Buffer::shared(bytes);
+        let (content, bytes) = (bytes.clone(), Buffer::shared(bytes));
         let count = bytes.as_slice().len().div_ceil(CHUNK_BYTES as usize);
         let checked = (0..count).map(|_| AtomicBool::new(false)).collect();
         let digest = chunks.digest();
-        VerifiedFile { name: name.to_owned(), bytes, chunks, digest, checked }
+        VerifiedFile { name: name.to_owned(), content, bytes, chunks, digest, checked }
     }
 
     /// Size and Merkle root.
@@ -43,11 +59,13 @@ impl VerifiedFile {
         }
         let chunk = CHUNK_BYTES as usize;
         let all = self.bytes.as_slice();
-        let bytes = &all[index * chunk..all.len().min((index + 1) * chunk)];
+        let range = index * chunk..all.len().min((index + 1) * chunk);
         self.chunks
-            .verify_chunk(index, bytes)
+            .verify_chunk(index, &all[range.clone()])
             .map_err(|refusal| WeightError { message: format!("file {}: {refusal}", self.name) })?;
         self.checked[index].store(true, Ordering::Release);
+        // Of a whole chunk, often little is wanted now.
+        self.content.release(range);
         Ok(())
     }
 }
@@ -78,6 +96,10 @@ impl WeightSource for VerifiedFile {
             self.check_chunk(index as usize)?;
         }
         Ok(self.bytes.slice(range.start as usize..range.end as usize))
+    }
+
+    fn release(&self, range: Range<u64>) {
+        self.content.release(range.start as usize..range.end as usize);
     }
 }
 

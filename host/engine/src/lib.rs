@@ -16,6 +16,7 @@ mod loader;
 mod metrics;
 mod opened;
 mod package;
+mod packed;
 mod pipeline;
 mod publish;
 mod traced;

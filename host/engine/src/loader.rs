@@ -120,7 +120,7 @@ impl Loader {
             let setup = TracedSetup {
                 name: name.clone(),
                 plugin: format.clone(),
-                options: self.options,
+                options: self.options.clone(),
                 config: self.traced.clone(),
                 metrics: self.metrics.clone(),
             };

@@ -20,22 +20,25 @@ pub(crate) use memory::{Memory, Place};
 
 use draft::{Draft, Inst, LinearInst};
 
-use crate::packing::{MatrixSource, packed};
+use crate::packing::{MatrixSource, PackedStore, packed};
 use crate::plan::{CostNode, Names, Plan, PlanParts};
 use crate::{Graph, PlanError};
+use std::sync::Arc;
 
 /// How a graph is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CompileOptions {
     /// Threads of the kernel pool that a run may use; 0 means all.
     pub threads: usize,
     /// Most bytes that one run may take for intermediate and output values; 16 GiB.
     pub arena_bytes_max: u64,
+    /// Where packed weights are kept for the next start of the process; none packs at every start.
+    pub packed_store: Option<Arc<dyn PackedStore>>,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { threads: 0, arena_bytes_max: 16 << 30 }
+        CompileOptions { threads: 0, arena_bytes_max: 16 << 30, packed_store: None }
     }
 }
 
@@ -77,7 +80,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     let memory = memory::plan(&draft, &steps);
     let mut matrices = Vec::with_capacity(parts.len());
     for parts in &parts {
-        matrices.push(packed(parts)?);
+        matrices.push(packed(parts, options.packed_store.as_deref())?);
     }
     let mut constants = Vec::new();
     let mut names = Names::default();
@@ -99,7 +102,7 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         costs,
         coalescing,
         key,
-        options: *options,
+        options: options.clone(),
         state_inits: draft.state_inits,
     })
 }

@@ -40,6 +40,7 @@ pub use limits::GraphLimits;
 pub use op::{
     AttentionOptions, GeluForm, PadMode, Recurrence, ResizeMode, ScatterMode, Suppression, Window,
 };
+pub use packing::PackedStore;
 pub use plan::{Coalescing, Cost, Plan, Rows, RunStats};
 pub use profiler::Profiler;
 pub use report::{

@@ -5,10 +5,11 @@ use crate::weight::WeightRef;
 use aimass_cpu::cast::{bf16_to_f32, f16_to_f32};
 use aimass_cpu::conv::{pack_filters, pack_spread};
 use aimass_cpu::matmul::PackedMatrix;
-use aimass_tensor::{DType, Tensor};
+use aimass_tensor::{Buffer, DType, Tensor};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Constant content of a value.
@@ -33,6 +34,14 @@ impl Constant {
         match self {
             Constant::Weight(weight) => Some(&weight.name),
             Constant::Tensor(_) => None,
+        }
+    }
+
+    /// Says that what was loaded has been copied.
+    pub(crate) fn release(&self) {
+        match self {
+            Constant::Weight(weight) => weight.release(),
+            Constant::Tensor(_) => {}
         }
     }
 
@@ -84,22 +93,102 @@ type Key = [u8; 32];
 
 static CACHE: Mutex<Option<HashMap<Key, Weak<PackedMatrix>>>> = Mutex::new(None);
 
-/// The packed matrix of a source; packs only what no living plan has packed.
-pub(crate) fn packed(source: &MatrixSource) -> Result<Arc<PackedMatrix>, PlanError> {
-    let mut hash = Sha256::new();
-    match source {
-        MatrixSource::Parts(parts) => {
-            for part in parts {
-                hash.update(part.weight.digest());
-                hash.update([u8::from(part.transposed)]);
+/// Keeps packed weights between starts of the process.
+///
+/// Keys name content, layout and instructions; what was put under one is what belongs there for ever.
+pub trait PackedStore: Send + Sync {
+    /// The bytes of an entry, aligned to 64 bytes; none if there is no whole one.
+    fn get(&self, key: &[u8; 32]) -> Option<Buffer>;
+
+    /// Keeps an entry, if possible.
+    fn put(&self, key: &[u8; 32], bytes: &[u8]);
+}
+
+impl fmt::Debug for dyn PackedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PackedStore")
+    }
+}
+
+/// Changes with the layout of packed matrices.
+const LAYOUT: &str = "aimass-packed-1";
+/// Bytes of the smallest matrix that is kept: others are packed faster than found.
+const STORED_BYTES_MIN: usize = 64 << 10;
+
+impl MatrixSource {
+    fn key(&self) -> Key {
+        let mut hash = Sha256::new();
+        hash.update(format!("{LAYOUT} {:?}", aimass_cpu::level()));
+        match self {
+            MatrixSource::Parts(parts) => {
+                for part in parts {
+                    hash.update(part.weight.digest());
+                    hash.update(format!("{} {} {}", part.transposed, part.k, part.n));
+                }
+            }
+            MatrixSource::Filters { weight, channels, filters, taps, spread } => {
+                hash.update(weight.digest());
+                hash.update(format!("filters {channels} {filters} {taps} {spread}"));
             }
         }
-        MatrixSource::Filters { weight, spread, .. } => {
-            hash.update(weight.digest());
-            hash.update(if *spread { "spread" } else { "filters" });
+        hash.finalize().into()
+    }
+
+    /// Rows and columns of the packed matrix.
+    fn extents(&self) -> (usize, usize) {
+        match self {
+            MatrixSource::Parts(parts) => (parts[0].k, parts.iter().map(|part| part.n).sum()),
+            MatrixSource::Filters { channels, filters, taps, spread, .. } => match spread {
+                true => (*channels, filters * taps),
+                false => (channels * taps, *filters),
+            },
         }
     }
-    let key: Key = hash.finalize().into();
+
+    fn pack(&self) -> Result<PackedMatrix, PlanError> {
+        match self {
+            MatrixSource::Parts(parts) => {
+                let packed = pack(parts)?;
+                parts.iter().for_each(|part| part.weight.release());
+                Ok(packed)
+            }
+            MatrixSource::Filters { weight, channels, filters, taps, spread } => {
+                let tensor = weight.load()?;
+                let weights = as_f32(&tensor)?;
+                let packed = match spread {
+                    true => pack_spread(&weights, *channels, *filters, *taps),
+                    false => pack_filters(&weights, *filters, *channels, *taps),
+                };
+                weight.release();
+                Ok(packed)
+            }
+        }
+    }
+
+    /// The matrix of the store, or a new one that is put there.
+    fn stored(&self, key: &Key, store: &dyn PackedStore) -> Result<PackedMatrix, PlanError> {
+        let (k, n) = self.extents();
+        let bytes = PackedMatrix::bytes_of(k, n);
+        if bytes < STORED_BYTES_MIN {
+            return self.pack();
+        }
+        if let Some(found) = store.get(key).filter(|found| found.as_slice().len() == bytes) {
+            return Ok(PackedMatrix::from_buffer(k, n, found));
+        }
+        let packed = self.pack()?;
+        if (packed.k(), packed.n()) == (k, n) {
+            store.put(key, packed.buffer().as_slice());
+        }
+        Ok(packed)
+    }
+}
+
+/// The packed matrix of a source; packs only what neither a living plan nor the store has.
+pub(crate) fn packed(
+    source: &MatrixSource,
+    store: Option<&dyn PackedStore>,
+) -> Result<Arc<PackedMatrix>, PlanError> {
+    let key = source.key();
     let find = || {
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
         cache.get_or_insert_default().get(&key).and_then(Weak::upgrade)
@@ -107,16 +196,9 @@ pub(crate) fn packed(source: &MatrixSource) -> Result<Arc<PackedMatrix>, PlanErr
     if let Some(found) = find() {
         return Ok(found);
     }
-    let matrix = Arc::new(match source {
-        MatrixSource::Parts(parts) => pack(parts)?,
-        MatrixSource::Filters { weight, channels, filters, taps, spread } => {
-            let tensor = weight.load()?;
-            let weights = as_f32(&tensor)?;
-            match spread {
-                true => pack_spread(&weights, *channels, *filters, *taps),
-                false => pack_filters(&weights, *filters, *channels, *taps),
-            }
-        }
+    let matrix = Arc::new(match store {
+        Some(store) => source.stored(&key, store)?,
+        None => source.pack()?,
     });
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     let cache = cache.get_or_insert_default();

@@ -3,6 +3,7 @@
 
 use crate::packing::Constant;
 use crate::{PlanError, ValueSpec};
+use aimass_tensor::{Shape, Tensor};
 use sha2::{Digest, Sha256};
 use std::any::Any;
 use std::collections::HashMap;
@@ -20,6 +21,40 @@ pub(crate) struct Source<'a> {
     pub(crate) constant: Option<&'a Constant>,
 }
 
+/// A constant as an op reads it, which need not be the shape that it is kept in.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    spec: &'a ValueSpec,
+    constant: &'a Constant,
+}
+
+impl<'a> Source<'a> {
+    /// The input, if it is a constant.
+    pub(crate) fn known(self) -> Option<Known<'a>> {
+        self.constant.map(|constant| Known { spec: self.spec, constant })
+    }
+}
+
+impl Known<'_> {
+    /// The constant in the shape of the input.
+    ///
+    /// # Errors
+    /// [`PlanError`] if a weight cannot be read.
+    pub(crate) fn load(&self) -> Result<Tensor, PlanError> {
+        let extents: Option<Vec<usize>> = self
+            .spec
+            .dims
+            .iter()
+            .map(|dim| dim.fixed().and_then(|extent| usize::try_from(extent).ok()))
+            .collect();
+        let shape = extents.and_then(|extents| Shape::new(&extents).ok());
+        let tensor = self.constant.load()?;
+        shape
+            .and_then(|shape| tensor.reshaped(shape).ok())
+            .ok_or(PlanError::Internal("a constant has other elements than its use says"))
+    }
+}
+
 type Key = [u8; 32];
 
 static CACHE: Mutex<Option<HashMap<Key, Weak<dyn Any + Send + Sync>>>> = Mutex::new(None);
@@ -32,13 +67,14 @@ impl<T: Send + Sync + 'static> Prepared<T> {
     /// Those of `make`.
     pub(crate) fn of(
         layout: &str,
-        constants: &[&Constant],
+        constants: &[Known<'_>],
         make: impl FnOnce() -> Result<T, PlanError>,
     ) -> Result<Prepared<T>, PlanError> {
         let mut hash = Sha256::new();
         hash.update(layout);
         for constant in constants {
-            hash.update(constant.digest());
+            hash.update(constant.constant.digest());
+            hash.update(constant.spec.to_string());
         }
         let key: Key = hash.finalize().into();
         let find = |cache: &HashMap<Key, Weak<dyn Any + Send + Sync>>| {
@@ -49,6 +85,7 @@ impl<T: Send + Sync + 'static> Prepared<T> {
             return Ok(found);
         }
         let made: Arc<T> = Arc::new(make()?);
+        constants.iter().for_each(|known| known.constant.release());
         let mut cache = lock();
         let cache = cache.get_or_insert_default();
         if let Some(found) = find(cache) {

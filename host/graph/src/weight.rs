@@ -24,6 +24,10 @@ pub trait WeightSource: Send + Sync {
     /// # Errors
     /// [`WeightError`] if they cannot be read or do not verify.
     fn read(&self, range: Range<u64>) -> Result<Buffer, WeightError>;
+
+    /// Says that the bytes of a range have been copied, so that a mapped file need not keep them in
+    /// memory. Whoever reads them again gets the same bytes, from the file. Default: does nothing.
+    fn release(&self, _range: Range<u64>) {}
 }
 
 /// Why a source does not give its bytes.
@@ -84,6 +88,11 @@ impl WeightRef {
         Tensor::new(self.dtype, self.shape, bytes).map_err(|_| WeightError {
             message: format!("expected {expected} bytes from the source, got {got}"),
         })
+    }
+
+    /// Says that what was loaded has been copied.
+    pub(crate) fn release(&self) {
+        self.source.release(self.range.clone());
     }
 
     /// Names the content: source digest, range, dtype and shape.

@@ -32,6 +32,7 @@ mod mapped_file;
 mod model_version;
 mod models;
 mod names;
+mod packed_files;
 mod plugins;
 mod record;
 mod registry;
@@ -50,6 +51,7 @@ pub use names::{
     DEFAULT_LABEL, FILE_NAME_BYTES_MAX, check_file_name, check_label, check_model_name,
     check_plugin_name,
 };
+pub use packed_files::{PackedFile, PackedFiles};
 pub use plugins::{PluginPackage, PluginRelease};
 pub use record::{
     FileRecord, LabelAction, LabelEvent, ModelRecord, PluginRecord, Sha256Digest, Snapshot,

@@ -1,10 +1,10 @@
 //! A published file, mapped read-only.
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use crate::error::RegistryError;
 
@@ -52,6 +52,20 @@ impl MappedFile {
     pub fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
+
+    /// Lets go of the memory of a range, which was read and is not needed for now. Reading it again
+    /// brings the same bytes back from the file; a range outside the file is ignored.
+    pub fn release(&self, range: Range<usize>) {
+        if range.start >= range.end || range.end > self.map.len() {
+            return;
+        }
+        #[expect(unsafe_code, reason = "the advice is no promise that the compiler can check")]
+        // SAFETY: the mapping is shared and read-only and its file never changes, so that dropped
+        // pages come back with the bytes they had. An error leaves them where they are.
+        let _ = unsafe {
+            self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+        };
+    }
 }
 
 impl AsRef<[u8]> for MappedFile {
@@ -84,6 +98,20 @@ mod tests {
         let mapped = MappedFile::open(&path, 7).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(&mapped[..], b"weights");
+    }
+
+    #[test]
+    fn what_was_released_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let content: Vec<u8> = (0..100_000u32).map(|i| (i * 7) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let mapped = MappedFile::open(&path, content.len() as u64).unwrap();
+        let before = mapped.to_vec();
+        for range in [0..100_000, 5000..90_001, 7..7, 99_999..100_000, 1..100_001] {
+            mapped.release(range);
+            assert_eq!(mapped[..], before);
+        }
     }
 
     #[test]

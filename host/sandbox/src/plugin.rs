@@ -257,7 +257,7 @@ impl Plugin {
             .and_then(|model| take_graphs(instance.store.data_mut(), model))
             .map_err(|cause| self.failed(FUNCTION, cause))?;
         drop(instance);
-        let options = *options;
+        let options = options.clone();
         let compiled = tokio::task::spawn_blocking(move || compile(graphs, &options)).await;
         let compiled =
             compiled.unwrap_or_else(|error| Err(Cause::Host { message: error.to_string() }));

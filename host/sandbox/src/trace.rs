@@ -126,7 +126,7 @@ impl Plugin {
             plugin: self.clone(),
             instance,
             signature: signature.clone(),
-            options: *options,
+            options: options.clone(),
             progress: Progress::Fresh,
             stages: 0,
         })
@@ -143,7 +143,7 @@ impl TraceSession {
     /// compile or a trace was started already.
     pub async fn trace(&mut self, inputs: &[TracedInput]) -> Result<TracedStage, PluginError> {
         let outline = self.ask_trace(inputs).await?;
-        compile(&self.plugin, TRACE, self.options, outline).await
+        compile(&self.plugin, TRACE, self.options.clone(), outline).await
     }
 
     /// Goes on with what the last stage wanted to observe, in its order, and compiles the next.
@@ -152,7 +152,7 @@ impl TraceSession {
     /// As [`TraceSession::trace`].
     pub async fn resume(&mut self, observed: NamedTensors) -> Result<TracedStage, PluginError> {
         let outline = self.ask_resume(observed).await?;
-        compile(&self.plugin, RESUME, self.options, outline).await
+        compile(&self.plugin, RESUME, self.options.clone(), outline).await
     }
 
     /// As [`TraceSession::trace`], but compiles nothing: the guest must answer `expected` again.

@@ -92,7 +92,7 @@ fn dot_peak(team: Team<'_>) -> f64 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: just found.
         Level::Avx2 if is_x86_feature_detected!("avxvnni") => |n| unsafe { chains_narrow(n) },
-        Level::Avx512 | Level::Avx2 | Level::Scalar => return 0.0,
+        Level::Avx512 | Level::Avx2 | Level::Neon | Level::Scalar => return 0.0,
     };
     let done = std::sync::Mutex::new(0.0);
     let seconds = best(team, || {

@@ -2,17 +2,17 @@
 //!
 //! `cargo run --release -p aimass-cpu --example roofline [-- avx2|all [attention|gemm]]`: best of many rounds, at 1
 //! thread and at as many as there are cores.
-#![expect(unsafe_code, reason = "the clock of one thread")]
+
+#[path = "shared/peak.rs"]
+mod peak;
 
 use aimass_cpu::attention::{AttentionInput, AttentionShape, attention_ragged};
-use aimass_cpu::ceiling::multiply_adds;
 use aimass_cpu::matmul::{Activation, Epilogue, Finish, PackedMatrix, matmul_packed};
 use aimass_cpu::norm::{LayerNorm, add_layer_norm};
 use aimass_cpu::pool::{KernelPool, Team};
-use aimass_cpu::view::{Rows, RowsMut, numbers_mut};
+use aimass_cpu::view::{Rows, RowsMut};
 use aimass_cpu::{Level, level, set_level_max};
-use aimass_tensor::BufferMut;
-use std::time::Instant;
+use peak::{best, multiply_add_peak, numbers};
 
 /// Rows, columns, and length of the sums.
 const GEMMS: [(usize, usize, usize); 14] = [
@@ -54,49 +54,6 @@ fn main() {
         }
         norm(team);
     }
-}
-
-/// Seconds of the fastest of many rounds: of processor time for one thread, so that a busy machine
-/// disturbs less, else of wall time.
-fn best(team: Team<'_>, mut round: impl FnMut()) -> f64 {
-    let clock = if team.threads() == 1 { thread_seconds } else { wall_seconds };
-    let mut best = f64::INFINITY;
-    let begin = Instant::now();
-    while begin.elapsed().as_millis() < 400 {
-        let start = clock();
-        round();
-        best = best.min(clock() - start);
-    }
-    best
-}
-
-fn wall_seconds() -> f64 {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    START.elapsed().as_secs_f64()
-}
-
-fn thread_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists and the struct is writable.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
-
-/// Numbers in memory that is aligned as tensors are; it is never given back.
-fn numbers(count: usize) -> &'static mut [f32] {
-    let block = Box::leak(Box::new(BufferMut::uninit(count * size_of::<f32>())));
-    let numbers = numbers_mut::<f32>(block.as_mut_slice());
-    for (i, x) in numbers.iter_mut().enumerate() {
-        *x = ((i * 7919) % 2003) as f32 / 1001.5 - 1.0;
-    }
-    numbers
-}
-
-/// What independent multiply-adds in registers reach on every thread.
-fn multiply_add_peak(team: Team<'_>) -> f64 {
-    let mut flops = 0;
-    let seconds = best(team, || flops = multiply_adds(team, 100_000));
-    flops as f64 / seconds / 1e9
 }
 
 fn gemm(team: Team<'_>, (m, n, k): (usize, usize, usize), activation: Activation, peak: f64) {

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Level {
     /// Portable code: whatever the compiler makes of it for the target's baseline.
     Scalar = 1,
+    /// aarch64, whose baseline has NEON.
+    Neon = 2,
     /// x86-64 with AVX2 and FMA.
-    Avx2 = 2,
+    Avx2 = 3,
     /// x86-64 with AVX-512 F, VL, BW and DQ.
-    Avx512 = 3,
+    Avx512 = 4,
 }
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
@@ -29,8 +31,9 @@ pub fn level() -> Level {
     }
     match CHOSEN.load(Ordering::Relaxed) {
         1 => Level::Scalar,
-        2 => Level::Avx2,
-        3 => Level::Avx512,
+        2 => Level::Neon,
+        3 => Level::Avx2,
+        4 => Level::Avx512,
         _ => set_level_max(Level::Avx512),
     }
 }
@@ -57,7 +60,12 @@ fn detect() -> Level {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn detect() -> Level {
+    Level::Neon
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Level {
     Level::Scalar
 }
@@ -65,8 +73,11 @@ fn detect() -> Level {
 /// Runs `test` on this thread once for every level that the processor has.
 #[cfg(test)]
 pub(crate) fn for_each_level(mut test: impl FnMut(Level)) {
-    for level in [Level::Scalar, Level::Avx2, Level::Avx512] {
-        if level <= detect() {
+    let all = [Level::Scalar, Level::Neon, Level::Avx2, Level::Avx512];
+    for level in all {
+        // NEON is the only level of its architecture.
+        let exists = level != Level::Neon || cfg!(target_arch = "aarch64");
+        if exists && level <= detect() {
             FORCED.set(Some(level));
             test(level);
         }
@@ -96,7 +107,7 @@ macro_rules! leveled {
                     $crate::level::Level::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::level::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::level::Level::Scalar => {}
+                    $crate::level::Level::Scalar | $crate::level::Level::Neon => {}
                 }
             }
             $body

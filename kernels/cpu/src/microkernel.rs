@@ -42,6 +42,7 @@ pub(crate) struct Tile {
     pub(crate) last: usize,
     /// Fetch the panels that follow in B while this tile computes: the next ones to be used. A hint;
     /// only the AVX-512 tiles take it.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "a hint for AVX-512"))]
     pub(crate) prefetch: bool,
 }
 
@@ -63,6 +64,10 @@ impl Kernel {
             Level::Avx512 => Kernel { rows_max: 12, tile: x86::tile_avx512, level },
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => Kernel { rows_max: 6, tile: x86::tile_avx2, level },
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => Kernel { rows_max: 6, tile: neon::tile, level },
+            #[cfg(not(target_arch = "aarch64"))]
+            Level::Neon => Kernel { rows_max: 4, tile: tile_scalar, level },
             #[cfg(not(target_arch = "x86_64"))]
             Level::Avx512 | Level::Avx2 => Kernel { rows_max: 4, tile: tile_scalar, level },
             Level::Scalar => Kernel { rows_max: 4, tile: tile_scalar, level },
@@ -74,9 +79,9 @@ impl Kernel {
         match self.level {
             Level::Avx512 if rows <= 6 => 4,
             Level::Avx512 => 2,
-            Level::Avx2 if rows == 1 => 4,
-            Level::Avx2 if rows <= 3 => 2,
-            Level::Avx2 | Level::Scalar => 1,
+            Level::Avx2 | Level::Neon if rows == 1 => 4,
+            Level::Avx2 | Level::Neon if rows <= 3 => 2,
+            Level::Avx2 | Level::Neon | Level::Scalar => 1,
         }
     }
 
@@ -137,6 +142,75 @@ unsafe fn tile_scalar(tile: &Tile, rows: usize, panels: usize) {
                     }
                 }
                 *c = lanes;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::Tile;
+    use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_n_f32, vld1q_f32, vst1q_f32};
+
+    /// # Safety
+    /// As [`super::Kernel::tile`].
+    pub(super) unsafe fn tile(tile: &Tile, rows: usize, panels: usize) {
+        macro_rules! tiles {
+            ($($rows:literal x $panels:literal),*) => {
+                match (rows, panels) {
+                    // SAFETY: the caller's promise goes on; NEON is part of the architecture.
+                    $(($rows, $panels) => unsafe { sized::<$rows, $panels>(tile) },)*
+                    _ => unreachable!("no tile of {rows} rows and {panels} panels"),
+                }
+            };
+        }
+        tiles!(6 x 1, 5 x 1, 4 x 1, 3 x 1, 2 x 1, 1 x 1, 3 x 2, 2 x 2, 1 x 2, 1 x 4);
+    }
+
+    /// 16 floats.
+    #[target_feature(enable = "neon")]
+    unsafe fn load(at: *const f32) -> [float32x4_t; 4] {
+        // SAFETY: promised by the caller.
+        unsafe { [0, 4, 8, 12].map(|lane| vld1q_f32(at.add(lane))) }
+    }
+
+    #[target_feature(enable = "neon")]
+    unsafe fn sized<const R: usize, const P: usize>(tile: &Tile) {
+        let Tile { k, a_row, b_row, b_panel, c, c_row, accumulate, bias, .. } = *tile;
+        // SAFETY: the caller promised all elements of the tile.
+        unsafe {
+            let mut sums = [[[vdupq_n_f32(0.0); 4]; P]; R];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    if accumulate {
+                        *sum = load(c.add(i * c_row + j * 16));
+                    } else if !bias.is_null() {
+                        *sum = load(bias.add(j * 16));
+                    }
+                }
+            }
+            let mut b = tile.b;
+            for segment in 0..tile.segments {
+                let a = tile.a.add(segment * tile.a_segment);
+                for p in 0..k {
+                    for j in 0..P {
+                        let b = load(b.add(j * b_panel));
+                        for (i, sums) in sums.iter_mut().enumerate() {
+                            let x = *a.add(i * a_row + p);
+                            for (sum, &b) in sums[j].iter_mut().zip(&b) {
+                                *sum = vfmaq_n_f32(*sum, b, x);
+                            }
+                        }
+                    }
+                    b = b.wrapping_add(b_row);
+                }
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                for (j, sum) in sums.iter().enumerate() {
+                    for (lane, &part) in sum.iter().enumerate() {
+                        vst1q_f32(c.add(i * c_row + j * 16 + lane * 4), part);
+                    }
+                }
             }
         }
     }

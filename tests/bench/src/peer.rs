@@ -1,6 +1,5 @@
-//! ONNX Runtime in a Python process of its own, asked line by line.
+//! A peer in a Python process of its own, asked line by line.
 
-use crate::Setup;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::process::Stdio;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// How long ONNX Runtime's threads may still spin after an answer. Nothing is measured meanwhile:
+/// How long a peer's threads may still spin after an answer. Nothing is measured meanwhile:
 /// they would hold the cores that the other side needs.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -20,10 +19,8 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts the peer and waits until its session is made.
-    pub(crate) async fn start(setup: &Setup, threads: usize) -> anyhow::Result<Peer> {
-        let mut command = Command::new(&setup.python);
-        command.arg(&setup.peer).arg(&setup.onnx).arg(&setup.model_dir).arg(threads.to_string());
+    /// Starts the peer and waits for its first line, which says that its session is made.
+    pub(crate) async fn start(mut command: Command) -> anyhow::Result<Peer> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().with_context(|| format!("{command:?}"))?;
         let input = process.stdin.take().context("its input is piped")?;

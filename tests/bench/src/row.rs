@@ -30,6 +30,13 @@ impl Row {
     }
 }
 
+/// Prints rows as the caller of the benchmark reads them.
+pub(crate) fn print(rows: Vec<Row>) {
+    for row in rows {
+        println!("{}", row.to_json());
+    }
+}
+
 /// Median; NaN for no figures.
 pub(crate) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();

@@ -9,13 +9,15 @@ use serde::Deserialize;
 
 use crate::fetch::Fetched;
 use crate::installation::Installation;
-use crate::{cache, fetch, python, repository, run};
+use crate::{cache, fetch, installation, python, repository, run};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Suite {
     /// The main path: HTTP, plugins and embeddings, beside axum and ONNX Runtime.
     Main,
+    /// The tensor engine, beside ONNX Runtime, OpenVINO and tract.
+    Engine,
 }
 
 /// One row, as the benchmark programs print it.
@@ -39,6 +41,7 @@ pub(crate) fn bench(suite: Suite, json: bool, arguments: &[String]) -> anyhow::R
     let onnx = onnx_graph(&cache, &python, &fetched.model_dir)?;
     match suite {
         Suite::Main => main_suite(&fetched, &python, &onnx, json, arguments),
+        Suite::Engine => engine_suite(&fetched, &python, &onnx, json, arguments),
     }
 }
 
@@ -50,12 +53,13 @@ fn main_suite(
     arguments: &[String],
 ) -> anyhow::Result<()> {
     let folder = repository::target_dir()?.join("bench");
-    let release = build_release()?;
+    let release = build_release(&["axum_identity", "calls"])?;
     let mut installation = Installation::make(fetched, &release.join("aimass"), &folder)?;
     installation.publish_models(fetched, "tests/bench/packages", &folder)?;
     let key = run::output(installation.command().args(["key", "new", "api"]))?;
     let sources = repository::root().join("tests/bench");
     let mut main = Command::new(release.join("aimass-bench"));
+    main.arg("main");
     main.arg("--aimass").arg(&installation.aimass).arg("--data").arg(&installation.data);
     main.arg("--api-key").arg(key.trim()).arg("--onnx").arg(onnx);
     main.arg("--axum").arg(release.join("examples/axum_identity"));
@@ -69,18 +73,96 @@ fn main_suite(
         print_rows(calls, json, &mut rows)?;
     }
     print_rows(main, json, &mut rows)?;
-    let missed = rows.iter().filter(|row| !row.holds).count();
-    if !json {
-        println!("{} of {} rows hold", rows.len() - missed, rows.len());
+    summarize(&rows, json);
+    Ok(())
+}
+
+/// Tokenizer plugins, each of a tenant of its own.
+const TOKENIZERS: usize = 8;
+
+fn engine_suite(
+    fetched: &Fetched,
+    python: &Path,
+    onnx: &Path,
+    json: bool,
+    arguments: &[String],
+) -> anyhow::Result<()> {
+    let release = build_release(&["gemm_peak"])?;
+    let aimass = release.join("aimass");
+    let folder = repository::target_dir()?.join("bench/engine");
+    let mut installation = Installation::make(fetched, &aimass, &folder.join("all"))?;
+    installation.publish_models(fetched, "tests/bench/packages", &folder.join("all"))?;
+    installation.publish_onnx_models(fetched, &folder.join("all"))?;
+    publish_tokenizers(&mut installation, fetched, &folder.join("all"))?;
+    let mut one = Installation::without_models(&aimass, &folder.join("one"))?;
+    one.publish_models(fetched, "tests/bench/packages", &folder.join("one"))?;
+    let none = Installation::without_models(&aimass, &folder.join("none"))?;
+    let mut engine = Command::new(release.join("aimass-bench"));
+    engine.arg("engine").arg("--data").arg(&installation.data);
+    engine.arg("--data-of-one").arg(&one.data).arg("--data-of-none").arg(&none.data);
+    engine.arg("--python").arg(python).arg("--onnx").arg(onnx);
+    engine.arg("--peer").arg(repository::root().join("tests/bench/engine_peer.py"));
+    engine.arg("--model-dir").arg(&fetched.model_dir);
+    engine.arg("--models").arg(fetched.onnx_cases.join("models"));
+    engine.args(arguments);
+    let mut rows = Vec::new();
+    if arguments.is_empty() {
+        print_rows(Command::new(release.join("examples/gemm_peak")), json, &mut rows)?;
+    }
+    print_rows(engine, json, &mut rows)?;
+    summarize(&rows, json);
+    Ok(())
+}
+
+/// Publishes `minilm-1` and so on: MiniLM with tokenizer plugins that differ in nothing but their name.
+fn publish_tokenizers(
+    installation: &mut Installation,
+    fetched: &Fetched,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let file = installation.components.join("wordpiece.wasm");
+    let component = std::fs::read(&file).with_context(|| file.display().to_string())?;
+    let manifest = repository::root().join("tests/xtask/packages/minilm/model.toml");
+    let manifest =
+        std::fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+    let files = installation::MODEL_FILES.map(|file| fetched.model_dir.join(file));
+    for number in 1..=TOKENIZERS {
+        // Names of equal length leave every size in the component as it is.
+        let plugin = format!("wordpiec{number}");
+        let variant =
+            replaced(&component, b"aimass/wordpiece", format!("aimass/{plugin}").as_bytes());
+        installation.publish_plugin(&plugin, &variant, &folder.join("plugins"))?;
+        let name = format!("minilm-{number}");
+        let manifest = manifest
+            .replace("aimass/minilm", &format!("aimass/{name}"))
+            .replace("aimass/wordpiece", &format!("aimass/{plugin}"));
+        installation.publish_model(&name, &manifest, &files, folder)?;
     }
     Ok(())
 }
 
-/// Builds what is measured; returns the folder of the release profile.
-fn build_release() -> anyhow::Result<PathBuf> {
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut made = bytes.to_vec();
+    for at in 0..=bytes.len().saturating_sub(from.len()) {
+        if bytes[at..].starts_with(from) {
+            made[at..at + to.len()].copy_from_slice(to);
+        }
+    }
+    made
+}
+
+fn summarize(rows: &[Row], json: bool) {
+    if !json {
+        let missed = rows.iter().filter(|row| !row.holds).count();
+        println!("{} of {} rows hold", rows.len() - missed, rows.len());
+    }
+}
+
+/// Builds what is measured, with these examples; returns the folder of the release profile.
+fn build_release(examples: &[&str]) -> anyhow::Result<PathBuf> {
     let mut build = repository::cargo();
     build.args(["build", "--release", "--workspace", "--bin", "aimass", "--bin", "aimass-bench"]);
-    build.args(["--example", "axum_identity", "--example", "calls"]);
+    build.args(examples.iter().flat_map(|example| ["--example", example]));
     run::check(&mut build)?;
     Ok(repository::target_dir()?.join("release"))
 }

@@ -12,8 +12,11 @@ use crate::{plugins, repository, run};
 /// Publisher of the first-party plugins.
 const PUBLISHER: &str = "aimass";
 
+/// Name of a package's manifest.
+const MANIFEST: &str = "model.toml";
+
 /// Files of the model that its package takes from the cache.
-const MODEL_FILES: &[&str] = &["config.json", "model.safetensors", "tokenizer.json"];
+pub(crate) const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 
 /// A data folder with published models, and the binary to serve it with.
 pub(crate) struct Installation {
@@ -28,22 +31,29 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    /// Builds the plugins and makes a fresh installation in `folder`, which is emptied first.
+    /// Builds the plugins and makes a fresh installation in `folder`, which is emptied first, with
+    /// the models of the demo.
     pub(crate) fn make(
         fetched: &Fetched,
         aimass: &Path,
         folder: &Path,
     ) -> anyhow::Result<Installation> {
+        let mut installation = Installation::without_models(aimass, folder)?;
+        installation.publish_models(fetched, "tests/xtask/packages", folder)?;
+        Ok(installation)
+    }
+
+    /// Builds the plugins and makes a fresh installation of them alone.
+    pub(crate) fn without_models(aimass: &Path, folder: &Path) -> anyhow::Result<Installation> {
         let components = plugins::build_all(aimass)?;
         if folder.exists() {
             std::fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
         let data = folder.join("data");
         std::fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
-        let mut installation =
+        let installation =
             Installation { aimass: aimass.to_owned(), data, components, models: Vec::new() };
         installation.publish_plugins(&folder.join("plugins"))?;
-        installation.publish_models(fetched, "tests/xtask/packages", folder)?;
         Ok(installation)
     }
 
@@ -54,9 +64,53 @@ impl Installation {
         packages: &str,
         folder: &Path,
     ) -> anyhow::Result<()> {
-        for package in repository::folders(packages)? {
-            self.publish_model(fetched, &package, &folder.join("packages"))?;
+        for source in repository::folders(packages)? {
+            let name = file_name(&source);
+            let manifest = read(&source.join(MANIFEST))?;
+            let names = if manifest.contains("[format]") { &MODEL_FILES[..] } else { &[] };
+            let files: Vec<PathBuf> = names.iter().map(|it| fetched.model_dir.join(it)).collect();
+            self.publish_model(&name, &manifest, &files, folder)?;
         }
+        Ok(())
+    }
+
+    /// Publishes the ONNX models of `tests/onnx`.
+    pub(crate) fn publish_onnx_models(
+        &mut self,
+        fetched: &Fetched,
+        folder: &Path,
+    ) -> anyhow::Result<()> {
+        for source in repository::folders("tests/onnx/packages")? {
+            let name = file_name(&source);
+            let made = fetched.onnx_cases.join("models").join(&name).join("package");
+            let mut files = Vec::new();
+            for entry in made.read_dir().with_context(|| made.display().to_string())? {
+                files.push(entry?.path());
+            }
+            self.publish_model(&name, &read(&source.join(MANIFEST))?, &files, folder)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a package of `manifest` and copies of `files`.
+    pub(crate) fn publish_model(
+        &mut self,
+        name: &str,
+        manifest: &str,
+        files: &[PathBuf],
+        folder: &Path,
+    ) -> anyhow::Result<()> {
+        let package = folder.join("packages").join(name);
+        std::fs::create_dir_all(&package).with_context(|| package.display().to_string())?;
+        std::fs::write(package.join(MANIFEST), manifest)
+            .with_context(|| package.display().to_string())?;
+        for file in files {
+            let target = package.join(file_name(file));
+            std::fs::copy(file, &target).with_context(|| file.display().to_string())?;
+        }
+        run::check(self.command().args(["model", "add", "--name", name]).arg(&package))?;
+        run::check(self.command().args(["model", "label", name, "stable", "1"]))?;
+        self.models.push(name.to_owned());
         Ok(())
     }
 
@@ -71,47 +125,33 @@ impl Installation {
         run::check(self.command().args(["key", "new", "publisher", PUBLISHER]))?;
         std::fs::create_dir_all(signed).with_context(|| signed.display().to_string())?;
         for project in repository::projects("plugins")? {
-            let name = project.file_name().unwrap_or_default();
-            let component = self.components.join(name).with_extension("wasm");
-            let file = signed.join(name).with_extension("wasm");
-            std::fs::copy(&component, &file).with_context(|| component.display().to_string())?;
-            run::check(self.command().args(["plugin", "sign"]).arg(&file))?;
-            run::check(self.command().args(["plugin", "publish"]).arg(&file))?;
+            let name = file_name(&project);
+            let component = self.components.join(&name).with_extension("wasm");
+            let bytes =
+                std::fs::read(&component).with_context(|| component.display().to_string())?;
+            self.publish_plugin(&name, &bytes, signed)?;
         }
         Ok(())
     }
 
-    fn publish_model(
-        &mut self,
-        fetched: &Fetched,
-        source: &Path,
-        packages: &Path,
+    /// Signs a component and publishes it, by way of a file in the folder `signed`.
+    pub(crate) fn publish_plugin(
+        &self,
+        name: &str,
+        component: &[u8],
+        signed: &Path,
     ) -> anyhow::Result<()> {
-        let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let package = packages.join(&name);
-        copy_folder(source, &package)?;
-        let manifest = std::fs::read_to_string(package.join("model.toml"))
-            .with_context(|| package.display().to_string())?;
-        if manifest.contains("[format]") {
-            for file in MODEL_FILES {
-                let from = fetched.model_dir.join(file);
-                std::fs::copy(&from, package.join(file))
-                    .with_context(|| from.display().to_string())?;
-            }
-        }
-        run::check(self.command().args(["model", "add", "--name", &name]).arg(&package))?;
-        run::check(self.command().args(["model", "label", &name, "stable", "1"]))?;
-        self.models.push(name);
-        Ok(())
+        let file = signed.join(name).with_extension("wasm");
+        std::fs::write(&file, component).with_context(|| file.display().to_string())?;
+        run::check(self.command().args(["plugin", "sign"]).arg(&file))?;
+        run::check(self.command().args(["plugin", "publish"]).arg(&file))
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-    for entry in from.read_dir().with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        std::fs::copy(entry.path(), &target).with_context(|| target.display().to_string())?;
-    }
-    Ok(())
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| file.display().to_string())
 }

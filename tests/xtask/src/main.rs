@@ -6,6 +6,7 @@
 mod bench;
 mod cache;
 mod demo;
+mod emulate;
 mod fetch;
 mod installation;
 mod model;
@@ -77,6 +78,11 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Run the kernels' tests on aarch64's instructions (NEON), under qemu.
+    Emulate {
+        /// Run only the tests whose names contain one of these.
+        names: Vec<String>,
+    },
     /// Measure a suite beside its peer and print a table.
     Bench {
         /// Which suite.
@@ -103,6 +109,7 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::Demo { keep } => demo::demo(keep),
         Task::Test { all, names } => test::test(all, &names),
         Task::OnnxNodes { write_docs, arguments } => onnx::nodes(write_docs, &arguments),
+        Task::Emulate { names } => emulate::emulate(&names),
         Task::Bench { suite, json, arguments } => bench::bench(suite, json, &arguments),
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::fetch::Fetched;
 use crate::installation::Installation;
-use crate::{fetch, repository, run};
+use crate::{emulate, fetch, repository, run};
 
 /// How many tests passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +92,12 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
         let installation = report.step("plugins", || install(&fetched));
         if let Some(installation) = installation {
             report.counted("tests", || cargo_test(&fetched, &installation, all, names));
+        }
+    }
+    if all && names.is_empty() {
+        match emulate::missing()? {
+            None => report.counted("aarch64", || stream_and_count(&mut emulate::command(&[]))),
+            Some(missing) => println!("test: aarch64 is left out: {missing}"),
         }
     }
     report.finish();

@@ -152,13 +152,13 @@ impl OpRule for MatMulInteger {
     }
 
     fn prepared(&self, inputs: &[Source<'_>]) -> Result<Option<(Op, Vec<usize>)>, PlanError> {
-        let (y, Some(constant)) = (inputs[1].spec, inputs[1].constant) else { return Ok(None) };
+        let (y, Some(known)) = (inputs[1].spec, inputs[1].known()) else { return Ok(None) };
         if y.rank() != 2 {
             return Ok(None);
         }
         let signed = y.dtype == DType::I8;
-        let packed = Prepared::of("integers", &[constant], || {
-            let tensor = constant.load()?;
+        let packed = Prepared::of("integers", &[known], || {
+            let tensor = known.load()?;
             let (k, n) = (tensor.shape()[0], tensor.shape()[1]);
             Ok(PackedIntegers::pack(k, n, tensor.bytes(), signed))
         })?;

@@ -1,8 +1,7 @@
 //! Linear layers with weights of 4 and 8 bits.
 
 use super::{Arg, Call, Infer, Op, OpRule, last_extent};
-use crate::packing::Constant;
-use crate::prepared::{Prepared, Source};
+use crate::prepared::{Known, Prepared, Source};
 use crate::{Dim, GraphError, PlanError, RunError, ValueSpec};
 use aimass_cpu::matmul::{PackedQuantized, QuantizedWeights, WeightBits, matmul_quantized};
 use aimass_cpu::view::numbers;
@@ -117,14 +116,14 @@ impl OpRule for QuantizedLinear {
 
     fn prepared(&self, inputs: &[Source<'_>]) -> Result<Option<(Op, Vec<usize>)>, PlanError> {
         let end = self.bias_input();
-        let constants: Option<Vec<&Constant>> =
-            inputs[1..end].iter().map(|input| input.constant).collect();
-        let Some(constants) = constants else { return Ok(None) };
+        let known: Option<Vec<Known<'_>>> =
+            inputs[1..end].iter().map(|input| input.known()).collect();
+        let Some(known) = known else { return Ok(None) };
         let dtype = inputs[1].spec.dtype;
         let layout = format!("quantized-linear {} {}", self.group, self.zero);
-        let packed = Prepared::of(&layout, &constants, || {
-            let [w, scale] = [constants[0].load()?, constants[1].load()?];
-            let zero = constants.get(2).map(|zero| zero.load()).transpose()?;
+        let packed = Prepared::of(&layout, &known, || {
+            let [w, scale] = [known[0].load()?, known[1].load()?];
+            let zero = known.get(2).map(|zero| zero.load()).transpose()?;
             let zero = zero.as_ref().map_or(&[][..], |zero| zero.bytes());
             self.pack(dtype, w.shape(), [w.bytes(), scale.bytes(), zero])
                 .map_err(|_| PlanError::Internal("a quantized weight is no 4- or 8-bit integer"))

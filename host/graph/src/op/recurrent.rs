@@ -2,8 +2,7 @@
 
 use super::{Arg, Call, Infer, Op, OpRule};
 use crate::dim::DimRule;
-use crate::packing::Constant;
-use crate::prepared::{Prepared, Source};
+use crate::prepared::{Known, Prepared, Source};
 use crate::{Dim, GraphError, PlanError, RunError, ValueSpec};
 use aimass_cpu::recurrent::{
     PackedRecurrent, Recurrence, RecurrentRun, RecurrentWeights, recurrent,
@@ -119,13 +118,13 @@ impl OpRule for Recurrent {
 
     fn prepared(&self, inputs: &[Source<'_>]) -> Result<Option<(Op, Vec<usize>)>, PlanError> {
         let end = self.first_state();
-        let constants: Option<Vec<&Constant>> =
-            inputs[1..end].iter().map(|input| input.constant).collect();
-        let Some(constants) = constants else { return Ok(None) };
+        let known: Option<Vec<Known<'_>>> =
+            inputs[1..end].iter().map(|input| input.known()).collect();
+        let Some(known) = known else { return Ok(None) };
         let layout = format!("recurrent {:?} {}", self.kind, self.bias);
-        let packed = Prepared::of(&layout, &constants, || {
-            let [w, r] = [constants[0].load()?, constants[1].load()?];
-            let bias = constants.get(2).map(|bias| bias.load()).transpose()?;
+        let packed = Prepared::of(&layout, &known, || {
+            let [w, r] = [known[0].load()?, known[1].load()?];
+            let bias = known.get(2).map(|bias| bias.load()).transpose()?;
             let weights = [(w.bytes(), w.shape()), (r.bytes(), r.shape())];
             Ok(self.pack(weights, bias.as_ref().map(|bias| bias.bytes())))
         })?;

@@ -17,7 +17,12 @@ fn integer_plan(weights: &[u8], dynamic: bool) -> Plan {
     let dims = [K as u64, N as u64];
     let y = match dynamic {
         true => b.input("y", DType::I8, &dims.map(Dim::Fixed)).unwrap(),
-        false => b.weight("y", DType::I8, &dims, source(weights.to_vec()), 0).unwrap(),
+        false => {
+            // Kept in another shape than the product reads.
+            let kept =
+                b.weight("y", DType::I8, &[1, K as u64, N as u64], source(weights.to_vec()), 0);
+            b.reshape(kept.unwrap(), &dims.map(Dim::Fixed)).unwrap()
+        }
     };
     let zero = b.constant(tensor(DType::U8, &[], &[7])).unwrap();
     let y = b.matmul_integer(x, y, Some(zero), None).unwrap();

@@ -19,7 +19,12 @@ fn lstm(constant: bool, random: &mut Random) -> (Plan, Vec<Vec<f32>>) {
     for (i, (shape, numbers)) in shapes.iter().zip(&numbers).enumerate() {
         let dims: Vec<u64> = shape.iter().map(|&extent| extent as u64).collect();
         values.push(match constant {
-            true => weight(&mut b, &dims, numbers),
+            true => {
+                // As ONNX keeps them: one leading axis for the direction.
+                let stored = weight(&mut b, &[&[1], &dims[..]].concat(), numbers);
+                let dims: Vec<Dim> = dims.into_iter().map(Dim::Fixed).collect();
+                b.reshape(stored, &dims).unwrap()
+            }
             false => {
                 let dims: Vec<Dim> = dims.into_iter().map(Dim::Fixed).collect();
                 b.input(&format!("w{i}"), DType::F32, &dims).unwrap()

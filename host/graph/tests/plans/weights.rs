@@ -1,26 +1,35 @@
 //! Weights: dtypes, alignment, sharing.
 
 use crate::support::{Random, builder, bytes, f32s, near, plan, source};
-use aimass_graph::{CompileOptions, Dim, Plan, ValueId, WeightError, WeightSource, compile};
-use aimass_tensor::{Buffer, DType};
+use aimass_graph::{
+    CompileOptions, Dim, PackedStore, Plan, ValueId, WeightError, WeightSource, compile,
+};
+use aimass_tensor::{Buffer, BufferMut, DType};
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 const K: usize = 6;
 const N: usize = 18;
 
-/// A source that counts the bytes it gave.
+/// A source that counts the bytes it gave and those it may let go of.
 struct Counted {
     bytes: Buffer,
     digest: [u8; 32],
     read: AtomicU64,
+    released: AtomicU64,
 }
 
 impl Counted {
     fn new(content: Vec<u8>, digest: u8) -> Arc<Counted> {
         let bytes = Buffer::shared(Arc::new(content));
-        Arc::new(Counted { bytes, digest: [digest; 32], read: AtomicU64::new(0) })
+        Arc::new(Counted {
+            bytes,
+            digest: [digest; 32],
+            read: AtomicU64::new(0),
+            released: AtomicU64::new(0),
+        })
     }
 }
 
@@ -36,6 +45,10 @@ impl WeightSource for Counted {
     fn read(&self, range: Range<u64>) -> Result<Buffer, WeightError> {
         self.read.fetch_add(range.end - range.start, Ordering::Relaxed);
         Ok(self.bytes.slice(range.start as usize..range.end as usize))
+    }
+
+    fn release(&self, range: Range<u64>) {
+        self.released.fetch_add(range.end - range.start, Ordering::Relaxed);
     }
 }
 
@@ -180,4 +193,99 @@ fn a_weight_outside_its_file_is_refused() {
         assert!(matches!(error.code(), "out-of-range" | "dtype" | "elements"), "{error}");
     }
     assert!(b.weight("w", DType::F32, &[16], file, 0).is_ok());
+}
+
+#[test]
+fn a_packed_weight_need_not_stay_in_memory_and_one_that_is_read_in_place_must() {
+    let content = bytes(&Random(5).numbers(K * N));
+    let len = content.len() as u64;
+    let packed = Counted::new(content.clone(), 11);
+    let _plan = linear_plan(packed.clone(), DType::F32, 0);
+    assert_eq!(packed.released.load(Ordering::Relaxed), len);
+    let in_place = Counted::new(content, 12);
+    let mut b = builder();
+    let indices = b.input("i", DType::I32, &[Dim::Batch]).unwrap();
+    let table = b.weight("t", DType::F32, &[K as u64, N as u64], in_place.clone(), 0).unwrap();
+    let y = b.gather(table, indices, 0).unwrap();
+    b.output("y", y).unwrap();
+    let _plan = plan(b);
+    assert_eq!(in_place.released.load(Ordering::Relaxed), 0);
+}
+
+/// A store in memory that counts.
+#[derive(Default)]
+struct Shelf {
+    entries: Mutex<HashMap<[u8; 32], Vec<u8>>>,
+    found: AtomicU64,
+}
+
+impl PackedStore for Shelf {
+    fn get(&self, key: &[u8; 32]) -> Option<Buffer> {
+        let entry = self.entries.lock().unwrap().get(key)?.clone();
+        self.found.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = BufferMut::zeroed(entry.len());
+        bytes.as_mut_slice().copy_from_slice(&entry);
+        Some(bytes.freeze())
+    }
+
+    fn put(&self, key: &[u8; 32], bytes: &[u8]) {
+        self.entries.lock().unwrap().insert(*key, bytes.to_vec());
+    }
+}
+
+#[test]
+fn packed_weights_come_from_the_store_at_the_next_start() {
+    const WIDE: usize = 160;
+    let shelf = Arc::new(Shelf::default());
+    let numbers = Random(6).numbers(WIDE * WIDE);
+    let x = f32s(&[2, WIDE], &Random(7).numbers(2 * WIDE));
+    let run = |store: Option<Arc<dyn PackedStore>>| {
+        let source = Counted::new(bytes(&numbers), 21);
+        let mut b = builder();
+        let x_in = b.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(WIDE as u64)]).unwrap();
+        let extents = [WIDE as u64, WIDE as u64];
+        let w = b.weight("w", DType::F32, &extents, source.clone(), 0).unwrap();
+        let y = b.linear(x_in, w, None, false).unwrap();
+        b.output("y", y).unwrap();
+        let options = CompileOptions { packed_store: store, ..Default::default() };
+        let plan = compile(b.finish().unwrap(), &options).unwrap();
+        let read = source.read.load(Ordering::Relaxed);
+        let y = plan.run(std::slice::from_ref(&x), None).unwrap()[0].bytes().to_vec();
+        (read, y)
+    };
+    let (_, plain) = run(None);
+    let (read, first) = run(Some(shelf.clone()));
+    assert_eq!((read, shelf.found.load(Ordering::Relaxed)), (4 * (WIDE * WIDE) as u64, 0));
+    let (read, second) = run(Some(shelf.clone()));
+    assert_eq!((read, shelf.found.load(Ordering::Relaxed)), (0, 1));
+    assert!(plain == first && plain == second);
+    // An entry of another size is as good as none.
+    shelf.entries.lock().unwrap().values_mut().for_each(|entry| entry.truncate(64));
+    let (read, third) = run(Some(shelf));
+    assert_eq!(read, 4 * (WIDE * WIDE) as u64);
+    assert_eq!(plain, third);
+}
+
+#[test]
+fn a_weight_that_is_read_in_two_shapes_is_packed_twice() {
+    let numbers = Random(8).numbers(24);
+    let mut b = builder();
+    let w = b.weight("w", DType::F32, &[24], source(bytes(&numbers)), 0).unwrap();
+    for (name, k, n) in [("a", 4, 6), ("b", 6, 4)] {
+        let x = b.input(name, DType::F32, &[Dim::Batch, Dim::Fixed(k)]).unwrap();
+        let w = b.reshape(w, &[Dim::Fixed(k), Dim::Fixed(n)]).unwrap();
+        let y = b.linear(x, w, None, false).unwrap();
+        b.output(name, y).unwrap();
+    }
+    let (ones, plan) = (vec![1.0; 12], plan(b));
+    let outputs = plan.run(&[f32s(&[3, 4], &ones), f32s(&[2, 6], &ones)], None);
+    // Both must have the same number of rows; each is asked on its own below.
+    assert!(outputs.is_err());
+    let outputs = plan.run(&[f32s(&[1, 4], &ones[..4]), f32s(&[1, 6], &ones[..6])], None).unwrap();
+    for (y, n) in outputs.iter().zip([6, 4]) {
+        let expected: Vec<f64> = (0..n)
+            .map(|j| numbers.iter().skip(j).step_by(n).map(|&w| f64::from(w)).sum())
+            .collect();
+        near(y.as_slice().unwrap(), &expected, 1e-6);
+    }
 }

@@ -92,6 +92,11 @@ impl PackedMatrix {
         self.n.div_ceil(PANEL)
     }
 
+    /// Bytes that the panels of a `[k, n]` matrix take.
+    pub fn bytes_of(k: usize, n: usize) -> usize {
+        n.div_ceil(PANEL) * k * PANEL * size_of::<f32>()
+    }
+
     /// Bytes of memory that the panels take.
     pub fn bytes(&self) -> usize {
         self.panels.as_slice().len()
@@ -107,7 +112,7 @@ impl PackedMatrix {
     }
 
     fn filled(k: usize, n: usize, fill: &mut dyn FnMut(usize, usize, &mut [f32])) -> PackedMatrix {
-        let mut bytes = BufferMut::zeroed(n.div_ceil(PANEL) * k * PANEL * size_of::<f32>());
+        let mut bytes = BufferMut::zeroed(PackedMatrix::bytes_of(k, n));
         if k > 0 {
             let panels = numbers_mut(bytes.as_mut_slice()).chunks_exact_mut(k * PANEL);
             for (index, panel) in panels.enumerate() {
@@ -144,7 +149,7 @@ pub(crate) fn pack_transposed(matrix: &[f32], stride: usize, columns: usize, pan
     let k = panel.len() / PANEL;
     let squares = match level() {
         Level::Avx512 | Level::Avx2 => k / 8 * 8,
-        Level::Scalar => 0,
+        Level::Scalar | Level::Neon => 0,
     };
     #[cfg(target_arch = "x86_64")]
     if squares > 0 {

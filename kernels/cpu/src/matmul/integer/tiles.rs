@@ -127,15 +127,13 @@ fn path() -> Path {
         Level::Avx512 if is_x86_feature_detected!("avx512vnni") => Path::Avx512Vnni,
         Level::Avx512 | Level::Avx2 if is_x86_feature_detected!("avxvnni") => Path::AvxVnni,
         Level::Avx512 | Level::Avx2 => Path::Avx2,
-        Level::Scalar => Path::Scalar,
+        Level::Scalar | Level::Neon => Path::Scalar,
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn path() -> Path {
-    match level() {
-        Level::Avx512 | Level::Avx2 | Level::Scalar => Path::Scalar,
-    }
+    Path::Scalar
 }
 
 /// # Safety

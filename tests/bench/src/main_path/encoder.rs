@@ -1,6 +1,6 @@
 //! (c) The encoder alone, token ids in, beside ONNX Runtime with the same threads.
 
-use crate::Setup;
+use super::Setup;
 use crate::peer::Peer;
 use crate::row::{Row, Seeded, geomean, median};
 use aimass_engine::{Engine, EngineConfig, InferRequest, Selector};
@@ -17,7 +17,7 @@ const CELL_MIN: f64 = 0.95;
 pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
     let threads = std::thread::available_parallelism()?.get();
     let engine = Engine::open(EngineConfig::new(&setup.data)).await?;
-    let mut peer = Peer::start(setup, threads).await?;
+    let mut peer = setup.peer(threads).await?;
     let mut rows = Vec::new();
     for batch in BATCHES {
         for length in LENGTHS {

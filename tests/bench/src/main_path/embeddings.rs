@@ -1,9 +1,9 @@
 //! (d) 64 clients, text in and vectors out over HTTP, beside ONNX Runtime on padded batches of 8.
 
-use crate::Setup;
-use crate::http::{Connection, Server, request};
-use crate::peer::Peer;
-use crate::row::{Row, Seeded, median};
+use super::Setup;
+use super::http::{Connection, Server, request};
+use crate::row::{Row, median};
+use crate::texts::texts;
 use anyhow::{Context, bail};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,10 +16,10 @@ const RATIO_MIN: f64 = 1.5;
 
 /// The row of part (d).
 pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
-    let texts = texts(setup)?;
+    let texts = texts(&setup.model_dir, TEXTS)?;
     let server = Server::aimass(setup).await?;
     let threads = std::thread::available_parallelism()?.get();
-    let mut peer = Peer::start(setup, threads).await?;
+    let mut peer = setup.peer(threads).await?;
     let question = serde_json::json!({ "texts": texts, "batch": PADDED_BATCH });
     let requests: Arc<Vec<Vec<u8>>> = Arc::new(
         texts
@@ -54,24 +54,6 @@ pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
         goal: format!(">= {RATIO_MIN}"),
         holds: ratio >= RATIO_MIN,
     }])
-}
-
-/// Texts of log-uniform length, made of words that are one token each.
-fn texts(setup: &Setup) -> anyhow::Result<Vec<String>> {
-    let path = setup.model_dir.join("vocab.txt");
-    let vocabulary = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let is_word = |word: &&str| word.len() > 2 && word.chars().all(|c| c.is_ascii_lowercase());
-    let words: Vec<&str> = vocabulary.lines().filter(is_word).collect();
-    let mut seeded = Seeded(1);
-    let text = |_| {
-        let tokens = (8f64.ln() + seeded.unit() * (256f64 / 8.0).ln()).exp().round() as usize;
-        // [CLS] and [SEP] are tokens too.
-        let chosen: Vec<&str> = (0..tokens.saturating_sub(2))
-            .map(|_| words[(seeded.bits() % words.len() as u64) as usize])
-            .collect();
-        chosen.join(" ")
-    };
-    Ok((0..TEXTS).map(text).collect())
 }
 
 /// Seconds until every text has been answered.

@@ -1,6 +1,6 @@
 //! (a) What a request costs in CPU time, through a Wasm plugin, beside a bare axum server.
 
-use crate::Setup;
+use super::Setup;
 use crate::row::{Row, median};
 use anyhow::{Context, bail};
 use std::process::Stdio;

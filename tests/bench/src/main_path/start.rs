@@ -1,8 +1,7 @@
 //! (e) From starting the server to its first embedding, with warm caches.
 
-use crate::Setup;
-use crate::http::{Connection, Server, request};
-use crate::peer::Peer;
+use super::Setup;
+use super::http::{Connection, Server, request};
 use crate::row::{Row, median};
 use anyhow::bail;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
     for _ in 0..RUNS {
         let value = first_answer(setup).await?;
         let start = Instant::now();
-        Peer::start(setup, threads).await?;
+        setup.peer(threads).await?;
         let theirs = start.elapsed().as_secs_f64() * 1e3;
         values.push(value);
         peers.push(theirs);

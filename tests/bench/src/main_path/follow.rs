@@ -1,7 +1,7 @@
 //! (f) Labels move and versions appear while 500 requests a second are answered.
 
-use crate::Setup;
-use crate::http::{Connection, Server, request};
+use super::Setup;
+use super::http::{Connection, Server, request};
 use crate::row::Row;
 use aimass_registry::{Limits, Registry};
 use anyhow::{Context, bail};
