@@ -1,7 +1,5 @@
 //! Numbers as people read them.
 
-use std::time::Duration;
-
 /// A count with a decimal prefix and three digits: `1.23 G`.
 pub(crate) fn si(value: f64) -> String {
     const PREFIXES: [&str; 5] = ["", "k", "M", "G", "T"];
@@ -22,12 +20,6 @@ pub(crate) fn si(value: f64) -> String {
 /// Bytes with a decimal prefix: `1.23 MB`.
 pub(crate) fn bytes(value: u64) -> String {
     format!("{}B", si(value as f64))
-}
-
-/// Microseconds, with a tenth below a thousand.
-pub(crate) fn micros(time: Duration) -> String {
-    let micros = time.as_secs_f64() * 1e6;
-    if micros < 999.95 { format!("{micros:.1}") } else { format!("{micros:.0}") }
 }
 
 /// The middle of some numbers, the mean of the two middle ones if they are even; 0 of none.
@@ -85,8 +77,6 @@ mod tests {
             assert_eq!(si(value), text);
         }
         assert_eq!(bytes(1_500_000), "1.50 MB");
-        assert_eq!(micros(Duration::from_nanos(12_340)), "12.3");
-        assert_eq!(micros(Duration::from_micros(12_345)), "12345");
     }
 
     #[test]
