@@ -59,29 +59,29 @@ pub(crate) struct Profile {
 }
 
 /// A finished profile.
-pub(super) struct Profiled {
-    pub(super) model: String,
-    pub(super) version: u64,
+struct Profiled {
+    model: String,
+    version: u64,
     /// What it ran on, and where that is from.
-    pub(super) inputs: String,
-    pub(super) source: String,
-    pub(super) runs: u32,
-    pub(super) machine: Machine,
+    inputs: String,
+    source: String,
+    runs: u32,
+    machine: Machine,
     /// Median microseconds of a whole run, and of each step of the pipeline.
-    pub(super) whole_us: f64,
-    pub(super) rooms: Vec<(Arc<str>, f64)>,
-    pub(super) plans: Vec<ProfiledPlan>,
+    whole_us: f64,
+    rooms: Vec<(Arc<str>, f64)>,
+    plans: Vec<ProfiledPlan>,
     /// Plan calls beyond the limit.
-    pub(super) calls_left_out: usize,
+    calls_left_out: usize,
 }
 
 /// A plan with the times of its steps.
-pub(super) struct ProfiledPlan {
-    pub(super) title: String,
+struct ProfiledPlan {
+    title: String,
     /// Calls in one run of the model.
-    pub(super) calls: usize,
-    pub(super) report: PlanReport,
-    pub(super) times: PlanTimes,
+    calls: usize,
+    report: PlanReport,
+    times: PlanTimes,
 }
 
 /// Plan calls of one run.

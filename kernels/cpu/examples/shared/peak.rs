@@ -43,7 +43,7 @@ pub(crate) fn numbers(count: usize) -> &'static mut [f32] {
     numbers
 }
 
-/// What independent multiply-adds in registers reach on every thread.
+/// What independent multiply-adds in registers reach on every thread, in GF/s.
 pub(crate) fn multiply_add_peak(team: Team<'_>) -> f64 {
     let mut flops = 0;
     let seconds = best(team, || flops = multiply_adds(team, 100_000));

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 const PROGRAM: &str = include_str!("onnxruntime.py");
 /// Bytes of one line that the process may say.
 const LINE_BYTES_MAX: u64 = 1 << 20;
+/// Characters of such a line that an error shows.
+const SHOWN_MAX: usize = 200;
 /// Bytes of one output.
 const OUTPUT_BYTES_MAX: usize = 1 << 31;
 
@@ -67,9 +69,13 @@ impl Peer {
     /// # Errors
     /// No such Python, a package that it lacks and how to install it, or why the file does not load.
     pub(super) fn start(options: PeerOptions<'_>) -> anyhow::Result<Peer> {
+        Peer::start_program(options, PROGRAM)
+    }
+
+    fn start_program(options: PeerOptions<'_>, text: &str) -> anyhow::Result<Peer> {
         let folder = tempfile::tempdir().context("a folder for tensors")?;
         let program = folder.path().join("peer.py");
-        std::fs::write(&program, PROGRAM).context("writing the Python program")?;
+        std::fs::write(&program, text).context("writing the Python program")?;
         eprintln!("starting ONNX Runtime in {}", options.python.display());
         let mut child = Command::new(options.python)
             .arg(&program)
@@ -166,8 +172,10 @@ impl Peer {
                 bail!("the Python process ended without an answer; its errors are above")
             }
         };
-        let said: Said = serde_json::from_str(&line)
-            .with_context(|| format!("expected a line of JSON from Python, got {line:?}"))?;
+        let said: Said = serde_json::from_str(&line).with_context(|| {
+            let shown: String = line.chars().take(SHOWN_MAX).collect();
+            format!("expected a line of JSON from Python, got {shown:?}")
+        })?;
         match said.error {
             Some(error) => bail!("ONNX Runtime: {error}"),
             None => Ok(said),
@@ -233,21 +241,11 @@ fn read_tensor(raw: RawTensor) -> anyhow::Result<(String, Tensor)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
-    /// A program in place of Python.
-    fn fake(folder: &TempDir, script: &str) -> std::path::PathBuf {
-        let path = folder.path().join("python");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    }
-
+    /// A shell in place of Python.
     fn start(script: &str, timeout: Duration) -> anyhow::Result<Peer> {
-        let folder = tempfile::tempdir().unwrap();
-        let python = fake(&folder, script);
-        let onnx = Path::new("x.onnx");
-        Peer::start(PeerOptions { python: &python, onnx, threads: 1, timeout })
+        let (python, onnx) = (Path::new("sh"), Path::new("x.onnx"));
+        Peer::start_program(PeerOptions { python, onnx, threads: 1, timeout }, script)
     }
 
     fn refusal(script: &str) -> String {

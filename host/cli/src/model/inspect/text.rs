@@ -2,7 +2,7 @@
 
 use super::{InspectedPlan, Inspection, StageFacts};
 use crate::model::figures::{bytes, si, table};
-use aimass_graph::{Coalescing, PlanReport, StepReport, TensorSpec, ValuePlace};
+use aimass_graph::{Coalescing, PlanReport, StepReport, ValuePlace};
 use std::fmt::{Result, Write};
 
 /// Everything, in the order in which it runs.
@@ -106,7 +106,7 @@ fn write_signature(text: &mut String, report: &PlanReport) -> Result {
     for (output, result) in report.outputs.iter().zip(&report.results) {
         let shape = report.values.get(&result.value).map(|value| value.shape);
         let shape = shape.map_or_else(String::new, |shape| format!("  here {shape}"));
-        writeln!(text, "output  {}{shape}", output as &TensorSpec)?;
+        writeln!(text, "output  {output}{shape}")?;
     }
     Ok(())
 }
