@@ -44,3 +44,25 @@ impl CheckSignature {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_accepted_or_refused_with_what_was_expected() {
+        let check = |message: &str| CheckSignature {
+            public_key: "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+                .to_owned(),
+            message: message.to_owned(),
+            signature: "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+                        085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+                .to_owned(),
+        };
+        assert!(check("72").run().is_ok());
+        for wrong in ["", "7", "73"] {
+            let error = check(wrong).run().expect_err(wrong).to_string();
+            assert!(error.starts_with("refused: expected"), "{error}");
+        }
+    }
+}

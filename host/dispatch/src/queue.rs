@@ -227,10 +227,10 @@ impl<T> Queue<T> {
         self.cramped = picked.cramped;
         let mut launch = Vec::with_capacity(picked.ids.len());
         for id in picked.ids {
-            if let Some(waiting) = self.remove(id) {
+            if let Some(Entry { waiting, .. }) = self.calls.get(&id) {
                 self.fairness.charge(&waiting.tenant, waiting.load.work);
-                launch.push(waiting);
             }
+            launch.extend(self.remove(id));
         }
         Next::Launch(launch)
     }

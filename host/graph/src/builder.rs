@@ -249,10 +249,11 @@ impl GraphBuilder {
     /// # Errors
     /// [`GraphError::UnknownValue`].
     pub fn spec(&self, value: ValueId) -> Result<&ValueSpec, GraphError> {
-        match self.values.get(value.index()) {
-            Some(known) => Ok(&known.spec),
-            None => Err(GraphError::UnknownValue { value: value.0 }),
-        }
+        Ok(&self.value(value)?.spec)
+    }
+
+    fn value(&self, value: ValueId) -> Result<&Value, GraphError> {
+        self.values.get(value.index()).ok_or(GraphError::UnknownValue { value: value.0 })
     }
 
     /// Ends construction.

@@ -134,6 +134,25 @@ pub(crate) enum DimRule {
     Spread { of: Dim, stride: u64, plus: u64, minus: u64 },
     /// The common extent of two dimensions of which each may be 1.
     Broadcast(Dim, Dim),
+    /// The larger of two extents.
+    Larger(Dim, Dim),
+    /// What an op finds while a plan runs, at most `most`. Each is a dimension of its own.
+    Measured { number: usize, most: Dim },
+}
+
+impl DimRule {
+    /// The dimensions that the extent follows from; of a measured one, its bound.
+    pub(crate) fn operands(&self) -> Vec<&Dim> {
+        match self {
+            DimRule::Sum(dims) | DimRule::Product(_, dims) => dims.iter().collect(),
+            DimRule::Quotient { above, below, .. } => above.iter().chain(below).collect(),
+            DimRule::Strided { of, .. }
+            | DimRule::Window { of, .. }
+            | DimRule::Spread { of, .. } => vec![of],
+            DimRule::Broadcast(a, b) | DimRule::Larger(a, b) => vec![a, b],
+            DimRule::Measured { most, .. } => vec![most],
+        }
+    }
 }
 
 /// Two extents that must be equal when a run starts.
@@ -147,8 +166,12 @@ pub(crate) struct DimCheck {
 /// Rules of derived dimensions and the checks that wait for a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DimTable {
-    /// Derived dimensions in order; the name of number `i` is `%i`.
+    /// Derived dimensions in order; [`DimTable::name`] names them.
     pub(crate) derived: Vec<DimRule>,
+    /// Of each derived dimension, whether its extent is known only while a plan runs.
+    pub(crate) late: Vec<bool>,
+    /// What tells the names of this table from those of a graph around it.
+    pub(crate) prefix: String,
     pub(crate) checks: Vec<DimCheck>,
     /// Names that inputs bind.
     pub(crate) bound: HashSet<Arc<str>>,
@@ -163,11 +186,36 @@ impl DimTable {
         let index = match known {
             Some(back) => self.derived.len() - 1 - back,
             None => {
+                let measured = matches!(rule, DimRule::Measured { .. });
+                let late = measured || rule.operands().iter().any(|dim| self.is_late(dim));
                 self.derived.push(rule);
+                self.late.push(late);
                 self.derived.len() - 1
             }
         };
-        Dim::Dynamic(format!("%{index}").into())
+        self.name(index)
+    }
+
+    /// The derived dimension of this number.
+    pub(crate) fn name(&self, index: usize) -> Dim {
+        Dim::Dynamic(format!("%{}{index}", self.prefix).into())
+    }
+
+    /// The number of a derived dimension.
+    pub(crate) fn index(&self, dim: &Dim) -> Option<usize> {
+        let Dim::Dynamic(name) = dim else { return None };
+        let index = name.strip_prefix('%')?.strip_prefix(self.prefix.as_str())?.parse().ok()?;
+        (index < self.derived.len() && self.name(index) == *dim).then_some(index)
+    }
+
+    /// Whether an extent is known only once an op ran.
+    pub(crate) fn is_late(&self, dim: &Dim) -> bool {
+        self.index(dim).is_some_and(|index| self.late[index])
+    }
+
+    /// A dimension that an op measures while a plan runs; `most` bounds it.
+    pub(crate) fn measured(&mut self, most: &Dim) -> Dim {
+        self.derive(DimRule::Measured { number: self.derived.len(), most: most.clone() })
     }
 
     /// Requires equal extents, now or when a run starts, and answers the better known one.

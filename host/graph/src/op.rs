@@ -13,6 +13,7 @@ mod conv;
 mod cumulative;
 mod dot_general;
 mod dynamic_linear;
+mod dynamic_slice;
 mod elements;
 mod embedding_bag;
 mod fft;
@@ -63,6 +64,7 @@ pub(crate) use conv::{Conv, ConvTranspose};
 pub(crate) use cumulative::{Cumulative, CumulativeKind};
 pub(crate) use dot_general::{Axes, DotGeneral};
 pub(crate) use dynamic_linear::DynamicLinear;
+pub(crate) use dynamic_slice::DynamicSlice;
 pub(crate) use elements::{GatherElements, ScatterElements};
 pub(crate) use embedding_bag::EmbeddingBag;
 pub(crate) use fft::Fft;
@@ -167,6 +169,12 @@ pub(crate) trait OpRule {
         false
     }
 
+    /// Whether the op finds extents of its outputs while it runs: it sets [`Out::shape`] then, which
+    /// holds the most that there can be before.
+    fn measures(&self) -> bool {
+        false
+    }
+
     /// Which input holds indices, whose rows an error of a run names.
     fn indices(&self) -> Option<usize> {
         None
@@ -206,7 +214,7 @@ macro_rules! op_table {
 
 op_table! {
     ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv,
-    ConvTranspose, Cumulative, Dequantize, DotGeneral, DynamicLinear, EmbeddingBag, Fft, Gather, GatherElements,
+    ConvTranspose, Cumulative, Dequantize, DotGeneral, DynamicLinear, DynamicSlice, EmbeddingBag, Fft, Gather, GatherElements,
     GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, MatMulInteger, NonMaxSuppression, NonZero,
     Normalize, OneHot, Pad, Pool, Positions, Quantize, QuantizedLinear, RaggedAttention, RaggedPool,
     RandomBits, Recurrent, Reduce, Resample, Reshape, Resize, Reverse, Rope, ScatterElements,
@@ -320,10 +328,16 @@ impl Infer<'_> {
         }
     }
 
-    /// Refuses dimensions that no input declares.
-    pub(crate) fn declared(&self, dims: &[Dim]) -> Result<(), GraphError> {
+    /// Refuses dimensions that no input declares, and those that an op measures while a plan runs
+    /// unless a value of the op has them: they might not be known when it runs.
+    pub(crate) fn declared(&self, dims: &[Dim], x: &[&ValueSpec]) -> Result<(), GraphError> {
         let unknown = |dim: &&Dim| match dim {
-            Dim::Dynamic(name) => !name.starts_with('%') && !self.dims.bound.contains(name),
+            Dim::Dynamic(name) => match self.dims.index(dim) {
+                Some(index) => {
+                    self.dims.late[index] && !x.iter().any(|value| value.dims.contains(dim))
+                }
+                None => !self.dims.bound.contains(name),
+            },
             Dim::Fixed(_) => false,
             Dim::Batch => !self.dims.has_batch,
             Dim::Ragged(name) => !self.dims.bound.contains(format!("{name}+1").as_str()),

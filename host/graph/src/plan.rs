@@ -343,12 +343,11 @@ impl Plan {
             None => &self.initial,
         };
         let mut arena = self.take_arena();
-        let mut frame = Frame::new(self, &mut arena, slots, &mut results);
+        let mut frame = Frame::new(self, &mut arena, slots, &mut results, (shapes, bound));
         frame.inputs = inputs;
         frame.states = states;
-        frame.shapes = &shapes;
         let outcome = frame.run(team, profiler);
-        drop(frame);
+        let shapes = frame.shapes;
         self.give_back(arena);
         outcome?;
         let results: Vec<Buffer> = results.into_iter().map(BufferMut::freeze).collect();
@@ -389,8 +388,14 @@ impl Plan {
             Place::State(index) => states.get(index),
             Place::Region(region) => {
                 let index = region.checked_sub(self.memory.slots.len()).ok_or(DEFECT)?;
-                let buffer = results.get(index).ok_or(DEFECT)?.clone();
-                return Tensor::new(dtype, shape, buffer).map_err(|_| DEFECT);
+                let buffer = results.get(index).ok_or(DEFECT)?;
+                let bytes = dtype.bytes_for(shape.elements()).ok_or(DEFECT)?;
+                if bytes < buffer.as_slice().len() {
+                    // Of what was reserved for the most, only what is there leaves the plan.
+                    let found = &buffer.as_slice()[..bytes];
+                    return Tensor::copy_from(dtype, shape, found).map_err(|_| DEFECT);
+                }
+                return Tensor::new(dtype, shape, buffer.clone()).map_err(|_| DEFECT);
             }
             Place::None | Place::Columns { .. } => None,
         };
@@ -427,6 +432,10 @@ impl Plan {
             return Err(RunError::ArenaLimit { got: total, max });
         }
         Ok(Sizes { shapes, regions, total })
+    }
+
+    pub(crate) fn extents(&self) -> &Extents {
+        &self.extents
     }
 
     pub(crate) fn bound_rows(&self, bound: &Bound) -> Rows {

@@ -371,7 +371,16 @@ const TYPOSQUAT: &[Attack] = &[
     ("two letters swapped", Code::Name, |it| protect(it, "amce")),
     ("a package close to another publisher's", Code::Name, |it| protect(it, "acm/resize-norm")),
     ("an unknown publisher", Code::Name, |it| named(it, "evil/resize-norm")),
-    ("a name of metadata", Code::Name, |it| named(it, "snapshot/resize-norm")),
+    ("a name of metadata", Code::Name, |it| {
+        named(it, "snapshot/resize-norm");
+        chain(it, |chain| {
+            let roles =
+                chain.targets.signed()["delegations"]["roles"].as_array_mut().expect("roles");
+            let mut thief = roles[1].clone();
+            thief["name"] = json!("snapshot");
+            roles.push(thief);
+        });
+    }),
     ("a name that the operator does not allow", Code::Name, |it| {
         it.policy.names = vec!["acme/other*".to_owned()];
     }),
@@ -649,7 +658,7 @@ const EQUIVOCATION: &[Attack] = &[
     }),
     ("another history, among others that were seen", Code::Equivocation, |it| {
         for count in 1..=3 {
-            let note = market::logged(&[[9; 32]; 3][..count], &[0, 1, 2], NOW - 90);
+            let note = market::logged(&[[9; 32], [8; 32], [7; 32]][..count], &[0, 1, 2], NOW - 90);
             it.state.saw(&market::checkpoint_of(&note));
         }
     }),
@@ -847,25 +856,25 @@ const DUPLICATES: &[Attack] = &[
     ("one root key under two ids", Code::Root, |it| {
         chain(it, |chain| {
             let mut next = root(2, &root_content(), &keys().root[..3]);
-            doubled(next.signed(), "root", keys().root[0], 3);
+            doubled(next.signed(), "root", keys().root[0]);
             chain.roots.push(next);
         });
+        it.members = Some(Box::new(|members| {
+            let id = aimass_trust::publishing::drafts::key_id(keys().root[0].public());
+            second_line(members.get_mut("root.0000000002.json").expect("a root"), &id);
+        }));
     }),
     ("one targets key under two ids", Code::Threshold, |it| {
         chain(it, |chain| {
             let mut next = root(2, &root_content(), &keys().root[..3]);
-            doubled(next.signed(), "targets", keys().targets[0], 2);
+            doubled(next.signed(), "targets", keys().targets[0]);
             chain.roots.push(next);
             chain.targets.signers = vec![keys().targets[0]];
             chain.targets.file["signatures"] = json!([]);
         });
         it.members = Some(Box::new(|members| {
-            let text = members.get_mut("targets.json").expect("targets");
-            let mut value: Value = serde_json::from_slice(text).expect("json");
-            let mut line = value["signatures"][0].clone();
-            line["keyid"] = json!("second");
-            value["signatures"].as_array_mut().expect("lines").push(line);
-            *text = serde_json::to_vec(&value).expect("json");
+            let id = aimass_trust::publishing::drafts::key_id(keys().targets[0].public());
+            second_line(members.get_mut("targets.json").expect("targets"), &id);
             relink(members);
         }));
     }),
@@ -919,13 +928,22 @@ const DUPLICATES: &[Attack] = &[
     }),
 ];
 
-/// Gives `role` one key under its id and the id `second`.
-fn doubled(signed: &mut Value, role: &str, key: Key, threshold: u64) {
+/// Gives `role` one key under its id and the id `second`, of which two must sign.
+fn doubled(signed: &mut Value, role: &str, key: Key) {
     let id = aimass_trust::publishing::drafts::key_id(key.public());
     let text = signed["keys"][&id].clone();
     signed["keys"]["second"] = text;
-    let ids = json!([id, "second"]);
-    signed["roles"][role] = json!({ "keyids": ids, "threshold": threshold.min(2) });
+    signed["roles"][role] = json!({ "keyids": [id, "second"], "threshold": 2 });
+}
+
+/// Repeats the signature of the key `id` under the id `second`.
+fn second_line(text: &mut Vec<u8>, id: &str) {
+    let mut value: Value = serde_json::from_slice(text).expect("json");
+    let lines = value["signatures"].as_array_mut().expect("lines");
+    let mut line = lines.iter().find(|line| line["keyid"] == id).expect("a line").clone();
+    line["keyid"] = json!("second");
+    lines.push(line);
+    *text = serde_json::to_vec(&value).expect("json");
 }
 
 /// Names the present targets in snapshot and timestamp, and signs both again.

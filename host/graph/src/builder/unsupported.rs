@@ -28,8 +28,6 @@ unsupported! {
     while_loop "while-loop"
     scan "scan"
     call "call"
-    dynamic_slice "dynamic-slice"
-    non_max_suppression "non-max-suppression"
 }
 
 impl GraphBuilder {

@@ -97,6 +97,7 @@ fn reads_offsets(graph: &Graph, node: &Node) -> bool {
         | Op::Dequantize(_)
         | Op::DotGeneral(_)
         | Op::DynamicLinear(_)
+        | Op::DynamicSlice(_)
         | Op::Fft(_)
         | Op::Gather(_)
         | Op::GroupNorm(_)

@@ -20,7 +20,7 @@ impl OpRule for Iota {
 
     fn infer(&self, cx: &mut Infer<'_>, _: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let axis = cx.axis(self.axis, self.dims.len())?;
-        cx.declared(&self.dims)?;
+        cx.declared(&self.dims, &[])?;
         cx.not_rows(&self.dims[axis])?;
         Ok(vec![ValueSpec::new(DType::I64, self.dims.clone())])
     }

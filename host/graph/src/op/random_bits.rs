@@ -21,7 +21,7 @@ impl OpRule for RandomBits {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         cx.dtype(x[0], "a u32 key", |dtype| dtype == DType::U32)?;
         cx.extent_vector(x[0], &Dim::Fixed(2))?;
-        cx.declared(&self.dims)?;
+        cx.declared(&self.dims, x)?;
         self.dims.iter().try_for_each(|dim| cx.not_rows(dim))?;
         Ok(vec![ValueSpec::new(DType::U32, self.dims.clone())])
     }

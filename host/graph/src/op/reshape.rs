@@ -58,7 +58,7 @@ impl OpRule for Reshape {
             return Err(GraphError::DimClass { op: cx.op, dim: dim.clone(), other: None });
         }
         let known: Vec<Dim> = self.dims.iter().filter(|dim| !is_inferred(dim)).cloned().collect();
-        cx.declared(&known)?;
+        cx.declared(&known, &[x])?;
         // Row extents cancel, so that what is left is one row.
         let skip = usize::from(rows.is_some());
         let (mut factor, mut above) = factors(cx.op, x.dims.iter().skip(skip))?;
@@ -130,7 +130,7 @@ impl OpRule for Broadcast {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let x = x[0];
         cx.dtype(x, "elements of whole bytes", |d| d.size().is_some())?;
-        cx.declared(&self.dims)?;
+        cx.declared(&self.dims, &[x])?;
         if x.rank() > self.dims.len() {
             return Err(GraphError::Rank {
                 op: cx.op,

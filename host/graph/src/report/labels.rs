@@ -99,6 +99,7 @@ impl OpFamily {
             | Op::Broadcast(_)
             | Op::Cast(_)
             | Op::Concat(_)
+            | Op::DynamicSlice(_)
             | Op::Gather(_)
             | Op::GatherElements(_)
             | Op::GatherNd(_)

@@ -10,6 +10,7 @@ mod encoder;
 mod fusion;
 mod images;
 mod indexed;
+mod measured;
 mod quantized;
 mod recurrent;
 mod refusals;

@@ -123,17 +123,6 @@ macro_rules! reductions {
     )+ };
 }
 
-/// Methods that the builder knows but has no code for: it answers `unsupported/op` whatever their
-/// arguments are.
-macro_rules! refused {
-    ($($name:ident($($x:ident),+; $($a:ident: $ty:ty),+);)+) => { $(
-        fn $name(&mut self, b: Builder, $($x: Value,)+ $($a: $ty),+) -> One {
-            let _ = ($($a),+);
-            first(self.builder(&b)?.$name(&[$(id($x)),+]))
-        }
-    )+ };
-}
-
 impl Host for CallState {}
 
 impl HostGraph for CallState {
@@ -579,8 +568,21 @@ impl HostBuilder for CallState {
         one(self.builder(&b)?.random_bits(id(key), &dims_in(dims)))
     }
 
-    refused! {
-        dynamic_slice(x; axis: u32, start: Value, end: Value);
-        non_max_suppression(boxes, scores; per_class: u64, iou: f32, score: f32);
+    fn dynamic_slice(&mut self, b: Builder, x: Value, axis: u32, from: Value, to: Value) -> One {
+        one(self.builder(&b)?.dynamic_slice(id(x), axis, id(from), id(to)))
+    }
+
+    fn non_max_suppression(
+        &mut self,
+        b: Builder,
+        boxes: Value,
+        scores: Value,
+        max_per_class: u64,
+        iou: f32,
+        score: f32,
+    ) -> One {
+        let max_per_class = usize::try_from(max_per_class).unwrap_or(usize::MAX);
+        let options = Suppression { max_per_class, iou, score, centered: false };
+        one(self.builder(&b)?.non_max_suppression(id(boxes), id(scores), options))
     }
 }

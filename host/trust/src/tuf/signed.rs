@@ -77,10 +77,10 @@ impl KeyText {
 }
 
 impl Role {
-    /// The strict keys of the role, each once, whatever ids it has.
+    /// The strict keys among the first 64 of the role, each once, whatever ids it has.
     pub(crate) fn public_keys(&self, keys: &Keys) -> Vec<PublicKey> {
         let mut found = Vec::new();
-        for key in self.keyids.iter().filter_map(|id| keys.get(id)?.public()) {
+        for key in self.keyids.iter().take(ROLE_KEYS_MAX).filter_map(|id| keys.get(id)?.public()) {
             if !found.contains(&key) {
                 found.push(key);
             }
