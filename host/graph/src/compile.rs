@@ -12,6 +12,7 @@ mod lower;
 mod memory;
 mod patterns;
 mod prepare;
+mod regions;
 mod rows;
 mod widen;
 
@@ -31,11 +32,14 @@ pub struct CompileOptions {
     pub threads: usize,
     /// Most bytes that one run may take for intermediate and output values; 16 GiB.
     pub arena_bytes_max: u64,
+    /// Most floating-point operations of one run of a plan with regions; 2^44, minutes of a core.
+    /// Every step that a loop may start counts as 65,536 at least.
+    pub flops_max: u64,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { threads: 0, arena_bytes_max: 16 << 30 }
+        CompileOptions { threads: 0, arena_bytes_max: 16 << 30, flops_max: 1 << 44 }
     }
 }
 
@@ -44,8 +48,9 @@ impl Default for CompileOptions {
 ///
 /// # Errors
 /// [`PlanError`] if a weight cannot be read or a constant cannot be computed.
-pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError> {
+pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError> {
     let live = draft::live_nodes(&graph);
+    regions::compiled(&mut graph, &live, options)?;
     let coalescing = coalesce::coalescing(&graph, &live);
     let key = key::digest(&graph, &live);
     let costs: Vec<CostNode> = graph

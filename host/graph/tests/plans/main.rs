@@ -13,6 +13,7 @@ mod measured;
 mod quantized;
 mod recurrent;
 mod refusals;
+mod regions;
 mod shapes;
 mod signals;
 mod states;
