@@ -172,7 +172,7 @@ fn a_scan_carries_and_stacks() {
         let mut all = Vec::new();
         for x in x.chunks(2) {
             let [a, c] = state;
-            state = [a * 0.5 + c * -1.0 + x[0], a * 0.25 + c * 2.0 + x[1]];
+            state = [a * 0.5 - c + x[0], a * 0.25 + c * 2.0 + x[1]];
             all.extend(state.map(|x| x + 1.0));
         }
         let outputs = plan.run(&[f32s(&[2], &h), f32s(&[t, 2], &x)], None).unwrap();
