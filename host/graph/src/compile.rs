@@ -14,6 +14,7 @@ mod lower;
 mod memory;
 mod patterns;
 mod prepare;
+mod regions;
 mod rows;
 mod strides;
 mod widen;
@@ -41,6 +42,9 @@ pub struct CompileOptions {
     pub exact_quantization: bool,
     /// Where packed weights are kept for the next start of the process; none packs at every start.
     pub packed_store: Option<Arc<dyn PackedStore>>,
+    /// Most floating-point operations of one run of a plan with regions; 2^44, minutes of a core.
+    /// Every step that a loop may start counts as 65,536 at least.
+    pub flops_max: u64,
 }
 
 impl Default for CompileOptions {
@@ -50,6 +54,7 @@ impl Default for CompileOptions {
             arena_bytes_max: 16 << 30,
             exact_quantization: false,
             packed_store: None,
+            flops_max: 1 << 44,
         }
     }
 }
@@ -59,12 +64,12 @@ impl Default for CompileOptions {
 ///
 /// # Errors
 /// [`PlanError`] if a weight cannot be read or a constant cannot be computed.
-pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError> {
-    let mut graph = graph;
+pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError> {
     if !options.exact_quantization {
         dynamic::linears(&mut graph);
     }
     let live = draft::live_nodes(&graph);
+    regions::compiled(&mut graph, &live, options)?;
     let coalescing = coalesce::coalescing(&graph, &live);
     let key = key::digest(&graph, &live);
     let costs: Vec<CostNode> = graph

@@ -76,6 +76,12 @@ pub enum GraphError {
     /// The graph answers nothing.
     #[error("a graph needs at least one output")]
     NoOutput,
+    /// A region is left open.
+    #[error("finish: a region is still open; end it first")]
+    OpenRegion,
+    /// A region, or something inside one, where it does not belong.
+    #[error("{op}: {reason}")]
+    Region { op: &'static str, reason: &'static str },
     /// Known to the contract, without code in this host.
     #[error("op {op} is not supported by this host: {detail}")]
     Unsupported { op: String, detail: &'static str },
@@ -101,6 +107,8 @@ impl GraphError {
             | GraphError::UnknownDim { .. }
             | GraphError::Name { .. }
             | GraphError::OutOfRange { .. }
+            | GraphError::OpenRegion
+            | GraphError::Region { .. }
             | GraphError::NoOutput => ErrorFamily::Input,
         }
     }
@@ -126,6 +134,8 @@ impl GraphError {
             GraphError::Limit { what: "constant bytes", .. } => "constant-bytes",
             GraphError::Limit { .. } => "graph",
             GraphError::NoOutput => "no-output",
+            GraphError::OpenRegion => "open-region",
+            GraphError::Region { .. } => "region",
             GraphError::Unsupported { .. } => "op",
         }
     }
@@ -220,6 +230,9 @@ pub enum RunError {
     /// The run would take more memory than allowed.
     #[error("the run takes {got} bytes, at most {max} are allowed")]
     ArenaLimit { got: u64, max: u64 },
+    /// The run would compute more than allowed, if every loop ran as often as it may.
+    #[error("the run takes {got} floating-point operations, at most {max} are allowed")]
+    FlopsLimit { got: u64, max: u64 },
     /// A state belongs to another plan.
     #[error("the state belongs to another plan")]
     WrongState,
@@ -245,7 +258,7 @@ impl RunError {
             | RunError::Extent { .. }
             | RunError::Dims { .. }
             | RunError::Index { .. } => ErrorFamily::Input,
-            RunError::ArenaLimit { .. } => ErrorFamily::Limit,
+            RunError::ArenaLimit { .. } | RunError::FlopsLimit { .. } => ErrorFamily::Limit,
             RunError::Graph(error) => error.family(),
             RunError::Plan(error) => error.family(),
             RunError::WrongState | RunError::Internal(_) => ErrorFamily::Internal,
@@ -263,6 +276,7 @@ impl RunError {
             RunError::Offsets { .. } => "offsets",
             RunError::Index { .. } => "index",
             RunError::ArenaLimit { .. } => "arena-bytes",
+            RunError::FlopsLimit { .. } => "flops",
             RunError::Graph(error) => error.code(),
             RunError::Plan(error) => error.code(),
             RunError::WrongState => "state",
@@ -281,6 +295,7 @@ impl RunError {
             | RunError::Extent { .. }
             | RunError::Dims { .. }
             | RunError::ArenaLimit { .. }
+            | RunError::FlopsLimit { .. }
             | RunError::WrongState
             | RunError::Graph(_)
             | RunError::Plan(_)

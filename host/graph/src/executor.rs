@@ -40,7 +40,7 @@ impl Arena {
 /// A run in progress.
 pub(crate) struct Frame<'r> {
     plan: &'r Plan,
-    pub(crate) inputs: &'r [Tensor],
+    pub(crate) inputs: &'r [&'r [u8]],
     pub(crate) states: &'r [Tensor],
     pub(crate) shapes: Vec<Shape>,
     pub(crate) bound: Bound,
@@ -106,7 +106,7 @@ impl<'r> Frame<'r> {
     /// A value to read.
     fn arg(&self, value: ValueId) -> Arg<'_> {
         let (bytes, stride): (&[u8], _) = match self.plan.memory.places[value.index()] {
-            Place::Input(index) => (self.inputs[index].bytes(), None),
+            Place::Input(index) => (self.inputs[index], None),
             Place::Constant(index) => (self.plan.constants[index].bytes(), None),
             Place::State(index) => (self.states[index].bytes(), None),
             Place::Region(region) => {

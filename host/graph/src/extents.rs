@@ -50,6 +50,7 @@ struct OffsetsInput {
 
 /// Symbols with their extents in one run; of late ones that no op has found yet, the most that
 /// they can be.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Bound {
     extents: Vec<u64>,
     /// By symbol; empty if all are known before the run.
@@ -143,7 +144,7 @@ impl Extents {
     fn derive(&self, mut extents: Vec<u64>) -> Result<Bound, RunError> {
         for (symbol, rule) in &self.derived {
             extents[*symbol] = match self.late.is(*symbol) {
-                true => self.most(rule, &extents)?,
+                true => self.most(rule, &extents, false)?,
                 false => self.evaluate(rule, &extents)?,
             };
         }

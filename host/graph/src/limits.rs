@@ -3,7 +3,7 @@
 /// Limits of one graph under construction. The defaults are those of the plugin contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GraphLimits {
-    /// Most nodes; 100,000.
+    /// Most nodes, those of regions counted as often as these are used; 100,000.
     pub nodes_max: usize,
     /// Most inputs, offsets included; 64.
     pub inputs_max: usize,
@@ -11,6 +11,10 @@ pub struct GraphLimits {
     pub outputs_max: usize,
     /// Most states; 256.
     pub states_max: usize,
+    /// Most regions, closed and open; 1,024.
+    pub regions_max: usize,
+    /// Most regions that are open at once, each inside the one before; 8.
+    pub region_depth_max: usize,
     /// Longest name in bytes; 128.
     pub name_len_max: usize,
     /// Largest constant in bytes; 1 MiB.
@@ -32,6 +36,8 @@ impl Default for GraphLimits {
             inputs_max: 64,
             outputs_max: 64,
             states_max: 256,
+            regions_max: 1024,
+            region_depth_max: 8,
             name_len_max: 128,
             constant_bytes_max: 1 << 20,
             constants_bytes_max: 256 << 20,

@@ -24,7 +24,7 @@ pub(crate) enum Start {
     /// In a new session, with the stages so far repeated: each with what led there.
     Fresh { inputs: Vec<TracedInput>, replay: Vec<(Arc<Node>, NamedTensors)> },
     /// In a session that waits behind the last stage.
-    Live(Live),
+    Live(Box<Live>),
 }
 
 /// A stage to make.
@@ -113,7 +113,7 @@ impl Job {
             tensors.collect::<Vec<Tensor>>()
         });
         let (mut live, told) = match start {
-            Start::Live(live) => (live, Vec::new()),
+            Start::Live(live) => (*live, Vec::new()),
             Start::Fresh { inputs, replay } => (model.open(&inputs, replay).await?, inputs),
         };
         let stage = match observed {

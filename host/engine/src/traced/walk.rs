@@ -205,7 +205,7 @@ impl Walk<'_> {
 
     fn start(&mut self) -> Start {
         if let Some(live) = self.live.take() {
-            return Start::Live(live);
+            return Start::Live(Box::new(live));
         }
         let mut replay = Vec::with_capacity(self.path.len());
         for (index, node) in self.path.iter().enumerate() {

@@ -22,12 +22,6 @@ macro_rules! unsupported {
 
 unsupported! {
     state_append "state-append"
-    region_begin "region-begin"
-    region_end "region-end"
-    if_else "if-else"
-    while_loop "while-loop"
-    scan "scan"
-    call "call"
 }
 
 impl GraphBuilder {

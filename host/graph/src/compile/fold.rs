@@ -19,6 +19,10 @@ pub(super) fn constants(draft: &mut Draft) -> Result<(), PlanError> {
     let mut total = 0;
     for index in 0..draft.insts.len() {
         let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
+        // A loop takes as long as it takes: it is charged and run with the plan.
+        if !op.rule().regions().is_empty() {
+            continue;
+        }
         let known = inputs.iter().all(|&value| draft.constants.contains_key(&draft.root(value)));
         let Some(shapes) = known.then(|| fixed_shapes(draft, outputs)).flatten() else { continue };
         let bytes = |value: &ValueId, shape: &Shape| {

@@ -5,7 +5,7 @@
 //! divisor counts as 1. Once an op has found an extent, rules are evaluated and checks are made as
 //! their operands become known, and shapes shrink to what they are.
 
-use super::{Bound, Dimensions, Extent, Extents, shape};
+use super::{Bound, Dimensions, Extent, Extents, UNBOUND, shape};
 use crate::dim::{DimCheck, DimRule};
 use crate::graph::ValueId;
 use crate::{Dim, RunError};
@@ -97,11 +97,13 @@ impl Extents {
     }
 
     /// The most that a rule can give, of which some operands are bounds themselves.
-    pub(super) fn most(&self, rule: &DimRule, extents: &[u64]) -> Result<u64, RunError> {
+    ///
+    /// With `all`, every extent that is not fixed may be a bound.
+    pub(super) fn most(&self, rule: &DimRule, extents: &[u64], all: bool) -> Result<u64, RunError> {
         match rule {
             DimRule::Broadcast(a, b) => Ok(self.extent(a, extents).max(self.extent(b, extents))),
             DimRule::Quotient { factor, above, divisor, below } => {
-                let known = below.iter().filter(|dim| !self.is_late(dim));
+                let known = below.iter().filter(|dim| !all && !self.is_late(dim));
                 let below = known.fold(*divisor, |product, dim| {
                     product.saturating_mul(self.extent(dim, extents))
                 });
@@ -116,6 +118,44 @@ impl Extents {
             | DimRule::Larger(_, _)
             | DimRule::Measured { .. } => self.evaluate(rule, extents),
         }
+    }
+
+    /// Binds the extents of a nested plan to shapes of its inputs. Unless `exact`, these are the most
+    /// that they can be, and no check is made.
+    ///
+    /// # Errors
+    /// [`RunError`] if extents that must be equal are not, or too large.
+    pub(crate) fn bind_shapes(&self, shapes: &[Shape], exact: bool) -> Result<Bound, RunError> {
+        if shapes.len() != self.inputs.len() {
+            return Err(RunError::Internal("a region got another number of inputs"));
+        }
+        let mut extents = vec![UNBOUND; self.symbols.len()];
+        for (index, (dims, shape)) in self.inputs.iter().zip(shapes).enumerate() {
+            for (extent, &got) in dims.iter().zip(shape.iter()) {
+                let got = got as u64;
+                let expected = match *extent {
+                    Extent::Fixed(extent) => extent,
+                    Extent::Symbol(symbol) => {
+                        let known = &mut extents[symbol];
+                        *known = if *known == UNBOUND { got } else { got.max(*known) };
+                        *known
+                    }
+                };
+                if exact && expected != got {
+                    return Err(RunError::Extent { op: "region", left: expected, right: got });
+                }
+            }
+            if let Some(offsets) = self.offsets[index] {
+                extents[offsets.batch] = (shape[0] as u64).saturating_sub(1);
+            }
+        }
+        if exact {
+            return self.derive(extents);
+        }
+        for (symbol, rule) in &self.derived {
+            extents[*symbol] = self.most(rule, &extents, true)?;
+        }
+        Ok(Bound { extents, known: self.late.known() })
     }
 
     /// Takes the extents of a value as its op found them, and shrinks what follows from them.

@@ -1,6 +1,6 @@
 //! Counting along an axis.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, Op, OpRule};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_tensor::DType;
 
@@ -23,6 +23,11 @@ impl OpRule for Iota {
         cx.declared(&self.dims, &[])?;
         cx.not_rows(&self.dims[axis])?;
         Ok(vec![ValueSpec::new(DType::I64, self.dims.clone())])
+    }
+
+    fn renamed(&self, names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        let dims = self.dims.iter().map(names).collect();
+        Some(Op::Iota(Iota { dims, ..self.clone() }))
     }
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {

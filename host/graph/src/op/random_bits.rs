@@ -1,6 +1,6 @@
 //! Random bits from a key.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, Op, OpRule};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::random::random_bits;
 use aimass_tensor::DType;
@@ -28,6 +28,11 @@ impl OpRule for RandomBits {
 
     fn flops(&self, _: &[aimass_tensor::Shape], outputs: &[aimass_tensor::Shape]) -> u64 {
         (outputs[0].elements() as u64).saturating_mul(32)
+    }
+
+    fn renamed(&self, names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        let dims = self.dims.iter().map(names).collect();
+        Some(Op::RandomBits(RandomBits { dims }))
     }
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {

@@ -1,6 +1,6 @@
 //! The same elements under other dimensions, and repetition of extents of 1.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, Op, OpRule};
 use crate::dim::{DimRule, Dims};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::shape_ops::broadcast_to;
@@ -112,6 +112,11 @@ impl OpRule for Reshape {
         0
     }
 
+    fn renamed(&self, names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        let dims = self.dims.iter().map(names).collect();
+        Some(Op::Reshape(Reshape { dims }))
+    }
+
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         call.outputs[0].bytes.copy_from_slice(call.inputs[0].bytes);
         Ok(())
@@ -147,6 +152,11 @@ impl OpRule for Broadcast {
             }
         }
         Ok(vec![ValueSpec::new(x.dtype, self.dims.clone())])
+    }
+
+    fn renamed(&self, names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        let dims = self.dims.iter().map(names).collect();
+        Some(Op::Broadcast(Broadcast { dims }))
     }
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {

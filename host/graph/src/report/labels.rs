@@ -30,11 +30,13 @@ pub enum OpFamily {
     Elementwise,
     /// Copies, selections, new layouts, new dtypes.
     Movement,
+    /// Branches and loops, with all that runs in them.
+    Control,
 }
 
 impl OpFamily {
     /// Every family.
-    pub const ALL: [OpFamily; 8] = [
+    pub const ALL: [OpFamily; 9] = [
         OpFamily::Product,
         OpFamily::Convolution,
         OpFamily::Attention,
@@ -43,6 +45,7 @@ impl OpFamily {
         OpFamily::Normalization,
         OpFamily::Elementwise,
         OpFamily::Movement,
+        OpFamily::Control,
     ];
 
     /// Lower-case name.
@@ -56,6 +59,7 @@ impl OpFamily {
             OpFamily::Normalization => "normalization",
             OpFamily::Elementwise => "elementwise",
             OpFamily::Movement => "movement",
+            OpFamily::Control => "control",
         }
     }
 
@@ -116,6 +120,7 @@ impl OpFamily {
             | Op::Split(_)
             | Op::Tile(_)
             | Op::Transpose(_) => OpFamily::Movement,
+            Op::IfElse(_) | Op::Scan(_) | Op::While(_) => OpFamily::Control,
         }
     }
 

@@ -14,6 +14,7 @@ mod measured;
 mod quantized;
 mod recurrent;
 mod refusals;
+mod regions;
 mod reports;
 mod sequences;
 mod shapes;

@@ -15,8 +15,8 @@ use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
 use aimass_graph::{
     AttentionValues, BatchNormValues, Contraction, ConvValues, Graph, GraphBuilder, GraphError,
-    GraphLimits, PadMode, QuantizedLinearValues, Recurrence, RecurrentValues, ResizeMode, RunError,
-    StateInit, Suppression,
+    GraphLimits, PadMode, QuantizedLinearValues, Recurrence, RecurrentValues, RegionId, ResizeMode,
+    RunError, StateInit, Suppression,
 };
 use aimass_tensor::Tensor;
 use convert::{
@@ -229,36 +229,40 @@ impl HostBuilder for CallState {
         &mut self,
         b: Builder,
         captures: Vec<Value>,
-        _params: Vec<(Dtype, Vec<WitDim>)>,
+        params: Vec<(Dtype, Vec<WitDim>)>,
     ) -> Many {
-        many(self.builder(&b)?.region_begin(&ids(&captures)))
+        let params: Vec<_> =
+            params.into_iter().map(|(dtype, dims)| (dtype_in(dtype), dims_in(dims))).collect();
+        many(self.builder(&b)?.region_begin(&ids(&captures), &params))
     }
 
-    fn region_end(&mut self, b: Builder, outputs: Vec<Value>) -> One {
-        first(self.builder(&b)?.region_end(&ids(&outputs)))
+    fn region_end(&mut self, b: Builder, outputs: Vec<Value>) -> HostResult<u32> {
+        Ok(self.builder(&b)?.region_end(&ids(&outputs))?.0)
     }
 
-    fn if_else(&mut self, b: Builder, condition: Value, _then: u32, _otherwise: u32) -> Many {
-        many(self.builder(&b)?.if_else(&[id(condition)]))
+    fn if_else(&mut self, b: Builder, condition: Value, then: u32, otherwise: u32) -> Many {
+        let (then, otherwise) = (RegionId(then), RegionId(otherwise));
+        many(self.builder(&b)?.if_else(id(condition), then, otherwise))
     }
 
     fn while_loop(
         &mut self,
         b: Builder,
-        _condition: u32,
-        _body: u32,
+        condition: u32,
+        body: u32,
         carried: Vec<Value>,
-        _max: u64,
+        max: u64,
     ) -> Many {
-        many(self.builder(&b)?.while_loop(&ids(&carried)))
+        let (condition, body) = (RegionId(condition), RegionId(body));
+        many(self.builder(&b)?.while_loop(condition, body, &ids(&carried), max))
     }
 
-    fn scan(&mut self, b: Builder, _body: u32, carried: Vec<Value>, scanned: Vec<Value>) -> Many {
-        many(self.builder(&b)?.scan(&ids(&[carried, scanned].concat())))
+    fn scan(&mut self, b: Builder, body: u32, carried: Vec<Value>, scanned: Vec<Value>) -> Many {
+        many(self.builder(&b)?.scan(RegionId(body), &ids(&carried), &ids(&scanned)))
     }
 
-    fn call(&mut self, b: Builder, _body: u32, arguments: Vec<Value>) -> Many {
-        many(self.builder(&b)?.call(&ids(&arguments)))
+    fn call(&mut self, b: Builder, body: u32, arguments: Vec<Value>) -> Many {
+        many(self.builder(&b)?.call(RegionId(body), &ids(&arguments)))
     }
 
     ops! {
