@@ -20,7 +20,7 @@ pub(crate) use memory::{Memory, Place};
 
 use draft::{Draft, Inst, LinearInst};
 
-use crate::packing::packed;
+use crate::packing::{Constant, packed};
 use crate::plan::{CostNode, Plan, PlanParts};
 use crate::{Graph, PlanError};
 
@@ -79,9 +79,14 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     for parts in &parts {
         matrices.push(packed(parts)?);
     }
-    let mut constants = Vec::new();
+    let (mut constants, mut constant_bytes) = (Vec::new(), 0);
     for value in &memory.constants {
-        constants.push(draft.constant(*value)?.load()?);
+        let constant = draft.constant(*value)?;
+        let tensor = constant.load()?;
+        if let Constant::Tensor(own) = constant {
+            constant_bytes += own.byte_len() as u64;
+        }
+        constants.push(tensor);
     }
     Plan::assemble(PlanParts {
         graph: draft.graph,
@@ -95,5 +100,6 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         key,
         options: *options,
         state_inits: draft.state_inits,
+        constant_bytes,
     })
 }

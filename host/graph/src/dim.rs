@@ -136,6 +136,22 @@ pub(crate) enum DimRule {
     Broadcast(Dim, Dim),
 }
 
+impl DimRule {
+    /// What the extent follows from.
+    pub(crate) fn dims(&self) -> Vec<&Dim> {
+        match self {
+            DimRule::Sum(dims) | DimRule::Product(_, dims) => dims.iter().collect(),
+            DimRule::Quotient { above, below, .. } => above.iter().chain(below).collect(),
+            DimRule::Strided { of, .. }
+            | DimRule::Window { of, .. }
+            | DimRule::Spread { of, .. } => {
+                vec![of]
+            }
+            DimRule::Broadcast(a, b) => vec![a, b],
+        }
+    }
+}
+
 /// Two extents that must be equal when a run starts.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct DimCheck {
@@ -157,6 +173,23 @@ pub(crate) struct DimTable {
 }
 
 impl DimTable {
+    /// Whether a rule gives this dimension already; a later one would not be known in time.
+    pub(crate) fn has_derived(&self, name: &str) -> bool {
+        let index = name.strip_prefix('%').and_then(|index| index.parse::<usize>().ok());
+        index.is_some_and(|index| index < self.derived.len() && name == format!("%{index}"))
+    }
+
+    /// How many rules and checks there are.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.derived.len(), self.checks.len())
+    }
+
+    /// Forgets what came after [`DimTable::len`] was `before`.
+    pub(crate) fn truncate(&mut self, (derived, checks): (usize, usize)) {
+        self.derived.truncate(derived);
+        self.checks.truncate(checks);
+    }
+
     /// The dimension that a rule gives; equal rules give equal dimensions.
     pub(crate) fn derive(&mut self, rule: DimRule) -> Dim {
         let known = self.derived.iter().rev().take(64).position(|known| *known == rule);
@@ -344,6 +377,21 @@ mod tests {
         assert_ne!(a, c);
         assert_eq!(table.sum("concat", &[Dim::Fixed(1), Dim::Fixed(2)]).unwrap(), Dim::Fixed(3));
         assert!(table.sum("concat", &[Dim::Fixed(u64::MAX), Dim::Fixed(2)]).is_err());
+    }
+
+    #[test]
+    fn derived_dimensions_are_known_once_a_rule_gives_them() {
+        let mut table = DimTable::default();
+        assert!(!table.has_derived("%0"));
+        let before = table.len();
+        table.sum("concat", &[dynamic("n"), Dim::Fixed(2)]).unwrap();
+        for (name, known) in
+            [("%0", true), ("%1", false), ("%00", false), ("%+0", false), ("%", false)]
+        {
+            assert_eq!(table.has_derived(name), known, "{name}");
+        }
+        table.truncate(before);
+        assert!(!table.has_derived("%0"));
     }
 
     #[test]

@@ -321,7 +321,8 @@ impl Infer<'_> {
     /// Refuses dimensions that no input declares.
     pub(crate) fn declared(&self, dims: &[Dim]) -> Result<(), GraphError> {
         let unknown = |dim: &&Dim| match dim {
-            Dim::Dynamic(name) => !name.starts_with('%') && !self.dims.bound.contains(name),
+            Dim::Dynamic(name) if name.starts_with('%') => !self.dims.has_derived(name),
+            Dim::Dynamic(name) => !self.dims.bound.contains(name),
             Dim::Fixed(_) => false,
             Dim::Batch => !self.dims.has_batch,
             Dim::Ragged(name) => !self.dims.bound.contains(format!("{name}+1").as_str()),

@@ -7,6 +7,7 @@ mod bench;
 mod cache;
 mod demo;
 mod fetch;
+mod fuzz;
 mod installation;
 mod model;
 mod onnx;
@@ -77,6 +78,26 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Feed a fuzz target with mutations of its corpus; fails if anything crashed.
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz --target graph --executions 1000000 --seed 7\n  \
+                      cargo xtask fuzz --target onnx -- --time-s-max 600\n  \
+                      cargo xtask fuzz --target graph -- --replay target/fuzz/graph/crash-..."
+    )]
+    Fuzz {
+        /// What is fuzzed: graph, onnx or bert.
+        #[arg(long)]
+        target: String,
+        /// Executions beside those of the corpus.
+        #[arg(long, default_value_t = 100_000)]
+        executions: u64,
+        /// Decides every mutation.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Passed on to the driver, as `-- --time-s-max 600 --keep FOLDER`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Measure a suite beside its peer and print a table.
     Bench {
         /// Which suite.
@@ -103,6 +124,11 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::Demo { keep } => demo::demo(keep),
         Task::Test { all, names } => test::test(all, &names),
         Task::OnnxNodes { write_docs, arguments } => onnx::nodes(write_docs, &arguments),
+        Task::Fuzz { target, executions, seed, mut arguments } => {
+            arguments.push(format!("--executions={executions}"));
+            arguments.push(format!("--seed={seed}"));
+            fuzz::fuzz(&target, &arguments)
+        }
         Task::Bench { suite, json, arguments } => bench::bench(suite, json, &arguments),
     }
 }
