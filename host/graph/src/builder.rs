@@ -42,6 +42,7 @@ pub struct GraphBuilder {
     states: Vec<StateDef>,
     signature: Signature,
     dims: DimTable,
+    operands: u64,
     weights_bytes: u64,
     constants_bytes: u64,
     states_bytes: u64,
@@ -70,6 +71,7 @@ impl GraphBuilder {
             states: Vec::new(),
             signature: Signature::default(),
             dims: DimTable::default(),
+            operands: 0,
             weights_bytes: 0,
             constants_bytes: 0,
             states_bytes: 0,
@@ -107,7 +109,7 @@ impl GraphBuilder {
         const OP: &str = "input";
         self.outside_regions(OP)?;
         let name = self.input_name(name)?;
-        check_dims(OP, dims)?;
+        self.check_elements(OP, dims)?;
         check_boundary(OP, dtype, dims)?;
         let mut named = Vec::with_capacity(dims.len());
         for (axis, dim) in dims.iter().enumerate() {
@@ -322,14 +324,14 @@ impl GraphBuilder {
         if specs.iter().any(|spec| spec.dtype == DType::Bytes) {
             return Err(GraphError::DType { op: name, expected: "numbers", got: DType::Bytes });
         }
-        let outputs = op.rule().infer(&mut Infer { op: name, dims: &mut self.dims }, &specs)?;
-        for spec in &outputs {
-            check_dims(name, &spec.dims)?;
-            let fixed = spec.dims.iter().filter_map(Dim::fixed);
-            if fixed.fold(1u64, u64::saturating_mul) > self.limits.elements_max {
-                return Err(GraphError::Elements { op: name });
-            }
-        }
+        let operands = self.operands.saturating_add(inputs.len() as u64);
+        self.limit("inputs and outputs of nodes", self.limits.operands_max as u64, operands)?;
+        let before = self.dims.len();
+        let infer = &mut Infer { op: name, dims: &mut self.dims };
+        let outputs = op.rule().infer(infer, &specs);
+        let checked = outputs.and_then(|outputs| self.check_outputs(name, operands, outputs));
+        let (outputs, operands) = checked.inspect_err(|_| self.dims.truncate(before))?;
+        self.operands = operands;
         let node = self.nodes.len();
         let outputs: Vec<ValueId> =
             outputs.into_iter().map(|spec| self.add_value(spec, Origin::Node(node))).collect();
@@ -337,6 +339,21 @@ impl GraphBuilder {
         self.nodes.push(Node { op, inputs, outputs });
         self.expanded = expanded;
         Ok(numbers)
+    }
+
+    /// Outputs within the limits, and how many operands there are with them.
+    fn check_outputs(
+        &self,
+        op: &'static str,
+        operands: u64,
+        outputs: Vec<ValueSpec>,
+    ) -> Result<(Vec<ValueSpec>, u64), GraphError> {
+        let operands = operands.saturating_add(outputs.len() as u64);
+        self.limit("inputs and outputs of nodes", self.limits.operands_max as u64, operands)?;
+        for spec in &outputs {
+            self.check_elements(op, &spec.dims)?;
+        }
+        Ok((outputs, operands))
     }
 
     /// Adds a node with one output.
@@ -380,9 +397,21 @@ impl GraphBuilder {
 
     fn shape(&self, op: &'static str, dims: &[u64]) -> Result<Shape, GraphError> {
         let listed: Vec<Dim> = dims.iter().map(|&extent| Dim::Fixed(extent)).collect();
-        check_dims(op, &listed)?;
+        self.check_elements(op, &listed)?;
         let dims: Vec<usize> = dims.iter().map(|&extent| extent as usize).collect();
         Shape::new(&dims).map_err(|_| GraphError::Elements { op })
+    }
+
+    /// Checks dimensions by themselves, and those that are fixed against the limit of elements. An
+    /// extent of 0 counts as 1, since loops over the others run all the same.
+    fn check_elements(&self, op: &'static str, dims: &[Dim]) -> Result<(), GraphError> {
+        check_dims(op, dims)?;
+        let fixed = dims.iter().filter_map(Dim::fixed).map(|extent| extent.max(1));
+        let (max, got) = (self.limits.elements_max, fixed.fold(1u64, u64::saturating_mul));
+        match got > max {
+            true => Err(GraphError::ElementsLimit { op, max, got }),
+            false => Ok(()),
+        }
     }
 
     fn input_name(&self, name: &str) -> Result<Arc<str>, GraphError> {

@@ -24,7 +24,7 @@ pub(crate) use memory::{Memory, Place};
 
 use draft::{Draft, Inst, LinearInst};
 
-use crate::packing::{MatrixSource, PackedStore, packed};
+use crate::packing::{Constant, MatrixSource, PackedStore, packed};
 use crate::plan::{CostNode, Names, Plan, PlanParts};
 use crate::{Graph, PlanError};
 use std::sync::Arc;
@@ -105,12 +105,16 @@ pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanE
     for parts in &parts {
         matrices.push(packed(parts, options.packed_store.as_deref())?);
     }
-    let mut constants = Vec::new();
+    let (mut constants, mut constant_bytes) = (Vec::new(), 0);
     let mut names = Names::default();
     for value in &memory.constants {
         let constant = draft.constant(*value)?;
         names.constants.push(constant.name().cloned());
-        constants.push(constant.load()?);
+        let tensor = constant.load()?;
+        if let Constant::Tensor(own) = constant {
+            constant_bytes += own.byte_len() as u64;
+        }
+        constants.push(tensor);
     }
     names.matrices.extend(parts.iter().map(MatrixSource::names));
     names.states.extend(draft.graph.states.iter().map(|state| state.name.clone()));
@@ -127,5 +131,6 @@ pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanE
         key,
         options: options.clone(),
         state_inits: draft.state_inits,
+        constant_bytes,
     })
 }

@@ -180,6 +180,17 @@ pub(crate) struct DimTable {
 }
 
 impl DimTable {
+    /// How many rules and checks there are.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.derived.len(), self.checks.len())
+    }
+
+    /// Forgets what came after [`DimTable::len`] was `before`.
+    pub(crate) fn truncate(&mut self, (derived, checks): (usize, usize)) {
+        self.derived.truncate(derived);
+        self.checks.truncate(checks);
+    }
+
     /// The dimension that a rule gives; equal rules give equal dimensions.
     pub(crate) fn derive(&mut self, rule: DimRule) -> Dim {
         let known = self.derived.iter().rev().take(64).position(|known| *known == rule);
@@ -392,6 +403,21 @@ mod tests {
         assert_ne!(a, c);
         assert_eq!(table.sum("concat", &[Dim::Fixed(1), Dim::Fixed(2)]).unwrap(), Dim::Fixed(3));
         assert!(table.sum("concat", &[Dim::Fixed(u64::MAX), Dim::Fixed(2)]).is_err());
+    }
+
+    #[test]
+    fn derived_dimensions_are_known_once_a_rule_gives_them() {
+        let mut table = DimTable::default();
+        assert!(!table.index(&dynamic("%0")).is_some());
+        let before = table.len();
+        table.sum("concat", &[dynamic("n"), Dim::Fixed(2)]).unwrap();
+        for (name, known) in
+            [("%0", true), ("%1", false), ("%00", false), ("%+0", false), ("%", false)]
+        {
+            assert_eq!(table.index(&dynamic(name)).is_some(), known, "{name}");
+        }
+        table.truncate(before);
+        assert!(!table.index(&dynamic("%0")).is_some());
     }
 
     #[test]

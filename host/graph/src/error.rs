@@ -67,9 +67,12 @@ pub enum GraphError {
     /// A weight lies outside its file.
     #[error("weight {name:?}: bytes {start}..{end} are outside its source of {len} bytes")]
     OutOfRange { name: String, start: u64, end: u64, len: u64 },
-    /// The number of elements overflows or is above the limit.
-    #[error("{op}: too many elements")]
+    /// The number of elements overflows.
+    #[error("{op}: expected a number of elements that fits 63 bits, got a larger one")]
     Elements { op: &'static str },
+    /// More elements than a value may have, extents of 0 counted as 1.
+    #[error("{op}: a value has at most {max} elements, got {got}")]
+    ElementsLimit { op: &'static str, max: u64, got: u64 },
     /// A limit of the graph.
     #[error("a graph has at most {max} {what}, got {got}")]
     Limit { what: &'static str, max: u64, got: u64 },
@@ -91,7 +94,9 @@ impl GraphError {
     /// Who has to act.
     pub fn family(&self) -> ErrorFamily {
         match self {
-            GraphError::Limit { .. } | GraphError::Elements { .. } => ErrorFamily::Limit,
+            GraphError::Limit { .. }
+            | GraphError::Elements { .. }
+            | GraphError::ElementsLimit { .. } => ErrorFamily::Limit,
             GraphError::Unsupported { .. } => ErrorFamily::Unsupported,
             GraphError::UnknownState { .. } => ErrorFamily::NotFound,
             GraphError::UnknownValue { .. }
@@ -129,7 +134,7 @@ impl GraphError {
             GraphError::Name { .. } => "name",
             GraphError::UnknownState { .. } => "unknown-state",
             GraphError::OutOfRange { .. } => "out-of-range",
-            GraphError::Elements { .. } => "elements",
+            GraphError::Elements { .. } | GraphError::ElementsLimit { .. } => "elements",
             GraphError::Limit { what: "nodes", .. } => "nodes",
             GraphError::Limit { what: "constant bytes", .. } => "constant-bytes",
             GraphError::Limit { .. } => "graph",

@@ -5,6 +5,8 @@
 pub struct GraphLimits {
     /// Most nodes, those of regions counted as often as these are used; 100,000.
     pub nodes_max: usize,
+    /// Most inputs and outputs of all nodes together; 1,000,000.
+    pub operands_max: usize,
     /// Most inputs, offsets included; 64.
     pub inputs_max: usize,
     /// Most outputs; 64.
@@ -25,7 +27,7 @@ pub struct GraphLimits {
     pub weights_bytes_max: u64,
     /// Most bytes of all states together; 1 GiB.
     pub states_bytes_max: u64,
-    /// Most elements of a value whose dimensions are all fixed; 2^34.
+    /// Most elements of a value in its fixed dimensions, extents of 0 counted as 1; 2^34.
     pub elements_max: u64,
 }
 
@@ -33,6 +35,7 @@ impl Default for GraphLimits {
     fn default() -> GraphLimits {
         GraphLimits {
             nodes_max: 100_000,
+            operands_max: 1_000_000,
             inputs_max: 64,
             outputs_max: 64,
             states_max: 256,

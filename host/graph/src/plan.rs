@@ -105,6 +105,7 @@ pub(crate) struct PlanParts {
     pub(crate) key: [u8; 32],
     pub(crate) options: CompileOptions,
     pub(crate) state_inits: Vec<Constant>,
+    pub(crate) constant_bytes: u64,
 }
 
 /// A compiled graph. Immutable and shared; runs of several threads do not disturb each other.
@@ -132,6 +133,7 @@ pub struct Plan {
     weights_bytes: u64,
     /// Steps whose op has regions.
     nested: Vec<usize>,
+    constant_bytes: u64,
     arenas: Mutex<Vec<Arena>>,
 }
 
@@ -170,6 +172,7 @@ impl Plan {
         let nested = steps.filter(|(_, step)| has_regions(step)).map(|(index, _)| index).collect();
         Ok(Plan {
             nested,
+            constant_bytes: parts.constant_bytes,
             weights_bytes: packed.chain(plain).chain(prepared).sum(),
             dtypes: graph.values.iter().map(|value| value.spec.dtype).collect(),
             rows: graph
@@ -214,6 +217,12 @@ impl Plan {
     /// Bytes of weights that the plan holds: packed copies, and constants read in place.
     pub fn weights_bytes(&self) -> u64 {
         self.weights_bytes
+    }
+
+    /// Bytes of constants that only this plan holds: those that the graph brought, or that were computed
+    /// when it was compiled, and that its steps read as they are.
+    pub fn constant_bytes(&self) -> u64 {
+        self.constant_bytes
     }
 
     /// Checks inputs against the signature: number, dtypes, extents, offsets.
@@ -480,6 +489,13 @@ impl Plan {
             regions.push(bytes(result)?);
         }
         let total = regions.iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes as u64));
+        let max = self.options.arena_bytes_max;
+        // Loops over the extents of an empty value run however few bytes it has.
+        let hollow = shapes.iter().filter(|shape| shape.elements() == 0);
+        let got = hollow.map(|shape| shape.room() as u64).fold(total, u64::max);
+        if got > max {
+            return Err(RunError::ArenaLimit { got, max });
+        }
         Ok(Sizes { shapes, regions, total })
     }
 

@@ -1,5 +1,6 @@
 //! The proof that a plan may join calls: every row depends on itself only.
 
+use crate::dim::DimRule;
 use crate::graph::{Graph, Node, Origin, Value, ValueId};
 use crate::op::{Op, SubGraph};
 use crate::{Coalescing, Dim};
@@ -10,7 +11,13 @@ use std::sync::Arc;
 /// Shape rules refuse to mix rows while a graph is built. What is left to prove is that nothing
 /// without rows depends on an input: such a value would carry content from one call to another.
 pub(crate) fn coalescing(graph: &Graph, live: &[bool]) -> Coalescing {
-    match rows(graph).and_then(|rows| follow(graph, live).map(|()| rows)) {
+    let proof = || {
+        let rows = rows(graph)?;
+        follow(graph, live)?;
+        counts_no_sequences(graph)?;
+        Ok(rows)
+    };
+    match proof() {
         Ok(None) => Coalescing::Batch,
         Ok(Some(offsets)) => Coalescing::Ragged { offsets },
         Err(blocked_by) => Coalescing::Alone { blocked_by },
@@ -39,6 +46,25 @@ fn rows(graph: &Graph) -> Result<Option<Arc<str>>, String> {
         }
     }
     if any { Ok(ragged) } else { Err("no input".to_owned()) }
+}
+
+/// Requires that nothing but the offsets themselves has the extent of offsets, `sequences + 1`, and that
+/// no other extent follows from it: it would tell a call how many others are in the batch.
+fn counts_no_sequences(graph: &Graph) -> Result<(), String> {
+    let counts: Vec<Dim> = graph
+        .values
+        .iter()
+        .filter_map(|value| value.spec.offsets.as_ref())
+        .map(|name| Dim::Dynamic(format!("{name}+1").into()))
+        .collect();
+    let blocked = |dim: &Dim| format!("extent {dim}, the number of sequences and one");
+    let counted = |dims: &[Dim]| dims.iter().find(|dim| counts.contains(dim)).map(blocked);
+    let of_values = graph.values.iter().filter(|value| value.spec.offsets.is_none());
+    let mut of_values = of_values.filter_map(|value| counted(&value.spec.dims));
+    let rules = graph.dims.derived.iter().map(DimRule::operands);
+    let checks = graph.dims.checks.iter().map(|check| vec![&check.left, &check.right]);
+    let mut others = rules.chain(checks).flatten().filter(|dim| counts.contains(dim)).map(blocked);
+    of_values.next().or_else(|| others.next()).map_or(Ok(()), Err)
 }
 
 /// Follows what depends on inputs through the live nodes.

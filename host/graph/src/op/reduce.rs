@@ -47,6 +47,9 @@ fn reduced(
     axes: &[u32],
     (keep, rows): (bool, bool),
 ) -> Result<Vec<Dim>, GraphError> {
+    if axes.len() > x.rank() {
+        return Err(cx.argument("axes", "each axis once", &axes.len()));
+    }
     let mut gone = vec![axes.is_empty(); x.rank()];
     for &axis in axes {
         gone[cx.axis(axis, x.rank())?] = true;

@@ -9,7 +9,7 @@ use super::files::FileHandle;
 use super::tensor::{TensorHandle, shape_in};
 use super::{HostError, HostResult};
 use crate::error::ErrorFamily;
-use crate::state::{CallState, LimitHit};
+use crate::state::{CallState, Charge, LimitHit};
 use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
 use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
@@ -24,6 +24,7 @@ use convert::{
     window_in,
 };
 use std::convert::identity as same;
+use std::sync::Arc;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -31,6 +32,8 @@ use wasmtime::component::Resource;
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
 pub struct BuilderHandle {
     builder: GraphBuilder,
+    /// Shares of the call's host memory that its constants hold.
+    charges: Vec<Arc<Charge>>,
 }
 
 /// A finished graph that a guest holds.
@@ -38,6 +41,8 @@ pub struct BuilderHandle {
 pub struct GraphHandle {
     /// The graph, checked.
     pub(crate) graph: Graph,
+    /// As those of the builder, until the graph leaves the call.
+    _charges: Vec<Arc<Charge>>,
 }
 
 type Builder = Resource<BuilderHandle>;
@@ -73,6 +78,20 @@ impl CallState {
     fn builder(&mut self, builder: &Builder) -> HostResult<&mut GraphBuilder> {
         self.count_host_call()?;
         Ok(&mut self.table.get_mut(builder)?.builder)
+    }
+
+    /// Adds a constant; the graph holds its share of the call's host memory.
+    fn charged_constant(
+        &mut self,
+        b: &Builder,
+        tensor: Tensor,
+        charge: Option<Arc<Charge>>,
+    ) -> One {
+        self.count_host_call()?;
+        let BuilderHandle { builder, charges } = self.table.get_mut(b)?;
+        let value = builder.constant(tensor)?;
+        charges.extend(charge);
+        Ok(value.0)
     }
 
     fn count_graph(&mut self) -> std::result::Result<(), LimitHit> {
@@ -143,7 +162,9 @@ impl HostBuilder for CallState {
         self.count_host_call()?;
         self.count_graph()?;
         let builder = GraphBuilder::new(GraphLimits::default());
-        self.table.push(BuilderHandle { builder }).map_err(|_| LimitHit::Handles.into())
+        self.table
+            .push(BuilderHandle { builder, charges: Vec::new() })
+            .map_err(|_| LimitHit::Handles.into())
     }
 
     fn drop(&mut self, builder: Builder) -> Result<()> {
@@ -155,9 +176,10 @@ impl HostBuilder for CallState {
     fn finish(&mut self, builder: Builder) -> HostResult<Resource<GraphHandle>> {
         self.count_host_call()?;
         self.graphs -= 1;
-        let graph = self.table.delete(builder)?.builder.finish()?;
+        let BuilderHandle { builder, charges } = self.table.delete(builder)?;
+        let graph = builder.finish()?;
         self.graphs += 1;
-        Ok(self.table.push(GraphHandle { graph })?)
+        Ok(self.table.push(GraphHandle { graph, _charges: charges })?)
     }
 
     fn offsets(&mut self, b: Builder, name: String) -> One {
@@ -183,14 +205,15 @@ impl HostBuilder for CallState {
 
     fn constant(&mut self, b: Builder, dtype: Dtype, shape: Vec<u64>, data: Vec<u8>) -> One {
         let shape = shape_in(&shape)?;
+        let charge = self.charge(data.len())?;
         let tensor = Tensor::copy_from(dtype_in(dtype), shape, &data)
             .map_err(|error| HostError::input("byte-count", error.to_string()))?;
-        one(self.builder(&b)?.constant(tensor))
+        self.charged_constant(&b, tensor, Some(charge))
     }
 
     fn constant_tensor(&mut self, b: Builder, t: Resource<TensorHandle>) -> One {
-        let tensor = self.tensor(&t)?;
-        one(self.builder(&b)?.constant(tensor))
+        let (tensor, charge) = self.charged_tensor(&t)?;
+        self.charged_constant(&b, tensor, charge)
     }
 
     fn state(
