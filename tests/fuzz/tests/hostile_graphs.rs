@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aimass_graph::{
     BytesSource, CompileOptions, ConvValues, Dim, ErrorFamily, GraphBuilder, GraphError,
-    GraphLimits, PadMode, Plan, ResizeMode, RunError, ValueId, Window, compile,
+    GraphLimits, PadMode, Plan, RegionId, ResizeMode, RunError, ValueId, Window, compile,
 };
 use aimass_tensor::{Buffer, DType, Shape, Tensor};
 use aimass_testkit::Peak;
@@ -90,7 +90,8 @@ fn overflowing_extents_are_refused_before_memory_is_taken() {
 /// Compiles a graph with one output, with at most 1 GiB for a run.
 fn plan(mut b: GraphBuilder, y: ValueId) -> Plan {
     b.output("y", y).expect("an output");
-    let options = CompileOptions { threads: 1, arena_bytes_max: 1 << 30 };
+    let options =
+        CompileOptions { threads: 1, arena_bytes_max: 1 << 30, ..CompileOptions::default() };
     compile(b.finish().expect("a graph"), &options).expect("a plan")
 }
 
@@ -284,7 +285,7 @@ fn nothing_tells_a_call_how_many_others_are_in_its_batch() {
 }
 
 #[test]
-fn values_that_do_not_exist_and_regions_are_refused() {
+fn values_and_regions_that_do_not_exist_are_refused() {
     let mut b = builder();
     let x = b.input("x", DType::F32, &fixed(&[2])).expect("an input");
     // A value that a later call will answer: the only way to write a cycle down.
@@ -294,16 +295,16 @@ fn values_that_do_not_exist_and_regions_are_refused() {
     }
     let y = b.neg(x).expect("the value that was named before");
     assert_eq!(y, next);
+    let nowhere = RegionId(7);
     for refused in [
-        b.region_begin(&[x]),
-        b.region_end(&[x]),
-        b.if_else(&[x]),
-        b.while_loop(&[x]),
-        b.scan(&[x]),
-        b.call(&[x]),
+        b.region_end(&[x]).map(|_| Vec::new()),
+        b.if_else(x, nowhere, nowhere),
+        b.while_loop(nowhere, nowhere, &[x], u64::MAX),
+        b.scan(nowhere, &[x], &[]),
+        b.call(nowhere, &[x]),
     ] {
-        let error = refused.expect_err("no regions");
-        assert_eq!((error.family(), error.code()), (ErrorFamily::Unsupported, "op"));
+        let error = refused.expect_err("no such region");
+        assert_eq!(error.family(), ErrorFamily::Input);
     }
     assert_eq!(b.reduce_sum(x, &vec![0; 1_000_000], true).expect_err("a list").code(), "argument");
     assert_eq!(b.concat(&vec![x; 1_025], 0).expect_err("a list").code(), "argument");
