@@ -1,5 +1,7 @@
 //! `aimass serve`: the server.
 
+mod traced;
+
 use crate::api_key;
 use crate::home::{Home, runtime};
 use aimass_engine::Engine;
@@ -24,6 +26,8 @@ pub(crate) struct Serve {
     /// Body bytes that a request may have
     #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
     body_bytes_max: usize,
+    #[command(flatten)]
+    traced: traced::TracedLimits,
 }
 
 impl Serve {
@@ -43,6 +47,7 @@ impl Serve {
         let mut config = home.engine_config();
         config.loopback = address.ip().is_loopback();
         config.threads = self.threads;
+        config.traced = self.traced.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
         for publisher in policy.local_publishers() {
             match config.loopback {
