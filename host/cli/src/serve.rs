@@ -1,5 +1,7 @@
 //! `aimass serve`: the server.
 
+mod traced;
+
 use crate::api_key;
 use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
@@ -34,6 +36,8 @@ pub(crate) struct Serve {
     packed_bytes_max: u64,
     #[command(flatten)]
     dispatch: DispatchFlags,
+    #[command(flatten)]
+    traced: traced::TracedLimits,
 }
 
 impl Serve {
@@ -56,6 +60,7 @@ impl Serve {
         config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
         config.dispatch = self.dispatch.config();
+        config.traced = self.traced.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
         for publisher in policy.local_publishers() {
             match config.loopback {

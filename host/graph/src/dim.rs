@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn derived_dimensions_are_known_once_a_rule_gives_them() {
         let mut table = DimTable::default();
-        assert!(!table.index(&dynamic("%0")).is_some());
+        assert!(table.index(&dynamic("%0")).is_none());
         let before = table.len();
         table.sum("concat", &[dynamic("n"), Dim::Fixed(2)]).unwrap();
         for (name, known) in
@@ -417,7 +417,7 @@ mod tests {
             assert_eq!(table.index(&dynamic(name)).is_some(), known, "{name}");
         }
         table.truncate(before);
-        assert!(!table.index(&dynamic("%0")).is_some());
+        assert!(table.index(&dynamic("%0")).is_none());
     }
 
     #[test]

@@ -135,6 +135,10 @@ impl Walk<'_> {
                 self.kept = false;
                 return self.make(digest, asked, None).await;
             }
+            let failed = (parent.map(|parent| parent.id), asked);
+            if let Some(error) = self.model.failures.find(failed, Instant::now()) {
+                return Err(error);
+            }
             match self.model.flights.enter(flight, before) {
                 Entered::Busy(waiter) => waiter.wait(asked, self.call.deadline).await?,
                 // It may have been made between looking and entering.
