@@ -63,7 +63,6 @@ impl Fairness {
         share.waiting += 1;
         if share.waiting == 1 {
             self.debts.remove(&(share.tag, tenant.clone()));
-            share.tag = share.tag.max(self.virtual_time);
             self.turns.insert((share.tag, tenant.clone()));
         }
     }
@@ -130,7 +129,7 @@ impl Fairness {
         self.tag(tenant).saturating_sub(self.virtual_time) <= self.step(tenant, work)
     }
 
-    /// Drops tenants that are idle and owe nothing.
+    /// Drops tenants that are idle and owe nothing, so that whoever is left is ahead of the virtual time.
     fn forget(&mut self) {
         while let Some((tag, _)) = self.debts.first() {
             if *tag > self.virtual_time && self.debts.len() <= DEBTS_MAX {

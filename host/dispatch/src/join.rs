@@ -236,4 +236,14 @@ mod tests {
         assert_ne!(of(&inputs(1, 4, 1.0)), of(&inputs(1, 5, 1.0)));
         assert_ne!(of(&inputs(1, 4, 1.0)), of(&inputs(1, 4, 2.0)));
     }
+
+    #[test]
+    fn rows_are_no_part_of_a_shape_class_if_they_are_joined() {
+        let rule = RowRule::of(&ragged_signature());
+        let (state, short, long) =
+            (RandomState::new(), call(&[1], &[0, 1]), call(&[1, 2], &[0, 2]));
+        let class = |inputs: &[Tensor], joins| rule.shape_class(inputs, joins, &state);
+        assert_eq!(class(&short, true), class(&long, true));
+        assert_ne!(class(&short, false), class(&long, false));
+    }
 }

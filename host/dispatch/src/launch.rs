@@ -107,9 +107,9 @@ impl Shared {
         let Some(key) = &call.slot else {
             return Ok((self.run)(&call.plan, &call.inputs, None)?);
         };
-        let mut loan = lock(&self.slots).lend(key, &call.plan, now, &self.config)?;
-        let outputs = (self.run)(&call.plan, &call.inputs, Some(&mut loan.state))?;
-        lock(&self.slots).keep(key, loan, self.clock.now());
+        let mut state = lock(&self.slots).lend(key, &call.plan, now, &self.config)?;
+        let outputs = (self.run)(&call.plan, &call.inputs, Some(&mut state))?;
+        lock(&self.slots).keep(key, state, self.clock.now());
         Ok(outputs)
     }
 }

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(known.scaled_to(rows(4, 2)), Load { rows: 4, bytes: 50, work: 500 });
         assert_eq!(known.scaled_to(rows(7, 2)), Load { rows: 7, bytes: 88, work: 875 });
         assert_eq!(known.scaled_to(rows(4, 3)), Load { rows: 4, bytes: 75, work: 500 });
-        let small = Known { cost, rows: rows(7, 2) };
+        let small = Known { cost, rows: rows(7, 3) };
         assert_eq!(small.scaled_to(rows(4, 2)), Load { rows: 4, bytes: 50, work: 286 });
         let nothing = Known { cost: Cost { flops: 0, arena_bytes: 0, rows: 0 }, rows: rows(0, 1) };
         assert_eq!(nothing.scaled_to(rows(0, 1)), Load { rows: 1, bytes: 0, work: 1 });

@@ -22,26 +22,17 @@ pub struct SlotKey {
 pub(crate) struct Slots {
     live: HashMap<SlotKey, Slot>,
     bytes: u64,
-    made: u64,
 }
 
 struct Slot {
     plan: [u8; 32],
     state: PlanState,
     last_call: Instant,
-    /// Tells a slot from one that had its key before.
-    number: u64,
-}
-
-/// A slot's state on loan to a run, so that the slots are not locked while it takes.
-pub(crate) struct Loan {
-    /// The state; shares its bytes with the slot.
-    pub(crate) state: PlanState,
-    number: u64,
 }
 
 impl Slots {
-    /// The state of `key` for `plan`, made if it is new or belongs to another plan.
+    /// The state of `key` for `plan`, made if it is new or belongs to another plan. It shares its bytes
+    /// with the slot, so that the slots need not be locked while a run takes.
     ///
     /// # Errors
     /// [`DispatchError::SlotLimit`] if a new slot would exceed the number or the bytes allowed.
@@ -51,7 +42,7 @@ impl Slots {
         plan: &Plan,
         now: Instant,
         config: &DispatchConfig,
-    ) -> Result<Loan, DispatchError> {
+    ) -> Result<PlanState, DispatchError> {
         self.sweep(now, config);
         if self.live.get(key).is_none_or(|slot| slot.plan != plan.key()) {
             self.remove(key);
@@ -66,19 +57,19 @@ impl Slots {
                 });
             }
             self.bytes = bytes;
-            self.made += 1;
-            let slot = Slot { plan: plan.key(), state, last_call: now, number: self.made };
+            let slot = Slot { plan: plan.key(), state, last_call: now };
             self.live.insert(key.clone(), slot);
         }
         let slot = self.live.get_mut(key).expect("found or inserted above");
         slot.last_call = now;
-        Ok(Loan { state: slot.state.clone(), number: slot.number })
+        Ok(slot.state.clone())
     }
 
-    /// Keeps what a run has written, unless the slot has ended meanwhile.
-    pub(crate) fn keep(&mut self, key: &SlotKey, loan: Loan, now: Instant) {
-        if let Some(slot) = self.live.get_mut(key).filter(|slot| slot.number == loan.number) {
-            slot.state = loan.state;
+    /// Keeps what a run has written, unless the slot has ended meanwhile. There is one compute thread, so
+    /// no other run has begun the slot anew.
+    pub(crate) fn keep(&mut self, key: &SlotKey, state: PlanState, now: Instant) {
+        if let Some(slot) = self.live.get_mut(key) {
+            slot.state = state;
             slot.last_call = now;
         }
     }

@@ -1,13 +1,16 @@
 //! Launches that fail, panic or take long, with a run of the test's own in place of the kernels.
 
 use crate::dispatcher::RunPlan;
+use crate::plan_record::PlanRecord;
 use crate::{
-    DispatchConfig, DispatchError, Dispatcher, PlanAnswer, PlanCall, SlotKey, SystemClock, lock,
+    Clock, DispatchConfig, DispatchError, Dispatcher, ManualClock, PlanAnswer, PlanCall, SlotKey,
+    SystemClock, lock,
 };
 use aimass_graph::{
     CompileOptions, Dim, GraphBuilder, GraphLimits, Plan, RunError, StateInit, compile,
 };
 use aimass_tensor::{DType, Tensor};
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -101,6 +104,26 @@ async fn assert_isolated(run: Box<RunPlan>, at_fault: &[usize], bad: i32) -> Arc
         }
     }
     dispatcher
+}
+
+#[test]
+fn calls_of_a_plan_that_runs_alone_cost_what_their_own_shapes_do() {
+    let mut builder = GraphBuilder::new(GraphLimits::default());
+    let x = builder.input("x", DType::F32, &[Dim::Batch]).unwrap();
+    let sum = builder.state("sum", DType::F32, &[1], StateInit::Zeros).unwrap();
+    builder.state_write("sum", sum).unwrap();
+    let y = builder.exp(x).unwrap();
+    builder.output("y", y).unwrap();
+    let plan = compile(builder.finish().unwrap(), &CompileOptions::default()).unwrap();
+    let record = PlanRecord::new(plan.key(), plan.signature());
+    let hasher = RandomState::new();
+    let work = |rows: usize| {
+        let inputs = [Tensor::from_slice(&[rows], &vec![0f32; rows]).unwrap()];
+        let rows = plan.check(&inputs).unwrap();
+        record.load(&plan, &inputs, rows, &hasher).unwrap().work
+    };
+    assert!(work(1000) > 700 * work(1), "{} and {}", work(1000), work(1));
+    assert!(work(1023) > work(1000), "equal powers of two");
 }
 
 #[tokio::test]
@@ -261,6 +284,40 @@ async fn a_caller_that_left_during_a_failed_launch_is_not_run_again() {
     (0..3).for_each(|_| gate.go.send(()).unwrap());
     assert!(stays.await.unwrap().is_ok());
     assert_eq!(dispatcher.stats().counted.launches, 2);
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_in_time_is_refused_while_the_machine_is_busy() {
+    let (gate, run) = Gate::new();
+    let clock = ManualClock::new();
+    let slow: Box<RunPlan> = {
+        let clock = clock.clone();
+        Box::new(move |plan, inputs, state| {
+            clock.advance(Duration::from_millis(10));
+            run(plan, inputs, state)
+        })
+    };
+    let dispatcher = Dispatcher::start(DispatchConfig::default(), Arc::new(clock.clone()), slow);
+    let plan = lookup();
+    for _ in 0..30 {
+        gate.go.send(()).unwrap();
+        assert!(dispatcher.call(call(&plan, 1)).await.is_ok());
+        gate.begun().await;
+    }
+    let busy = {
+        let (dispatcher, call) = (dispatcher.clone(), call(&plan, 1));
+        tokio::spawn(async move { dispatcher.call(call).await })
+    };
+    gate.begun().await;
+    let within =
+        |ms| PlanCall { deadline: clock.now() + Duration::from_millis(ms), ..call(&plan, 1) };
+    let refused = dispatcher.call(within(9)).await;
+    assert!(matches!(refused, Err(DispatchError::DeadlineTooNear { .. })), "{refused:?}");
+    let counted = dispatcher.stats().counted;
+    assert_eq!((counted.too_near, counted.waiting), (1, 0));
+    (0..2).for_each(|_| gate.go.send(()).unwrap());
+    assert!(busy.await.unwrap().is_ok());
+    assert!(dispatcher.call(within(11_000)).await.is_ok());
 }
 
 #[tokio::test]
