@@ -104,7 +104,7 @@ impl Format {
         })
     }
 
-    /// As a target: serves what [`package`] makes of the bytes.
+    /// As a target: serves what `package` makes of the bytes.
     ///
     /// # Panics
     /// If the plugin traps, or an error is a defect of the host.
