@@ -26,7 +26,7 @@ pub fn digest(bytes: &[u8]) -> u64 {
 
 /// One number of two.
 fn mix(a: u64, b: u64) -> u64 {
-    Random::new(a.rotate_left(32) ^ b).next()
+    Random::new(a.rotate_left(32) ^ b).bits()
 }
 
 /// A count as an event tells it: its number of binary digits.

@@ -40,15 +40,15 @@ impl Mutator {
         let at = self.random.below(bytes.len());
         let some = 1 + self.random.below(16);
         let end = (at + some).min(bytes.len());
-        let fresh = self.random.next();
+        let fresh = self.random.bits();
         match self.random.below(12) {
-            _ if bytes.is_empty() => bytes.extend((0..some).map(|_| self.random.next() as u8)),
+            _ if bytes.is_empty() => bytes.extend((0..some).map(|_| self.random.bits() as u8)),
             0 => bytes[at] ^= 1 << (fresh % 8),
             1 | 2 => bytes[at] = fresh as u8,
             3 => bytes[at] = EDGES[(fresh % 8) as usize],
             4 => bytes[at] = bytes[at].wrapping_add((fresh % 9) as u8).wrapping_sub(4),
             5 => {
-                let many = (0..some).map(|_| self.random.next() as u8).collect::<Vec<u8>>();
+                let many = (0..some).map(|_| self.random.bits() as u8).collect::<Vec<u8>>();
                 bytes.splice(at..at, many);
             }
             6 => drop(bytes.drain(at..end)),

@@ -47,7 +47,7 @@ pub(crate) fn tensor(dtype: DType, shape: Shape, seed: u64) -> Option<Tensor> {
             }
             bytes
         }
-        _ => (0..bytes).map(|_| random.next() as u8).collect::<Vec<u8>>(),
+        _ => (0..bytes).map(|_| random.bits() as u8).collect::<Vec<u8>>(),
     };
     Tensor::copy_from(dtype, shape, &content).ok()
 }
@@ -55,7 +55,7 @@ pub(crate) fn tensor(dtype: DType, shape: Shape, seed: u64) -> Option<Tensor> {
 fn floats(count: usize, random: &mut Random, wild: usize) -> impl Iterator<Item = f32> {
     (0..count).map(move |_| match wild {
         0 => SPECIAL[random.below(SPECIAL.len())],
-        1 => f32::from_bits(random.next() as u32),
+        1 => f32::from_bits(random.bits() as u32),
         _ => random.below(4_001) as f32 / 1_000.0 - 2.0,
     })
 }
