@@ -1,7 +1,7 @@
 //! Graphs that want more than they may: each is refused with the limit in its message, and the host
 //! holds little memory meanwhile.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aimass_graph::{
     BytesSource, CompileOptions, ConvValues, Dim, ErrorFamily, GraphBuilder, GraphError,
@@ -15,10 +15,14 @@ static PEAK: Peak = Peak::new();
 
 const MIB: usize = 1 << 20;
 
-/// What `work` answers, and the bytes it held at most. One at a time: the allocator is everybody's.
-fn held<T>(work: impl FnOnce() -> T) -> (T, usize) {
+/// Every test holds this: the allocator counts for all threads.
+fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What `work` answers, and the bytes it held at most.
+fn held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     PEAK.during(work)
 }
 
@@ -50,6 +54,7 @@ fn window(strides: u64, pads: u64, dilations: u64) -> Window {
 
 #[test]
 fn overflowing_extents_are_refused_before_memory_is_taken() {
+    let _alone = alone();
     type Attempt = fn(&mut GraphBuilder, ValueId) -> Result<ValueId, GraphError>;
     const HUGE: u64 = u64::MAX;
     let attempts: [(&str, Attempt); 14] = [
@@ -97,6 +102,7 @@ fn plan(mut b: GraphBuilder, y: ValueId) -> Plan {
 
 #[test]
 fn chains_of_constants_that_grow_stay_small_until_they_run() {
+    let _alone = alone();
     type Step = fn(&mut GraphBuilder, ValueId, u64) -> Result<ValueId, GraphError>;
     let chains: [(&str, Step); 6] = [
         ("tile", |b, x, _| b.tile(x, &[1, 1, 4])),
@@ -135,6 +141,7 @@ fn chains_of_constants_that_grow_stay_small_until_they_run() {
 
 #[test]
 fn a_million_nodes_stop_at_the_limit_and_the_rest_compiles() {
+    let _alone = alone();
     let ((plan, error), bytes) = held(|| {
         let mut b = builder();
         let mut x = b.input("x", DType::F32, &fixed(&[4])).expect("an input");
@@ -168,6 +175,7 @@ fn many_values() -> Plan {
 
 #[test]
 fn many_values_that_live_at_once_compile() {
+    let _alone = alone();
     let (plan, _) = held(many_values);
     let x = Tensor::from_slice(&[2], &[1i32, 2]).expect("two");
     let outputs = plan.run(&[x], None).expect("a run");
@@ -176,6 +184,7 @@ fn many_values_that_live_at_once_compile() {
 
 #[test]
 fn few_nodes_with_many_operands_stop_at_a_limit_of_their_own() {
+    let _alone = alone();
     let ((nodes, error), bytes) = held(|| {
         let mut b = builder();
         let x = b.input("x", DType::F32, &fixed(&[1_024])).expect("an input");
@@ -190,6 +199,7 @@ fn few_nodes_with_many_operands_stop_at_a_limit_of_their_own() {
 
 #[test]
 fn refused_calls_leave_nothing_behind() {
+    let _alone = alone();
     let mut b = builder();
     let dims = [Dim::Dynamic("n".into()), Dim::Fixed(1 << 30)];
     let x = b.input("x", DType::F32, &dims).expect("an input");
@@ -207,6 +217,7 @@ fn refused_calls_leave_nothing_behind() {
 
 #[test]
 fn weights_end_where_their_file_ends() {
+    let _alone = alone();
     let source = || Arc::new(BytesSource::new(Buffer::shared(Arc::new(vec![0u8; 64]))));
     for (dims, offset, fits) in [
         (vec![16], 0, true),
@@ -233,6 +244,7 @@ fn weights_end_where_their_file_ends() {
 
 #[test]
 fn an_empty_value_counts_as_if_its_empty_extent_were_one() {
+    let _alone = alone();
     let mut b = builder();
     let dims = [Dim::Dynamic("n".into()), Dim::Dynamic("m".into())];
     let x = b.input("x", DType::F32, &dims).expect("an input");
@@ -249,6 +261,7 @@ fn an_empty_value_counts_as_if_its_empty_extent_were_one() {
 
 #[test]
 fn dimensions_are_declared_before_they_are_named() {
+    let _alone = alone();
     let mut b = builder();
     let x = b.input("x", DType::F32, &[Dim::Dynamic("n".into())]).expect("an input");
     for name in ["m", "%0", "%1", "%00", "%"] {
@@ -263,6 +276,7 @@ fn dimensions_are_declared_before_they_are_named() {
 
 #[test]
 fn nothing_tells_a_call_how_many_others_are_in_its_batch() {
+    let _alone = alone();
     type Extent = fn(&mut GraphBuilder, Dim) -> Result<ValueId, GraphError>;
     let uses: [(&str, Extent); 3] = [
         ("iota", |b, count| b.iota(&[count], 0, 0, 1)),
@@ -286,6 +300,7 @@ fn nothing_tells_a_call_how_many_others_are_in_its_batch() {
 
 #[test]
 fn values_and_regions_that_do_not_exist_are_refused() {
+    let _alone = alone();
     let mut b = builder();
     let x = b.input("x", DType::F32, &fixed(&[2])).expect("an input");
     // A value that a later call will answer: the only way to write a cycle down.
