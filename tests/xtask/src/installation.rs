@@ -76,7 +76,7 @@ impl Installation {
         Ok(())
     }
 
-    /// Publishes the ONNX models of `tests/onnx`.
+    /// Publishes the ONNX models of `tests/onnx`, but for those whose names are taken.
     pub(crate) fn publish_onnx_models(
         &mut self,
         fetched: &Fetched,
@@ -84,6 +84,9 @@ impl Installation {
     ) -> anyhow::Result<()> {
         for source in repository::folders("tests/onnx/packages")? {
             let name = file_name(&source);
+            if self.models.contains(&name) {
+                continue;
+            }
             let made = fetched.onnx_cases.join("models").join(&name).join("package");
             let files = files_in(&made)?;
             self.publish_model(&name, &read(&source.join(MANIFEST))?, &files, folder)?;
