@@ -48,11 +48,8 @@ pub(crate) enum Model {
         /// Version
         version: u64,
     },
-    /// Show what a model computes: steps, fusions, shapes, memory, weights
     Inspect(inspect::Inspect),
-    /// Run a model and show where its time goes
     Profile(profile::Profile),
-    /// Run a model beside ONNX Runtime: time and differences
     Compare(compare::Compare),
 }
 

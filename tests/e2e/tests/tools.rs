@@ -85,7 +85,10 @@ fn a_package_that_is_not_published_is_traced_for_the_shapes_asked_for() {
     assert!(values.iter().any(|value| value["shape"][0] == 3), "{values:?}");
     let text = site.succeed(&["model", "inspect", &package]);
     assert!(text.contains("not published") && text.contains("batch = 1"), "{text}");
-    assert!(text.contains("stage 1") && text.contains("serves  any batch, kept"), "{text}");
+    assert!(
+        text.contains("stage 1") && text.contains("kept") && text.contains("joined  no: "),
+        "{text}"
+    );
     let listed = site.succeed(&["model", "list"]);
     assert!(!listed.contains(ONNX), "inspecting published nothing: {listed}");
 }
@@ -165,7 +168,7 @@ fn errors_say_what_there_is() {
     let (_, error) = site.refuse(&["model", "inspect", "./nowhere"]);
     assert!(error.contains("model.toml"), "{error}");
     let (_, error) = site.refuse(&["model", "inspect", "minilm", "--shape", "image=1x3"]);
-    assert!(error.contains("there are input_ids, offsets"), "{error}");
+    assert!(error.contains("there are ") && error.contains("input_ids"), "{error}");
     let (_, error) = site.refuse(&["model", "inspect", "minilm", "--shape", "input_ids=2x3"]);
     assert!(error.contains("takes") && error.contains("got 2x3"), "{error}");
     let (_, error) = site.refuse(&["model", "inspect", "minilm", "--plan", "other"]);

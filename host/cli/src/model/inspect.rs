@@ -199,7 +199,9 @@ async fn stages(
 ) -> anyhow::Result<Vec<InspectedPlan>> {
     let Some(signature) = opened.model.traced_signature() else { return Ok(Vec::new()) };
     shapes.check_names(signature.inputs.iter().map(|spec| &spec.name))?;
-    let ports: Vec<Port> = signature.inputs.iter().map(Port::from).collect();
+    let metadata = opened.model.metadata();
+    let ports = signature.inputs.iter().map(|spec| Port::from(spec).fixed_by(&metadata.inputs));
+    let ports: Vec<Port> = ports.collect();
     let sample = sample(&ports, shapes, 0)?;
     let tensors: Vec<Tensor> = sample.tensors.into_iter().map(|(_, tensor)| tensor).collect();
     let stages = opened.model.stages(tensors, deadline).await;

@@ -59,6 +59,22 @@ impl From<&TensorMetadata> for Port {
 }
 
 impl Port {
+    /// The same input, with the extents that the model fixes for its input of this name.
+    pub(crate) fn fixed_by(mut self, inputs: &[TensorMetadata]) -> Port {
+        let named = inputs.iter().find(|input| input.name == self.name);
+        let shape = named.and_then(|input| input.shape.as_ref());
+        if let (Some(dims), Some(shape)) = (&mut self.dims, shape)
+            && dims.len() == shape.len()
+        {
+            for (dim, extent) in dims.iter_mut().zip(shape) {
+                if let (Dim::Dynamic(_), Ok(extent)) = (&*dim, u64::try_from(*extent)) {
+                    *dim = Dim::Fixed(extent);
+                }
+            }
+        }
+        self
+    }
+
     /// Whether random content makes sense: numbers of a known dtype and rank.
     pub(crate) fn can_be_sampled(&self) -> bool {
         self.dims.is_some() && self.dtype.is_some_and(|dtype| dtype != DType::Bytes)
@@ -368,6 +384,21 @@ mod tests {
             assert!(error.contains("takes") && error.contains("got"), "{error}");
         }
         assert!(sample(&ports, &shapes(&["x=2x5x3", "y=2x6"]).unwrap(), 1).is_err());
+    }
+
+    #[test]
+    fn the_model_fixes_what_its_format_leaves_open() {
+        let open = port("x", DType::F32, &[Dim::Batch, Dim::Dynamic("h".into())]);
+        let input = |name: &str, shape: &[i64]| TensorMetadata {
+            name: name.into(),
+            dtype: None,
+            shape: Some(shape.to_vec()),
+        };
+        let fixed = open.clone().fixed_by(&[input("y", &[1, 2]), input("x", &[-1, 48])]);
+        assert_eq!(fixed.dims, Some(vec![Dim::Batch, Dim::Fixed(48)]));
+        for other in [input("y", &[-1, 48]), input("x", &[48]), input("x", &[-1, -1])] {
+            assert_eq!(open.clone().fixed_by(&[other]).dims, open.dims);
+        }
     }
 
     #[test]
