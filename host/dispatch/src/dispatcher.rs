@@ -1,15 +1,15 @@
 //! The dispatcher: a queue in front of one compute thread.
 
-use crate::join::{compatibility, extents, join, split};
-use crate::queue::{Pending, Queue};
+use crate::estimate::Chance;
+use crate::plan_record::{PlanBook, PlanRecord, joins};
+use crate::queue::{Expired, Next, Queue, Waiting};
 use crate::slots::Slots;
-use crate::{Clock, DispatchConfig, SlotKey};
-use aimass_graph::{Coalescing, Plan, RunError};
+use crate::stats::{Counters, PlanStats, Refusal};
+use crate::{Clock, DispatchConfig, DispatchError, DispatchStats, SlotKey, lock};
+use aimass_graph::{Plan, PlanState, RunError};
 use aimass_tensor::Tensor;
 use std::hash::RandomState;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -42,85 +42,39 @@ pub struct PlanAnswer {
     pub ran: Duration,
 }
 
-/// Why a plan call was not answered.
-#[derive(Debug, thiserror::Error)]
-pub enum DispatchError {
-    /// The inputs do not fit the plan, or the run failed.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The queue is full.
-    #[error("{len} plan calls wait already, at most {max} may; try again later")]
-    Overloaded {
-        /// Calls that wait.
-        len: usize,
-        /// Limit.
-        max: usize,
-    },
-    /// The deadline passed while the call waited or ran.
-    #[error("the deadline passed before the plan had run")]
-    DeadlineExceeded,
-    /// No room for another sequence's state.
-    #[error(
-        "{slots} of {slots_max} slots are live and {bytes} of {bytes_max} state bytes would be \
-         taken; end a sequence or raise the limit"
-    )]
-    SlotLimit {
-        /// Live slots.
-        slots: usize,
-        /// Limit of slots.
-        slots_max: usize,
-        /// Bytes that would be taken.
-        bytes: u64,
-        /// Limit of bytes.
-        bytes_max: u64,
-    },
-    /// The dispatcher is shutting down.
-    #[error("the server is shutting down")]
-    Closed,
-    /// A kernel panicked: a defect of the server. The call is lost, the server goes on.
-    #[error("a kernel failed; this is a defect of the server")]
-    KernelPanic,
-}
-
-/// Counters since start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DispatchStats {
-    /// Launches.
-    pub batches: u64,
-    /// Calls that were answered by a launch.
-    pub calls: u64,
-    /// Rows that were computed.
-    pub rows: u64,
-    /// Nanoseconds that launches took.
-    pub busy_ns: u64,
-    /// Calls that wait now.
-    pub waiting: usize,
-    /// Slots that are live now.
-    pub slots: usize,
-}
-
 /// Runs plan calls, joined where that is proved harmless.
 pub struct Dispatcher {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    config: DispatchConfig,
-    clock: Arc<dyn Clock>,
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    slots: Mutex<Slots>,
-    hasher: RandomState,
-    counters: Counters,
+/// How a plan is run; tests put something else in its place.
+pub(crate) type RunPlan =
+    dyn Fn(&Plan, &[Tensor], Option<&mut PlanState>) -> Result<Vec<Tensor>, RunError> + Send + Sync;
+
+/// A call in the queue, and where its answer goes.
+pub(crate) struct Job {
+    pub(crate) call: PlanCall,
+    pub(crate) answer: oneshot::Sender<Result<PlanAnswer, DispatchError>>,
 }
 
-#[derive(Default)]
-struct Counters {
-    batches: AtomicU64,
-    calls: AtomicU64,
-    rows: AtomicU64,
-    busy_ns: AtomicU64,
+/// What callers and the compute thread share.
+pub(crate) struct Shared {
+    pub(crate) config: DispatchConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) run: Box<RunPlan>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) slots: Mutex<Slots>,
+    wake: Condvar,
+    book: PlanBook,
+    hasher: RandomState,
+    totals: Counters,
+}
+
+/// What is behind the lock of the queue.
+pub(crate) struct State {
+    pub(crate) queue: Queue<Job>,
+    closing: bool,
 }
 
 impl Dispatcher {
@@ -129,14 +83,25 @@ impl Dispatcher {
     /// # Panics
     /// If the operating system refuses a thread.
     pub fn new(config: DispatchConfig, clock: Arc<dyn Clock>) -> Arc<Dispatcher> {
+        Dispatcher::start(config, clock, Box::new(|plan, inputs, state| plan.run(inputs, state)))
+    }
+
+    /// As [`Dispatcher::new`], with another way to run a plan.
+    pub(crate) fn start(
+        config: DispatchConfig,
+        clock: Arc<dyn Clock>,
+        run: Box<RunPlan>,
+    ) -> Arc<Dispatcher> {
         let shared = Arc::new(Shared {
+            state: Mutex::new(State { queue: Queue::new(config.clone()), closing: false }),
+            slots: Mutex::default(),
+            wake: Condvar::new(),
+            book: PlanBook::new(config.plans_max),
+            hasher: RandomState::new(),
+            totals: Counters::default(),
             config,
             clock,
-            queue: Mutex::default(),
-            wake: Condvar::new(),
-            slots: Mutex::default(),
-            hasher: RandomState::new(),
-            counters: Counters::default(),
+            run,
         });
         let worker = shared.clone();
         let thread = std::thread::Builder::new()
@@ -147,62 +112,48 @@ impl Dispatcher {
     }
 
     /// Runs one call, together with others of its plan that wait at the same time. Dropping the future
-    /// takes a waiting call out of the queue.
+    /// takes a waiting call out of the queue at once.
     ///
     /// # Errors
-    /// [`DispatchError`]; inputs are checked before they wait.
+    /// [`DispatchError`]; inputs are checked, and calls that cannot be in time refused, before they
+    /// wait.
     pub async fn call(&self, call: PlanCall) -> Result<PlanAnswer, DispatchError> {
         let deadline = call.deadline;
-        let answer = self.submit(call)?;
+        let (id, answer) = self.shared.submit(call)?;
+        let mut ticket = Ticket { shared: &self.shared, id, refusal: Some(Refusal::Cancelled) };
         match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_closed)) => Err(DispatchError::Closed),
-            Err(_elapsed) => Err(DispatchError::DeadlineExceeded),
+            Ok(outcome) => {
+                ticket.refusal = None;
+                outcome.unwrap_or(Err(DispatchError::Closed))
+            }
+            Err(_elapsed) => {
+                ticket.refusal = Some(Refusal::Late);
+                Err(DispatchError::DeadlineExceeded)
+            }
         }
     }
 
-    /// Ends a slot; the sequence's next call starts from the initial state.
+    /// Ends a slot; the sequence's next call starts from the initial state. What a call that is running
+    /// writes to it is dropped.
     pub fn end_slot(&self, key: &SlotKey) {
         lock(&self.shared.slots).remove(key);
     }
 
-    /// Counters since start.
+    /// Counters of all plans since start. Does not wait for a plan that runs.
     pub fn stats(&self) -> DispatchStats {
-        let counters = &self.shared.counters;
-        DispatchStats {
-            batches: counters.batches.load(Ordering::Relaxed),
-            calls: counters.calls.load(Ordering::Relaxed),
-            rows: counters.rows.load(Ordering::Relaxed),
-            busy_ns: counters.busy_ns.load(Ordering::Relaxed),
-            waiting: lock(&self.shared.queue).len(),
-            slots: lock(&self.shared.slots).len(),
-        }
+        DispatchStats { counted: self.shared.totals.read(), slots: lock(&self.shared.slots).len() }
     }
 
-    fn submit(
-        &self,
-        call: PlanCall,
-    ) -> Result<oneshot::Receiver<Result<PlanAnswer, DispatchError>>, DispatchError> {
-        call.plan.check(&call.inputs)?;
-        if let Some(observer) = &self.shared.config.observer {
-            observer.called(&call);
-        }
-        let (sender, receiver) = oneshot::channel();
-        let pending = self.shared.pending(call, sender);
-        let mut queue = lock(&self.shared.queue);
-        if queue.closing {
-            return Err(DispatchError::Closed);
-        }
-        queue.push(pending, &self.shared.config)?;
-        drop(queue);
-        self.shared.wake.notify_one();
-        Ok(receiver)
+    /// What was counted and measured of each plan that is remembered, in no order. Does not wait for a
+    /// plan that runs.
+    pub fn plan_stats(&self) -> Vec<PlanStats> {
+        self.shared.book.stats()
     }
 }
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        lock(&self.shared.queue).closing = true;
+        lock(&self.shared.state).closing = true;
         self.shared.wake.notify_one();
         if let Some(thread) = self.thread.take() {
             // The thread catches the panics of kernels; nothing is left to report here.
@@ -211,121 +162,176 @@ impl Drop for Dispatcher {
     }
 }
 
-impl Shared {
-    fn pending(
-        &self,
-        call: PlanCall,
-        answer: oneshot::Sender<Result<PlanAnswer, DispatchError>>,
-    ) -> Pending {
-        let signature = call.plan.signature();
-        let (ragged, batch) = extents(signature, &call.inputs);
-        let joinable = match call.plan.coalescing() {
-            Coalescing::Batch | Coalescing::Ragged { .. } => !call.plan.has_state(),
-            Coalescing::Alone { .. } => false,
-        };
-        let group = joinable
-            .then(|| (call.plan.key(), compatibility(signature, &call.inputs, &self.hasher)));
-        let rows = ragged.max(batch).max(1);
-        Pending { call, group, rows, arrived: self.clock.now(), answer }
-    }
+/// A place in the queue, given up when the caller stops to wait.
+struct Ticket<'a> {
+    shared: &'a Shared,
+    id: u64,
+    /// Why the caller goes; `None` if it has its answer.
+    refusal: Option<Refusal>,
+}
 
-    fn serve(&self) {
-        while let Some(batch) = self.next_batch() {
-            if !batch.is_empty() {
-                self.run_batch(batch);
-            }
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let Some(refusal) = self.refusal else { return };
+        let waiting = lock(&self.shared.state).queue.remove(self.id);
+        if let Some(waiting) = waiting {
+            self.shared.count(&waiting.record, |counters| counters.refused(refusal, true));
         }
-    }
-
-    /// Waits for a batch; `None` when the dispatcher closes. The batch is empty if all calls were dead.
-    fn next_batch(&self) -> Option<Vec<Pending>> {
-        let mut queue = lock(&self.queue);
-        loop {
-            if queue.closing {
-                for pending in queue.drain() {
-                    // A caller that is gone reads no answer.
-                    let _ = pending.answer.send(Err(DispatchError::Closed));
-                }
-                return None;
-            }
-            let now = self.clock.now();
-            let Some(oldest) = queue.oldest() else {
-                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let waited = now.saturating_duration_since(oldest);
-            if waited >= self.config.batch_wait_max || queue.fills_a_batch(&self.config) {
-                return Some(queue.take_batch(now, &self.config));
-            }
-            let rest = self.config.batch_wait_max - waited;
-            let woken = self.wake.wait_timeout(queue, rest);
-            queue = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn run_batch(&self, batch: Vec<Pending>) {
-        if batch.len() == 1 {
-            batch.into_iter().for_each(|pending| self.run_alone(pending, 1));
-            return;
-        }
-        let plan = batch[0].call.plan.clone();
-        let inputs: Vec<&[Tensor]> = batch.iter().map(|p| p.call.inputs.as_slice()).collect();
-        let (joined, parts) = join(plan.signature(), &inputs);
-        let start = self.clock.now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| plan.run(&joined, None)));
-        let ran = self.clock.now().saturating_duration_since(start);
-        match outcome {
-            Ok(Ok(outputs)) => {
-                self.count(&batch, ran);
-                let batch_calls = batch.len();
-                for (pending, part) in batch.into_iter().zip(&parts) {
-                    let outputs = split(plan.signature(), &outputs, part);
-                    let queued = start.saturating_duration_since(pending.arrived);
-                    // A caller that is gone reads no answer.
-                    let _ =
-                        pending.answer.send(Ok(PlanAnswer { outputs, batch_calls, queued, ran }));
-                }
-            }
-            // One bad row must fail alone, so each call runs by itself and earns its own answer.
-            Ok(Err(_)) | Err(_) => batch.into_iter().for_each(|pending| self.run_alone(pending, 1)),
-        }
-    }
-
-    fn run_alone(&self, pending: Pending, batch_calls: usize) {
-        let start = self.clock.now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_call(&pending.call, start)));
-        let ran = self.clock.now().saturating_duration_since(start);
-        self.count(std::slice::from_ref(&pending), ran);
-        let queued = start.saturating_duration_since(pending.arrived);
-        let answer = match outcome {
-            Ok(Ok(outputs)) => Ok(PlanAnswer { outputs, batch_calls, queued, ran }),
-            Ok(Err(error)) => Err(error),
-            Err(_panic) => Err(DispatchError::KernelPanic),
-        };
-        // A caller that is gone reads no answer.
-        let _ = pending.answer.send(answer);
-    }
-
-    fn run_call(&self, call: &PlanCall, now: Instant) -> Result<Vec<Tensor>, DispatchError> {
-        match &call.slot {
-            Some(key) => {
-                let mut slots = lock(&self.slots);
-                let state = slots.state(key, &call.plan, now, &self.config)?;
-                Ok(call.plan.run(&call.inputs, Some(state))?)
-            }
-            None => Ok(call.plan.run(&call.inputs, None)?),
-        }
-    }
-
-    fn count(&self, batch: &[Pending], ran: Duration) {
-        let rows: usize = batch.iter().map(|pending| pending.rows).sum();
-        self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.counters.calls.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        self.counters.rows.fetch_add(rows as u64, Ordering::Relaxed);
-        self.counters.busy_ns.fetch_add(ran.as_nanos() as u64, Ordering::Relaxed);
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    /// Counts something, in all and for the plan.
+    pub(crate) fn count(&self, record: &PlanRecord, count: impl Fn(&Counters)) {
+        count(&self.totals);
+        count(&record.counters);
+    }
+
+    fn submit(
+        &self,
+        call: PlanCall,
+    ) -> Result<(u64, oneshot::Receiver<Result<PlanAnswer, DispatchError>>), DispatchError> {
+        let rows = call.plan.check(&call.inputs)?;
+        if let Some(observer) = &self.config.observer {
+            observer.called(&call);
+        }
+        let record = self.book.record(call.plan.key(), call.plan.signature());
+        let load = record.load(&call.plan, &call.inputs, rows, &self.hasher)?;
+        let now = self.clock.now();
+        let probe = self.in_time(&record, load.work, call.deadline, now)?;
+        let group = joins(&call.plan)
+            .then(|| (record.key, record.rule.compatibility(&call.inputs, &self.hasher)));
+        let (sender, receiver) = oneshot::channel();
+        let waiting = Waiting {
+            tenant: call.tenant.clone(),
+            group,
+            record: record.clone(),
+            load,
+            slot: call.slot.clone(),
+            input_bytes: call.inputs.iter().map(|tensor| tensor.byte_len() as u64).sum(),
+            arrived: now,
+            deadline: call.deadline,
+            probe,
+            item: Job { call, answer: sender },
+        };
+        let mut state = lock(&self.state);
+        if state.closing {
+            return Err(DispatchError::Closed);
+        }
+        let pushed = state.queue.push(waiting, now);
+        // Counted under the lock, so that a call is never taken before it has come.
+        let id = match pushed {
+            Ok(id) => {
+                self.count(&record, Counters::arrived);
+                id
+            }
+            Err(error) => {
+                drop(state);
+                self.count(&record, |counters| counters.refused(refusal_of(&error), false));
+                return Err(error);
+            }
+        };
+        drop(state);
+        self.wake.notify_one();
+        Ok((id, receiver))
+    }
+
+    /// Refuses a call that cannot be in time. Whether it runs although it looks like one.
+    fn in_time(
+        &self,
+        record: &PlanRecord,
+        work: u64,
+        deadline: Instant,
+        now: Instant,
+    ) -> Result<bool, DispatchError> {
+        let left = deadline.saturating_duration_since(now);
+        let (refusal, error) = match record.chance(work, left, now) {
+            _ if left.is_zero() => (Refusal::Late, DispatchError::DeadlineExceeded),
+            Chance::Good => return Ok(false),
+            Chance::Probe => return Ok(true),
+            Chance::None(needed) => {
+                (Refusal::TooNear, DispatchError::DeadlineTooNear { left, needed })
+            }
+        };
+        self.count(record, |counters| counters.refused(refusal, false));
+        Err(error)
+    }
+
+    fn serve(&self) {
+        let _closing = Closing(self);
+        while let Some(batch) = self.next_batch() {
+            self.launch(batch);
+        }
+    }
+
+    /// Waits for a batch; `None` when the dispatcher closes.
+    fn next_batch(&self) -> Option<Vec<Waiting<Job>>> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closing {
+                return None;
+            }
+            let now = self.clock.now();
+            let expired = state.queue.expire(now);
+            if !expired.is_empty() {
+                drop(state);
+                expired.into_iter().for_each(|(waiting, why)| self.refuse(waiting, why));
+                state = lock(&self.state);
+                continue;
+            }
+            state = match state.queue.next(now) {
+                Next::Launch(batch) => return Some(batch),
+                Next::Wait(None) => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Next::Wait(Some(at)) => {
+                    let rest = at.saturating_duration_since(now);
+                    let woken = self.wake.wait_timeout(state, rest);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn refuse(&self, waiting: Waiting<Job>, why: Expired) {
+        let (refusal, error) = match why {
+            Expired::Late => (Refusal::Late, DispatchError::DeadlineExceeded),
+            Expired::TooNear { left, needed } => {
+                (Refusal::TooNear, DispatchError::DeadlineTooNear { left, needed })
+            }
+        };
+        self.count(&waiting.record, |counters| counters.refused(refusal, true));
+        // A caller that is gone reads no answer.
+        let _ = waiting.item.answer.send(Err(error));
+    }
+}
+
+/// Answers everybody when the compute thread ends, even by a defect of this crate: nobody must wait for
+/// a thread that is gone.
+struct Closing<'a>(&'a Shared);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.closing = true;
+        let waiting = state.queue.drain();
+        drop(state);
+        for call in waiting {
+            self.0.count(&call.record, |counters| counters.refused(Refusal::Cancelled, true));
+            // A caller that is gone reads no answer.
+            let _ = call.item.answer.send(Err(DispatchError::Closed));
+        }
+    }
+}
+
+/// What a refused [`Queue::push`] counts as.
+fn refusal_of(error: &DispatchError) -> Refusal {
+    match error {
+        DispatchError::Quota { .. } => Refusal::Quota,
+        DispatchError::Overloaded { .. }
+        | DispatchError::Run(_)
+        | DispatchError::DeadlineExceeded
+        | DispatchError::DeadlineTooNear { .. }
+        | DispatchError::SlotLimit { .. }
+        | DispatchError::Closed
+        | DispatchError::KernelPanic => Refusal::Overloaded,
+    }
 }

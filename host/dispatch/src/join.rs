@@ -14,75 +14,115 @@ pub(crate) struct Extent {
     pub(crate) batch: Range<usize>,
 }
 
-/// What must be equal for two calls to share a launch: everything but the extent of axis 0 of row
-/// tensors, and the content of inputs that have no row dimension.
-///
-/// The hash is keyed by `state`, so that nobody can prepare inputs that collide.
-pub(crate) fn compatibility(signature: &Signature, inputs: &[Tensor], state: &RandomState) -> u64 {
-    let mut hasher = state.build_hasher();
-    for (spec, tensor) in signature.inputs.iter().zip(inputs) {
-        tensor.dtype().hash(&mut hasher);
-        match row_class(signature, spec) {
-            RowClass::None => {
-                tensor.shape().hash(&mut hasher);
-                tensor.bytes().hash(&mut hasher);
+/// How the inputs and outputs of a plan have rows; worked out once a plan.
+#[derive(Debug)]
+pub(crate) struct RowRule {
+    inputs: Vec<RowClass>,
+    outputs: Vec<RowClass>,
+}
+
+impl RowRule {
+    /// The rule of a signature.
+    pub(crate) fn of(signature: &Signature) -> RowRule {
+        let class = |spec: &TensorSpec| row_class(signature, spec);
+        RowRule {
+            inputs: signature.inputs.iter().map(class).collect(),
+            outputs: signature.outputs.iter().map(class).collect(),
+        }
+    }
+
+    /// What must be equal for two calls to share a launch: everything but the extent of axis 0 of row
+    /// tensors, and the content of inputs that have no row dimension.
+    ///
+    /// The hash is keyed by `state`, so that nobody can prepare inputs that collide.
+    pub(crate) fn compatibility(&self, inputs: &[Tensor], state: &RandomState) -> u64 {
+        let mut hasher = state.build_hasher();
+        for (class, tensor) in self.inputs.iter().zip(inputs) {
+            tensor.dtype().hash(&mut hasher);
+            match class {
+                RowClass::None => {
+                    tensor.shape().hash(&mut hasher);
+                    tensor.bytes().hash(&mut hasher);
+                }
+                RowClass::Offsets => {}
+                RowClass::Batch | RowClass::Ragged => tensor.shape()[1..].hash(&mut hasher),
             }
-            RowClass::Offsets => {}
-            RowClass::Batch | RowClass::Ragged => tensor.shape()[1..].hash(&mut hasher),
         }
+        hasher.finish()
     }
-    hasher.finish()
-}
 
-/// Rows and items of one call: `(ragged rows, batch items)`.
-pub(crate) fn extents(signature: &Signature, inputs: &[Tensor]) -> (usize, usize) {
-    let (mut ragged, mut batch) = (0, 0);
-    for (spec, tensor) in signature.inputs.iter().zip(inputs) {
-        match row_class(signature, spec) {
-            RowClass::Offsets => batch = tensor.shape().elements().saturating_sub(1),
-            RowClass::Ragged => ragged = tensor.shape()[0],
-            RowClass::Batch => batch = tensor.shape()[0],
-            RowClass::None => {}
+    /// Hash of all extents, but for the number of rows if the plan joins calls: those of one class
+    /// cost the same a row.
+    pub(crate) fn shape_class(&self, inputs: &[Tensor], joins: bool, state: &RandomState) -> u64 {
+        let mut hasher = state.build_hasher();
+        for (class, tensor) in self.inputs.iter().zip(inputs) {
+            match class {
+                RowClass::Offsets if joins => {}
+                RowClass::Batch | RowClass::Ragged if joins => {
+                    tensor.shape()[1..].hash(&mut hasher)
+                }
+                RowClass::None | RowClass::Offsets | RowClass::Batch | RowClass::Ragged => {
+                    tensor.shape().hash(&mut hasher)
+                }
+            }
         }
+        hasher.finish()
     }
-    (ragged, batch)
-}
 
-/// The inputs of all calls as one, and where each call's rows lie.
-pub(crate) fn join(signature: &Signature, calls: &[&[Tensor]]) -> (Vec<Tensor>, Vec<Extent>) {
-    let mut parts = Vec::with_capacity(calls.len());
-    let (mut ragged_end, mut batch_end) = (0, 0);
-    for inputs in calls {
-        let (ragged, batch) = extents(signature, inputs);
-        parts.push(Extent {
-            ragged: ragged_end..ragged_end + ragged,
-            batch: batch_end..batch_end + batch,
+    /// Rows and items of one call: `(ragged rows, batch items)`.
+    pub(crate) fn extents(&self, inputs: &[Tensor]) -> (usize, usize) {
+        let (mut ragged, mut batch) = (0, 0);
+        for (class, tensor) in self.inputs.iter().zip(inputs) {
+            match class {
+                RowClass::Offsets => batch = tensor.shape().elements().saturating_sub(1),
+                RowClass::Ragged => ragged = tensor.shape()[0],
+                RowClass::Batch => batch = tensor.shape()[0],
+                RowClass::None => {}
+            }
+        }
+        (ragged, batch)
+    }
+
+    /// Where each call's rows lie in the joined inputs.
+    pub(crate) fn parts(&self, calls: &[&[Tensor]]) -> Vec<Extent> {
+        let (mut ragged_end, mut batch_end) = (0, 0);
+        let part = |inputs: &&[Tensor]| {
+            let (ragged, batch) = self.extents(inputs);
+            let part = Extent {
+                ragged: ragged_end..ragged_end + ragged,
+                batch: batch_end..batch_end + batch,
+            };
+            (ragged_end, batch_end) = (part.ragged.end, part.batch.end);
+            part
+        };
+        calls.iter().map(part).collect()
+    }
+
+    /// The inputs of all calls as one.
+    pub(crate) fn join(&self, calls: &[&[Tensor]], parts: &[Extent]) -> Vec<Tensor> {
+        let joined = self.inputs.iter().enumerate().map(|(index, class)| {
+            let tensors = calls.iter().map(|inputs| &inputs[index]);
+            match class {
+                RowClass::None => calls[0][index].clone(),
+                RowClass::Offsets => joined_offsets(tensors, parts),
+                RowClass::Batch | RowClass::Ragged => concatenated(tensors),
+            }
         });
-        ragged_end += ragged;
-        batch_end += batch;
+        joined.collect()
     }
-    let joined = signature.inputs.iter().enumerate().map(|(index, spec)| {
-        let tensors = calls.iter().map(|inputs| &inputs[index]);
-        match row_class(signature, spec) {
-            RowClass::None => calls[0][index].clone(),
-            RowClass::Offsets => joined_offsets(tensors, &parts),
-            RowClass::Batch | RowClass::Ragged => concatenated(tensors),
-        }
-    });
-    (joined.collect(), parts)
-}
 
-/// One call's part of the outputs of a joined batch; shares their memory.
-pub(crate) fn split(signature: &Signature, outputs: &[Tensor], part: &Extent) -> Vec<Tensor> {
-    let rows =
-        signature.outputs.iter().zip(outputs).map(|(spec, tensor)| match spec.dims.first() {
-            Some(Dim::Ragged(_)) => tensor.rows(part.ragged.clone()),
-            Some(Dim::Batch) => tensor.rows(part.batch.clone()),
-            Some(Dim::Fixed(_) | Dim::Dynamic(_)) | None => tensor.clone(),
+    /// One call's part of the outputs of a joined batch; shares their memory.
+    pub(crate) fn split(&self, outputs: &[Tensor], part: &Extent) -> Vec<Tensor> {
+        let rows = self.outputs.iter().zip(outputs).map(|(class, tensor)| match class {
+            RowClass::Ragged => tensor.rows(part.ragged.clone()),
+            RowClass::Batch => tensor.rows(part.batch.clone()),
+            RowClass::None | RowClass::Offsets => tensor.clone(),
         });
-    rows.collect()
+        rows.collect()
+    }
 }
 
+#[derive(Clone, Copy, Debug)]
 enum RowClass {
     None,
     Batch,
@@ -162,12 +202,14 @@ mod tests {
     fn ragged_calls_join_tokens_and_offsets_and_split_again() {
         let signature = ragged_signature();
         let (a, b) = (call(&[1, 2, 3], &[0, 1, 3]), call(&[4], &[0, 0, 1]));
-        let (joined, parts) = join(&signature, &[&a, &b]);
+        let rule = RowRule::of(&signature);
+        let parts = rule.parts(&[&a, &b]);
+        let joined = rule.join(&[&a, &b], &parts);
         assert_eq!(joined[0].as_slice::<i32>().unwrap(), [1, 2, 3, 4]);
         assert_eq!(joined[1].as_slice::<u32>().unwrap(), [0, 1, 3, 3, 4]);
         let hidden = Tensor::from_slice(&[4, 2], &[0f32, 0., 1., 1., 2., 2., 3., 3.]).unwrap();
         let pooled = Tensor::from_slice(&[4, 2], &[0f32, 0., 1., 1., 2., 2., 3., 3.]).unwrap();
-        let second = split(&signature, &[hidden, pooled], &parts[1]);
+        let second = rule.split(&[hidden, pooled], &parts[1]);
         assert_eq!(second[0].as_slice::<f32>().unwrap(), [3., 3.]);
         assert_eq!(second[1].as_slice::<f32>().unwrap(), [2., 2., 3., 3.]);
     }
@@ -188,9 +230,20 @@ mod tests {
             ]
         };
         let state = RandomState::new();
-        let of = |inputs: &[Tensor]| compatibility(&signature, inputs, &state);
+        let rule = RowRule::of(&signature);
+        let of = |inputs: &[Tensor]| rule.compatibility(inputs, &state);
         assert_eq!(of(&inputs(1, 4, 1.0)), of(&inputs(3, 4, 1.0)));
         assert_ne!(of(&inputs(1, 4, 1.0)), of(&inputs(1, 5, 1.0)));
         assert_ne!(of(&inputs(1, 4, 1.0)), of(&inputs(1, 4, 2.0)));
+    }
+
+    #[test]
+    fn rows_are_no_part_of_a_shape_class_if_they_are_joined() {
+        let rule = RowRule::of(&ragged_signature());
+        let (state, short, long) =
+            (RandomState::new(), call(&[1], &[0, 1]), call(&[1, 2], &[0, 2]));
+        let class = |inputs: &[Tensor], joins| rule.shape_class(inputs, joins, &state);
+        assert_eq!(class(&short, true), class(&long, true));
+        assert_ne!(class(&short, false), class(&long, false));
     }
 }

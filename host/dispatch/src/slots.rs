@@ -31,17 +31,18 @@ struct Slot {
 }
 
 impl Slots {
-    /// The state of `key` for `plan`, made if it is new or belongs to another plan.
+    /// The state of `key` for `plan`, made if it is new or belongs to another plan. It shares its bytes
+    /// with the slot, so that the slots need not be locked while a run takes.
     ///
     /// # Errors
     /// [`DispatchError::SlotLimit`] if a new slot would exceed the number or the bytes allowed.
-    pub(crate) fn state(
+    pub(crate) fn lend(
         &mut self,
         key: &SlotKey,
         plan: &Plan,
         now: Instant,
         config: &DispatchConfig,
-    ) -> Result<&mut PlanState, DispatchError> {
+    ) -> Result<PlanState, DispatchError> {
         self.sweep(now, config);
         if self.live.get(key).is_none_or(|slot| slot.plan != plan.key()) {
             self.remove(key);
@@ -61,7 +62,16 @@ impl Slots {
         }
         let slot = self.live.get_mut(key).expect("found or inserted above");
         slot.last_call = now;
-        Ok(&mut slot.state)
+        Ok(slot.state.clone())
+    }
+
+    /// Keeps what a run has written, unless the slot has ended meanwhile. There is one compute thread, so
+    /// no other run has begun the slot anew.
+    pub(crate) fn keep(&mut self, key: &SlotKey, state: PlanState, now: Instant) {
+        if let Some(slot) = self.live.get_mut(key) {
+            slot.state = state;
+            slot.last_call = now;
+        }
     }
 
     /// Ends a slot; its next call starts anew.

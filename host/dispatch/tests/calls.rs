@@ -93,7 +93,7 @@ async fn waiting_calls_share_one_launch_and_get_their_own_rows() {
     let (plan, dispatcher) = (lookup(), gathering(3));
     let ids: [&[i32]; 3] = [&[0, 3], &[], &[2, 2, 1]];
     let answers = all(&dispatcher, ids.iter().map(|ids| call(&plan, ids)).collect()).await;
-    assert_eq!(dispatcher.stats().batches, 1);
+    assert_eq!(dispatcher.stats().counted.launches, 1);
     let alone = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
     for (ids, answer) in ids.iter().zip(answers) {
         let (answer, expected) = (answer.unwrap(), alone.call(call(&plan, ids)).await.unwrap());
@@ -115,11 +115,11 @@ async fn a_bad_row_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_full_queue_answers_overloaded_and_a_dropped_call_leaves_it() {
+async fn a_tenant_alone_gets_half_of_the_queue_and_a_dropped_call_leaves_it() {
     let plan = lookup();
     let config = DispatchConfig {
         batch_wait_max: Duration::from_secs(600),
-        queue_calls_max: 2,
+        queue_calls_max: 4,
         ..DispatchConfig::default()
     };
     let dispatcher = Dispatcher::new(config, Arc::new(SystemClock));
@@ -129,15 +129,19 @@ async fn a_full_queue_answers_overloaded_and_a_dropped_call_leaves_it() {
             tokio::spawn(async move { dispatcher.call(call).await })
         })
         .collect();
-    while dispatcher.stats().waiting < 2 {
+    while dispatcher.stats().counted.waiting < 2 {
         tokio::task::yield_now().await;
     }
     let refused = dispatcher.call(call(&plan, &[1])).await;
-    assert!(matches!(refused, Err(DispatchError::Overloaded { len: 2, max: 2 })), "{refused:?}");
+    assert!(matches!(refused, Err(DispatchError::Quota { got: 3, max: 2 })), "{refused:?}");
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("queue_calls_tenant_max"), "the limit is named: {text}");
     for task in waiting {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
     }
+    let counted = dispatcher.stats().counted;
+    assert_eq!((counted.waiting, counted.cancelled, counted.quota), (0, 2, 1), "at once");
 }
 
 #[tokio::test]
@@ -153,7 +157,7 @@ async fn wrong_inputs_are_refused_before_they_wait() {
     let mut wrong = call(&plan, &[1, 2]);
     wrong.inputs.pop();
     assert!(matches!(dispatcher.call(wrong).await, Err(DispatchError::Run(_))));
-    assert_eq!(dispatcher.stats().waiting, 0);
+    assert_eq!(dispatcher.stats().counted.waiting, 0);
 }
 
 #[tokio::test]
@@ -226,4 +230,57 @@ async fn an_observer_sees_every_call_that_fits_its_plan_and_no_other() {
     let wrong = PlanCall { inputs: Vec::new(), ..call(&plan, &[1]) };
     dispatcher.call(wrong).await.unwrap_err();
     assert_eq!(*counter.0.lock().unwrap(), [2, 2]);
+}
+
+#[tokio::test]
+async fn calls_of_different_plugins_and_tenants_share_one_launch() {
+    let dispatcher = gathering(3);
+    // Two plugins that build the same graph get plans of one key; who calls does not matter.
+    let (one, other) = (lookup(), lookup());
+    assert!(!Arc::ptr_eq(&one, &other));
+    let of = |plan: &Arc<Plan>, tenant: &str| PlanCall {
+        tenant: Arc::from(tenant),
+        ..call(plan, &[1, 2])
+    };
+    let calls = vec![of(&one, "a"), of(&other, "b"), of(&other, "c")];
+    let answers = all(&dispatcher, calls).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().batch_calls == 3));
+    let stats = dispatcher.plan_stats();
+    assert_eq!(stats.len(), 1);
+    let counted = stats[0].counted;
+    assert_eq!((counted.launches, counted.calls, counted.rows), (1, 3, 6));
+    assert_eq!(counted.batch_sizes[..3], [0, 1, 0], "two or three calls");
+    assert_eq!(stats[0].estimates[0].samples, 1);
+    assert_eq!(stats[0].key, one.key());
+}
+
+#[tokio::test]
+async fn a_launch_takes_no_more_than_its_bytes() {
+    let plan = lookup();
+    let bytes = plan.cost(&call(&plan, &[1]).inputs).unwrap().arena_bytes;
+    let config = DispatchConfig {
+        batch_wait_max: Duration::from_secs(600),
+        batch_bytes_max: 2 * bytes,
+        ..DispatchConfig::default()
+    };
+    let dispatcher = Dispatcher::new(config, Arc::new(SystemClock));
+    let answers = all(&dispatcher, (0..6).map(|_| call(&plan, &[1])).collect()).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().batch_calls == 2));
+    let large = dispatcher.call(call(&plan, &[1; 50])).await.unwrap();
+    assert_eq!(large.batch_calls, 1, "a larger call runs alone");
+}
+
+#[tokio::test]
+async fn inputs_that_no_arena_holds_are_refused_before_they_wait() {
+    let mut builder = GraphBuilder::new(GraphLimits::default());
+    let x = builder.input("x", DType::F32, &[Dim::Batch]).unwrap();
+    let y = builder.exp(x).unwrap();
+    builder.output("y", y).unwrap();
+    let options = CompileOptions { arena_bytes_max: 64, ..CompileOptions::default() };
+    let plan = Arc::new(compile(builder.finish().unwrap(), &options).unwrap());
+    let dispatcher = gathering(9);
+    let inputs = vec![Tensor::from_slice(&[17], &[0f32; 17]).unwrap()];
+    let large = PlanCall { inputs, plan: plan.clone(), ..call(&lookup(), &[1]) };
+    let refused = dispatcher.call(large).await;
+    assert!(matches!(refused, Err(DispatchError::Run(_))), "{refused:?}");
 }

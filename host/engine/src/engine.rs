@@ -1,6 +1,7 @@
 //! The engine: follows the registry, keeps the wanted versions loaded, answers requests.
 
 use crate::catalog::{Catalog, Cell, CellState};
+use crate::dispatch_metrics;
 use crate::errors::of_registry;
 use crate::files::FileBytes;
 use crate::loader::{LoadedModel, Loader, MANIFEST_FILE, VersionSource};
@@ -56,6 +57,7 @@ impl Engine {
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
         let options = CompileOptions {
             threads: config.threads,
+            exact_quantization: config.exact_quantization,
             packed_store: packed_store(&config)?,
             ..CompileOptions::default()
         };
@@ -160,18 +162,8 @@ impl Engine {
     pub fn metrics_text(&self) -> String {
         let inner = &self.inner;
         let mut text = inner.metrics.text();
-        let stats = inner.dispatcher.stats();
-        let rows = [
-            ("dispatch_batches_total", stats.batches as f64),
-            ("dispatch_calls_total", stats.calls as f64),
-            ("dispatch_rows_total", stats.rows as f64),
-            ("dispatch_busy_seconds_total", stats.busy_ns as f64 / 1e9),
-            ("dispatch_waiting", stats.waiting as f64),
-            ("dispatch_slots", stats.slots as f64),
-        ];
-        for (name, value) in rows {
-            text.push_str(&format!("aimass_{name} {value}\n"));
-        }
+        dispatch_metrics::totals(&mut text, &inner.dispatcher.stats());
+        dispatch_metrics::plans(&mut text, &inner.catalog(), &inner.dispatcher.plan_stats());
         let sandbox = inner.loader.sandbox.metrics();
         sandbox.each(|name, value| text.push_str(&format!("aimass_sandbox_{name} {value}\n")));
         text

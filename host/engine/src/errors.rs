@@ -10,7 +10,9 @@ pub(crate) fn of_dispatch(step: &str, error: &DispatchError) -> EngineError {
     let (family, code) = match error {
         DispatchError::Run(run) => return of_run(step, run),
         DispatchError::Overloaded { .. } => (Family::Unavailable, "overloaded"),
+        DispatchError::Quota { .. } => (Family::Quota, "tenant-queue"),
         DispatchError::DeadlineExceeded => (Family::Deadline, "deadline"),
+        DispatchError::DeadlineTooNear { .. } => (Family::Deadline, "deadline-too-near"),
         DispatchError::SlotLimit { .. } => (Family::Quota, "slots"),
         DispatchError::Closed => (Family::Unavailable, "closing"),
         DispatchError::KernelPanic => (Family::Unavailable, "kernel-panic"),

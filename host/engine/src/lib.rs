@@ -8,6 +8,7 @@
 
 mod catalog;
 mod config;
+mod dispatch_metrics;
 mod engine;
 mod errors;
 mod files;

@@ -59,6 +59,11 @@ pub(crate) struct Parts {
 }
 
 impl Pipeline {
+    /// The plans that steps and glue may run.
+    pub(crate) fn plans(&self) -> &PlanSet {
+        &self.plans
+    }
+
     /// Resolves every reference of a checked manifest.
     ///
     /// # Errors
@@ -125,11 +130,6 @@ impl Pipeline {
             StepSummary { name: step.name.clone(), run }
         };
         self.steps.iter().map(summary).collect()
-    }
-
-    /// The plans that the format plugin built, by name.
-    pub(crate) fn plans(&self) -> &PlanSet {
-        &self.plans
     }
 
     /// The step that runs a traced model, and the model.

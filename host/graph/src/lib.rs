@@ -17,6 +17,7 @@ mod executor;
 mod extents;
 mod graph;
 mod limits;
+mod nested;
 mod op;
 mod packing;
 mod plan;
@@ -30,7 +31,7 @@ mod weight;
 
 pub use builder::{
     AttentionValues, BatchNormValues, Contraction, ConvValues, GraphBuilder, QuantizedLinearValues,
-    RecurrentValues,
+    RecurrentValues, RegionId,
 };
 pub use compile::{CompileOptions, compile};
 pub use dim::{Dim, Signature, TensorSpec, ValueSpec};

@@ -198,7 +198,7 @@ impl Plan {
     pub fn report(&self, inputs: &[Tensor]) -> Result<PlanReport, RunError> {
         let cost = self.cost(inputs)?;
         let bound = self.extents.bind(&self.signature, inputs)?;
-        let sizes = self.sizes(&bound)?;
+        let sizes = self.sizes(&bound, true)?;
         let mut reporter = Reporter { plan: self, sizes: &sizes, values: BTreeMap::new() };
         let (steps, results) = reporter.steps();
         let values = reporter.values;

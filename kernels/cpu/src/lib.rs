@@ -42,4 +42,4 @@ pub mod softmax;
 pub mod suppression;
 pub mod view;
 
-pub use level::{Level, level, set_level_max};
+pub use level::{Level, level, set_dot_products, set_level_max};

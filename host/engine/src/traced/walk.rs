@@ -135,6 +135,10 @@ impl Walk<'_> {
                 self.kept = false;
                 return self.make(digest, asked, None).await;
             }
+            let failed = (parent.map(|parent| parent.id), asked);
+            if let Some(error) = self.model.failures.find(failed, Instant::now()) {
+                return Err(error);
+            }
             match self.model.flights.enter(flight, before) {
                 Entered::Busy(waiter) => waiter.wait(asked, self.call.deadline).await?,
                 // It may have been made between looking and entering.
@@ -205,7 +209,7 @@ impl Walk<'_> {
 
     fn start(&mut self) -> Start {
         if let Some(live) = self.live.take() {
-            return Start::Live(live);
+            return Start::Live(Box::new(live));
         }
         let mut replay = Vec::with_capacity(self.path.len());
         for (index, node) in self.path.iter().enumerate() {

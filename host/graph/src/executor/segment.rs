@@ -8,11 +8,12 @@ use super::Frame;
 use crate::RunError;
 use crate::graph::ValueId;
 use crate::op::{Arg, NormalizeKind};
+use crate::packing::Matrix;
 use crate::profiler::Profiler;
 use crate::step::{BUFFERS_MAX, OUTS_MAX, Operand, RowKind, RowSegment, RowSource, RowStep};
 use aimass_cpu::activation::{unary, unary_in_place};
 use aimass_cpu::elementwise::{Broadcast, binary};
-use aimass_cpu::matmul::{Epilogue, matmul_packed};
+use aimass_cpu::matmul::{Epilogue, matmul_int8, matmul_packed};
 use aimass_cpu::norm;
 use aimass_cpu::pool::Team;
 use aimass_cpu::shape_ops::gather_rows;
@@ -261,7 +262,10 @@ impl RowRun<'_, '_> {
         };
         let x = Rows::dense(self.dense(step.from, matrix.k()), matrix.k());
         let to = RowsMut::dense(&mut to[..self.rows() * n], n);
-        matmul_packed(self.team, x, matrix, to, &epilogue);
+        match &**matrix {
+            Matrix::F32(matrix) => matmul_packed(self.team, x, matrix, to, &epilogue),
+            Matrix::Int8(matrix) => matmul_int8(self.team, x, matrix, to, &epilogue),
+        }
     }
 
     /// An operand and its columns.

@@ -4,6 +4,7 @@ use super::PartReport;
 use crate::Coalescing;
 use crate::compile::{ImageInst, ImageKind};
 use crate::op::{NormalizeKind, Op};
+use crate::packing::Matrix;
 use crate::plan::Plan;
 use crate::step::{RowKind, Step};
 use aimass_cpu::conv::ImagePool;
@@ -29,11 +30,13 @@ pub enum OpFamily {
     Elementwise,
     /// Copies, selections, new layouts, new dtypes.
     Movement,
+    /// Branches and loops, with all that runs in them.
+    Control,
 }
 
 impl OpFamily {
     /// Every family.
-    pub const ALL: [OpFamily; 8] = [
+    pub const ALL: [OpFamily; 9] = [
         OpFamily::Product,
         OpFamily::Convolution,
         OpFamily::Attention,
@@ -42,6 +45,7 @@ impl OpFamily {
         OpFamily::Normalization,
         OpFamily::Elementwise,
         OpFamily::Movement,
+        OpFamily::Control,
     ];
 
     /// Lower-case name.
@@ -55,12 +59,14 @@ impl OpFamily {
             OpFamily::Normalization => "normalization",
             OpFamily::Elementwise => "elementwise",
             OpFamily::Movement => "movement",
+            OpFamily::Control => "control",
         }
     }
 
     fn of(op: &Op) -> OpFamily {
         match op {
             Op::DotGeneral(_)
+            | Op::DynamicLinear(_)
             | Op::Linear(_)
             | Op::MatMul(_)
             | Op::MatMulInteger(_)
@@ -97,6 +103,7 @@ impl OpFamily {
             | Op::Broadcast(_)
             | Op::Cast(_)
             | Op::Concat(_)
+            | Op::DynamicSlice(_)
             | Op::Gather(_)
             | Op::GatherElements(_)
             | Op::GatherNd(_)
@@ -113,6 +120,7 @@ impl OpFamily {
             | Op::Split(_)
             | Op::Tile(_)
             | Op::Transpose(_) => OpFamily::Movement,
+            Op::IfElse(_) | Op::Scan(_) | Op::While(_) => OpFamily::Control,
         }
     }
 
@@ -164,7 +172,11 @@ pub(super) fn row(plan: &Plan, kind: &RowKind) -> String {
     match kind {
         RowKind::Linear { matrix, bias, finish, residual } => {
             let matrix = &plan.matrices[*matrix];
-            let mut name = format!("linear {}x{}", matrix.k(), matrix.n());
+            let kind = match &**matrix {
+                Matrix::F32(_) => "linear",
+                Matrix::Int8(_) => "int8 linear",
+            };
+            let mut name = format!("{kind} {}x{}", matrix.k(), matrix.n());
             if bias.is_some() {
                 name.push_str(" + bias");
             }

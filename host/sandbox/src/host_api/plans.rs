@@ -121,7 +121,13 @@ fn failed(error: DispatchError) -> HostError {
         DispatchError::Overloaded { .. } | DispatchError::Closed => {
             HostError::answer(ErrorFamily::Unavailable, "overloaded", message)
         }
+        DispatchError::Quota { .. } => {
+            HostError::answer(ErrorFamily::Unavailable, "tenant-queue", message)
+        }
         DispatchError::DeadlineExceeded => LimitHit::Deadline.into(),
+        DispatchError::DeadlineTooNear { .. } => {
+            HostError::answer(ErrorFamily::Deadline, "deadline-too-near", message)
+        }
         DispatchError::SlotLimit { .. } => HostError::answer(ErrorFamily::Limit, "slots", message),
         DispatchError::KernelPanic => HostError::answer(ErrorFamily::Internal, "kernel", message),
     }

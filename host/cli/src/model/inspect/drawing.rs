@@ -55,6 +55,7 @@ impl NodeKind {
             NodeKind::Step(OpFamily::Normalization) => "#fff9c4",
             NodeKind::Step(OpFamily::Elementwise) => "#ffcdd2",
             NodeKind::Step(OpFamily::Movement) => "#d7ccc8",
+            NodeKind::Step(OpFamily::Control) => "#ffcc80",
         }
     }
 }

@@ -14,7 +14,7 @@ const TRIAD_LEN: usize = 24 << 20;
 
 /// Peaks of this machine.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// Threads that were measured.
     pub(super) threads: usize,
     /// Instructions that kernels use.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Median times of one plan, in microseconds.
-pub(super) struct PlanTimes {
+pub(crate) struct PlanTimes {
     /// A whole run, with the clock.
     pub(super) run_us: f64,
     /// By step.
