@@ -116,14 +116,17 @@ fn steps(report: &PlanReport) -> String {
     for (index, step) in report.steps.iter().enumerate() {
         let fused = !step.parts.is_empty();
         let label = if fused { "rows" } else { &*step.label };
+        let mut makes = step.writes.iter().map(|id| (value(report, *id), place(report, step, *id)));
+        let (made, place) = makes.next().unwrap_or_default();
         rows.push(vec![
             format!("{index:4}  {label}"),
-            made(report, step),
-            place(report, step),
+            made,
+            place,
             si(step.flops as f64),
             bytes(step.bytes_read),
             bytes(step.bytes_written),
         ]);
+        rows.extend(makes.map(|(made, place)| vec![String::new(), made, place]));
         for part in &step.parts {
             rows.push(vec![
                 format!("        {}", part.label),
@@ -138,40 +141,36 @@ fn steps(report: &PlanReport) -> String {
 
 /// What a step makes: numbers, dtypes, shapes, classes.
 pub(super) fn made(report: &PlanReport, step: &StepReport) -> String {
-    let each = step.writes.iter().filter_map(|id| {
-        let value = report.values.get(id)?;
-        let class = value.rows.as_ref().map_or_else(String::new, |rows| format!(" {rows}"));
-        Some(format!("%{id} {} {}{class}", value.dtype, value.shape))
-    });
-    each.collect::<Vec<_>>().join(", ")
+    let each: Vec<String> = step.writes.iter().map(|id| value(report, *id)).collect();
+    each.join(", ")
 }
 
-/// Where what a step makes lies, and how long.
-fn place(report: &PlanReport, step: &StepReport) -> String {
-    let each = step.writes.iter().filter_map(|id| {
-        let value = report.values.get(id)?;
-        let in_place = if step.in_place { " in place" } else { "" };
-        let until = match (value.place, value.last_read) {
-            (ValuePlace::Result(_), _) => "end".to_owned(),
-            (_, Some(step)) => step.to_string(),
-            (_, None) => "here".to_owned(),
-        };
-        Some(match value.place {
-            ValuePlace::Slot(slot) => {
-                format!("@{}{in_place} ..{until}", report.slots.get(slot)?.offset)
-            }
-            ValuePlace::Result(_) => match &value.name {
-                Some(name) => format!("result {name}"),
-                None => "result".to_owned(),
-            },
-            ValuePlace::Input(_)
-            | ValuePlace::Constant(_)
-            | ValuePlace::State(_)
-            | ValuePlace::Columns { .. }
-            | ValuePlace::None => "inside".to_owned(),
-        })
-    });
-    each.collect::<Vec<_>>().join(", ")
+fn value(report: &PlanReport, id: u32) -> String {
+    let Some(value) = report.values.get(&id) else { return String::new() };
+    let class = value.rows.as_ref().map_or_else(String::new, |rows| format!(" {rows}"));
+    format!("%{id} {} {}{class}", value.dtype, value.shape)
+}
+
+/// Where a value that a step makes lies, and how long.
+fn place(report: &PlanReport, step: &StepReport, id: u32) -> String {
+    let Some(value) = report.values.get(&id) else { return String::new() };
+    let in_place = if step.in_place { " in place" } else { "" };
+    let until = value.last_read.map_or_else(|| "here".to_owned(), |step| step.to_string());
+    match value.place {
+        ValuePlace::Slot(slot) => {
+            let offset = report.slots.get(slot).map_or(0, |slot| slot.offset);
+            format!("@{offset}{in_place} ..{until}")
+        }
+        ValuePlace::Result(_) => match &value.name {
+            Some(name) => format!("result {name}"),
+            None => "result".to_owned(),
+        },
+        ValuePlace::Input(_)
+        | ValuePlace::Constant(_)
+        | ValuePlace::State(_)
+        | ValuePlace::Columns { .. }
+        | ValuePlace::None => "inside".to_owned(),
+    }
 }
 
 fn write_memory(text: &mut String, report: &PlanReport) -> Result {
