@@ -88,7 +88,11 @@ async fn wait_for(
     }
 }
 
-fn tensor(dtype: Option<DType>, json: &str) -> anyhow::Result<Tensor> {
+/// A tensor from JSON: one string or number, or a flat list of them.
+///
+/// # Errors
+/// What is no text or number, or a dtype that the command line cannot write.
+pub(crate) fn tensor(dtype: Option<DType>, json: &str) -> anyhow::Result<Tensor> {
     let value: serde_json::Value = serde_json::from_str(json)
         .or_else(|_| anyhow::Ok(serde_json::Value::String(json.to_owned())))?;
     let items = match value {

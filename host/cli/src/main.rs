@@ -8,6 +8,7 @@ mod key;
 mod model;
 mod plugin;
 mod serve;
+mod trust;
 
 use clap::{Parser, Subcommand};
 use home::Home;
@@ -43,6 +44,9 @@ enum Command {
     /// Make signing keys and API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Check signatures by the rule of this host
+    #[command(subcommand)]
+    Trust(trust::Trust),
     /// Ask a model of the registry once, without a server
     Infer(infer::Infer),
 }
@@ -54,8 +58,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    let outcome = Home::open(arguments.data).and_then(|home| run(&home, arguments.command));
-    match outcome {
+    match run(arguments.data, arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -64,13 +67,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(home: &Home, command: Command) -> anyhow::Result<()> {
+fn run(data: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
+    let home = || Home::open(data);
     match command {
-        Command::Serve(serve) => serve.run(home),
-        Command::Plugin(plugin) => plugin.run(home),
-        Command::Model(model) => model.run(home),
-        Command::Key(key) => key.run(home),
-        Command::Infer(infer) => infer.run(home),
+        Command::Serve(serve) => serve.run(&home()?),
+        Command::Plugin(plugin) => plugin.run(&home()?),
+        Command::Model(model) => model.run(&home()?),
+        Command::Key(key) => key.run(&home()?),
+        Command::Trust(trust) => trust.run(),
+        Command::Infer(infer) => infer.run(&home()?),
     }
 }
 

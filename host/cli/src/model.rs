@@ -1,4 +1,12 @@
-//! `aimass model`: publish models, move labels, roll back.
+//! `aimass model`: publish models, move labels, roll back, look into them.
+
+mod compare;
+mod figures;
+mod inspect;
+mod open;
+mod profile;
+mod request;
+mod sample;
 
 use crate::home::{Home, runtime};
 use aimass_engine::PackageFolder;
@@ -6,10 +14,10 @@ use aimass_registry::VersionState;
 use aimass_trust::{ModelRelease, Timestamp};
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Publish models, move labels, roll back.
+/// Publish models, move labels, roll back, look into them.
 #[derive(Subcommand)]
 pub(crate) enum Model {
     /// Sign a package folder, check its fixtures and publish it as the next version
@@ -40,6 +48,12 @@ pub(crate) enum Model {
         /// Version
         version: u64,
     },
+    /// Show what a model computes: steps, fusions, shapes, memory, weights
+    Inspect(inspect::Inspect),
+    /// Run a model and show where its time goes
+    Profile(profile::Profile),
+    /// Run a model beside ONNX Runtime: time and differences
+    Compare(compare::Compare),
 }
 
 /// Sign a package folder, check its fixtures and publish it.
@@ -80,6 +94,9 @@ impl Model {
                 println!("{model}@{label} -> {version}");
                 Ok(())
             }
+            Model::Inspect(inspect) => inspect.run(home),
+            Model::Profile(profile) => profile.run(home),
+            Model::Compare(compare) => compare.run(home),
             Model::Remove { model, version } => {
                 home.registry()?.remove(&model, version)?;
                 println!("removed {model} version {version}");
@@ -97,7 +114,7 @@ impl Add {
             Some(name) => name.clone(),
             None => package.manifest.model.name.rsplit('/').next().unwrap_or_default().to_owned(),
         };
-        let statement = self.statement(home, &package)?;
+        let statement = signed_statement(home, &package, self.key.as_deref(), self.days)?;
         let engine = home.publishing_engine().await?;
         let published = engine.publish_model(&name, &package, &statement).await?;
         println!("published {name} version {}", published.version);
@@ -108,25 +125,33 @@ impl Add {
         println!("next      aimass model label {name} stable {}", published.version);
         Ok(())
     }
+}
 
-    fn statement(&self, home: &Home, package: &PackageFolder) -> anyhow::Result<Vec<u8>> {
-        let existing = package.statement()?;
-        if let (Some(statement), None) = (&existing, &self.key) {
-            return Ok(statement.clone());
-        }
-        let section = &package.manifest.model;
-        let name: aimass_trust::PackageName = section.name.parse()?;
-        let key = home.load_signing_key(self.key.as_deref(), name.publisher())?;
-        let now = Timestamp::from_system(SystemTime::now());
-        let release = ModelRelease {
-            name,
-            version: section.version.parse()?,
-            sequence: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?,
-            not_before: now,
-            expires: now.plus_days(self.days),
-        };
-        Ok(aimass_trust::sign_model(&release, &package.digests(), &key)?)
+/// The statement in the folder, or one signed now: with the key at `key`, or the publisher's own.
+///
+/// # Errors
+/// The statement cannot be read, or there is no such key.
+fn signed_statement(
+    home: &Home,
+    package: &PackageFolder,
+    key: Option<&Path>,
+    days: u64,
+) -> anyhow::Result<Vec<u8>> {
+    if let (Some(statement), None) = (package.statement()?, key) {
+        return Ok(statement);
     }
+    let section = &package.manifest.model;
+    let name: aimass_trust::PackageName = section.name.parse()?;
+    let key = home.load_signing_key(key, name.publisher())?;
+    let now = Timestamp::from_system(SystemTime::now());
+    let release = ModelRelease {
+        name,
+        version: section.version.parse()?,
+        sequence: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?,
+        not_before: now,
+        expires: now.plus_days(days),
+    };
+    Ok(aimass_trust::sign_model(&release, &package.digests(), &key)?)
 }
 
 fn list(home: &Home) -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! `aimass serve`: the server.
 
+mod traced;
+
 use crate::api_key;
 use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
@@ -22,6 +24,10 @@ pub(crate) struct Serve {
     /// Kernel threads [default: all cores]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    /// Compute dynamically quantized models with one scale for a whole tensor, as their files say:
+    /// farther from the unquantized model, and calls are not joined
+    #[arg(long)]
+    exact_quantization: bool,
     /// Body bytes that a request may have
     #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
     body_bytes_max: usize,
@@ -30,6 +36,8 @@ pub(crate) struct Serve {
     packed_bytes_max: u64,
     #[command(flatten)]
     dispatch: DispatchFlags,
+    #[command(flatten)]
+    traced: traced::TracedLimits,
 }
 
 impl Serve {
@@ -49,8 +57,10 @@ impl Serve {
         let mut config = home.engine_config();
         config.loopback = address.ip().is_loopback();
         config.threads = self.threads;
+        config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
         config.dispatch = self.dispatch.config();
+        config.traced = self.traced.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
         for publisher in policy.local_publishers() {
             match config.loopback {

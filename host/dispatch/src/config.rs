@@ -1,5 +1,6 @@
 //! Limits of the dispatcher.
 
+use crate::CallObserver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct DispatchConfig {
     pub slots_bytes_max: u64,
     /// How long a slot lives without a call. Default 10 minutes.
     pub slot_idle_max: Duration,
+    /// Who watches calls come in. Default none.
+    pub observer: Option<Arc<dyn CallObserver>>,
 }
 
 /// The largest weight of a tenant.
@@ -62,6 +65,7 @@ impl Default for DispatchConfig {
             slots_max: 1024,
             slots_bytes_max: 1 << 30,
             slot_idle_max: Duration::from_secs(600),
+            observer: None,
         }
     }
 }

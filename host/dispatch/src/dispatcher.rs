@@ -192,6 +192,9 @@ impl Shared {
         call: PlanCall,
     ) -> Result<(u64, oneshot::Receiver<Result<PlanAnswer, DispatchError>>), DispatchError> {
         let rows = call.plan.check(&call.inputs)?;
+        if let Some(observer) = &self.config.observer {
+            observer.called(&call);
+        }
         let record = self.book.record(call.plan.key(), call.plan.signature());
         let load = record.load(&call.plan, &call.inputs, rows, &self.hasher)?;
         let now = self.clock.now();

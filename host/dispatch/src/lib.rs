@@ -23,6 +23,7 @@ mod estimate;
 mod fairness;
 mod join;
 mod launch;
+mod observer;
 mod plan_record;
 mod queue;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use config::{DispatchConfig, WEIGHT_MAX};
 pub use dispatcher::{Dispatcher, PlanAnswer, PlanCall};
 pub use error::DispatchError;
 pub use estimate::Estimate;
+pub use observer::CallObserver;
 pub use slots::SlotKey;
 pub use stats::{BATCH_SIZES, Counted, DispatchStats, PlanStats};
 

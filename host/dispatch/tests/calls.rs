@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use aimass_dispatch::{
-    DispatchConfig, DispatchError, Dispatcher, PlanAnswer, PlanCall, SlotKey, SystemClock,
+    CallObserver, DispatchConfig, DispatchError, Dispatcher, PlanAnswer, PlanCall, SlotKey,
+    SystemClock,
 };
 use aimass_graph::{CompileOptions, Dim, GraphBuilder, GraphLimits, Plan, StateInit, compile};
 use aimass_tensor::{DType, Tensor};
@@ -206,6 +207,29 @@ async fn one_slot_more_than_allowed_is_refused() {
     assert!(dispatcher.call(call("a")).await.is_ok());
     assert!(matches!(dispatcher.call(call("b")).await, Err(DispatchError::SlotLimit { .. })));
     assert!(dispatcher.call(call("a")).await.is_ok());
+}
+
+/// Counts calls and their inputs.
+#[derive(Debug, Default)]
+struct Counter(std::sync::Mutex<Vec<usize>>);
+
+impl CallObserver for Counter {
+    fn called(&self, call: &PlanCall) {
+        self.0.lock().unwrap().push(call.inputs.len());
+    }
+}
+
+#[tokio::test]
+async fn an_observer_sees_every_call_that_fits_its_plan_and_no_other() {
+    let counter = Arc::new(Counter::default());
+    let config = DispatchConfig { observer: Some(counter.clone()), ..DispatchConfig::default() };
+    let dispatcher = Dispatcher::new(config, Arc::new(SystemClock));
+    let plan = lookup();
+    dispatcher.call(call(&plan, &[1, 2])).await.unwrap();
+    dispatcher.call(call(&plan, &[9])).await.unwrap_err();
+    let wrong = PlanCall { inputs: Vec::new(), ..call(&plan, &[1]) };
+    dispatcher.call(wrong).await.unwrap_err();
+    assert_eq!(*counter.0.lock().unwrap(), [2, 2]);
 }
 
 #[tokio::test]

@@ -15,6 +15,9 @@ pub struct EngineConfig {
     pub loopback: bool,
     /// Kernel threads; 0 takes every core.
     pub threads: usize,
+    /// Whether dynamically quantized models compute with one scale for a whole tensor, as their files
+    /// say, instead of scales of each row (`CompileOptions::exact_quantization`). Default false.
+    pub exact_quantization: bool,
     /// Limits of the dispatcher.
     pub dispatch: DispatchConfig,
     /// How often the registry is looked at for changes of other processes. Default 20 ms.
@@ -42,6 +45,7 @@ impl EngineConfig {
             data_dir,
             loopback: true,
             threads: 0,
+            exact_quantization: false,
             dispatch: DispatchConfig::default(),
             registry_poll: Duration::from_millis(20),
             versions_loaded_max: 2,
@@ -64,10 +68,19 @@ pub struct TracedConfig {
     pub stages_max: usize,
     /// Bytes of the tensors that kept stages know, or are found by. Default 256 MiB.
     pub content_bytes_max: u64,
+    /// Bytes of constants that the plans of kept stages hold, each for itself; weights of the model's
+    /// files, and what is packed of them, are shared and do not count. Default 4 GiB.
+    pub plan_bytes_max: u64,
     /// Guest calls and compilations at once. Default 4.
     pub traces_max: usize,
     /// Bytes of all values that the stages of one call make. Default 4 GiB.
     pub call_bytes_max: u64,
+    /// Failed stages that are remembered, so that a broken model is not traced at every request.
+    /// Default 1,024; 0 remembers none.
+    pub failures_max: usize,
+    /// How long a failed stage is remembered: its error is answered without another attempt. Default
+    /// 10 seconds.
+    pub failure_kept: Duration,
 }
 
 impl Default for TracedConfig {
@@ -76,8 +89,11 @@ impl Default for TracedConfig {
             roots_max: 64,
             stages_max: 4_096,
             content_bytes_max: 256 << 20,
+            plan_bytes_max: 4 << 30,
             traces_max: 4,
             call_bytes_max: 4 << 30,
+            failures_max: 1_024,
+            failure_kept: Duration::from_secs(10),
         }
     }
 }

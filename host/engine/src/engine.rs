@@ -57,6 +57,7 @@ impl Engine {
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
         let options = CompileOptions {
             threads: config.threads,
+            exact_quantization: config.exact_quantization,
             packed_store: packed_store(&config)?,
             ..CompileOptions::default()
         };
@@ -316,11 +317,17 @@ impl Inner {
 
     async fn load(&self, cell: &Cell) -> Result<Arc<LoadedModel>, EngineError> {
         let selector = RegistrySelector::Version(cell.version);
-        let version = self
-            .loader
-            .registry
-            .resolve(&cell.name, &selector)
-            .map_err(|error| of_registry(&error))?;
+        self.load_version(&cell.name, &selector).await
+    }
+
+    /// Loads one version of the registry, whether or not it is served.
+    pub(crate) async fn load_version(
+        &self,
+        name: &str,
+        selector: &RegistrySelector,
+    ) -> Result<Arc<LoadedModel>, EngineError> {
+        let version = self.loader.registry.resolve(name, selector);
+        let version = version.map_err(|error| of_registry(&error))?;
         let mut files: BTreeMap<String, FileBytes> = BTreeMap::new();
         for file in version.files() {
             let mapped = version.open(&file.name).map_err(|error| of_registry(&error))?;
@@ -330,8 +337,8 @@ impl Inner {
         files.insert(MANIFEST_FILE.to_owned(), Arc::new(model_toml.into_bytes()));
         let record = version.record();
         let source = VersionSource {
-            name: Arc::from(&*cell.name),
-            version: cell.version,
+            name: Arc::from(name),
+            version: version.version(),
             admitted: UNIX_EPOCH + Duration::from_millis(record.published_ms),
             statement: version.statement().map_err(|error| of_registry(&error))?,
             files,
@@ -358,7 +365,7 @@ fn read_policy_file(path: &Path, loopback: bool) -> Result<TrustPolicy, EngineEr
     Ok(policy.for_listener(loopback))
 }
 
-fn metadata(
+pub(crate) fn metadata(
     model: &LoadedModel,
     versions: Vec<u64>,
     labels: BTreeMap<String, u64>,

@@ -15,6 +15,7 @@ mod files;
 mod fixtures;
 mod loader;
 mod metrics;
+mod opened;
 mod package;
 mod packed;
 mod pipeline;
@@ -25,6 +26,7 @@ mod types;
 pub use config::{EngineConfig, TracedConfig};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
+pub use opened::{ModelStage, OpenModel, StepRun, StepSummary};
 pub use package::{
     FormatSection, MODEL_TOML_BYTES_MAX, ModelManifest, ModelSection, OutputPort, Port, PortDim,
     Step, UsageSection,

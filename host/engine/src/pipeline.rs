@@ -1,6 +1,7 @@
 //! Room 3: the pinned version's steps, run in order over named tensors.
 
 use crate::metrics::Metrics;
+use crate::opened::{StepRun, StepSummary};
 use crate::package::{ModelManifest, PortDim, port_dtype};
 use crate::traced::{TracedCall, TracedModel};
 use crate::{EngineError, Family, InferRequest, InferResponse, Parameter, TensorMetadata, Usage};
@@ -111,6 +112,32 @@ impl Pipeline {
     /// Outputs as clients see them.
     pub(crate) fn output_metadata(&self) -> Vec<TensorMetadata> {
         self.outputs.iter().map(|output| metadata(&output.port)).collect()
+    }
+
+    /// What each step runs, in order.
+    pub(crate) fn steps(&self) -> Vec<StepSummary> {
+        let summary = |step: &Step| {
+            let run = match &step.run {
+                Run::Plugin(plugin) => StepRun::Plugin { name: plugin.name().clone() },
+                Run::Plan(plan) => {
+                    let named = self.plans.names().find(|name| {
+                        self.plans.get(name).is_some_and(|known| Arc::ptr_eq(known, plan))
+                    });
+                    StepRun::Plan { name: Arc::from(named.unwrap_or_default()) }
+                }
+                Run::Traced(_) => StepRun::Traced,
+            };
+            StepSummary { name: step.name.clone(), run }
+        };
+        self.steps.iter().map(summary).collect()
+    }
+
+    /// The step that runs a traced model, and the model.
+    pub(crate) fn traced(&self) -> Option<(&Arc<str>, &Arc<TracedModel>)> {
+        self.steps.iter().find_map(|step| match &step.run {
+            Run::Traced(model) => Some((&step.name, model)),
+            Run::Plugin(_) | Run::Plan(_) => None,
+        })
     }
 
     /// Runs one request through every step.

@@ -41,6 +41,15 @@ pub struct PublishedModel {
     pub fixtures: usize,
 }
 
+/// A package that is loaded, but not published.
+pub(crate) struct Candidate {
+    pub(crate) staged: StagedModel,
+    model_toml: String,
+    locks: BTreeMap<String, Sha256Digest>,
+    admitted: SystemTime,
+    pub(crate) model: LoadedModel,
+}
+
 impl PackageFolder {
     /// Reads a package folder: `model.toml`, files, `*.fixture.json`. Hashes every file.
     ///
@@ -133,8 +142,28 @@ impl Engine {
         package: &PackageFolder,
         statement: &[u8],
     ) -> Result<PublishedModel, EngineError> {
+        let Candidate { staged, model_toml, locks, admitted, model } =
+            self.load_candidate(serving_name, package, statement).await?;
+        self.run_fixtures(&model).await?;
+        let release =
+            ModelRelease { model_toml: &model_toml, statement, locks, state: InitialState::Ready };
+        let version = staged.commit(release, admitted).map_err(|error| of_registry(&error))?;
+        Ok(PublishedModel { version, fixtures: model.fixtures.len() })
+    }
+
+    /// Copies a signed model package beside the published ones, verifies and loads it. Nothing is
+    /// visible, and dropping the candidate removes the copy.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) async fn load_candidate(
+        &self,
+        serving_name: &str,
+        package: &PackageFolder,
+        statement: &[u8],
+    ) -> Result<Candidate, EngineError> {
         let inner = self.inner();
-        let now = SystemTime::now();
+        let admitted = SystemTime::now();
         let locks = self.lock_plugins(&package.manifest)?;
         let staged = self.stage(serving_name, package)?;
         let model_toml = std::fs::read_to_string(package.dir.join(MANIFEST_FILE))
@@ -142,17 +171,13 @@ impl Engine {
         let source = VersionSource {
             name: Arc::from(serving_name),
             version: 0,
-            admitted: now,
+            admitted,
             statement: statement.to_vec(),
             files: staged_files(&staged, &model_toml)?,
             locks: locks.clone(),
         };
         let model = inner.loader.load(source, &read_policy(&inner.config)?).await?;
-        self.run_fixtures(&model).await?;
-        let release =
-            ModelRelease { model_toml: &model_toml, statement, locks, state: InitialState::Ready };
-        let version = staged.commit(release, now).map_err(|error| of_registry(&error))?;
-        Ok(PublishedModel { version, fixtures: model.fixtures.len() })
+        Ok(Candidate { staged, model_toml, locks, admitted, model })
     }
 
     fn lock_plugins(

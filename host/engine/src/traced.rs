@@ -4,11 +4,13 @@
 //! A request walks down a trie of stages ([`walk`]). Where all stages of its path are kept it never
 //! enters the plugin: it looks up, runs plans and adds tensors. Where one is missing, one request
 //! ([`flights`]) opens a session, repeats the path so far, and makes the missing stages ([`job`]);
-//! the others wait for it. What is used longest ago goes when a limit is reached ([`trie`]).
+//! the others wait for it. What cannot be made is not tried again for a while ([`failures`]). What is
+//! used longest ago goes when a limit is reached ([`trie`]).
 //!
 //! A stage is a pure function of the shapes and of the observed content, which the plugin promises
 //! by calling it reusable; that is why requests of different tenants may share it.
 
+mod failures;
 mod flights;
 mod inputs;
 mod job;
@@ -24,6 +26,7 @@ use crate::errors::of_plugin;
 use crate::metrics::Metrics;
 use aimass_graph::CompileOptions;
 use aimass_sandbox::{Plugin, PluginSignature, TracedInput};
+use failures::Failures;
 use flights::Flights;
 use inputs::InputRules;
 use job::{Job, Start};
@@ -44,6 +47,7 @@ pub(crate) struct TracedModel {
     config: TracedConfig,
     trie: Trie,
     flights: Arc<Flights>,
+    failures: Failures,
     /// Guest calls and compilations at once.
     tracers: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -78,7 +82,8 @@ impl TracedModel {
             options: setup.options,
             trie: Trie::new(&setup.config),
             flights: Arc::default(),
-            tracers: Arc::new(Semaphore::new(setup.config.traces_max)),
+            failures: Failures::new(setup.config.failures_max, setup.config.failure_kept),
+            tracers: Arc::new(Semaphore::new(setup.config.traces_max.max(1))),
             config: setup.config,
             metrics: setup.metrics,
         });

@@ -6,17 +6,17 @@
 //! ```
 //!
 //! `NET.txt` has an op a line, `name output inputs.. key=numbers..`; `NET.bin` the f32 weights, `NET.x`
-//! the input and `NET.y` the expected output. With `plan` the steps are listed; with
-//! `alone` the first extent is no batch.
+//! the input and `NET.y` the expected output. With `plan` the steps are listed, and the least time of
+//! each; with `alone` the first extent is no batch.
 
 use aimass_graph::{
     BatchNormValues, BytesSource, CompileOptions, ConvValues, Dim, GraphBuilder, GraphLimits,
-    ResizeMode, ValueId, WeightSource, Window, compile,
+    Profiler, ResizeMode, ValueId, WeightSource, Window, compile,
 };
 use aimass_tensor::{Buffer, DType, Tensor};
 use anyhow::{Context, Result, bail};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 const RUNS: usize = 60;
@@ -55,7 +55,8 @@ fn main() -> Result<()> {
     }
     let options = CompileOptions { threads, ..CompileOptions::default() };
     let plan = compile(net.builder.finish()?, &options)?;
-    if flags.iter().any(|flag| flag == "plan") {
+    let listed = flags.iter().any(|flag| flag == "plan");
+    if listed {
         println!("{}", plan.describe());
     }
     let x = Tensor::from_slice(&net.input, &floats(&format!("{path}.x"))?)?;
@@ -71,6 +72,13 @@ fn main() -> Result<()> {
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
+    if listed {
+        let least = Least::default();
+        for _ in 0..RUNS {
+            plan.run_profiled(std::slice::from_ref(&x), None, &least)?;
+        }
+        least.print();
+    }
     println!(
         "{path}: {threads} threads, median {:.2} ms, least {:.2} ms, {:.1} GFLOP, off by {worst:.1e}",
         times[RUNS / 2],
@@ -78,6 +86,38 @@ fn main() -> Result<()> {
         cost.flops as f64 / 1e9
     );
     Ok(())
+}
+
+/// The least milliseconds of every step so far.
+#[derive(Default)]
+struct Least(Mutex<Vec<f64>>);
+
+impl Profiler for Least {
+    type Mark = Instant;
+
+    fn mark(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn step(&self, step: usize, since: Instant) {
+        let ms = since.elapsed().as_secs_f64() * 1e3;
+        let mut least = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = least.len().max(step + 1);
+        least.resize(length, f64::INFINITY);
+        least[step] = least[step].min(ms);
+    }
+
+    fn part(&self, _: usize, _: usize, _: Instant) {}
+}
+
+impl Least {
+    fn print(&self) {
+        let least = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (step, ms) in least.iter().enumerate() {
+            println!("step {step:4}: {ms:8.3} ms");
+        }
+        println!("steps together: {:.3} ms", least.iter().sum::<f64>());
+    }
 }
 
 fn floats(path: &str) -> Result<Vec<f32>> {

@@ -6,8 +6,12 @@
 //! Prints one line a cell, `batch sequence milliseconds` (the median of several runs). With
 //! `--serve` it reads cells `batch sequence` from standard input instead and answers each with the
 //! milliseconds of one run, so that a driver can alternate it with a peer. With `--golden FOLDER`
-//! (tests/golden) it compares mean-pooled, normalized embeddings with the reference numbers.
+//! (tests/golden) it compares mean-pooled, normalized embeddings with the reference numbers. With
+//! `--int8` its layers are quantized as ONNX Runtime's `quantize_dynamic` does with a scale a column,
+//! with `--reduce-range` to 7 bits; `--exact` keeps one scale for all activations of a layer then;
+//! `--no-vnni` multiplies without dot-product instructions, `--avx2` without AVX-512.
 
+use aimass_cpu::{Level, set_dot_products, set_level_max};
 use aimass_graph::{
     AttentionOptions, AttentionValues, CompileOptions, Dim, GeluForm, Graph, GraphBuilder,
     GraphLimits, Plan, ValueId, WeightError, WeightSource, compile,
@@ -43,6 +47,8 @@ impl WeightSource for Mapped {
 }
 
 struct Model {
+    /// The largest quantized weight, where layers are quantized.
+    most: Option<f32>,
     builder: GraphBuilder,
     source: Arc<dyn WeightSource>,
     header: serde_json::Value,
@@ -50,13 +56,13 @@ struct Model {
 }
 
 impl Model {
-    fn open(path: &Path) -> Result<Model> {
+    fn open(path: &Path, most: Option<f32>) -> Result<Model> {
         let bytes = std::fs::read(path).context("model file")?;
         let header_len = u64::from_le_bytes(bytes[..8].try_into()?);
         let header = serde_json::from_slice(&bytes[8..8 + header_len as usize])?;
         let source = Arc::new(Mapped { bytes: Buffer::shared(Arc::new(bytes)) });
         let builder = GraphBuilder::new(GraphLimits::default());
-        Ok(Model { builder, source, header, data_start: 8 + header_len })
+        Ok(Model { most, builder, source, header, data_start: 8 + header_len })
     }
 
     fn weight(&mut self, name: &str, rows: Option<u64>) -> Result<ValueId> {
@@ -72,9 +78,54 @@ impl Model {
     }
 
     fn linear(&mut self, x: ValueId, name: &str) -> Result<ValueId> {
-        let w = self.weight(&format!("{name}.weight"), None)?;
         let bias = self.weight(&format!("{name}.bias"), None)?;
+        if let Some(most) = self.most {
+            let product = self.quantized(x, &format!("{name}.weight"), most)?;
+            return Ok(self.builder.add(product, bias)?);
+        }
+        let w = self.weight(&format!("{name}.weight"), None)?;
         Ok(self.builder.linear(x, w, Some(bias), true)?)
+    }
+
+    fn scalar(&mut self, number: f32) -> Result<ValueId> {
+        Ok(self.builder.constant(Tensor::from_slice(&[], &[number])?)?)
+    }
+
+    /// `x` times a weight of integers up to `most` with a scale for each column, as ONNX's
+    /// `DynamicQuantizeLinear` and `MatMulInteger`.
+    fn quantized(&mut self, x: ValueId, weight: &str, most: f32) -> Result<ValueId> {
+        let entry = &self.header[weight];
+        let [n, k]: [usize; 2] = serde_json::from_value(entry["shape"].clone())?;
+        let [start, end]: [u64; 2] = serde_json::from_value(entry["data_offsets"].clone())?;
+        let bytes = self.source.read(self.data_start + start..self.data_start + end)?;
+        let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        let weights: Vec<f32> = bytes.as_slice().chunks_exact(4).map(number).collect();
+        let (mut scales, mut integers) = (vec![0f32; n], vec![0i8; k * n]);
+        for (column, row) in weights.chunks_exact(k).enumerate() {
+            scales[column] = row.iter().fold(0f32, |high, w| high.max(w.abs())) / most;
+            for (step, w) in row.iter().enumerate() {
+                integers[step * n + column] = (w / scales[column]).round_ties_even() as i8;
+            }
+        }
+        let w = self.builder.constant(Tensor::from_slice(&[k, n], &integers)?)?;
+        let w_scale = self.builder.constant(Tensor::from_slice(&[n], &scales)?)?;
+        let (nothing, levels) = (self.scalar(0.0)?, self.scalar(255.0)?);
+        let builder = &mut self.builder;
+        let high = builder.reduce_max(x, &[0, 1], false)?;
+        let high = builder.maximum(high, nothing)?;
+        let low = builder.reduce_min(x, &[0, 1], false)?;
+        let low = builder.minimum(low, nothing)?;
+        let range = builder.sub(high, low)?;
+        let scale = builder.div(range, levels)?;
+        let below = builder.neg(low)?;
+        let zero = builder.div(below, scale)?;
+        let zero = builder.round(zero)?;
+        let zero = builder.cast(zero, DType::U8)?;
+        let q = builder.quantize(x, scale, Some(zero), None, DType::U8)?;
+        let sums = builder.matmul_integer(q, w, Some(zero), None)?;
+        let sums = builder.cast(sums, DType::F32)?;
+        let scale = builder.mul(scale, w_scale)?;
+        Ok(builder.mul(sums, scale)?)
     }
 
     fn norm(&mut self, x: ValueId, name: &str) -> Result<ValueId> {
@@ -179,7 +230,7 @@ fn golden(plan: &Plan, folder: &Path) -> Result<()> {
     let expected = std::fs::read(folder.join("embeddings.f32"))?;
     let expected: Vec<f32> =
         expected.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let mut largest = 0f32;
+    let (mut largest, mut least, mut total) = (0f32, 1f32, 0f32);
     let mut alone = Vec::new();
     for (text, expected) in ids.iter().zip(expected.chunks_exact(HIDDEN as usize)) {
         let offsets = Tensor::from_slice(&[2], &[0, text.len() as u32])?;
@@ -188,6 +239,9 @@ fn golden(plan: &Plan, folder: &Path) -> Result<()> {
         alone.extend_from_slice(got);
         let differences = got.iter().zip(expected).map(|(a, b)| (a - b).abs());
         largest = differences.fold(largest, f32::max);
+        // Both have length 1.
+        let own: f32 = got.iter().zip(expected).map(|(a, b)| a * b).sum();
+        (least, total) = (own.min(least), total + own);
     }
     let mut offsets = vec![0u32];
     for text in &ids {
@@ -197,7 +251,9 @@ fn golden(plan: &Plan, folder: &Path) -> Result<()> {
     let offsets = Tensor::from_slice(&[offsets.len()], &offsets)?;
     let outputs = plan.run(&[offsets, Tensor::from_slice(&[all.len()], &all)?], None)?;
     let equal = outputs[1].as_slice::<f32>()? == alone;
+    let mean = total / ids.len() as f32;
     println!("{} texts: largest difference {largest:e}, batched = alone: {equal}", ids.len());
+    println!("cosine: {mean:.5} in the mean, {least:.5} at least");
     Ok(())
 }
 
@@ -209,12 +265,20 @@ fn main() -> Result<()> {
         at.and_then(|at| arguments.get(at + 1))
     };
     let threads = after("--threads").map_or(Ok(0), |threads| threads.parse())?;
-    let graph = Model::open(Path::new(model))?.graph()?;
+    let says = |name: &str| arguments.iter().any(|argument| argument == name);
+    set_dot_products(!says("--no-vnni"));
+    if says("--avx2") {
+        set_level_max(Level::Avx2);
+    }
+    let most = if says("--reduce-range") { 63.0 } else { 127.0 };
+    let graph = Model::open(Path::new(model), says("--int8").then_some(most))?.graph()?;
     let start = Instant::now();
-    let plan = compile(graph, &CompileOptions { threads, ..CompileOptions::default() })?;
+    let exact_quantization = says("--exact");
+    let options = CompileOptions { threads, exact_quantization, ..CompileOptions::default() };
+    let plan = compile(graph, &options)?;
     eprintln!("compiled in {:?}\n{}", start.elapsed(), plan.describe());
     if let Some(folder) = after("--golden") {
         return golden(&plan, Path::new(folder));
     }
-    if arguments.iter().any(|argument| argument == "--serve") { serve(&plan) } else { table(&plan) }
+    if says("--serve") { serve(&plan) } else { table(&plan) }
 }

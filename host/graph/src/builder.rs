@@ -6,6 +6,7 @@ mod indexed;
 mod integers;
 mod layers;
 mod recurrent;
+mod regions;
 mod shapes;
 mod signals;
 mod unsupported;
@@ -25,6 +26,8 @@ pub use convolution::{BatchNormValues, ConvValues};
 pub use integers::QuantizedLinearValues;
 pub use layers::{AttentionValues, Contraction};
 pub use recurrent::RecurrentValues;
+pub use regions::RegionId;
+use regions::{Numbers, Region, Waiting};
 pub(crate) use unsupported::UNSUPPORTED;
 
 /// A graph under construction. Every op is one method; its arguments are checked at once.
@@ -39,9 +42,22 @@ pub struct GraphBuilder {
     states: Vec<StateDef>,
     signature: Signature,
     dims: DimTable,
+    operands: u64,
     weights_bytes: u64,
     constants_bytes: u64,
     states_bytes: u64,
+    /// Numbers of the values above; those of closed regions lie in between.
+    numbers: Numbers,
+    /// Nodes of regions, as often as these are used.
+    expanded: usize,
+    /// What waits outside of open regions, outermost first.
+    open: Vec<Waiting>,
+    regions: Vec<Region>,
+    /// Regions that were opened.
+    begun: u32,
+    /// Values and nodes of closed regions.
+    made: usize,
+    closed_nodes: usize,
 }
 
 impl GraphBuilder {
@@ -55,9 +71,17 @@ impl GraphBuilder {
             states: Vec::new(),
             signature: Signature::default(),
             dims: DimTable::default(),
+            operands: 0,
             weights_bytes: 0,
             constants_bytes: 0,
             states_bytes: 0,
+            numbers: Numbers::default(),
+            expanded: 0,
+            open: Vec::new(),
+            regions: Vec::new(),
+            begun: 0,
+            made: 0,
+            closed_nodes: 0,
         }
     }
 
@@ -66,6 +90,7 @@ impl GraphBuilder {
     /// # Errors
     /// [`GraphError`] if the name is taken or a limit is reached.
     pub fn offsets(&mut self, name: &str) -> Result<ValueId, GraphError> {
+        self.outside_regions("offsets")?;
         let name = self.input_name(name)?;
         let dims = vec![Dim::Dynamic(format!("{name}+1").into())];
         self.dims.bound.insert(format!("{name}+1").into());
@@ -82,8 +107,9 @@ impl GraphBuilder {
     /// [`GraphError`] if the name is taken, the dims are wrong, or a limit is reached.
     pub fn input(&mut self, name: &str, dtype: DType, dims: &[Dim]) -> Result<ValueId, GraphError> {
         const OP: &str = "input";
+        self.outside_regions(OP)?;
         let name = self.input_name(name)?;
-        check_dims(OP, dims)?;
+        self.check_elements(OP, dims)?;
         check_boundary(OP, dtype, dims)?;
         let mut named = Vec::with_capacity(dims.len());
         for (axis, dim) in dims.iter().enumerate() {
@@ -176,6 +202,7 @@ impl GraphBuilder {
         init: StateInit,
     ) -> Result<ValueId, GraphError> {
         const OP: &str = "state";
+        self.outside_regions(OP)?;
         self.check_name(name)?;
         if self.states.iter().any(|state| *state.name == *name) {
             return Err(GraphError::Name { name: name.into(), reason: "is taken by a state" });
@@ -188,7 +215,9 @@ impl GraphBuilder {
                 got: dtype,
             });
         };
+        let mut init = init;
         if let StateInit::Value(value) = init {
+            init = StateInit::Value(self.local(value)?);
             let spec = self.spec(value)?;
             let dims: Vec<Dim> = dims.iter().map(|&extent| Dim::Fixed(extent)).collect();
             if !spec.constant || spec.dtype != dtype || spec.dims != dims {
@@ -201,7 +230,8 @@ impl GraphBuilder {
         self.limit("state bytes", self.limits.states_bytes_max, total)?;
         self.limit("states", self.limits.states_max as u64, self.states.len() as u64 + 1)?;
         let spec = ValueSpec::new(dtype, dims.iter().map(|&extent| Dim::Fixed(extent)).collect());
-        let value = self.add_value(spec, Origin::State(self.states.len()));
+        let local = self.add_value(spec, Origin::State(self.states.len()));
+        let value = self.number(local);
         self.states.push(StateDef { name: name.into(), dtype, shape, init, write: None });
         self.states_bytes = total;
         Ok(value)
@@ -212,7 +242,8 @@ impl GraphBuilder {
     /// # Errors
     /// [`GraphError::UnknownState`]; [`GraphError::Shape`] if `x` is not of its dtype and shape.
     pub fn state_write(&mut self, name: &str, x: ValueId) -> Result<(), GraphError> {
-        let got = self.spec(x)?.clone();
+        self.outside_regions("state-write")?;
+        let (got, local) = (self.spec(x)?.clone(), self.local(x)?);
         let Some(state) = self.states.iter_mut().find(|state| *state.name == *name) else {
             let name = name.chars().take(64).collect();
             return Err(GraphError::UnknownState { name });
@@ -222,7 +253,7 @@ impl GraphBuilder {
             let expected = format!("{} {}", state.dtype, state.shape);
             return Err(GraphError::Shape { op: "state-write", expected, got: got.to_string() });
         }
-        state.write = Some(x);
+        state.write = Some(local);
         Ok(())
     }
 
@@ -231,14 +262,15 @@ impl GraphBuilder {
     /// # Errors
     /// [`GraphError`] if the name is taken or a limit is reached.
     pub fn output(&mut self, name: &str, x: ValueId) -> Result<(), GraphError> {
-        let spec = self.spec(x)?.clone();
+        self.outside_regions("output")?;
+        let (spec, local) = (self.spec(x)?.clone(), self.local(x)?);
         self.check_name(name)?;
         if self.signature.outputs.iter().any(|output| *output.name == *name) {
             return Err(GraphError::Name { name: name.into(), reason: "is taken by an output" });
         }
         check_boundary("output", spec.dtype, &spec.dims)?;
         self.limit("outputs", self.limits.outputs_max as u64, self.outputs.len() as u64 + 1)?;
-        self.outputs.push(x);
+        self.outputs.push(local);
         let output = TensorSpec { name: name.into(), dtype: spec.dtype, dims: spec.dims };
         self.signature.outputs.push(output);
         Ok(())
@@ -249,17 +281,21 @@ impl GraphBuilder {
     /// # Errors
     /// [`GraphError::UnknownValue`].
     pub fn spec(&self, value: ValueId) -> Result<&ValueSpec, GraphError> {
-        match self.values.get(value.index()) {
-            Some(known) => Ok(&known.spec),
-            None => Err(GraphError::UnknownValue { value: value.0 }),
-        }
+        Ok(&self.value(value)?.spec)
+    }
+
+    fn value(&self, value: ValueId) -> Result<&Value, GraphError> {
+        Ok(&self.values[self.local(value)?.index()])
     }
 
     /// Ends construction.
     ///
     /// # Errors
-    /// [`GraphError::NoOutput`].
+    /// [`GraphError::NoOutput`], [`GraphError::OpenRegion`].
     pub fn finish(self) -> Result<Graph, GraphError> {
+        if !self.open.is_empty() {
+            return Err(GraphError::OpenRegion);
+        }
         if self.outputs.is_empty() {
             return Err(GraphError::NoOutput);
         }
@@ -275,31 +311,49 @@ impl GraphBuilder {
 
     /// Adds a node; answers its outputs.
     pub(crate) fn push(&mut self, op: Op, inputs: &[ValueId]) -> Result<Vec<ValueId>, GraphError> {
-        self.limit("nodes", self.limits.nodes_max as u64, self.nodes.len() as u64 + 1)?;
-        let mut specs = Vec::with_capacity(inputs.len());
-        for &input in inputs {
-            let Some(known) = self.values.get(input.index()) else {
-                return Err(GraphError::UnknownValue { value: input.0 });
-            };
-            specs.push(&known.spec);
-        }
+        let used: usize = op.rule().regions().iter().map(|region| region.expanded).sum();
+        let expanded = self.expanded.saturating_add(used);
+        let open: usize = self.open.iter().map(|outer| outer.nodes()).sum();
+        let nodes = open + self.closed_nodes + expanded + self.nodes.len() + 1;
+        self.limit("nodes", self.limits.nodes_max as u64, nodes as u64)?;
+        let inputs: Vec<ValueId> =
+            inputs.iter().map(|&input| self.local(input)).collect::<Result<_, _>>()?;
+        let specs: Vec<&ValueSpec> =
+            inputs.iter().map(|input| &self.values[input.index()].spec).collect();
         let name = op.rule().name();
         if specs.iter().any(|spec| spec.dtype == DType::Bytes) {
             return Err(GraphError::DType { op: name, expected: "numbers", got: DType::Bytes });
         }
-        let outputs = op.rule().infer(&mut Infer { op: name, dims: &mut self.dims }, &specs)?;
-        for spec in &outputs {
-            check_dims(name, &spec.dims)?;
-            let fixed = spec.dims.iter().filter_map(Dim::fixed);
-            if fixed.fold(1u64, u64::saturating_mul) > self.limits.elements_max {
-                return Err(GraphError::Elements { op: name });
-            }
-        }
+        let operands = self.operands.saturating_add(inputs.len() as u64);
+        self.limit("inputs and outputs of nodes", self.limits.operands_max as u64, operands)?;
+        let before = self.dims.len();
+        let infer = &mut Infer { op: name, dims: &mut self.dims };
+        let outputs = op.rule().infer(infer, &specs);
+        let checked = outputs.and_then(|outputs| self.check_outputs(name, operands, outputs));
+        let (outputs, operands) = checked.inspect_err(|_| self.dims.truncate(before))?;
+        self.operands = operands;
         let node = self.nodes.len();
         let outputs: Vec<ValueId> =
             outputs.into_iter().map(|spec| self.add_value(spec, Origin::Node(node))).collect();
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone() });
-        Ok(outputs)
+        let numbers = outputs.iter().map(|&output| self.number(output)).collect();
+        self.nodes.push(Node { op, inputs, outputs });
+        self.expanded = expanded;
+        Ok(numbers)
+    }
+
+    /// Outputs within the limits, and how many operands there are with them.
+    fn check_outputs(
+        &self,
+        op: &'static str,
+        operands: u64,
+        outputs: Vec<ValueSpec>,
+    ) -> Result<(Vec<ValueSpec>, u64), GraphError> {
+        let operands = operands.saturating_add(outputs.len() as u64);
+        self.limit("inputs and outputs of nodes", self.limits.operands_max as u64, operands)?;
+        for spec in &outputs {
+            self.check_elements(op, &spec.dims)?;
+        }
+        Ok((outputs, operands))
     }
 
     /// Adds a node with one output.
@@ -309,14 +363,15 @@ impl GraphBuilder {
 
     pub(crate) fn offsets_value(&self, name: &str) -> Option<ValueId> {
         let is = |value: &Value| value.spec.offsets.as_deref() == Some(name);
-        self.values.iter().position(is).map(|index| ValueId(index as u32))
+        self.values.iter().position(is).map(|index| self.number(ValueId(index as u32)))
     }
 
     fn add_input(&mut self, input: TensorSpec, spec: ValueSpec) -> Result<ValueId, GraphError> {
         let index = self.signature.inputs.len();
         self.limit("inputs", self.limits.inputs_max as u64, index as u64 + 1)?;
         self.signature.inputs.push(input);
-        Ok(self.add_value(spec, Origin::Input(index)))
+        let local = self.add_value(spec, Origin::Input(index));
+        Ok(self.number(local))
     }
 
     fn add_constant(
@@ -326,12 +381,13 @@ impl GraphBuilder {
         origin: Origin,
     ) -> Result<ValueId, GraphError> {
         // Weights and constants count as nodes, so that their number has a limit.
-        let got = self.values.len() as u64 + 1;
+        let got = (self.made + self.values.len()) as u64 + 1;
         self.limit("nodes", 2 * self.limits.nodes_max as u64, got)?;
         let dims = shape.iter().map(|&extent| Dim::Fixed(extent as u64)).collect();
         let mut spec = ValueSpec::new(dtype, dims);
         spec.constant = true;
-        Ok(self.add_value(spec, origin))
+        let local = self.add_value(spec, origin);
+        Ok(self.number(local))
     }
 
     fn add_value(&mut self, spec: ValueSpec, origin: Origin) -> ValueId {
@@ -341,9 +397,21 @@ impl GraphBuilder {
 
     fn shape(&self, op: &'static str, dims: &[u64]) -> Result<Shape, GraphError> {
         let listed: Vec<Dim> = dims.iter().map(|&extent| Dim::Fixed(extent)).collect();
-        check_dims(op, &listed)?;
+        self.check_elements(op, &listed)?;
         let dims: Vec<usize> = dims.iter().map(|&extent| extent as usize).collect();
         Shape::new(&dims).map_err(|_| GraphError::Elements { op })
+    }
+
+    /// Checks dimensions by themselves, and those that are fixed against the limit of elements. An
+    /// extent of 0 counts as 1, since loops over the others run all the same.
+    fn check_elements(&self, op: &'static str, dims: &[Dim]) -> Result<(), GraphError> {
+        check_dims(op, dims)?;
+        let fixed = dims.iter().filter_map(Dim::fixed).map(|extent| extent.max(1));
+        let (max, got) = (self.limits.elements_max, fixed.fold(1u64, u64::saturating_mul));
+        match got > max {
+            true => Err(GraphError::ElementsLimit { op, max, got }),
+            false => Ok(()),
+        }
     }
 
     fn input_name(&self, name: &str) -> Result<Arc<str>, GraphError> {

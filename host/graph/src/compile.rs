@@ -3,16 +3,20 @@
 mod affine;
 mod coalesce;
 mod draft;
+mod dynamic;
 mod fold;
 mod fuse;
 mod images;
 mod integers;
 mod key;
+mod lift;
 mod lower;
 mod memory;
 mod patterns;
 mod prepare;
+mod regions;
 mod rows;
+mod strides;
 mod widen;
 
 pub(crate) use draft::{ImageInst, ImageKind};
@@ -20,8 +24,8 @@ pub(crate) use memory::{Memory, Place};
 
 use draft::{Draft, Inst, LinearInst};
 
-use crate::packing::{PackedStore, packed};
-use crate::plan::{CostNode, Plan, PlanParts};
+use crate::packing::{Constant, MatrixSource, PackedStore, packed};
+use crate::plan::{CostNode, Names, Plan, PlanParts};
 use crate::{Graph, PlanError};
 use std::sync::Arc;
 
@@ -32,13 +36,26 @@ pub struct CompileOptions {
     pub threads: usize,
     /// Most bytes that one run may take for intermediate and output values; 16 GiB.
     pub arena_bytes_max: u64,
+    /// Whether products of dynamically quantized values keep one scale for a whole tensor, as their
+    /// model says. Otherwise, where nothing else sees the integers, rows get scales of their own:
+    /// closer to the numbers that were quantized, and calls can be joined. No.
+    pub exact_quantization: bool,
     /// Where packed weights are kept for the next start of the process; none packs at every start.
     pub packed_store: Option<Arc<dyn PackedStore>>,
+    /// Most floating-point operations of one run of a plan with regions; 2^44, minutes of a core.
+    /// Every step that a loop may start counts as 65,536 at least.
+    pub flops_max: u64,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { threads: 0, arena_bytes_max: 16 << 30, packed_store: None }
+        CompileOptions {
+            threads: 0,
+            arena_bytes_max: 16 << 30,
+            exact_quantization: false,
+            packed_store: None,
+            flops_max: 1 << 44,
+        }
     }
 }
 
@@ -47,8 +64,12 @@ impl Default for CompileOptions {
 ///
 /// # Errors
 /// [`PlanError`] if a weight cannot be read or a constant cannot be computed.
-pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError> {
+pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError> {
+    if !options.exact_quantization {
+        dynamic::linears(&mut graph);
+    }
     let live = draft::live_nodes(&graph);
+    regions::compiled(&mut graph, &live, options)?;
     let coalescing = coalesce::coalescing(&graph, &live);
     let key = key::digest(&graph, &live);
     let costs: Vec<CostNode> = graph
@@ -69,7 +90,9 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     fold::constants(&mut draft)?;
     patterns::activations(&mut draft);
     draft.remove_dead();
+    lift::sequences(&mut draft);
     affine::into_convolutions(&mut draft)?;
+    strides::into_makers(&mut draft);
     images::channels_last(&mut draft)?;
     integers::scaled_products(&mut draft);
     fuse::epilogues(&mut draft);
@@ -82,10 +105,19 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
     for parts in &parts {
         matrices.push(packed(parts, options.packed_store.as_deref())?);
     }
-    let mut constants = Vec::new();
+    let (mut constants, mut constant_bytes) = (Vec::new(), 0);
+    let mut names = Names::default();
     for value in &memory.constants {
-        constants.push(draft.constant(*value)?.load()?);
+        let constant = draft.constant(*value)?;
+        names.constants.push(constant.name().cloned());
+        let tensor = constant.load()?;
+        if let Constant::Tensor(own) = constant {
+            constant_bytes += own.byte_len() as u64;
+        }
+        constants.push(tensor);
     }
+    names.matrices.extend(parts.iter().map(MatrixSource::names));
+    names.states.extend(draft.graph.states.iter().map(|state| state.name.clone()));
     Plan::assemble(PlanParts {
         graph: draft.graph,
         extents: draft.extents,
@@ -93,10 +125,12 @@ pub fn compile(graph: Graph, options: &CompileOptions) -> Result<Plan, PlanError
         memory,
         matrices,
         constants,
+        names,
         costs,
         coalescing,
         key,
         options: options.clone(),
         state_inits: draft.state_inits,
+        constant_bytes,
     })
 }

@@ -134,6 +134,25 @@ pub(crate) enum DimRule {
     Spread { of: Dim, stride: u64, plus: u64, minus: u64 },
     /// The common extent of two dimensions of which each may be 1.
     Broadcast(Dim, Dim),
+    /// The larger of two extents.
+    Larger(Dim, Dim),
+    /// What an op finds while a plan runs, at most `most`. Each is a dimension of its own.
+    Measured { number: usize, most: Dim },
+}
+
+impl DimRule {
+    /// The dimensions that the extent follows from; of a measured one, its bound.
+    pub(crate) fn operands(&self) -> Vec<&Dim> {
+        match self {
+            DimRule::Sum(dims) | DimRule::Product(_, dims) => dims.iter().collect(),
+            DimRule::Quotient { above, below, .. } => above.iter().chain(below).collect(),
+            DimRule::Strided { of, .. }
+            | DimRule::Window { of, .. }
+            | DimRule::Spread { of, .. } => vec![of],
+            DimRule::Broadcast(a, b) | DimRule::Larger(a, b) => vec![a, b],
+            DimRule::Measured { most, .. } => vec![most],
+        }
+    }
 }
 
 /// Two extents that must be equal when a run starts.
@@ -147,8 +166,12 @@ pub(crate) struct DimCheck {
 /// Rules of derived dimensions and the checks that wait for a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DimTable {
-    /// Derived dimensions in order; the name of number `i` is `%i`.
+    /// Derived dimensions in order; [`DimTable::name`] names them.
     pub(crate) derived: Vec<DimRule>,
+    /// Of each derived dimension, whether its extent is known only while a plan runs.
+    pub(crate) late: Vec<bool>,
+    /// What tells the names of this table from those of a graph around it.
+    pub(crate) prefix: String,
     pub(crate) checks: Vec<DimCheck>,
     /// Names that inputs bind.
     pub(crate) bound: HashSet<Arc<str>>,
@@ -157,17 +180,53 @@ pub(crate) struct DimTable {
 }
 
 impl DimTable {
+    /// How many rules and checks there are.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.derived.len(), self.checks.len())
+    }
+
+    /// Forgets what came after [`DimTable::len`] was `before`.
+    pub(crate) fn truncate(&mut self, (derived, checks): (usize, usize)) {
+        self.derived.truncate(derived);
+        self.checks.truncate(checks);
+    }
+
     /// The dimension that a rule gives; equal rules give equal dimensions.
     pub(crate) fn derive(&mut self, rule: DimRule) -> Dim {
         let known = self.derived.iter().rev().take(64).position(|known| *known == rule);
         let index = match known {
             Some(back) => self.derived.len() - 1 - back,
             None => {
+                let measured = matches!(rule, DimRule::Measured { .. });
+                let late = measured || rule.operands().iter().any(|dim| self.is_late(dim));
                 self.derived.push(rule);
+                self.late.push(late);
                 self.derived.len() - 1
             }
         };
-        Dim::Dynamic(format!("%{index}").into())
+        self.name(index)
+    }
+
+    /// The derived dimension of this number.
+    pub(crate) fn name(&self, index: usize) -> Dim {
+        Dim::Dynamic(format!("%{}{index}", self.prefix).into())
+    }
+
+    /// The number of a derived dimension.
+    pub(crate) fn index(&self, dim: &Dim) -> Option<usize> {
+        let Dim::Dynamic(name) = dim else { return None };
+        let index = name.strip_prefix('%')?.strip_prefix(self.prefix.as_str())?.parse().ok()?;
+        (index < self.derived.len() && self.name(index) == *dim).then_some(index)
+    }
+
+    /// Whether an extent is known only once an op ran.
+    pub(crate) fn is_late(&self, dim: &Dim) -> bool {
+        self.index(dim).is_some_and(|index| self.late[index])
+    }
+
+    /// A dimension that an op measures while a plan runs; `most` bounds it.
+    pub(crate) fn measured(&mut self, most: &Dim) -> Dim {
+        self.derive(DimRule::Measured { number: self.derived.len(), most: most.clone() })
     }
 
     /// Requires equal extents, now or when a run starts, and answers the better known one.
@@ -344,6 +403,21 @@ mod tests {
         assert_ne!(a, c);
         assert_eq!(table.sum("concat", &[Dim::Fixed(1), Dim::Fixed(2)]).unwrap(), Dim::Fixed(3));
         assert!(table.sum("concat", &[Dim::Fixed(u64::MAX), Dim::Fixed(2)]).is_err());
+    }
+
+    #[test]
+    fn derived_dimensions_are_known_once_a_rule_gives_them() {
+        let mut table = DimTable::default();
+        assert!(table.index(&dynamic("%0")).is_none());
+        let before = table.len();
+        table.sum("concat", &[dynamic("n"), Dim::Fixed(2)]).unwrap();
+        for (name, known) in
+            [("%0", true), ("%1", false), ("%00", false), ("%+0", false), ("%", false)]
+        {
+            assert_eq!(table.index(&dynamic(name)).is_some(), known, "{name}");
+        }
+        table.truncate(before);
+        assert!(table.index(&dynamic("%0")).is_none());
     }
 
     #[test]

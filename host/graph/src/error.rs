@@ -67,15 +67,24 @@ pub enum GraphError {
     /// A weight lies outside its file.
     #[error("weight {name:?}: bytes {start}..{end} are outside its source of {len} bytes")]
     OutOfRange { name: String, start: u64, end: u64, len: u64 },
-    /// The number of elements overflows or is above the limit.
-    #[error("{op}: too many elements")]
+    /// The number of elements overflows.
+    #[error("{op}: expected a number of elements that fits 63 bits, got a larger one")]
     Elements { op: &'static str },
+    /// More elements than a value may have, extents of 0 counted as 1.
+    #[error("{op}: a value has at most {max} elements, got {got}")]
+    ElementsLimit { op: &'static str, max: u64, got: u64 },
     /// A limit of the graph.
     #[error("a graph has at most {max} {what}, got {got}")]
     Limit { what: &'static str, max: u64, got: u64 },
     /// The graph answers nothing.
     #[error("a graph needs at least one output")]
     NoOutput,
+    /// A region is left open.
+    #[error("finish: a region is still open; end it first")]
+    OpenRegion,
+    /// A region, or something inside one, where it does not belong.
+    #[error("{op}: {reason}")]
+    Region { op: &'static str, reason: &'static str },
     /// Known to the contract, without code in this host.
     #[error("op {op} is not supported by this host: {detail}")]
     Unsupported { op: String, detail: &'static str },
@@ -85,7 +94,9 @@ impl GraphError {
     /// Who has to act.
     pub fn family(&self) -> ErrorFamily {
         match self {
-            GraphError::Limit { .. } | GraphError::Elements { .. } => ErrorFamily::Limit,
+            GraphError::Limit { .. }
+            | GraphError::Elements { .. }
+            | GraphError::ElementsLimit { .. } => ErrorFamily::Limit,
             GraphError::Unsupported { .. } => ErrorFamily::Unsupported,
             GraphError::UnknownState { .. } => ErrorFamily::NotFound,
             GraphError::UnknownValue { .. }
@@ -101,6 +112,8 @@ impl GraphError {
             | GraphError::UnknownDim { .. }
             | GraphError::Name { .. }
             | GraphError::OutOfRange { .. }
+            | GraphError::OpenRegion
+            | GraphError::Region { .. }
             | GraphError::NoOutput => ErrorFamily::Input,
         }
     }
@@ -121,11 +134,13 @@ impl GraphError {
             GraphError::Name { .. } => "name",
             GraphError::UnknownState { .. } => "unknown-state",
             GraphError::OutOfRange { .. } => "out-of-range",
-            GraphError::Elements { .. } => "elements",
+            GraphError::Elements { .. } | GraphError::ElementsLimit { .. } => "elements",
             GraphError::Limit { what: "nodes", .. } => "nodes",
             GraphError::Limit { what: "constant bytes", .. } => "constant-bytes",
             GraphError::Limit { .. } => "graph",
             GraphError::NoOutput => "no-output",
+            GraphError::OpenRegion => "open-region",
+            GraphError::Region { .. } => "region",
             GraphError::Unsupported { .. } => "op",
         }
     }
@@ -220,6 +235,9 @@ pub enum RunError {
     /// The run would take more memory than allowed.
     #[error("the run takes {got} bytes, at most {max} are allowed")]
     ArenaLimit { got: u64, max: u64 },
+    /// The run would compute more than allowed, if every loop ran as often as it may.
+    #[error("the run takes {got} floating-point operations, at most {max} are allowed")]
+    FlopsLimit { got: u64, max: u64 },
     /// A state belongs to another plan.
     #[error("the state belongs to another plan")]
     WrongState,
@@ -245,7 +263,7 @@ impl RunError {
             | RunError::Extent { .. }
             | RunError::Dims { .. }
             | RunError::Index { .. } => ErrorFamily::Input,
-            RunError::ArenaLimit { .. } => ErrorFamily::Limit,
+            RunError::ArenaLimit { .. } | RunError::FlopsLimit { .. } => ErrorFamily::Limit,
             RunError::Graph(error) => error.family(),
             RunError::Plan(error) => error.family(),
             RunError::WrongState | RunError::Internal(_) => ErrorFamily::Internal,
@@ -263,6 +281,7 @@ impl RunError {
             RunError::Offsets { .. } => "offsets",
             RunError::Index { .. } => "index",
             RunError::ArenaLimit { .. } => "arena-bytes",
+            RunError::FlopsLimit { .. } => "flops",
             RunError::Graph(error) => error.code(),
             RunError::Plan(error) => error.code(),
             RunError::WrongState => "state",
@@ -281,6 +300,7 @@ impl RunError {
             | RunError::Extent { .. }
             | RunError::Dims { .. }
             | RunError::ArenaLimit { .. }
+            | RunError::FlopsLimit { .. }
             | RunError::WrongState
             | RunError::Graph(_)
             | RunError::Plan(_)

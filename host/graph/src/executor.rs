@@ -5,19 +5,22 @@ mod segment;
 
 use crate::RunError;
 use crate::compile::Place;
+use crate::extents::Bound;
 use crate::graph::ValueId;
 use crate::op::{Arg, Call, Out, bad_row, check_indices};
 use crate::plan::Plan;
+use crate::profiler::Profiler;
 use crate::step::{OpStep, Step};
 use aimass_cpu::pool::Team;
 use aimass_tensor::{BufferMut, Shape, Tensor};
+use segment::SegmentRun;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 /// Arenas that a plan keeps for its next runs.
 pub(crate) const KEPT_ARENAS_MAX: usize = 4;
 /// Regions begin at multiples of this: cache lines.
-const ALIGN: usize = 64;
+pub(crate) const ALIGN: usize = 64;
 
 /// Memory of one running plan, kept from run to run.
 #[derive(Default)]
@@ -37,9 +40,10 @@ impl Arena {
 /// A run in progress.
 pub(crate) struct Frame<'r> {
     plan: &'r Plan,
-    pub(crate) inputs: &'r [Tensor],
+    pub(crate) inputs: &'r [&'r [u8]],
     pub(crate) states: &'r [Tensor],
-    pub(crate) shapes: &'r [Shape],
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) bound: Bound,
     /// Slots, then results. A region is taken out while a step writes it.
     regions: Vec<&'r mut [u8]>,
     scratch: &'r Mutex<Vec<BufferMut>>,
@@ -51,6 +55,7 @@ impl<'r> Frame<'r> {
         arena: &'r mut Arena,
         slots: &[usize],
         results: &'r mut [BufferMut],
+        (shapes, bound): (Vec<Shape>, Bound),
     ) -> Frame<'r> {
         let total: usize = slots.iter().map(|bytes| bytes.next_multiple_of(ALIGN)).sum();
         let Arena { slots: memory, scratch } = arena;
@@ -69,17 +74,25 @@ impl<'r> Frame<'r> {
             rest = after;
         }
         regions.extend(results.iter_mut().map(BufferMut::as_mut_slice));
-        Frame { plan, inputs: &[], states: &[], shapes: &[], regions, scratch }
+        Frame { plan, inputs: &[], states: &[], shapes, bound, regions, scratch }
     }
 
     /// Runs every step.
-    pub(crate) fn run(&mut self, team: Team<'_>) -> Result<(), RunError> {
+    pub(crate) fn run<P: Profiler>(
+        &mut self,
+        team: Team<'_>,
+        profiler: &P,
+    ) -> Result<(), RunError> {
         for (index, step) in self.plan.steps.iter().enumerate() {
+            let begin = profiler.mark();
             match step {
                 Step::Op(step) => self.op(step, self.plan.memory.in_place[index], team)?,
-                Step::Rows(segment) => self.segment(segment, team)?,
+                Step::Rows(segment) => {
+                    self.segment(&SegmentRun { segment, index, profiler }, team)?;
+                }
                 Step::Image(step) => self.image(step, team)?,
             }
+            profiler.step(index, begin);
         }
         Ok(())
     }
@@ -93,7 +106,7 @@ impl<'r> Frame<'r> {
     /// A value to read.
     fn arg(&self, value: ValueId) -> Arg<'_> {
         let (bytes, stride): (&[u8], _) = match self.plan.memory.places[value.index()] {
-            Place::Input(index) => (self.inputs[index].bytes(), None),
+            Place::Input(index) => (self.inputs[index], None),
             Place::Constant(index) => (self.plan.constants[index].bytes(), None),
             Place::State(index) => (self.states[index].bytes(), None),
             Place::Region(region) => {
@@ -137,9 +150,19 @@ impl<'r> Frame<'r> {
         let args: Vec<Arg<'_>> = step.inputs.iter().map(|&input| self.arg(input)).collect();
         let mut call = Call { inputs: &args, outputs: &mut outs, team, in_place };
         let outcome = step.op.rule().run(&mut call);
+        let found: Vec<Shape> = match step.op.rule().measures() {
+            true => outs.iter().map(|out| out.shape).collect(),
+            false => Vec::new(),
+        };
         drop((args, outs));
         for (region, bytes) in taken {
             self.regions[region] = bytes;
+        }
+        if outcome.is_ok() {
+            for (&output, found) in step.outputs.iter().zip(&found) {
+                let extents = self.plan.extents();
+                extents.measure(&mut self.bound, &mut self.shapes, output, found)?;
+            }
         }
         match step.op.rule().indices().and_then(|input| step.inputs.get(input)) {
             Some(&indices) => outcome.map_err(|error| self.with_row(error, indices)),

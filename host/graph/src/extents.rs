@@ -1,10 +1,14 @@
-//! Extents at run time: inputs bind the named ones, rules give the derived ones.
+//! Extents at run time: inputs bind the named ones, rules give the derived ones, and a few are
+//! found by ops on the way.
+
+mod late;
 
 use crate::dim::{DimCheck, DimRule, DimTable, Dims, strided_len};
 use crate::graph::Graph;
 use crate::op::{spread_extent, window_count};
 use crate::{Dim, RunError, Signature};
 use aimass_tensor::{RANK_MAX, Shape, Tensor};
+use late::Late;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -27,6 +31,8 @@ pub(crate) struct Extents {
     inputs: Vec<Vec<Extent>>,
     offsets: Vec<Option<OffsetsInput>>,
     values: Vec<Dimensions>,
+    /// What is known only while a plan runs.
+    late: Late,
 }
 
 /// Dimensions of one value.
@@ -42,9 +48,13 @@ struct OffsetsInput {
     batch: usize,
 }
 
-/// Symbols with their extents in one run.
+/// Symbols with their extents in one run; of late ones that no op has found yet, the most that
+/// they can be.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Bound {
     extents: Vec<u64>,
+    /// By symbol; empty if all are known before the run.
+    known: Vec<bool>,
 }
 
 impl Extents {
@@ -64,16 +74,15 @@ impl Extents {
             }
         }
         let DimTable { derived, checks, .. } = &graph.dims;
-        let derived = derived
-            .iter()
-            .enumerate()
-            .map(|(i, rule)| {
-                (symbol(&mut symbols, &Dim::Dynamic(format!("%{i}").into())), rule.clone())
-            })
-            .collect();
+        let named = |(i, rule): (usize, &DimRule)| {
+            (symbol(&mut symbols, &graph.dims.name(i)), rule.clone())
+        };
+        let derived: Vec<_> = derived.iter().enumerate().map(named).collect();
         let values = graph.values.iter().map(|value| dimensions(&mut symbols, &value.spec.dims));
-        let values = values.collect();
-        Extents { symbols, derived, checks: checks.clone(), inputs, offsets, values }
+        let values: Vec<Dimensions> = values.collect();
+        let late = Late::new(&symbols, &derived, checks, &values);
+        let checks = checks.clone();
+        Extents { symbols, derived, checks, inputs, offsets, values, late }
     }
 
     /// Puts input `i` to place `moved(i)`. Extents bind in any order.
@@ -88,7 +97,9 @@ impl Extents {
 
     /// Adds a value that the compiler made.
     pub(crate) fn push(&mut self, dims: &[Dim]) {
-        self.values.push(dimensions(&mut self.symbols, dims));
+        let dims = dimensions(&mut self.symbols, dims);
+        self.late.add_value(self.values.len(), &dims);
+        self.values.push(dims);
     }
 
     /// Checks inputs against the signature and binds every extent.
@@ -132,15 +143,28 @@ impl Extents {
 
     fn derive(&self, mut extents: Vec<u64>) -> Result<Bound, RunError> {
         for (symbol, rule) in &self.derived {
-            extents[*symbol] = self.evaluate(rule, &extents)?;
+            extents[*symbol] = match self.late.is(*symbol) {
+                true => self.most(rule, &extents, false)?,
+                false => self.evaluate(rule, &extents)?,
+            };
         }
-        for DimCheck { op, left, right } in &self.checks {
-            let (left, right) = (self.extent(left, &extents), self.extent(right, &extents));
-            if left != right {
-                return Err(RunError::Extent { op, left, right });
+        for check in &self.checks {
+            let late = [&check.left, &check.right].map(|dim| self.is_late(dim));
+            if late == [false; 2] {
+                self.check(check, &extents)?;
             }
         }
-        Ok(Bound { extents })
+        Ok(Bound { extents, known: self.late.known() })
+    }
+
+    fn check(&self, check: &DimCheck, extents: &[u64]) -> Result<(), RunError> {
+        let DimCheck { op, left, right } = check;
+        let (left, right) = (self.extent(left, extents), self.extent(right, extents));
+        if left == right { Ok(()) } else { Err(RunError::Extent { op, left, right }) }
+    }
+
+    fn is_late(&self, dim: &Dim) -> bool {
+        self.symbols.get(dim).is_some_and(|&symbol| self.late.is(symbol))
     }
 
     fn extent(&self, dim: &Dim, extents: &[u64]) -> u64 {
@@ -193,6 +217,8 @@ impl Extents {
                     return Err(RunError::Extent { op: "broadcast", left, right });
                 }
             },
+            DimRule::Larger(a, b) => self.extent(a, extents).max(self.extent(b, extents)),
+            DimRule::Measured { most, .. } => self.extent(most, extents),
         };
         if extent > i64::MAX as u64 { Err(too_large()) } else { Ok(extent) }
     }

@@ -17,10 +17,13 @@ mod executor;
 mod extents;
 mod graph;
 mod limits;
+mod nested;
 mod op;
 mod packing;
 mod plan;
 mod prepared;
+mod profiler;
+mod report;
 mod run_op;
 mod state;
 mod step;
@@ -28,7 +31,7 @@ mod weight;
 
 pub use builder::{
     AttentionValues, BatchNormValues, Contraction, ConvValues, GraphBuilder, QuantizedLinearValues,
-    RecurrentValues,
+    RecurrentValues, RegionId,
 };
 pub use compile::{CompileOptions, compile};
 pub use dim::{Dim, Signature, TensorSpec, ValueSpec};
@@ -40,6 +43,11 @@ pub use op::{
 };
 pub use packing::PackedStore;
 pub use plan::{Coalescing, Cost, Plan, Rows, RunStats};
+pub use profiler::Profiler;
+pub use report::{
+    ConstantReport, MatrixReport, OpFamily, PartReport, PlanReport, ReadReport, SlotReport,
+    StepReport, ValuePlace, ValueReport,
+};
 pub use run_op::{Attribute, run_op};
 pub use state::PlanState;
 pub use weight::{BytesSource, WeightError, WeightSource};

@@ -12,10 +12,13 @@ mod concat;
 mod conv;
 mod cumulative;
 mod dot_general;
+mod dynamic_linear;
+mod dynamic_slice;
 mod elements;
 mod embedding_bag;
 mod fft;
 mod gather;
+mod if_else;
 mod iota;
 mod layer_norm;
 mod linear;
@@ -35,10 +38,12 @@ mod ragged_pool;
 mod random_bits;
 mod recurrent;
 mod reduce;
+mod region;
 mod resample;
 mod reshape;
 mod reverse;
 mod rope;
+mod scan;
 mod select;
 mod shape_of;
 mod slice;
@@ -49,6 +54,8 @@ mod top_k;
 mod transpose;
 mod tuples;
 mod unary;
+mod while_loop;
+mod widened;
 mod window;
 
 pub use attention::AttentionOptions;
@@ -61,10 +68,13 @@ pub(crate) use concat::{Concat, Split};
 pub(crate) use conv::{Conv, ConvTranspose};
 pub(crate) use cumulative::{Cumulative, CumulativeKind};
 pub(crate) use dot_general::{Axes, DotGeneral};
+pub(crate) use dynamic_linear::DynamicLinear;
+pub(crate) use dynamic_slice::DynamicSlice;
 pub(crate) use elements::{GatherElements, ScatterElements};
 pub(crate) use embedding_bag::EmbeddingBag;
 pub(crate) use fft::Fft;
 pub(crate) use gather::{Gather, bad_row, check_indices};
+pub(crate) use if_else::IfElse;
 pub(crate) use iota::Iota;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
@@ -84,11 +94,13 @@ pub(crate) use ragged_pool::{RaggedPool, RaggedPoolKind};
 pub(crate) use random_bits::RandomBits;
 pub(crate) use recurrent::Recurrent;
 pub(crate) use reduce::{ArgExtreme, Reduce, ReduceKind};
+pub(crate) use region::SubGraph;
 pub use resample::ResizeMode;
 pub(crate) use resample::{Resample, Resize};
 pub(crate) use reshape::{Broadcast, Reshape};
 pub(crate) use reverse::Reverse;
 pub(crate) use rope::Rope;
+pub(crate) use scan::Scan;
 pub(crate) use select::Select;
 pub(crate) use shape_of::ShapeOf;
 pub(crate) use slice::Slice;
@@ -100,6 +112,8 @@ pub(crate) use transpose::Transpose;
 pub(crate) use tuples::{GatherNd, ScatterNd};
 pub use unary::GeluForm;
 pub(crate) use unary::{Unary, UnaryKind};
+pub(crate) use while_loop::While;
+pub(crate) use widened::widened;
 pub use window::Window;
 pub(crate) use window::{spread_extent, window_count};
 
@@ -112,9 +126,8 @@ pub(crate) use aimass_cpu::activation::Unary as UnaryKernel;
 use crate::dim::DimTable;
 use crate::prepared::Source;
 use crate::{Dim, GraphError, PlanError, RunError, ValueSpec};
-use aimass_cpu::cast::cast;
 use aimass_cpu::pool::Team;
-use aimass_cpu::view::{Rows, RowsMut, bytes_of, bytes_of_mut, numbers, numbers_mut};
+use aimass_cpu::view::{Rows, RowsMut, numbers, numbers_mut};
 use aimass_tensor::{DType, Element, Shape};
 
 /// What an op must say about itself.
@@ -165,6 +178,33 @@ pub(crate) trait OpRule {
         false
     }
 
+    /// Whether the op finds extents of its outputs while it runs: it sets [`Out::shape`] then, which
+    /// holds the most that there can be before.
+    fn measures(&self) -> bool {
+        false
+    }
+
+    /// Sub-graphs that the op runs.
+    fn regions(&self) -> Vec<&SubGraph> {
+        Vec::new()
+    }
+
+    /// As [`OpRule::regions`].
+    fn regions_mut(&mut self) -> Vec<&mut SubGraph> {
+        Vec::new()
+    }
+
+    /// Bytes of memory that regions take while the op runs, for inputs of these shapes, or unless
+    /// `exact` at most these.
+    fn scratch_bytes(&self, _inputs: &[Shape], _exact: bool) -> Result<u64, RunError> {
+        Ok(0)
+    }
+
+    /// The op with other names in its dimensions, if it has some.
+    fn renamed(&self, _names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        None
+    }
+
     /// Which input holds indices, whose rows an error of a run names.
     fn indices(&self) -> Option<usize> {
         None
@@ -198,17 +238,22 @@ macro_rules! op_table {
             pub(crate) fn rule(&self) -> &dyn OpRule {
                 match self { $(Op::$op(rule) => rule),* }
             }
+
+            pub(crate) fn rule_mut(&mut self) -> &mut dyn OpRule {
+                match self { $(Op::$op(rule) => rule),* }
+            }
         }
     };
 }
 
 op_table! {
     ArgExtreme, Attention, BatchNorm, Binary, Bitcast, Broadcast, Cast, Clamp, Concat, Conv,
-    ConvTranspose, Cumulative, Dequantize, DotGeneral, EmbeddingBag, Fft, Gather, GatherElements,
-    GatherNd, GroupNorm, Iota, LayerNorm, Linear, MatMul, MatMulInteger, NonMaxSuppression, NonZero,
+    ConvTranspose, Cumulative, Dequantize, DotGeneral, DynamicLinear, DynamicSlice, EmbeddingBag, Fft, Gather, GatherElements,
+    GatherNd, GroupNorm, IfElse, Iota, LayerNorm, Linear, MatMul, MatMulInteger, NonMaxSuppression, NonZero,
     Normalize, OneHot, Pad, Pool, Positions, Quantize, QuantizedLinear, RaggedAttention, RaggedPool,
-    RandomBits, Recurrent, Reduce, Resample, Reshape, Resize, Reverse, Rope, ScatterElements,
+    RandomBits, Recurrent, Reduce, Resample, Reshape, Resize, Reverse, Rope, Scan, ScatterElements,
     ScatterNd, Select, ShapeOf, Slice, Softmax, Split, Tile, TopK, Transpose, Unary,
+    While,
 }
 
 /// What a shape rule works with.
@@ -318,10 +363,16 @@ impl Infer<'_> {
         }
     }
 
-    /// Refuses dimensions that no input declares.
-    pub(crate) fn declared(&self, dims: &[Dim]) -> Result<(), GraphError> {
+    /// Refuses dimensions that no input declares, and those that an op measures while a plan runs
+    /// unless a value of the op has them: they might not be known when it runs.
+    pub(crate) fn declared(&self, dims: &[Dim], x: &[&ValueSpec]) -> Result<(), GraphError> {
         let unknown = |dim: &&Dim| match dim {
-            Dim::Dynamic(name) => !name.starts_with('%') && !self.dims.bound.contains(name),
+            Dim::Dynamic(name) => match self.dims.index(dim) {
+                Some(index) => {
+                    self.dims.late[index] && !x.iter().any(|value| value.dims.contains(dim))
+                }
+                None => !self.dims.bound.contains(name),
+            },
             Dim::Fixed(_) => false,
             Dim::Batch => !self.dims.has_batch,
             Dim::Ragged(name) => !self.dims.bound.contains(format!("{name}+1").as_str()),
@@ -396,43 +447,14 @@ pub(crate) struct Call<'a, 'b> {
     pub(crate) in_place: bool,
 }
 
-/// Runs an op of f16 or bf16 values in f32: inputs are widened, the first output is narrowed.
-pub(crate) fn widened(
-    call: &mut Call<'_, '_>,
-    run: impl FnOnce(&mut Call<'_, '_>) -> Result<(), RunError>,
-) -> Result<(), RunError> {
-    let is_half = |dtype| matches!(dtype, DType::F16 | DType::Bf16);
-    let wide: Vec<Option<Vec<f32>>> = call
-        .inputs
-        .iter()
-        .map(|x| {
-            is_half(x.dtype).then(|| {
-                let mut wide = vec![0f32; x.shape.elements()];
-                cast(x.dtype, x.bytes, DType::F32, bytes_of_mut(&mut wide));
-                wide
-            })
-        })
-        .collect();
-    let inputs: Vec<Arg<'_>> = call
-        .inputs
-        .iter()
-        .zip(&wide)
-        .map(|(x, wide)| match wide {
-            Some(wide) => Arg { dtype: DType::F32, bytes: bytes_of(wide), ..*x },
-            None => *x,
-        })
-        .collect();
-    let out = call.outputs.first_mut().ok_or(DTYPE_DEFECT)?;
-    if !is_half(out.dtype) {
-        return Err(DTYPE_DEFECT);
+/// Shapes and bytes of what a region reads.
+pub(crate) fn region_arguments<'a>(
+    inputs: &[Arg<'a>],
+) -> Result<(Vec<Shape>, Vec<&'a [u8]>), RunError> {
+    if inputs.iter().any(|input| input.stride.is_some()) {
+        return Err(RunError::Internal("a region reads columns of another value"));
     }
-    let mut result = vec![0f32; out.shape.elements()];
-    let bytes = bytes_of_mut(&mut result);
-    let mut outputs = [Out { dtype: DType::F32, shape: out.shape, bytes }];
-    let (outputs, team) = (&mut outputs, call.team);
-    run(&mut Call { inputs: &inputs, outputs, team, in_place: false })?;
-    cast(DType::F32, bytes_of(&result), out.dtype, out.bytes);
-    Ok(())
+    Ok(inputs.iter().map(|input| (input.shape, input.bytes)).unzip())
 }
 
 /// Extent of the last axis; 1 for a scalar.

@@ -4,7 +4,7 @@ use crate::PlanError;
 use crate::weight::WeightRef;
 use aimass_cpu::cast::{bf16_to_f32, f16_to_f32};
 use aimass_cpu::conv::{pack_filters, pack_spread};
-use aimass_cpu::matmul::PackedMatrix;
+use aimass_cpu::matmul::{Int8Weights, PackedInt8, PackedMatrix};
 use aimass_tensor::{Buffer, DType, Tensor};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -37,6 +37,14 @@ impl Constant {
         }
     }
 
+    /// The name of a weight; what was folded or given by value has none.
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Constant::Weight(weight) => Some(&weight.name),
+            Constant::Tensor(_) => None,
+        }
+    }
+
     pub(crate) fn digest(&self) -> [u8; 32] {
         match self {
             Constant::Weight(weight) => weight.digest(),
@@ -58,6 +66,47 @@ pub(crate) struct Part {
     pub(crate) transposed: bool,
     pub(crate) k: usize,
     pub(crate) n: usize,
+    /// Of weights in 8 bits, which are multiplied as such.
+    pub(crate) int8: Option<Int8Scaling>,
+}
+
+/// What 8-bit weights stand for: `(weight - zero) * scale`, with one for all or one a column.
+#[derive(Debug, Clone)]
+pub(crate) struct Int8Scaling {
+    pub(crate) scale: Constant,
+    pub(crate) zero: Option<Constant>,
+}
+
+/// Packed weights of a layer.
+pub(crate) enum Matrix {
+    F32(PackedMatrix),
+    Int8(PackedInt8),
+}
+
+impl Matrix {
+    /// Length of the sums.
+    pub(crate) fn k(&self) -> usize {
+        match self {
+            Matrix::F32(matrix) => matrix.k(),
+            Matrix::Int8(matrix) => matrix.k(),
+        }
+    }
+
+    /// Columns.
+    pub(crate) fn n(&self) -> usize {
+        match self {
+            Matrix::F32(matrix) => matrix.n(),
+            Matrix::Int8(matrix) => matrix.n(),
+        }
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Matrix::F32(matrix) => matrix.bytes(),
+            Matrix::Int8(matrix) => matrix.bytes(),
+        }
+    }
 }
 
 /// What is packed to a matrix.
@@ -69,9 +118,21 @@ pub(crate) enum MatrixSource {
     Filters { weight: Constant, channels: usize, filters: usize, taps: usize, spread: bool },
 }
 
+impl MatrixSource {
+    /// Names of the weights that are packed.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        match self {
+            MatrixSource::Parts(parts) => {
+                parts.iter().filter_map(|part| part.weight.name().cloned()).collect()
+            }
+            MatrixSource::Filters { weight, .. } => weight.name().cloned().into_iter().collect(),
+        }
+    }
+}
+
 type Key = [u8; 32];
 
-static CACHE: Mutex<Option<HashMap<Key, Weak<PackedMatrix>>>> = Mutex::new(None);
+static CACHE: Mutex<Option<HashMap<Key, Weak<Matrix>>>> = Mutex::new(None);
 
 /// Keeps packed weights between starts of the process.
 ///
@@ -104,6 +165,11 @@ impl MatrixSource {
                 for part in parts {
                     hash.update(part.weight.digest());
                     hash.update(format!("{} {} {}", part.transposed, part.k, part.n));
+                    if let Some(Int8Scaling { scale, zero }) = &part.int8 {
+                        hash.update("int8");
+                        hash.update(scale.digest());
+                        hash.update(zero.as_ref().map_or([0; 32], Constant::digest));
+                    }
                 }
             }
             MatrixSource::Filters { weight, channels, filters, taps, spread } => {
@@ -167,7 +233,7 @@ impl MatrixSource {
 pub(crate) fn packed(
     source: &MatrixSource,
     store: Option<&dyn PackedStore>,
-) -> Result<Arc<PackedMatrix>, PlanError> {
+) -> Result<Arc<Matrix>, PlanError> {
     let key = source.key();
     let find = || {
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,9 +242,13 @@ pub(crate) fn packed(
     if let Some(found) = find() {
         return Ok(found);
     }
-    let matrix = Arc::new(match store {
-        Some(store) => source.stored(&key, store)?,
-        None => source.pack()?,
+    let matrix = Arc::new(match (source, store) {
+        // As many bytes as the store would be read for.
+        (MatrixSource::Parts(parts), _) if parts[0].int8.is_some() => {
+            Matrix::Int8(pack_int8(parts)?)
+        }
+        (_, Some(store)) => Matrix::F32(source.stored(&key, store)?),
+        (_, None) => Matrix::F32(source.pack()?),
     });
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     let cache = cache.get_or_insert_default();
@@ -208,6 +278,29 @@ fn pack(parts: &[Part]) -> Result<PackedMatrix, PlanError> {
     }
     let slices: Vec<&[f32]> = matrices.iter().map(|matrix| &**matrix).collect();
     Ok(PackedMatrix::pack_parts(k, &slices, parts[0].transposed))
+}
+
+fn pack_int8(parts: &[Part]) -> Result<PackedInt8, PlanError> {
+    const DEFECT: PlanError = PlanError::Internal("weights of a dynamic layer are no i8");
+    let mut tensors = Vec::with_capacity(parts.len());
+    for part in parts {
+        let int8 = part.int8.as_ref().ok_or(DEFECT)?;
+        let zero = int8.zero.as_ref().map(Constant::load).transpose()?;
+        tensors.push((part.weight.load()?, int8.scale.load()?, zero));
+    }
+    let mut weights = Vec::with_capacity(parts.len());
+    for (part, (w, scale, zero)) in parts.iter().zip(&tensors) {
+        weights.push(Int8Weights {
+            n: part.n,
+            weights: w.bytes(),
+            signed: w.dtype() == DType::I8,
+            zeros: zero.as_ref().map_or(&[], |zero| zero.bytes()),
+            scales: scale.as_slice().map_err(|_| DEFECT)?,
+        });
+    }
+    let packed = PackedInt8::pack(parts[0].k, &weights).ok_or(DEFECT)?;
+    parts.iter().for_each(|part| part.weight.release());
+    Ok(packed)
 }
 
 fn as_f32(tensor: &Tensor) -> Result<Cow<'_, [f32]>, PlanError> {

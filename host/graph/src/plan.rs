@@ -1,18 +1,17 @@
 //! A compiled graph: what a dispatcher joins, charges and runs.
 
-use crate::compile::{ImageInst, ImageKind, Memory, Place};
+use crate::compile::{Memory, Place};
 use crate::dim::Dims;
 use crate::executor::{Arena, Frame, KEPT_ARENAS_MAX};
 use crate::extents::{Bound, Extents};
 use crate::graph::{Graph, ValueId};
 use crate::op::Op;
-use crate::packing::Constant;
-use crate::step::{RowKind, Step};
+use crate::packing::{Constant, Matrix};
+use crate::profiler::Profiler;
+use crate::step::Step;
 use crate::{CompileOptions, Dim, PlanError, PlanState, RunError, Signature};
-use aimass_cpu::matmul::{Activation, Finish, PackedMatrix};
 use aimass_cpu::pool::{KernelPool, Team};
 use aimass_tensor::{Buffer, BufferMut, DType, Shape, Tensor};
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -82,19 +81,31 @@ pub(crate) struct CostNode {
     pub(crate) outputs: Vec<ValueId>,
 }
 
+/// What the graph called what the plan holds, for reports.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Of constants; what was folded has none.
+    pub(crate) constants: Vec<Option<Arc<str>>>,
+    /// Of the weights in each packed matrix.
+    pub(crate) matrices: Vec<Vec<Arc<str>>>,
+    pub(crate) states: Vec<Arc<str>>,
+}
+
 /// What [`crate::compile`] hands over.
 pub(crate) struct PlanParts {
     pub(crate) graph: Graph,
     pub(crate) extents: Extents,
     pub(crate) steps: Vec<Step>,
     pub(crate) memory: Memory,
-    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) matrices: Vec<Arc<Matrix>>,
     pub(crate) constants: Vec<Tensor>,
+    pub(crate) names: Names,
     pub(crate) costs: Vec<CostNode>,
     pub(crate) coalescing: Coalescing,
     pub(crate) key: [u8; 32],
     pub(crate) options: CompileOptions,
     pub(crate) state_inits: Vec<Constant>,
+    pub(crate) constant_bytes: u64,
 }
 
 /// A compiled graph. Immutable and shared; runs of several threads do not disturb each other.
@@ -102,16 +113,17 @@ pub struct Plan {
     pub(crate) signature: Signature,
     pub(crate) steps: Vec<Step>,
     pub(crate) memory: Memory,
-    pub(crate) matrices: Vec<Arc<PackedMatrix>>,
+    pub(crate) matrices: Vec<Arc<Matrix>>,
     pub(crate) constants: Vec<Tensor>,
+    pub(crate) names: Names,
     /// By value.
     pub(crate) dtypes: Vec<DType>,
     /// Class of axis 0, by value.
     pub(crate) rows: Vec<Option<Dim>>,
     pub(crate) stats: Counters,
-    extents: Extents,
-    costs: Vec<CostNode>,
-    outputs: Vec<ValueId>,
+    pub(crate) extents: Extents,
+    pub(crate) costs: Vec<CostNode>,
+    pub(crate) outputs: Vec<ValueId>,
     /// For each state, the value that replaces it.
     writes: Vec<Option<ValueId>>,
     initial: Vec<Tensor>,
@@ -119,6 +131,9 @@ pub struct Plan {
     key: [u8; 32],
     options: CompileOptions,
     weights_bytes: u64,
+    /// Steps whose op has regions.
+    nested: Vec<usize>,
+    constant_bytes: u64,
     arenas: Mutex<Vec<Arena>>,
 }
 
@@ -129,11 +144,11 @@ pub(crate) struct Counters {
 }
 
 /// Shapes and byte counts of one run.
-struct Sizes {
-    shapes: Vec<Shape>,
+pub(crate) struct Sizes {
+    pub(crate) shapes: Vec<Shape>,
     /// Bytes of every region: slots, then results.
-    regions: Vec<usize>,
-    total: u64,
+    pub(crate) regions: Vec<usize>,
+    pub(crate) total: u64,
 }
 
 impl Plan {
@@ -149,7 +164,15 @@ impl Plan {
             Step::Op(step) => step.op.rule().prepared_bytes(),
             Step::Rows(_) | Step::Image(_) => 0,
         });
+        let has_regions = |step: &Step| match step {
+            Step::Op(step) => !step.op.rule().regions().is_empty(),
+            Step::Rows(_) | Step::Image(_) => false,
+        };
+        let steps = parts.steps.iter().enumerate();
+        let nested = steps.filter(|(_, step)| has_regions(step)).map(|(index, _)| index).collect();
         Ok(Plan {
+            nested,
+            constant_bytes: parts.constant_bytes,
             weights_bytes: packed.chain(plain).chain(prepared).sum(),
             dtypes: graph.values.iter().map(|value| value.spec.dtype).collect(),
             rows: graph
@@ -164,6 +187,7 @@ impl Plan {
             memory: parts.memory,
             matrices,
             constants,
+            names: parts.names,
             stats: Counters::default(),
             extents: parts.extents,
             costs: parts.costs,
@@ -195,6 +219,12 @@ impl Plan {
         self.weights_bytes
     }
 
+    /// Bytes of constants that only this plan holds: those that the graph brought, or that were computed
+    /// when it was compiled, and that its steps read as they are.
+    pub fn constant_bytes(&self) -> u64 {
+        self.constant_bytes
+    }
+
     /// Checks inputs against the signature: number, dtypes, extents, offsets.
     ///
     /// # Errors
@@ -210,16 +240,22 @@ impl Plan {
     /// As [`Plan::check`], and [`RunError::ArenaLimit`].
     pub fn cost(&self, inputs: &[Tensor]) -> Result<Cost, RunError> {
         let bound = self.extents.bind(&self.signature, inputs)?;
-        let sizes = self.sizes(&bound)?;
+        let sizes = self.sizes(&bound, true)?;
+        let flops = self.flops(&sizes.shapes);
+        Ok(Cost { flops, arena_bytes: sizes.total, rows: self.bound_rows(&bound).rows })
+    }
+
+    /// Floating-point operations of a run with these shapes, loops counted as often as they may run.
+    pub(crate) fn flops(&self, shapes: &[Shape]) -> u64 {
         let mut flops = 0u64;
         for node in &self.costs {
-            let shapes = |values: &[ValueId]| -> Vec<Shape> {
-                values.iter().map(|value| sizes.shapes[value.index()]).collect()
+            let of = |values: &[ValueId]| -> Vec<Shape> {
+                values.iter().map(|value| shapes[value.index()]).collect()
             };
-            let own = node.op.rule().flops(&shapes(&node.inputs), &shapes(&node.outputs));
+            let own = node.op.rule().flops(&of(&node.inputs), &of(&node.outputs));
             flops = flops.saturating_add(own);
         }
-        Ok(Cost { flops, arena_bytes: sizes.total, rows: self.bound_rows(&bound).rows })
+        flops
     }
 
     /// Runs on the kernel pool and blocks until the outputs are there.
@@ -235,17 +271,38 @@ impl Plan {
         inputs: &[Tensor],
         state: Option<&mut PlanState>,
     ) -> Result<Vec<Tensor>, RunError> {
+        self.run_profiled(inputs, state, &())
+    }
+
+    /// As [`Plan::run`], watched by `profiler`. The results are the same, bit for bit.
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    pub fn run_profiled<P: Profiler>(
+        &self,
+        inputs: &[Tensor],
+        state: Option<&mut PlanState>,
+        profiler: &P,
+    ) -> Result<Vec<Tensor>, RunError> {
+        self.run_on(self.team(), inputs, state, profiler)
+    }
+
+    /// Threads that a run uses at most.
+    pub fn threads(&self) -> usize {
+        self.team().threads()
+    }
+
+    fn team(&self) -> Team<'static> {
         let pool = KernelPool::global();
-        let threads = match self.options.threads {
-            0 => pool.threads(),
-            threads => threads,
-        };
-        self.run_on(pool.team(threads), inputs, state)
+        match self.options.threads {
+            0 => pool.team(pool.threads()),
+            threads => pool.team(threads),
+        }
     }
 
     /// As [`Plan::run`], on the calling thread.
     pub(crate) fn run_alone(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        self.run_on(Team::alone(), inputs, None)
+        self.run_on(Team::alone(), inputs, None, &())
     }
 
     /// The same plan with its inputs in another order: input `order[i]` is what input `i` was.
@@ -280,7 +337,7 @@ impl Plan {
     pub fn stats(&self) -> RunStats {
         RunStats {
             runs: self.stats.runs.load(Ordering::Relaxed),
-            arena_allocations: self.stats.arena_allocations.load(Ordering::Relaxed),
+            arena_allocations: self.arena_allocations(),
             slots: self.memory.slots.len(),
             slot_values: self.memory.slots.iter().map(Vec::len).sum(),
             steps: self.steps.len(),
@@ -289,17 +346,29 @@ impl Plan {
         }
     }
 
-    fn run_on(
+    /// Arenas that were allocated or grown, those of regions included.
+    fn arena_allocations(&self) -> u64 {
+        let own = self.stats.arena_allocations.load(Ordering::Relaxed);
+        let regions = self.nested.iter().flat_map(|&index| match &self.steps[index] {
+            Step::Op(step) => step.op.rule().regions(),
+            Step::Rows(_) | Step::Image(_) => Vec::new(),
+        });
+        let plans = regions.filter_map(|region| region.plan.as_ref());
+        plans.fold(own, |sum, plan| sum + plan.arena_allocations())
+    }
+
+    fn run_on<P: Profiler>(
         &self,
         team: Team<'_>,
         inputs: &[Tensor],
         state: Option<&mut PlanState>,
+        profiler: &P,
     ) -> Result<Vec<Tensor>, RunError> {
         if state.as_ref().is_some_and(|state| state.key != self.key) {
             return Err(RunError::WrongState);
         }
         let bound = self.extents.bind(&self.signature, inputs)?;
-        let Sizes { shapes, regions, .. } = self.sizes(&bound)?;
+        let Sizes { shapes, regions, .. } = self.sizes(&bound, true)?;
         self.stats.runs.fetch_add(1, Ordering::Relaxed);
         let (slots, results) = regions.split_at(self.memory.slots.len());
         let mut results: Vec<BufferMut> =
@@ -309,12 +378,12 @@ impl Plan {
             None => &self.initial,
         };
         let mut arena = self.take_arena();
-        let mut frame = Frame::new(self, &mut arena, slots, &mut results);
-        frame.inputs = inputs;
+        let bytes: Vec<&[u8]> = inputs.iter().map(Tensor::bytes).collect();
+        let mut frame = Frame::new(self, &mut arena, slots, &mut results, (shapes, bound));
+        frame.inputs = &bytes;
         frame.states = states;
-        frame.shapes = &shapes;
-        let outcome = frame.run(team);
-        drop(frame);
+        let outcome = frame.run(team, profiler);
+        let shapes = frame.shapes;
         self.give_back(arena);
         outcome?;
         let results: Vec<Buffer> = results.into_iter().map(BufferMut::freeze).collect();
@@ -355,8 +424,14 @@ impl Plan {
             Place::State(index) => states.get(index),
             Place::Region(region) => {
                 let index = region.checked_sub(self.memory.slots.len()).ok_or(DEFECT)?;
-                let buffer = results.get(index).ok_or(DEFECT)?.clone();
-                return Tensor::new(dtype, shape, buffer).map_err(|_| DEFECT);
+                let buffer = results.get(index).ok_or(DEFECT)?;
+                let bytes = dtype.bytes_for(shape.elements()).ok_or(DEFECT)?;
+                if bytes < buffer.as_slice().len() {
+                    // Of what was reserved for the most, only what is there leaves the plan.
+                    let found = &buffer.as_slice()[..bytes];
+                    return Tensor::copy_from(dtype, shape, found).map_err(|_| DEFECT);
+                }
+                return Tensor::new(dtype, shape, buffer.clone()).map_err(|_| DEFECT);
             }
             Place::None | Place::Columns { .. } => None,
         };
@@ -367,7 +442,33 @@ impl Plan {
         Tensor::copy_from(dtype, shape, source.bytes()).map_err(|_| DEFECT)
     }
 
-    fn sizes(&self, bound: &Bound) -> Result<Sizes, RunError> {
+    /// As [`Plan::own_sizes`], with what regions take, checked against the limits of a run. Unless
+    /// `exact`, extents are the most that they can be.
+    pub(crate) fn sizes(&self, bound: &Bound, exact: bool) -> Result<Sizes, RunError> {
+        let mut sizes = self.own_sizes(bound)?;
+        for &index in &self.nested {
+            let Step::Op(step) = &self.steps[index] else { continue };
+            let shapes: Vec<Shape> =
+                step.inputs.iter().map(|input| sizes.shapes[input.index()]).collect();
+            let exact = exact && !step.inputs.iter().any(|&x| self.extents.is_measured(x));
+            let own = step.op.rule().scratch_bytes(&shapes, exact)?;
+            sizes.total = sizes.total.saturating_add(own);
+        }
+        let max = self.options.arena_bytes_max;
+        if sizes.total > max {
+            return Err(RunError::ArenaLimit { got: sizes.total, max });
+        }
+        if !self.nested.is_empty() {
+            let (got, max) = (self.flops(&sizes.shapes), self.options.flops_max);
+            if got > max {
+                return Err(RunError::FlopsLimit { got, max });
+            }
+        }
+        Ok(sizes)
+    }
+
+    /// Shapes and bytes of the plan's own values.
+    pub(crate) fn own_sizes(&self, bound: &Bound) -> Result<Sizes, RunError> {
         let shapes = self.extents.shapes(bound)?;
         let bytes = |value: &ValueId| {
             let (dtype, shape) = (self.dtypes[value.index()], shapes[value.index()]);
@@ -389,13 +490,44 @@ impl Plan {
         }
         let total = regions.iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes as u64));
         let max = self.options.arena_bytes_max;
-        if total > max {
-            return Err(RunError::ArenaLimit { got: total, max });
+        // Loops over the extents of an empty value run however few bytes it has.
+        let hollow = shapes.iter().filter(|shape| shape.elements() == 0);
+        let got = hollow.map(|shape| shape.room() as u64).fold(total, u64::max);
+        if got > max {
+            return Err(RunError::ArenaLimit { got, max });
         }
         Ok(Sizes { shapes, regions, total })
     }
 
-    fn bound_rows(&self, bound: &Bound) -> Rows {
+    /// Bytes and shape of an output of a nested run.
+    pub(crate) fn nested_output<'a>(
+        &'a self,
+        index: usize,
+        inputs: &[&'a [u8]],
+        shapes: &[Shape],
+        results: &'a [BufferMut],
+    ) -> Result<(&'a [u8], Shape), RunError> {
+        const DEFECT: RunError = RunError::Internal("an output of a region has no memory");
+        let value = *self.outputs.get(index).ok_or(DEFECT)?;
+        let (dtype, shape) = (self.dtypes[value.index()], shapes[value.index()]);
+        let source = match self.memory.places[value.index()] {
+            Place::Input(index) => inputs.get(index).copied(),
+            Place::Constant(index) => self.constants.get(index).map(Tensor::bytes),
+            Place::Region(region) => region
+                .checked_sub(self.memory.slots.len())
+                .and_then(|index| Some(results.get(index)?.as_slice())),
+            Place::None | Place::Columns { .. } | Place::State(_) => None,
+        };
+        let bytes = dtype.bytes_for(shape.elements()).ok_or(DEFECT)?;
+        let found = source.and_then(|source| source.get(..bytes)).ok_or(DEFECT)?;
+        Ok((found, shape))
+    }
+
+    pub(crate) fn extents(&self) -> &Extents {
+        &self.extents
+    }
+
+    pub(crate) fn bound_rows(&self, bound: &Bound) -> Rows {
         let extent = |dim: &Dim| self.extents.extent_of(dim, bound);
         let sequences = extent(&Dim::Batch);
         let rows = match &self.coalescing {
@@ -406,7 +538,7 @@ impl Plan {
         Rows { rows, sequences }
     }
 
-    fn take_arena(&self) -> Arena {
+    pub(crate) fn take_arena(&self) -> Arena {
         if self.memory.slots.is_empty() && self.matrices.is_empty() {
             return Arena::default();
         }
@@ -414,98 +546,12 @@ impl Plan {
         arenas.pop().unwrap_or_default()
     }
 
-    fn give_back(&self, arena: Arena) {
+    pub(crate) fn give_back(&self, arena: Arena) {
         let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
         if arenas.len() < KEPT_ARENAS_MAX && !arena.is_empty() {
             arenas.push(arena);
         }
     }
-
-    /// A listing of the plan for people: signature, batching, weights, steps.
-    pub fn describe(&self) -> String {
-        let mut text = String::new();
-        self.write_description(&mut text).expect("writing to a string does not fail");
-        text
-    }
-
-    fn write_description(&self, text: &mut String) -> std::fmt::Result {
-        for input in &self.signature.inputs {
-            writeln!(text, "input   {input}")?;
-        }
-        for output in &self.signature.outputs {
-            writeln!(text, "output  {output}")?;
-        }
-        match &self.coalescing {
-            Coalescing::Batch => writeln!(text, "batch   along axis 0")?,
-            Coalescing::Ragged { offsets } => writeln!(text, "batch   along ragged({offsets})")?,
-            Coalescing::Alone { blocked_by } => writeln!(text, "batch   none: {blocked_by}")?,
-        }
-        writeln!(text, "weights {} bytes, {} matrices", self.weights_bytes, self.matrices.len())?;
-        writeln!(text, "memory  {} slots", self.memory.slots.len())?;
-        for (index, step) in self.steps.iter().enumerate() {
-            match step {
-                Step::Op(op) => writeln!(text, "{index:5}  {}", op.op.rule().name())?,
-                Step::Image(step) => writeln!(text, "{index:5}  {}", image_name(&step.inst))?,
-                Step::Rows(segment) => {
-                    let names: Vec<String> =
-                        segment.steps.iter().map(|step| self.row_name(&step.kind)).collect();
-                    writeln!(text, "{index:5}  rows: {}", names.join(", "))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn row_name(&self, kind: &RowKind) -> String {
-        match kind {
-            RowKind::Linear { matrix, bias, finish, residual } => {
-                let matrix = &self.matrices[*matrix];
-                let mut name = format!("linear {}x{}", matrix.k(), matrix.n());
-                if bias.is_some() {
-                    name.push_str(" + bias");
-                }
-                push_finish(&mut name, finish, residual.is_some());
-                name
-            }
-            RowKind::Unary(unary) => format!("{unary:?}").to_lowercase(),
-            RowKind::Binary { op, .. } => format!("{op:?}").to_lowercase(),
-            RowKind::LayerNorm { .. } => "layer-norm".to_owned(),
-            RowKind::Normalize { kind, .. } => format!("{kind:?}-norm").to_lowercase(),
-            RowKind::Softmax => "softmax".to_owned(),
-            RowKind::Gather { .. } => "gather".to_owned(),
-        }
-    }
-}
-
-/// An operation on images as listings show it.
-fn image_name(inst: &ImageInst) -> String {
-    let [rows, columns] = inst.kernel;
-    let kind = match inst.kind {
-        ImageKind::Dense { .. } => "conv",
-        ImageKind::Depthwise { .. } => "depthwise conv",
-        ImageKind::Spread { .. } => "conv-transpose",
-        ImageKind::Pool(_) => "pool",
-    };
-    let mut name = format!("image: {kind} {rows}x{columns}");
-    push_finish(&mut name, &inst.finish, inst.residual.is_some());
-    name
-}
-
-/// An epilogue as listings show it.
-fn push_finish(name: &mut String, finish: &Finish, residual: bool) {
-    let Finish { activation, scaled, last } = finish;
-    let named = |activation: &Activation| match activation {
-        Activation::None => String::new(),
-        other => format!(" {other:?}"),
-    };
-    name.push_str(&named(activation));
-    if scaled.is_some() {
-        name.push_str(" scaled");
-    }
-    if residual {
-        name.push_str(" + residual");
-    }
-    name.push_str(&named(last));
 }
 
 impl std::fmt::Debug for Plan {

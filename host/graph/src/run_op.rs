@@ -291,7 +291,7 @@ mod tests {
         check("softmax", &[], "argument");
         check("softmax", &[int("axis", 1), int("axes", 1)], "argument");
         check("top-k", &[int("k", 3)], "shape-mismatch");
-        check("non-max-suppression", &[], "op");
+        check("state-append", &[], "op");
         check("no-such-op", &[], "op");
         check("add", &[], "input-count");
     }

@@ -17,7 +17,7 @@ use crate::statement::{ModelSubject, PluginPredicate, PluginStatement, Predicate
 use crate::timestamp::Timestamp;
 
 /// Seconds since 1970 of 2025-01-01: a clock before it was never set.
-const CLOCK_FLOOR: u64 = 1_735_689_600;
+pub(crate) const CLOCK_FLOOR: u64 = 1_735_689_600;
 
 pub(crate) fn check_size(wasm: &[u8]) -> Result<(), Refusal> {
     match wasm.len() <= COMPONENT_BYTES_MAX {

@@ -152,7 +152,8 @@ impl Envelope {
         self.signatures.iter().find(|(other, _)| *other == keyid).map(|(_, signature)| signature)
     }
 
-    fn message(&self) -> Vec<u8> {
+    /// What is signed (PAE).
+    pub(crate) fn message(&self) -> Vec<u8> {
         let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), self.payload.len());
         [head.as_bytes(), &self.payload].concat()
     }

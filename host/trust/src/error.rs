@@ -30,6 +30,9 @@ pub enum TrustError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A marketplace's storage could not be read or written.
+    #[error("storage: {0}")]
+    Storage(std::io::Error),
     /// Others than its owner may read or change a signing key's file.
     #[error(
         "{path}: expected a signing key that only its owner can read (mode 0600), got mode {mode:04o}. Remedy: chmod 600 {path}, and make a new key with `aimass key new` if others use this machine"
@@ -57,6 +60,24 @@ pub enum TrustError {
         /// What could have been signed.
         expected: &'static str,
         /// What was asked for.
+        got: String,
+    },
+    /// A text is not the key of a log or a witness.
+    #[error(
+        "note key: expected `name+<8 hexadecimal digits>+<base64>` of the right type with a canonical Ed25519 key, got `{got}`"
+    )]
+    NoteKey {
+        /// The text, escaped and cut short.
+        got: String,
+    },
+    /// A log policy cannot be used.
+    #[error(
+        "log policy, line {line}: expected `log`, `witness`, `group` or one `quorum` as C2SP tlog-policy has them, got `{got}`"
+    )]
+    LogPolicy {
+        /// Its line, or 0 for the whole.
+        line: usize,
+        /// What is there.
         got: String,
     },
     /// A name, version or world breaks its rule.

@@ -9,9 +9,15 @@ pub enum RefusalCode {
     Size,
     /// The host's clock cannot be right.
     Clock,
-    /// The statement or the publisher's entry in the policy is not valid now.
+    /// The chain of root metadata is broken: a wrong version, or too few keys of the old or new root.
+    Root,
+    /// Too few different keys of its role signed a metadata file, or a signature on it does not hold.
+    Threshold,
+    /// Metadata files that do not belong together.
+    Mix,
+    /// The statement, metadata, or the publisher's entry in the policy is not valid now.
     Expired,
-    /// The release is not newer than one that was seen before.
+    /// The release or metadata is not newer than what was seen before.
     Rollback,
     /// The name breaks the rules, is not the one that was asked for, or is not the publisher's to use.
     Name,
@@ -29,15 +35,26 @@ pub enum RefusalCode {
     Review,
     /// Statement, manifest and component contradict one another.
     Bind,
+    /// The release is not in the transparency log, or too few witnesses saw the log so.
+    Log,
+    /// The log shows different histories to different people.
+    Equivocation,
+    /// The release, its key or its publisher was revoked.
+    Revoked,
     /// The package asks for, or imports, more than it may have.
     Cap,
+    /// The component does not compile for this host.
+    Compile,
 }
 
 impl RefusalCode {
     /// Every code, in the order of the checks.
-    pub const ALL: [RefusalCode; 13] = [
+    pub const ALL: [RefusalCode; 20] = [
         RefusalCode::Size,
         RefusalCode::Clock,
+        RefusalCode::Root,
+        RefusalCode::Threshold,
+        RefusalCode::Mix,
         RefusalCode::Expired,
         RefusalCode::Rollback,
         RefusalCode::Name,
@@ -48,7 +65,11 @@ impl RefusalCode {
         RefusalCode::Sig,
         RefusalCode::Review,
         RefusalCode::Bind,
+        RefusalCode::Log,
+        RefusalCode::Equivocation,
+        RefusalCode::Revoked,
         RefusalCode::Cap,
+        RefusalCode::Compile,
     ];
 
     /// The code as it appears in messages, logs and metrics, such as `AMT-SIG`.
@@ -56,6 +77,9 @@ impl RefusalCode {
         match self {
             RefusalCode::Size => "AMT-SIZE",
             RefusalCode::Clock => "AMT-CLOCK",
+            RefusalCode::Root => "AMT-ROOT",
+            RefusalCode::Threshold => "AMT-THRESHOLD",
+            RefusalCode::Mix => "AMT-MIX",
             RefusalCode::Expired => "AMT-EXPIRED",
             RefusalCode::Rollback => "AMT-ROLLBACK",
             RefusalCode::Name => "AMT-NAME",
@@ -66,7 +90,11 @@ impl RefusalCode {
             RefusalCode::Sig => "AMT-SIG",
             RefusalCode::Review => "AMT-REVIEW",
             RefusalCode::Bind => "AMT-BIND",
+            RefusalCode::Log => "AMT-LOG",
+            RefusalCode::Equivocation => "AMT-EQUIVOCATION",
+            RefusalCode::Revoked => "AMT-REVOKED",
             RefusalCode::Cap => "AMT-CAP",
+            RefusalCode::Compile => "AMT-COMPILE",
         }
     }
 
@@ -75,7 +103,11 @@ impl RefusalCode {
         match self {
             RefusalCode::Size => 20,
             RefusalCode::Clock => 21,
-            RefusalCode::Expired | RefusalCode::Rollback => 22,
+            RefusalCode::Root
+            | RefusalCode::Threshold
+            | RefusalCode::Mix
+            | RefusalCode::Expired
+            | RefusalCode::Rollback => 22,
             RefusalCode::Name => 23,
             RefusalCode::Digest => 24,
             RefusalCode::Unsigned | RefusalCode::Format => 25,
@@ -83,7 +115,10 @@ impl RefusalCode {
             RefusalCode::Sig => 27,
             RefusalCode::Review => 28,
             RefusalCode::Bind => 29,
+            RefusalCode::Log | RefusalCode::Equivocation => 30,
+            RefusalCode::Revoked => 31,
             RefusalCode::Cap => 32,
+            RefusalCode::Compile => 33,
         }
     }
 

@@ -30,14 +30,14 @@ use crate::timestamp::Timestamp;
 /// A plugin that passed every check, with the very bytes that were checked. Clones share the bytes.
 #[derive(Clone, Debug)]
 pub struct VerifiedPackage {
-    component: Arc<[u8]>,
-    digest: [u8; 32],
-    name: PackageName,
-    manifest: Arc<Manifest>,
-    limits: Limits,
-    sequence: u64,
-    expires: Timestamp,
-    local: bool,
+    pub(crate) component: Arc<[u8]>,
+    pub(crate) digest: [u8; 32],
+    pub(crate) name: PackageName,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) limits: Limits,
+    pub(crate) sequence: u64,
+    pub(crate) expires: Timestamp,
+    pub(crate) local: bool,
 }
 
 /// A model release that passed every check.
@@ -187,10 +187,14 @@ impl TrustPolicy {
     }
 
     /// Checks what the manifest asks for and returns the amounts that hold for the plugin.
-    fn check_asked(&self, publisher: &Publisher, manifest: &Manifest) -> Result<Limits, Refusal> {
+    pub(crate) fn check_asked(
+        &self,
+        publisher: &Publisher,
+        manifest: &Manifest,
+    ) -> Result<Limits, Refusal> {
         let refused = |asked: String, may: String| {
             let expected = format!("{} to ask for at most {may}", manifest.name);
-            let entry = "in trust.toml, under the publisher and under [operator]";
+            let entry = "in trust.toml, or in the marketplace's delegation";
             Err(Refusal::new(
                 RefusalCode::Cap,
                 expected,

@@ -1,13 +1,17 @@
 //! Arbitrary and almost right bytes: every parser answers, none panics, and nothing is accepted.
 
 mod acme;
+mod market;
 
 use std::collections::BTreeMap;
 
 use acme::{Acme, manifest, now};
 use aimass_trust::{
-    ChunkList, Manifest, TrustPolicy, add_signature, embed_manifest, read_imports, sign_component,
+    Bundle, ChunkList, LogPolicy, Manifest, MarketState, NoteKey, NoteKeyKind, Revocations,
+    TrustPolicy, add_signature, bundle_bytes, embed_manifest, entry_of, read_imports,
+    sign_component,
 };
+use market::Scene;
 use proptest::prelude::*;
 
 /// A valid text with a few bytes overwritten, removed or inserted.
@@ -86,5 +90,40 @@ proptest! {
     #[test]
     fn almost_right_policies_never_panic(edits in mutated(Acme::new().policy_text().into_bytes())) {
         let _ = TrustPolicy::parse(&String::from_utf8_lossy(&edits));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_part_of_a_marketplace(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        prop_assert!(Bundle::parse(&bytes).is_err() && MarketState::of_root(&bytes).is_err());
+        prop_assert!(MarketState::from_bytes(&bytes).is_err() && Revocations::parse(&bytes).is_err());
+        prop_assert!(entry_of(&bytes).is_err());
+        let text = String::from_utf8_lossy(&bytes);
+        prop_assert!(market::log_policy().check(&text).is_err());
+        prop_assert!(NoteKey::parse(&text, NoteKeyKind::Log).is_err());
+        prop_assert!(LogPolicy::parse(&text).is_err());
+    }
+
+    #[test]
+    fn almost_right_log_policies_never_panic(edits in mutated(market::log_policy_text().into_bytes())) {
+        let _ = LogPolicy::parse(&String::from_utf8_lossy(&edits));
+    }
+
+    #[test]
+    fn almost_right_members_are_refused(which in 0..8usize, at in any::<prop::sample::Index>(), bytes in prop::collection::vec(any::<u8>(), 0..6)) {
+        let (bundle, host) = Scene::new().stage();
+        let parsed = Bundle::parse(&bundle).expect("a bundle");
+        let mut members: market::Members = parsed
+            .members()
+            .filter(|(name, _)| *name != "sha256sums")
+            .map(|(name, _)| (name.to_owned(), parsed.get(name).expect(name).to_vec()))
+            .collect();
+        let content = members.values_mut().nth(which).expect("eight members");
+        let before = content.clone();
+        let at = at.index(content.len());
+        content.splice(at..(at + 3).min(before.len()), bytes);
+        // White space around JSON alone may change, since nothing but the digests covers it.
+        let same = members.values().nth(which).expect("there").trim_ascii() == before.trim_ascii();
+        let changed = bundle_bytes(&members).expect("a bundle");
+        prop_assert!(same || host.verify(&changed).is_err());
     }
 }

@@ -1,8 +1,10 @@
 //! Functions of one number, over slices.
 
+pub(crate) mod ending;
 mod parametric;
 mod unary;
 
+pub(crate) use ending::Ending;
 pub use parametric::{Parametric, parametric};
 pub use unary::{IntUnary, Unary, clamp, is_inf, is_nan, not, unary, unary_in_place, unary_int};
 

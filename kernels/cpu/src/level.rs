@@ -1,6 +1,6 @@
 //! Which vector instructions this process uses, found out once.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Instruction set that the kernels use. Results do not depend on it; speed does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,7 @@ pub enum Level {
 }
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
+static DOT_PRODUCTS: AtomicBool = AtomicBool::new(true);
 
 #[cfg(test)]
 thread_local! {
@@ -44,6 +45,17 @@ pub fn set_level_max(max: Level) -> Level {
     let level = detect().min(max);
     CHOSEN.store(level as u8, Ordering::Relaxed);
     level
+}
+
+/// Uses dot products of bytes (VNNI), where the processor has them, or never, for comparisons with
+/// processors that have none; they are used unless this says otherwise.
+pub fn set_dot_products(allowed: bool) {
+    DOT_PRODUCTS.store(allowed, Ordering::Relaxed);
+}
+
+/// Whether dot products of bytes may be used.
+pub(crate) fn dot_products() -> bool {
+    DOT_PRODUCTS.load(Ordering::Relaxed)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -21,6 +21,7 @@ mod vector_math;
 pub mod activation;
 pub mod attention;
 pub mod cast;
+pub mod ceiling;
 pub mod channel_norm;
 pub mod conv;
 pub mod double;
@@ -41,4 +42,4 @@ pub mod softmax;
 pub mod suppression;
 pub mod view;
 
-pub use level::{Level, level, set_level_max};
+pub use level::{Level, level, set_dot_products, set_level_max};

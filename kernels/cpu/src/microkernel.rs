@@ -5,6 +5,7 @@
 //! height, width or instruction set: that is what makes rows independent of their block.
 #![expect(unsafe_code, reason = "raw tiles; vector instructions")]
 
+use crate::activation::{Ending, Finish};
 use crate::level::{Level, level};
 
 /// Columns of a panel.
@@ -44,6 +45,20 @@ pub(crate) struct Tile {
     /// only the AVX-512 tiles take it.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "a hint for AVX-512"))]
     pub(crate) prefetch: bool,
+    /// How the sums end, if they are complete; only where [`Kernel::ends`] says so.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for AVX-512"))]
+    pub(crate) end: Option<TileEnd>,
+}
+
+/// How the sums of a tile end.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for AVX-512"))]
+pub(crate) struct TileEnd {
+    pub(crate) ending: Ending,
+    /// What is added, as large as C; or null.
+    pub(crate) residual: *const f32,
+    /// Floats from one row of the residual to the next.
+    pub(crate) residual_row: usize,
 }
 
 /// The tiles of one level.
@@ -88,6 +103,15 @@ impl Kernel {
     /// Whether tiles may have fewer columns than their panels.
     pub(crate) fn cuts(&self) -> bool {
         self.level == Level::Avx512
+    }
+
+    /// The ending that tiles of this level apply to complete sums; `None` if nothing is left to do or
+    /// it is done to rows in memory.
+    pub(crate) fn ends(&self, finish: &Finish, residual: bool) -> Option<Ending> {
+        match self.level {
+            Level::Avx512 if residual || !finish.is_plain() => Ending::of(finish),
+            Level::Avx512 | Level::Avx2 | Level::Neon | Level::Scalar => None,
+        }
     }
 
     /// Computes one tile.
@@ -218,11 +242,12 @@ mod neon {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Tile;
+    use super::{Tile, TileEnd};
     use std::arch::x86_64::{
         __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_broadcast_ss, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
+        _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
     };
 
     /// # Safety
@@ -307,12 +332,65 @@ mod x86 {
                     b = b.wrapping_add(b_row);
                 }
             }
+            if let Some(end) = &tile.end {
+                sums = ended(end, sums, &masks);
+            }
             for (i, sums) in sums.iter().enumerate() {
                 for (j, &sum) in sums.iter().enumerate() {
                     _mm512_mask_storeu_ps(c.add(i * c_row + j * 16), masks[j], sum);
                 }
             }
         }
+    }
+
+    /// The sums of a tile at their end: what [`crate::activation::Ending::apply`] does.
+    ///
+    /// # Safety
+    /// The residual has the tile's rows, and their columns that the masks name.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn ended<const R: usize, const P: usize>(
+        end: &TileEnd,
+        mut sums: [[__m512; P]; R],
+        masks: &[u16; P],
+    ) -> [[__m512; P]; R] {
+        let TileEnd { ending, residual, residual_row } = *end;
+        let [low, high] = ending.bounds.map(|bound| _mm512_set1_ps(bound));
+        // Where one side is NaN, the maximum and the minimum are their second operand: the sum.
+        let bounded = |sum, low, high| _mm512_min_ps(high, _mm512_max_ps(low, sum));
+        if ending.swish {
+            let (zero, one) = (_mm512_setzero_ps(), _mm512_set1_ps(1.0));
+            let (slope, middle) = (_mm512_set1_ps(1.0 / 6.0), _mm512_set1_ps(0.5));
+            for sum in sums.as_flattened_mut() {
+                let gate = bounded(_mm512_fmadd_ps(*sum, slope, middle), zero, one);
+                *sum = _mm512_mul_ps(*sum, gate);
+            }
+        } else {
+            for sum in sums.as_flattened_mut() {
+                *sum = bounded(*sum, low, high);
+            }
+        }
+        if let Some((factor, summand)) = ending.scaled {
+            let (factor, summand) = (_mm512_set1_ps(factor), _mm512_set1_ps(summand));
+            for sum in sums.as_flattened_mut() {
+                *sum = _mm512_fmadd_ps(*sum, factor, summand);
+            }
+        }
+        if !residual.is_null() {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    let at = residual.wrapping_add(i * residual_row + j * 16);
+                    // SAFETY: promised by the caller.
+                    let more = unsafe { _mm512_maskz_loadu_ps(masks[j], at) };
+                    *sum = _mm512_add_ps(*sum, more);
+                }
+            }
+        }
+        let [low, high] = ending.last.map(|bound| _mm512_set1_ps(bound));
+        for sum in sums.as_flattened_mut() {
+            *sum = bounded(*sum, low, high);
+        }
+        sums
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -397,6 +475,7 @@ mod tests {
                         accumulate: rows % 2 == 0,
                         bias: b.as_ptr(),
                         prefetch: rows % 3 == 0,
+                        end: None,
                     };
                     // SAFETY: the vectors above hold all rows and panels.
                     unsafe { kernel.tile(&tile, rows, panels) };
@@ -415,6 +494,62 @@ mod tests {
                         assert_eq!(c[i * c_row + j].to_bits(), want.to_bits());
                     }
                     assert!(c[rows * c_row..].iter().all(|&c| c == 0.5));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_tile_that_ends_its_sums_gives_the_bits_of_finished_rows() {
+        use crate::activation::ending::tests::{EDGES, FINISHES};
+        use crate::activation::finish_rows;
+        use crate::view::{Rows, RowsMut};
+        // Sums that start from the edges and stay there, and a residual of the same numbers.
+        let (a, b) = ([0f32; 12], [0f32; 64]);
+        let more: Vec<f32> = (0..12 * 70).map(|i| EDGES[i * 7 % 16]).collect();
+        for_each_level(|_| {
+            let kernel = Kernel::get();
+            for (rows, panels, last) in [(12, 2, 16), (12, 2, 5), (6, 4, 9), (7, 1, 1)] {
+                for (finish, residual) in FINISHES.iter().flat_map(|f| [(f, false), (f, true)]) {
+                    let Some(ending) = kernel.ends(finish, residual) else {
+                        continue;
+                    };
+                    let columns = panels * 16 - 16 + last;
+                    let start: Vec<f32> = (0..12 * 64).map(|i| EDGES[i % 16]).collect();
+                    let mut c = start.clone();
+                    let ptr = if residual { more.as_ptr() } else { std::ptr::null() };
+                    let tile = Tile {
+                        k: 1,
+                        segments: 1,
+                        a_segment: 0,
+                        a: a.as_ptr(),
+                        a_row: 1,
+                        b: b.as_ptr(),
+                        b_row: 16,
+                        b_panel: 16,
+                        c: c.as_mut_ptr(),
+                        c_row: 64,
+                        accumulate: true,
+                        bias: std::ptr::null(),
+                        last,
+                        prefetch: false,
+                        end: Some(TileEnd { ending, residual: ptr, residual_row: 70 }),
+                    };
+                    // SAFETY: the vectors above hold all rows and panels.
+                    unsafe { kernel.tile(&tile, rows, panels) };
+                    // What the chain itself makes of the edges: `0 * 0 + x`.
+                    let mut want: Vec<f32> = start.iter().map(|x| 0f32.mul_add(0.0, *x)).collect();
+                    let view = residual.then(|| Rows::new(&more, rows, columns, 70));
+                    finish_rows(finish, RowsMut::new(&mut want, rows, columns, 64), view);
+                    for (i, (got, want)) in c.iter().zip(&want).enumerate() {
+                        let inside = i / 64 < rows && i % 64 < columns;
+                        let want = if inside { *want } else { start[i] };
+                        let same = got.to_bits() == want.to_bits();
+                        assert!(
+                            same || got.is_nan() && want.is_nan(),
+                            "{finish:?} at {i}: {got} {want}"
+                        );
+                    }
                 }
             }
         });

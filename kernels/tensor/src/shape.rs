@@ -66,6 +66,11 @@ impl Shape {
         self.iter().product()
     }
 
+    /// Number of elements if every extent of 0 were 1: what loops over the other extents count.
+    pub fn room(&self) -> usize {
+        self.iter().map(|&extent| extent.max(1)).product()
+    }
+
     /// Extents, outermost first.
     pub fn dims(&self) -> &[usize] {
         &self.dims[..self.rank as usize]
@@ -117,7 +122,8 @@ mod tests {
     #[test]
     fn a_zero_extent_does_not_hide_an_overflow() {
         assert!(Shape::new(&[0, usize::MAX, 2]).is_err());
-        assert_eq!(Shape::new(&[0, 5]).unwrap().elements(), 0);
+        let empty = Shape::new(&[0, 5]).unwrap();
+        assert_eq!((empty.elements(), empty.room()), (0, 5));
         assert_eq!(Shape::SCALAR.elements(), 1);
         assert!(Shape::new(&[1; 9]).is_err());
     }

@@ -18,7 +18,9 @@ pub(crate) fn of_model(model: &Model, batch: bool) -> Result<Signature> {
         signature.inputs.push(spec(model, info, rows.as_ref())?);
     }
     for info in &graph.outputs {
-        signature.outputs.push(spec(model, info, rows.as_ref())?);
+        // What a model says of the shapes of its outputs is often wrong, and nobody depends on it: a
+        // trace tells the right ones.
+        signature.outputs.push(TensorSpec { dims: None, ..spec(model, info, None)? });
     }
     Ok(signature)
 }

@@ -174,3 +174,31 @@ fn a_plugin_that_asks_for_more_than_the_policy_grants_is_refused() {
     let (exit, error) = site.refuse(&["plugin", "publish", &text(&component)]);
     assert!(error.contains("AMT-CAP") && (20..=33).contains(&exit), "{error}");
 }
+
+#[test]
+fn one_signature_is_checked_by_the_strict_rule() {
+    let site = Site::new();
+    // RFC 8032, 7.1, test 2.
+    let key = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+    let signature = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+    let check = |key: &str, message: &str, signature: &str, good: bool| {
+        let parts = ["--public-key", key, "--message", message, "--signature", signature];
+        let arguments = [&["trust", "check-signature"], &parts[..]].concat();
+        match good {
+            true => assert_eq!(site.succeed(&arguments).trim(), "accepted"),
+            false => assert_eq!(site.refuse(&arguments).0, 1),
+        }
+    };
+    check(key, "72", signature, true);
+    for (key, message, signature) in [
+        (key, "73", signature),
+        (key, "", signature),
+        (&key.to_uppercase(), "72", signature),
+        (key, "72", &signature[2..]),
+        (&"00".repeat(32), "72", signature),
+        // A key of small order "signs" everything with R of small order and s = 0.
+        (&format!("01{}", "00".repeat(31)), "72", &format!("01{}", "00".repeat(63))),
+    ] {
+        check(key, message, signature, false);
+    }
+}

@@ -282,6 +282,33 @@ async fn lies_end_in_errors_and_the_model_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failed_trace_is_remembered_for_a_while() {
+    let an_hour = Duration::from_secs(3_600);
+    // Sessions that five requests of one shape, then two of another and one of the first, open.
+    for (program, failures_max, failure_kept, sessions) in [
+        ("refuse", 1_024, an_hour, [1, 2, 2]),
+        ("refuse", 1, an_hour, [1, 2, 3]),
+        ("refuse", 0, an_hour, [5, 7, 8]),
+        ("refuse", 1_024, Duration::ZERO, [5, 7, 8]),
+        // The first stage is kept, and what it fails to go on with is remembered behind it.
+        ("resume-panic", 1_024, an_hour, [1, 2, 2]),
+    ] {
+        let traced = TracedConfig { failures_max, failure_kept, ..Default::default() };
+        let server = with(program, traced).await;
+        let mut counted = Vec::new();
+        for (shape, requests) in [([3, 2], 5), ([3, 4], 2), ([3, 2], 1)] {
+            for _ in 0..requests {
+                let error = server.ask(&[("x", ones(&shape))]).await.expect_err(program);
+                let code = if program == "refuse" { "not-this" } else { "trap" };
+                assert_eq!(error.code(), code, "{program}: {error}");
+            }
+            counted.push(server.traced().0);
+        }
+        assert_eq!(counted, sessions, "{program}, {failures_max} for {failure_kept:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fixtures_trace_at_publishing() {
     let fixture = |expected: f32| {
         format!(

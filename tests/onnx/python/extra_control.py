@@ -234,6 +234,16 @@ def outputs_that_are_inputs_and_constants(random):
 
 
 @graph
+def outputs_declared_wrongly(random):
+    """As exporters write them that were told the wrong axes; ONNX Runtime warns and goes on."""
+    g = Graph(13)
+    x = g.input("x", F32, ["batch", 6])
+    g.output(g.Reshape(x, g.ints(-1, 1, 2, 3)), F32, ["batch", "length"])
+    g.output(g.Transpose(x, perm=[1, 0]), F32, ["batch", 5])
+    return g.model(), [{"x": normal(random, n, 6)} for n in (1, 3)]
+
+
+@graph
 def names_of_exporters(random):
     g = Graph(13)
     x = g.input("input.1:0", F32, ["N", 3])

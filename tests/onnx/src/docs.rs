@@ -80,6 +80,7 @@ mod tests {
             opset: 9,
             verdict,
             time: Duration::ZERO,
+            call: None,
         };
         let report = Report {
             outcomes: vec![

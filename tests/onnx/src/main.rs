@@ -54,6 +54,9 @@ struct Options {
     /// Seconds that one test may take
     #[arg(long, default_value_t = 20)]
     limit_s: u64,
+    /// Ask the last call of each test so often again, and print the median time with --verbose
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    repeat: usize,
     /// Write the operators page here
     #[arg(long, value_name = "FILE")]
     write_docs: Option<PathBuf>,
@@ -79,7 +82,8 @@ async fn perform(options: Options) -> anyhow::Result<bool> {
     }
     let site = Arc::new(Site::open(&options.plugin, options.kernel_threads).await?);
     let start = Instant::now();
-    let plan = Plan { workers: options.workers, limit: Duration::from_secs(options.limit_s) };
+    let limit = Duration::from_secs(options.limit_s);
+    let plan = Plan { workers: options.workers, limit, repeat: options.repeat };
     let report = run(&site, tests, plan).await;
     print(&report, options.verbose);
     println!("{} tests in {:.1?}", report.outcomes.len(), start.elapsed());

@@ -33,6 +33,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// From before it was published until after it was removed.
     pub time: Duration,
+    /// Median time of the last case's last call, if it was repeated.
+    pub call: Option<Duration>,
 }
 
 /// What a run came to.
@@ -123,13 +125,14 @@ impl Report {
     /// One line a test that passed or was not run, with its time.
     pub fn others(&self) -> String {
         let mut text = String::new();
-        for Outcome { name, op, opset, verdict, time } in &self.outcomes {
+        for Outcome { name, op, opset, verdict, time, call } in &self.outcomes {
             let word = match verdict {
                 Verdict::Passed => "passed",
                 Verdict::NotTensors => "not tensor-valued",
                 Verdict::Failed(_) => continue,
             };
-            let _ = writeln!(text, "{word} {name} ({op}, opset {opset}), {time:.1?}");
+            let call = call.map(|call| format!(", a call {call:.1?}")).unwrap_or_default();
+            let _ = writeln!(text, "{word} {name} ({op}, opset {opset}), {time:.1?}{call}");
         }
         text
     }
@@ -167,7 +170,7 @@ mod tests {
 
     fn outcome(opset: u32, verdict: Verdict) -> Outcome {
         let time = Duration::ZERO;
-        Outcome { name: "test_x".to_owned(), op: "X".to_owned(), opset, verdict, time }
+        Outcome { name: "test_x".to_owned(), op: "X".to_owned(), opset, verdict, time, call: None }
     }
 
     #[test]

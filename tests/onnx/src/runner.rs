@@ -17,6 +17,8 @@ pub struct Plan {
     pub workers: usize,
     /// Time that one test may take.
     pub limit: Duration,
+    /// Times that the last call of each test is asked once more, for its time; 0 for none.
+    pub repeat: usize,
 }
 
 /// Tests that wait, by number.
@@ -33,13 +35,14 @@ pub async fn run(site: &Arc<Site>, tests: Vec<Test>, plan: Plan) -> Report {
     let first = tests.iter().find(|test| test.is_tensor_valued());
     if let Some(first) = first {
         // What comes of it, a panic too, is told when it runs again.
-        let once = check(site.clone(), first.clone(), "first".to_owned(), COMPILE_MAX);
+        let once = Plan { limit: COMPILE_MAX, repeat: 0, ..plan };
+        let once = check(site.clone(), first.clone(), "first".to_owned(), once);
         let _ = tokio::spawn(once).await;
     }
     let queue: Queue = Arc::new(Mutex::new(tests.into_iter().enumerate()));
     let mut workers = JoinSet::new();
     for worker in 0..plan.workers {
-        workers.spawn(work(site.clone(), queue.clone(), worker, plan.limit));
+        workers.spawn(work(site.clone(), queue.clone(), worker, plan));
     }
     let mut outcomes: Vec<(usize, Outcome)> =
         workers.join_all().await.into_iter().flatten().collect();
@@ -47,25 +50,25 @@ pub async fn run(site: &Arc<Site>, tests: Vec<Test>, plan: Plan) -> Report {
     Report { outcomes: outcomes.into_iter().map(|(_, outcome)| outcome).collect() }
 }
 
-async fn work(
-    site: Arc<Site>,
-    queue: Queue,
-    worker: usize,
-    limit: Duration,
-) -> Vec<(usize, Outcome)> {
+async fn work(site: Arc<Site>, queue: Queue, worker: usize, plan: Plan) -> Vec<(usize, Outcome)> {
+    let limit = plan.limit;
     let mut outcomes = Vec::new();
     let mut serving_name = format!("worker-{worker}");
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some((index, test)) = next else { return outcomes };
         let start = Instant::now();
+        let mut call = None;
         let (verdict, case) = match test.first_case() {
             Ok(case) if !case.tensors => (Verdict::NotTensors, Some(case)),
             Ok(case) => {
-                let task = check(site.clone(), test.clone(), serving_name.clone(), limit);
+                let task = check(site.clone(), test.clone(), serving_name.clone(), plan);
                 let mut task = tokio::spawn(task);
                 let verdict = match tokio::time::timeout(limit, &mut task).await {
-                    Ok(Ok(Ok(()))) => Verdict::Passed,
+                    Ok(Ok(Ok(median))) => {
+                        call = median;
+                        Verdict::Passed
+                    }
                     Ok(Ok(Err(error))) => Verdict::failed(&format!("{error:#}")),
                     Ok(Err(panic)) => Verdict::failed(&panic_text(panic)),
                     Err(_) => {
@@ -83,7 +86,7 @@ async fn work(
         }
         let time = start.elapsed();
         let (op, opset) = case.map_or(("?".to_owned(), 0), |case| (case.op, case.opset));
-        outcomes.push((index, Outcome { name: test.name, op, opset, verdict, time }));
+        outcomes.push((index, Outcome { name: test.name, op, opset, verdict, time, call }));
     }
 }
 
@@ -94,19 +97,21 @@ fn panic_text(error: tokio::task::JoinError) -> String {
     format!("panicked: {}", text.unwrap_or("without a text"))
 }
 
-/// Publishes the model, runs its cases, and removes it again whatever came of them.
+/// Publishes the model, runs its cases, and removes it again whatever came of them. Answers the median
+/// time of a call, if it is asked for.
 async fn check(
     site: Arc<Site>,
     test: Test,
     serving_name: String,
-    limit: Duration,
-) -> anyhow::Result<()> {
-    let deadline = Instant::now() + limit;
+    plan: Plan,
+) -> anyhow::Result<Option<Duration>> {
+    let deadline = Instant::now() + plan.limit;
     let first = test.first_case()?;
     // Cases whose tensors the contract cannot say fail before anything is published.
     let steps = first.load()?;
     let model = site.publish(&serving_name, &test, &first).await?;
-    let mut result = run_case(&site, &model, (&first, steps), deadline).await;
+    let rules = (deadline, plan.repeat);
+    let mut result = run_case(&site, &model, (&first, steps), rules).await;
     for file in &test.cases[1..] {
         if result.is_err() {
             break;
@@ -115,7 +120,7 @@ async fn check(
         result = async {
             let case = Case::read(file)?;
             let steps = case.load()?;
-            run_case(&site, &model, (&case, steps), deadline).await
+            run_case(&site, &model, (&case, steps), rules).await
         }
         .await
         .with_context(|| format!("case {name}"));
@@ -128,8 +133,9 @@ async fn run_case(
     site: &Site,
     model: &Published,
     (case, steps): (&Case, Vec<Step>),
-    deadline: Instant,
-) -> anyhow::Result<()> {
+    (deadline, repeat): (Instant, usize),
+) -> anyhow::Result<Option<Duration>> {
+    let mut last = Vec::new();
     let several = steps.len() > 1;
     let mut before: BTreeMap<String, Tensor> = BTreeMap::new();
     for (index, step) in steps.into_iter().enumerate() {
@@ -139,6 +145,9 @@ async fn run_case(
             if let Some(carried) = carried {
                 *value = carried.clone();
             }
+        }
+        if repeat > 0 {
+            last.clone_from(&inputs);
         }
         let answer = site.infer(model, inputs, deadline).await?;
         let place = |name: &str| match several {
@@ -152,7 +161,14 @@ async fn run_case(
         }
         before = answer;
     }
-    Ok(())
+    let mut times = Vec::with_capacity(repeat);
+    for _ in 0..repeat {
+        let (start, inputs) = (Instant::now(), last.clone());
+        site.infer(model, inputs, deadline).await?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times.get(repeat / 2).copied())
 }
 
 /// `count` of the tests, chosen by `seed`, in their order. The same seed chooses the same tests, and

@@ -24,7 +24,7 @@ async fn node_tests_hold() {
     let tests = chosen(tests);
     let plugin = prepared("AIMASS_PLUGINS_DIR").join("onnx.wasm");
     let site = Arc::new(Site::open(&plugin, 1).await.expect("the plugin is admitted"));
-    let report = run(&site, tests, Plan { workers: 2, limit: LIMIT }).await;
+    let report = run(&site, tests, Plan { workers: 2, limit: LIMIT, repeat: 0 }).await;
     println!("{}\n{}", report.failures(), report.totals());
     let mut faults = Vec::new();
     for outcome in &report.outcomes {

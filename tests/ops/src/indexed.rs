@@ -6,6 +6,7 @@ use aimass_tensor::{DType, Tensor};
 
 pub(crate) const CASES: &[Case] = &[
     ("gather-elements", gather_elements),
+    ("dynamic-slice", dynamic_slice),
     ("gather-nd", gather_nd),
     ("scatter-elements", scatter_elements),
     ("scatter-nd", scatter_nd),
@@ -83,6 +84,34 @@ fn gather_elements() {
     let scalar = Array::new(&[], [1.0]);
     let inputs = [scalar.f32(), scalar.tensor(DType::I64)];
     refused("gather-elements", &inputs, &[int("axis", 0)], "axis");
+}
+
+fn dynamic_slice() {
+    let bound = |at: i64| Tensor::from_slice(&[], &[at]).unwrap();
+    for (shape, axis) in [(&[6usize][..], 0usize), (&[3, 5], 1), (&[4, 3, 2], 1), (&[0, 3], 0)] {
+        let extent = shape[axis];
+        for (n, dtype) in DTYPES.into_iter().enumerate() {
+            let x = small(shape, n as u64).map(|x| held(dtype, x));
+            for (start, end) in [(0, i64::MAX), (1, 3), (0, 1), (2, 2), (3, 1), (90, 99)] {
+                let from = (start as usize).min(extent);
+                let mut own = shape.to_vec();
+                own[axis] = (end as usize).min(extent).saturating_sub(from);
+                let at = |index: &[usize]| with(index, axis, (index[axis] + from) as f64);
+                let expected = Array::from_fn(&own, |index| x.at(&at(index)));
+                let inputs = [x.tensor(dtype), bound(start), bound(end)];
+                check("dynamic-slice", &inputs, &[int("axis", axis)], &expected, 0.0);
+            }
+        }
+    }
+    let x = small(&[3, 4], 1).f32();
+    let refuse = |start: Tensor, end: Tensor, axis: usize, code: &str| {
+        refused("dynamic-slice", &[x.clone(), start, end], &[int("axis", axis)], code);
+    };
+    refuse(bound(-1), bound(2), 0, "index");
+    refuse(bound(0), bound(-2), 0, "index");
+    refuse(bound(0), bound(2), 2, "axis");
+    refuse(x.clone(), bound(2), 0, "dtype");
+    refuse(bound(0), Tensor::from_slice(&[1], &[2i64]).unwrap(), 0, "shape");
 }
 
 /// Shape of `x`, shape of the indices and batch axes.

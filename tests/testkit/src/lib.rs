@@ -1,7 +1,11 @@
-//! An `aimass serve` process, and just enough HTTP to talk to it.
+//! An `aimass serve` process, and just enough HTTP to talk to it; an allocator that counts.
 //!
-//! Shared by the demo and the end-to-end tests. Links nothing of the product: what it talks to is
-//! the binary that a user runs.
+//! Shared by the demo, the end-to-end tests and the fuzzer. Links nothing of the product: what it
+//! talks to is the binary that a user runs.
+
+mod peak;
+
+pub use peak::Peak;
 
 use std::fs::File;
 use std::io::{Read, Write};

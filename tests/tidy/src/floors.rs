@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["aimass-dispatch", "aimass-train", "aimass-op-tests"],
     &["aimass-sandbox", "aimass-compress", "aimass-cluster"],
     &["aimass-engine"],
-    &["aimass-gateway", "aimass-guest-tests"],
+    &["aimass-gateway", "aimass-guest-tests", "aimass-fuzz"],
     &["aimass"],
     &["xtask", "aimass-e2e", "aimass-bench", "aimass-onnx-tests"],
 ];

@@ -68,7 +68,9 @@ impl Installation {
             let name = file_name(&source);
             let manifest = read(&source.join(MANIFEST))?;
             let names = if manifest.contains("[format]") { &MODEL_FILES[..] } else { &[] };
-            let files: Vec<PathBuf> = names.iter().map(|it| fetched.model_dir.join(it)).collect();
+            let mut files: Vec<PathBuf> =
+                names.iter().map(|it| fetched.model_dir.join(it)).collect();
+            files.extend(files_in(&source)?);
             self.publish_model(&name, &manifest, &files, folder)?;
         }
         Ok(())
@@ -83,16 +85,13 @@ impl Installation {
         for source in repository::folders("tests/onnx/packages")? {
             let name = file_name(&source);
             let made = fetched.onnx_cases.join("models").join(&name).join("package");
-            let mut files = Vec::new();
-            for entry in made.read_dir().with_context(|| made.display().to_string())? {
-                files.push(entry?.path());
-            }
+            let files = files_in(&made)?;
             self.publish_model(&name, &read(&source.join(MANIFEST))?, &files, folder)?;
         }
         Ok(())
     }
 
-    /// Publishes a package of `manifest` and copies of `files`.
+    /// Publishes a package of copies of `files` and `manifest`, which replaces one among them.
     pub(crate) fn publish_model(
         &mut self,
         name: &str,
@@ -102,12 +101,12 @@ impl Installation {
     ) -> anyhow::Result<()> {
         let package = folder.join("packages").join(name);
         std::fs::create_dir_all(&package).with_context(|| package.display().to_string())?;
-        std::fs::write(package.join(MANIFEST), manifest)
-            .with_context(|| package.display().to_string())?;
         for file in files {
             let target = package.join(file_name(file));
             std::fs::copy(file, &target).with_context(|| file.display().to_string())?;
         }
+        std::fs::write(package.join(MANIFEST), manifest)
+            .with_context(|| package.display().to_string())?;
         run::check(self.command().args(["model", "add", "--name", name]).arg(&package))?;
         run::check(self.command().args(["model", "label", name, "stable", "1"]))?;
         self.models.push(name.to_owned());
@@ -150,6 +149,11 @@ impl Installation {
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = folder.read_dir().with_context(|| folder.display().to_string())?;
+    entries.map(|entry| Ok(entry?.path())).collect()
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

@@ -8,6 +8,7 @@ mod cache;
 mod demo;
 mod emulate;
 mod fetch;
+mod fuzz;
 mod installation;
 mod model;
 mod onnx;
@@ -83,6 +84,26 @@ enum Task {
         /// Run only the tests whose names contain one of these.
         names: Vec<String>,
     },
+    /// Feed a fuzz target with mutations of its corpus; fails if anything crashed.
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz --target graph --executions 1000000 --seed 7\n  \
+                      cargo xtask fuzz --target onnx -- --time-s-max 600\n  \
+                      cargo xtask fuzz --target graph -- --replay target/fuzz/graph/crash-..."
+    )]
+    Fuzz {
+        /// What is fuzzed: graph, onnx or bert.
+        #[arg(long)]
+        target: String,
+        /// Executions beside those of the corpus.
+        #[arg(long, default_value_t = 100_000)]
+        executions: u64,
+        /// Decides every mutation.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Passed on to the driver, as `-- --time-s-max 600 --keep FOLDER`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Measure a suite beside its peer and print a table.
     Bench {
         /// Which suite.
@@ -110,6 +131,11 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::Test { all, names } => test::test(all, &names),
         Task::OnnxNodes { write_docs, arguments } => onnx::nodes(write_docs, &arguments),
         Task::Emulate { names } => emulate::emulate(&names),
+        Task::Fuzz { target, executions, seed, mut arguments } => {
+            arguments.push(format!("--executions={executions}"));
+            arguments.push(format!("--seed={seed}"));
+            fuzz::fuzz(&target, &arguments)
+        }
         Task::Bench { suite, json, arguments } => bench::bench(suite, json, &arguments),
     }
 }

@@ -51,7 +51,7 @@ const PRODUCTS: &[Product] = &[
     Product {
         name: "models",
         script: "model_cases.py",
-        imports: &["case_files.py", "pictures.py"],
+        imports: &["case_files.py", "pictures.py", "unquantized.py"],
         takes_models: true,
     },
 ];

@@ -24,7 +24,7 @@ pub(crate) enum Start {
     /// In a new session, with the stages so far repeated: each with what led there.
     Fresh { inputs: Vec<TracedInput>, replay: Vec<(Arc<Node>, NamedTensors)> },
     /// In a session that waits behind the last stage.
-    Live(Live),
+    Live(Box<Live>),
 }
 
 /// A stage to make.
@@ -84,7 +84,8 @@ impl Job {
     /// The plugin's. Those who wait for exactly the same get it, too.
     pub(crate) async fn run(mut self) -> Result<Made, EngineError> {
         let (guard, permit) = (self.guard.take(), self.permit.take());
-        let (model, asked) = (self.model.clone(), self.place.asked);
+        let (model, asked, keep) = (self.model.clone(), self.place.asked, self.place.keep);
+        let parent = self.place.parent.as_ref().map(|parent| parent.id);
         let opened = matches!(self.start, Start::Fresh { .. });
         let started = Instant::now();
         let made = self.make().await;
@@ -97,6 +98,9 @@ impl Job {
             }
             Err(error) => {
                 tracing::debug!(model = %model.name, %error, opened, micros, "not traced");
+                if keep {
+                    model.failures.keep((parent, asked), error, Instant::now());
+                }
                 if let Some(guard) = &guard {
                     guard.fail(asked, error);
                 }
@@ -113,7 +117,7 @@ impl Job {
             tensors.collect::<Vec<Tensor>>()
         });
         let (mut live, told) = match start {
-            Start::Live(live) => (live, Vec::new()),
+            Start::Live(live) => (*live, Vec::new()),
             Start::Fresh { inputs, replay } => (model.open(&inputs, replay).await?, inputs),
         };
         let stage = match observed {

@@ -43,6 +43,7 @@ pub(crate) struct Trie {
     roots_max: usize,
     stages_max: usize,
     content_bytes_max: u64,
+    plan_bytes_max: u64,
     hasher: RandomState,
     ticks: AtomicU64,
     ids: AtomicU64,
@@ -55,6 +56,7 @@ struct Inventory {
     entries: HashMap<u64, Entry>,
     roots: usize,
     content_bytes: u64,
+    plan_bytes: u64,
 }
 
 struct Entry {
@@ -63,6 +65,7 @@ struct Entry {
     digest: u64,
     children: usize,
     content_bytes: u64,
+    plan_bytes: u64,
 }
 
 /// How much is kept, for tests.
@@ -80,6 +83,7 @@ impl Trie {
             roots_max: config.roots_max,
             stages_max: config.stages_max,
             content_bytes_max: config.content_bytes_max,
+            plan_bytes_max: config.plan_bytes_max,
             hasher: RandomState::new(),
             ticks: AtomicU64::new(1),
             ids: AtomicU64::new(1),
@@ -179,8 +183,8 @@ impl Trie {
     /// Keeps a stage, and evicts what was used longest ago until the limits hold. A stage whose own
     /// content is beyond them, or whose parent has gone, is not kept. Whether it is kept.
     pub(crate) fn keep(&self, parent: Option<&Arc<Node>>, digest: u64, node: &Arc<Node>) -> bool {
-        let content_bytes = node.content_bytes();
-        if content_bytes > self.content_bytes_max {
+        let (content_bytes, plan_bytes) = (node.content_bytes(), node.plan_bytes());
+        if content_bytes > self.content_bytes_max || plan_bytes > self.plan_bytes_max {
             return false;
         }
         let mut inventory = lock(&self.inventory);
@@ -191,11 +195,19 @@ impl Trie {
         }
         let siblings = parent.map_or(&self.roots, |parent| &parent.children);
         lock(siblings).entry(digest).or_default().push(node.clone());
-        let entry =
-            Entry { node: node.clone(), parent: parent_id, digest, children: 0, content_bytes };
+        let (node_too, children) = (node.clone(), 0);
+        let entry = Entry {
+            node: node_too,
+            parent: parent_id,
+            digest,
+            children,
+            content_bytes,
+            plan_bytes,
+        };
         inventory.entries.insert(node.id, entry);
         inventory.roots += usize::from(parent.is_none());
         inventory.content_bytes += content_bytes;
+        inventory.plan_bytes += plan_bytes;
         let gone = self.evict(&mut inventory);
         let kept = inventory.entries.contains_key(&node.id);
         drop(inventory);
@@ -211,6 +223,7 @@ impl Trie {
         }
         while inventory.entries.len() > self.stages_max
             || inventory.content_bytes > self.content_bytes_max
+            || inventory.plan_bytes > self.plan_bytes_max
         {
             let Some(leaf) = inventory.oldest(|entry| entry.children == 0) else { break };
             self.remove_tree(inventory, leaf, &mut gone);
@@ -223,6 +236,7 @@ impl Trie {
         while let Some(id) = waiting.pop() {
             let Some(entry) = inventory.entries.remove(&id) else { continue };
             inventory.content_bytes -= entry.content_bytes;
+            inventory.plan_bytes -= entry.plan_bytes;
             let children = std::mem::take(&mut *lock(&entry.node.children));
             waiting.extend(children.values().flatten().map(|child| child.id));
             if id == top {
@@ -289,6 +303,12 @@ impl Node {
     /// A request came by.
     pub(crate) fn touch(&self, tick: u64) {
         self.used.store(tick, Ordering::Relaxed);
+    }
+
+    /// Bytes that its plan holds for itself.
+    fn plan_bytes(&self) -> u64 {
+        let plan = self.stage.as_ref().and_then(|(stage, _)| stage.plan.as_ref());
+        plan.map_or(0, |plan| plan.constant_bytes())
     }
 
     fn content_bytes(&self) -> u64 {

@@ -7,7 +7,7 @@ use super::trie::Node;
 use crate::errors::of_dispatch;
 use crate::{EngineError, Family};
 use aimass_dispatch::{Dispatcher, PlanCall};
-use aimass_sandbox::NamedTensors;
+use aimass_sandbox::{NamedTensors, TracedStage};
 use aimass_tensor::{Shape, Tensor};
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,8 +45,51 @@ impl TracedModel {
         call: &TracedCall<'_>,
         inputs: Vec<Tensor>,
     ) -> Result<Vec<Tensor>, EngineError> {
+        let mut walk = self.walk(call, inputs)?;
+        loop {
+            let node = walk.find().await?;
+            walk.enter(&node)?;
+            walk.run(&node).await?;
+            let Some((stage, slots)) = &node.stage else { return Err(defect()) };
+            if stage.observe.is_empty() {
+                let outputs = slots.outputs.iter().map(|&slot| walk.values.get(slot).cloned());
+                return outputs.collect::<Option<_>>().ok_or_else(defect);
+            }
+            walk.path.push(node);
+        }
+    }
+
+    /// The stages of one call, each with the inputs of its plan. All are run but the last.
+    ///
+    /// # Errors
+    /// As [`TracedModel::run`].
+    pub(crate) async fn stages(
+        self: &Arc<Self>,
+        call: &TracedCall<'_>,
+        inputs: Vec<Tensor>,
+    ) -> Result<Vec<(TracedStage, Vec<Tensor>)>, EngineError> {
+        let mut walk = self.walk(call, inputs)?;
+        let mut stages = Vec::new();
+        loop {
+            let node = walk.find().await?;
+            walk.enter(&node)?;
+            let Some((stage, _)) = &node.stage else { return Err(defect()) };
+            stages.push((stage.clone(), walk.plan_inputs(&node)?));
+            if stage.observe.is_empty() {
+                return Ok(stages);
+            }
+            walk.run(&node).await?;
+            walk.path.push(node);
+        }
+    }
+
+    fn walk<'a>(
+        self: &'a Arc<Self>,
+        call: &'a TracedCall<'a>,
+        inputs: Vec<Tensor>,
+    ) -> Result<Walk<'a>, EngineError> {
         self.rules.check(&inputs)?;
-        let mut walk = Walk {
+        Ok(Walk {
             model: self,
             call,
             tick: self.trie.tick(),
@@ -56,17 +99,7 @@ impl TracedModel {
             kept: true,
             live: None,
             next: None,
-        };
-        loop {
-            let node = walk.find().await?;
-            walk.enter(&node).await?;
-            let Some((stage, slots)) = &node.stage else { return Err(defect()) };
-            if stage.observe.is_empty() {
-                let outputs = slots.outputs.iter().map(|&slot| walk.values.get(slot).cloned());
-                return outputs.collect::<Option<_>>().ok_or_else(defect);
-            }
-            walk.path.push(node);
-        }
+        })
     }
 }
 
@@ -101,6 +134,10 @@ impl Walk<'_> {
                 node.touch(self.tick);
                 self.kept = false;
                 return self.make(digest, asked, None).await;
+            }
+            let failed = (parent.map(|parent| parent.id), asked);
+            if let Some(error) = self.model.failures.find(failed, Instant::now()) {
+                return Err(error);
             }
             match self.model.flights.enter(flight, before) {
                 Entered::Busy(waiter) => waiter.wait(asked, self.call.deadline).await?,
@@ -172,7 +209,7 @@ impl Walk<'_> {
 
     fn start(&mut self) -> Start {
         if let Some(live) = self.live.take() {
-            return Start::Live(live);
+            return Start::Live(Box::new(live));
         }
         let mut replay = Vec::with_capacity(self.path.len());
         for (index, node) in self.path.iter().enumerate() {
@@ -198,18 +235,27 @@ impl Walk<'_> {
             .collect()
     }
 
-    /// Adds what a stage knows and runs its plan.
-    async fn enter(&mut self, node: &Node) -> Result<(), EngineError> {
+    /// Adds what a stage knows.
+    fn enter(&mut self, node: &Node) -> Result<(), EngineError> {
         node.touch(self.tick);
-        let Some((stage, slots)) = &node.stage else { return Err(defect()) };
-        for (_, tensor) in &stage.known {
-            self.add(tensor.clone())?;
-        }
-        let Some(plan) = &stage.plan else { return Ok(()) };
+        let Some((stage, _)) = &node.stage else { return Err(defect()) };
+        stage.known.iter().try_for_each(|(_, tensor)| self.add(tensor.clone()))
+    }
+
+    /// Inputs of a stage's plan; none if it has no plan.
+    fn plan_inputs(&self, node: &Node) -> Result<Vec<Tensor>, EngineError> {
+        let Some((_, slots)) = &node.stage else { return Err(defect()) };
         let inputs = slots.inputs.iter().map(|&slot| self.values.get(slot).cloned());
+        inputs.collect::<Option<_>>().ok_or_else(defect)
+    }
+
+    /// Runs a stage's plan, if it has one, and adds what it answers.
+    async fn run(&mut self, node: &Node) -> Result<(), EngineError> {
+        let plan = node.stage.as_ref().and_then(|(stage, _)| stage.plan.as_ref());
+        let Some(plan) = plan else { return Ok(()) };
         let call = PlanCall {
             plan: plan.clone(),
-            inputs: inputs.collect::<Option<_>>().ok_or_else(defect)?,
+            inputs: self.plan_inputs(node)?,
             tenant: self.call.tenant.clone(),
             deadline: self.call.deadline,
             slot: None,

@@ -150,7 +150,7 @@ impl GraphBuilder {
         }
         let changes = |(i, extent): (usize, &u64)| spec.dims[i + 2] != Dim::Fixed(*extent);
         let changed: Vec<bool> = extents.iter().enumerate().map(changes).collect();
-        let before = (self.values.len(), self.nodes.len());
+        let before = (self.values.len(), self.nodes.len(), self.operands);
         let mut value = x;
         for (i, (&extent, &changed)) in extents.iter().zip(&changed).enumerate() {
             // One axis is resampled in any case, so that every resize is checked and is a node.
@@ -164,6 +164,7 @@ impl GraphBuilder {
                 Err(error) => {
                     self.values.truncate(before.0);
                     self.nodes.truncate(before.1);
+                    self.operands = before.2;
                     return Err(error);
                 }
             };

@@ -1,10 +1,11 @@
 //! Builder methods: shape ops, gather, reductions, sequences.
 
 use super::GraphBuilder;
+use crate::graph::Origin;
 use crate::op::{
-    ArgExtreme, Broadcast, Concat, Cumulative, CumulativeKind, Gather, Iota, OneHot, Op, Pad,
-    PadMode, Positions, RaggedPool, RaggedPoolKind, Reduce, ReduceKind, Reshape, Reverse, ShapeOf,
-    Slice, Split, Tile, TopK, Transpose,
+    ArgExtreme, Broadcast, Concat, Cumulative, CumulativeKind, DynamicSlice, Gather, Iota, OneHot,
+    Op, Pad, PadMode, Positions, RaggedPool, RaggedPoolKind, Reduce, ReduceKind, Reshape, Reverse,
+    ShapeOf, Slice, Split, Tile, TopK, Transpose,
 };
 use crate::{Dim, GraphError, ValueId};
 use aimass_tensor::DType;
@@ -49,6 +50,38 @@ impl GraphBuilder {
         step: u64,
     ) -> Result<ValueId, GraphError> {
         self.push_one(Op::Slice(Slice { axis, start, end, step }), &[x])
+    }
+
+    /// As [`GraphBuilder::slice`] with step 1, between bounds that are i64 scalars of the graph. Where
+    /// they are no constants, the extent is found while a plan runs, which reserves memory for that of
+    /// `x`. A negative bound is `input/index` then.
+    ///
+    /// # Errors
+    /// [`GraphError`] on a wrong axis, bounds of another type, or an axis of rows.
+    pub fn dynamic_slice(
+        &mut self,
+        x: ValueId,
+        axis: u32,
+        start: ValueId,
+        end: ValueId,
+    ) -> Result<ValueId, GraphError> {
+        if let (Some(start), Some(end)) = (self.known_bound(start)?, self.known_bound(end)?) {
+            return self.slice(x, axis, start, end, 1);
+        }
+        self.push_one(Op::DynamicSlice(DynamicSlice { axis }), &[x, start, end])
+    }
+
+    /// The content of a constant i64 scalar that is not negative.
+    fn known_bound(&self, value: ValueId) -> Result<Option<u64>, GraphError> {
+        let content = match &self.value(value)?.origin {
+            Origin::Constant(tensor) if tensor.shape().rank() == 0 => tensor.as_slice::<i64>().ok(),
+            Origin::Constant(_)
+            | Origin::Input(_)
+            | Origin::Weight(_)
+            | Origin::State(_)
+            | Origin::Node(_) => None,
+        };
+        Ok(content.and_then(|bound| u64::try_from(*bound.first()?).ok()))
     }
 
     /// Joins values along an axis; all other extents are equal.

@@ -62,9 +62,24 @@ impl GraphBuilder {
         scores: ValueId,
         options: Suppression,
     ) -> Result<(ValueId, ValueId), GraphError> {
-        let op = Op::NonMaxSuppression(NonMaxSuppression { options });
+        let op = Op::NonMaxSuppression(NonMaxSuppression { options, padded: true });
         let outputs = self.push(op, &[boxes, scores])?;
         Ok((outputs[0], outputs[1]))
+    }
+
+    /// As [`GraphBuilder::non_max_suppression_padded`], with as many rows as boxes survive: an extent
+    /// that is found while a plan runs, which reserves memory for the most that there can be.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::non_max_suppression_padded`].
+    pub fn non_max_suppression(
+        &mut self,
+        boxes: ValueId,
+        scores: ValueId,
+        options: Suppression,
+    ) -> Result<ValueId, GraphError> {
+        let op = Op::NonMaxSuppression(NonMaxSuppression { options, padded: false });
+        self.push_one(op, &[boxes, scores])
     }
 
     /// Random u32 of these dimensions by Threefry-2x32 (Salmon et al., SC11) from a u32 `[2]` key:

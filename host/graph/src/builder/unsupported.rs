@@ -22,14 +22,6 @@ macro_rules! unsupported {
 
 unsupported! {
     state_append "state-append"
-    region_begin "region-begin"
-    region_end "region-end"
-    if_else "if-else"
-    while_loop "while-loop"
-    scan "scan"
-    call "call"
-    dynamic_slice "dynamic-slice"
-    non_max_suppression "non-max-suppression"
 }
 
 impl GraphBuilder {

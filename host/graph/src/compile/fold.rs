@@ -7,22 +7,36 @@ use crate::packing::Constant;
 use crate::{PlanError, RunError};
 use aimass_cpu::pool::Team;
 use aimass_tensor::{BufferMut, Shape, Tensor};
+use std::collections::HashSet;
 
 /// Outputs up to this size are always folded; larger ones only if they are at most four times their
 /// inputs, as 8-bit weights in f32 are.
 const SMALL_BYTES_MAX: usize = 1 << 20;
+/// Bytes that the folded constants of any plan may take.
+const TOTAL_BYTES_LEAST: usize = 16 << 20;
 /// Most bytes that the folded constants of one plan take.
 const TOTAL_BYTES_MAX: usize = 1 << 30;
 
-/// Replaces instructions of constants by their outputs.
+/// Replaces instructions of constants by their outputs. What they take together is bounded by what the
+/// graph brought, so that no chain of small steps makes much out of little.
 pub(super) fn constants(draft: &mut Draft) -> Result<(), PlanError> {
     let mut total = 0;
+    let given = given_bytes(draft).saturating_mul(4).saturating_add(TOTAL_BYTES_LEAST);
+    let total_max = given.min(TOTAL_BYTES_MAX);
     for index in 0..draft.insts.len() {
         let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
+        // A loop takes as long as it takes: it is charged and run with the plan.
+        if !op.rule().regions().is_empty() {
+            continue;
+        }
         let known = inputs.iter().all(|&value| draft.constants.contains_key(&draft.root(value)));
-        let Some(shapes) = known.then(|| fixed_shapes(draft, outputs)).flatten() else { continue };
+        // A constant may be read under extents that only a run knows.
+        let fixed = known && fixed_shapes(draft, inputs).is_some();
+        let Some(shapes) = fixed.then(|| fixed_shapes(draft, outputs)).flatten() else { continue };
+        // An empty constant counts as if it were not, since loops over its other extents run.
         let bytes = |value: &ValueId, shape: &Shape| {
-            draft.spec(*value).dtype.bytes_for(shape.elements()).unwrap_or(usize::MAX)
+            let dtype = draft.spec(*value).dtype;
+            dtype.bytes_for(shape.room()).unwrap_or(usize::MAX)
         };
         let sizes: Vec<usize> = outputs.iter().zip(&shapes).map(|(v, s)| bytes(v, s)).collect();
         let size = sizes.iter().fold(0usize, |sum, &size| sum.saturating_add(size));
@@ -31,7 +45,7 @@ pub(super) fn constants(draft: &mut Draft) -> Result<(), PlanError> {
             Some(bytes(&value, &shape))
         });
         let source = source.fold(0usize, usize::saturating_add);
-        if size > SMALL_BYTES_MAX.max(source.saturating_mul(4)) || total + size > TOTAL_BYTES_MAX {
+        if size > SMALL_BYTES_MAX.max(source.saturating_mul(4)) || size > total_max - total {
             continue;
         }
         total += size;
@@ -48,6 +62,21 @@ pub(super) fn constants(draft: &mut Draft) -> Result<(), PlanError> {
     let mut keep = keep.into_iter();
     draft.insts.retain(|_| keep.next().unwrap_or(true));
     Ok(())
+}
+
+/// Bytes of the weights and constants that the graph names; a weight counts once, however often it is
+/// named.
+fn given_bytes(draft: &Draft) -> usize {
+    let mut weights = HashSet::new();
+    let own = |constant: &Constant| match constant {
+        Constant::Tensor(tensor) => tensor.byte_len(),
+        Constant::Weight(weight) => {
+            let range = (weight.range.start, weight.range.end);
+            let fresh = weights.insert((weight.source.digest(), range));
+            if fresh { usize::try_from(range.1 - range.0).unwrap_or(usize::MAX) } else { 0 }
+        }
+    };
+    draft.constants.values().map(own).fold(0, usize::saturating_add)
 }
 
 fn fixed_shapes(draft: &Draft, values: &[ValueId]) -> Option<Vec<Shape>> {

@@ -5,7 +5,7 @@ use super::patterns::arithmetic;
 use super::{Draft, ImageInst, ImageKind, Inst, LinearInst};
 use crate::graph::ValueId;
 use crate::op::{Arithmetic, Op, UnaryKind};
-use crate::packing::Constant;
+use crate::packing::{Constant, Part};
 use crate::step::ColumnView;
 use crate::{Dim, PlanError, ValueSpec};
 use aimass_cpu::activation::{Activation, Finish};
@@ -159,7 +159,7 @@ fn activation(op: &Op) -> Option<Activation> {
 pub(super) fn merged_linears(draft: &mut Draft) -> Result<(), PlanError> {
     let readers = readers(draft);
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut by_input: HashMap<(ValueId, bool, bool), usize> = HashMap::new();
+    let mut by_input: HashMap<(ValueId, bool, bool, bool), usize> = HashMap::new();
     for (index, inst) in draft.insts.iter().enumerate() {
         let Inst::Linear(linear) = inst else { continue };
         let constant_bias =
@@ -171,7 +171,8 @@ pub(super) fn merged_linears(draft: &mut Draft) -> Result<(), PlanError> {
         if !plain || !constant_bias || !only_attention || draft.results.contains(&linear.out) {
             continue;
         }
-        let key = (linear.x, linear.parts[0].transposed, linear.bias.is_some());
+        let Part { transposed, int8, .. } = &linear.parts[0];
+        let key = (linear.x, *transposed, linear.bias.is_some(), int8.is_some());
         let group = *by_input.entry(key).or_insert_with(|| {
             groups.push(Vec::new());
             groups.len() - 1

@@ -4,7 +4,7 @@ use crate::graph::{Graph, Origin, StateInit};
 use sha2::{Digest, Sha256};
 
 /// Changes whenever kernels or rewriting change results.
-const KERNEL_SET: &str = "aimass-cpu-3";
+const KERNEL_SET: &str = "aimass-cpu-4";
 
 /// Digest of the live graph, the digests of its weights, the state layout and the kernel set.
 pub(super) fn digest(graph: &Graph, live: &[bool]) -> [u8; 32] {

@@ -1,9 +1,10 @@
 //! Linear layers whose weights are known become packed ones.
 
 use super::{Draft, Inst, LinearInst};
+use crate::Dim;
 use crate::graph::ValueId;
 use crate::op::Op;
-use crate::packing::{Constant, Part};
+use crate::packing::{Constant, Int8Scaling, Part};
 use aimass_tensor::DType;
 use std::collections::HashMap;
 
@@ -12,6 +13,13 @@ pub(super) fn linears(draft: &mut Draft) {
     let makers = draft.makers();
     for index in 0..draft.insts.len() {
         let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
+        if let Op::DynamicLinear(_) = op {
+            if let Some(part) = int8_part(draft, inputs) {
+                let linear = LinearInst::new(inputs[0], part, None, outputs[0]);
+                draft.insts[index] = Inst::Linear(linear);
+            }
+            continue;
+        }
         let transposed = if let Op::Linear(linear) = op {
             linear.transposed
         } else if matches!(op, Op::MatMul(_)) && draft.spec(inputs[1]).rank() == 2 {
@@ -26,6 +34,21 @@ pub(super) fn linears(draft: &mut Draft) {
         let linear = LinearInst::new(inputs[0], part, inputs.get(2).copied(), outputs[0]);
         draft.insts[index] = Inst::Linear(linear);
     }
+}
+
+/// The weights of a dynamic layer, which are constants; none without columns or rows.
+fn int8_part(draft: &Draft, inputs: &[ValueId]) -> Option<Part> {
+    let [k, n] = &draft.spec(inputs[1]).dims[..] else { return None };
+    let extent = |dim: &Dim| dim.fixed().and_then(|extent| usize::try_from(extent).ok());
+    let (k, n) = (extent(k)?, extent(n)?);
+    let constant = |value: &ValueId| draft.constants.get(&draft.root(*value)).cloned();
+    let zero = match inputs.get(3) {
+        Some(zero) => Some(constant(zero)?),
+        None => None,
+    };
+    let int8 = Some(Int8Scaling { scale: constant(&inputs[2])?, zero });
+    let weight = constant(&inputs[1])?;
+    (k > 0 && n > 0).then_some(Part { weight, transposed: false, k, n, int8 })
 }
 
 /// The constant matrix behind a value, seen through transposes and casts of halves.
@@ -54,6 +77,7 @@ fn weight_part(
                 transposed: flipped,
                 k,
                 n,
+                int8: None,
             });
         }
         let Inst::Op { op, inputs, .. } = &draft.insts[*makers.get(&root)?] else { return None };

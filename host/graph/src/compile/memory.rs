@@ -5,6 +5,9 @@ use crate::graph::{Origin, ValueId};
 use crate::step::{OpStep, Step};
 use std::collections::HashMap;
 
+/// Slots among which the best is chosen: those that became free last.
+const FREE_SLOTS_SEEN: usize = 64;
+
 /// Where the bytes of a value are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -145,7 +148,9 @@ impl Planner<'_> {
         // Unknown extents count as 64: only the order of sizes matters here.
         let extents = spec.dims.iter().map(|dim| dim.fixed().unwrap_or(64));
         let bytes = extents.fold(size, u64::saturating_mul);
-        let best = (0..self.free.len()).min_by_key(|&i| self.sizes[self.free[i]].abs_diff(bytes));
+        let late = self.free.len().saturating_sub(FREE_SLOTS_SEEN);
+        let best =
+            (late..self.free.len()).min_by_key(|&i| self.sizes[self.free[i]].abs_diff(bytes));
         match best {
             Some(index) => {
                 let slot = self.free.swap_remove(index);

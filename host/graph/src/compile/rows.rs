@@ -12,6 +12,9 @@ use crate::{Dim, PlanError};
 use aimass_tensor::DType;
 use std::collections::{HashMap, HashSet};
 
+/// Most instructions of one segment: placing its buffers looks at pairs of them.
+const INSTS_MAX: usize = 256;
+
 /// The steps of a plan, and the matrices that its linear layers multiply with.
 ///
 /// # Errors
@@ -90,6 +93,7 @@ impl Cutter<'_> {
         let fits = self.open.as_ref().is_some_and(|open| {
             let inside = |value: &ValueId| open.made.contains(&draft.base(*value));
             open.lead == lead
+                && open.insts.len() < INSTS_MAX
                 && !reads.whole.iter().any(inside)
                 && reads.rows.iter().all(|value| !inside(value) || open.made.contains(value))
         });

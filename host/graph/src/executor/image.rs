@@ -4,6 +4,7 @@ use super::Frame;
 use crate::RunError;
 use crate::compile::{ImageInst, ImageKind};
 use crate::graph::ValueId;
+use crate::packing::Matrix;
 use crate::step::ImageStep;
 use aimass_cpu::conv::{
     Axis, ImageDims, conv_depthwise, conv_packed, conv_planes, conv_spread, image_pool,
@@ -44,7 +45,10 @@ impl Frame<'_> {
         };
         let matrix = || -> Result<&PackedMatrix, RunError> {
             let index = step.matrix.ok_or(DEFECT)?;
-            self.plan.matrices.get(index).map(|matrix| &**matrix).ok_or(DEFECT)
+            match self.plan.matrices.get(index).map(|matrix| &**matrix) {
+                Some(Matrix::F32(matrix)) => Ok(matrix),
+                Some(Matrix::Int8(_)) | None => Err(DEFECT),
+            }
         };
         let dims = image_dims(inst, shape(inst.x), shape(inst.out));
         match &inst.kind {

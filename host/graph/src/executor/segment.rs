@@ -8,10 +8,12 @@ use super::Frame;
 use crate::RunError;
 use crate::graph::ValueId;
 use crate::op::{Arg, NormalizeKind};
+use crate::packing::Matrix;
+use crate::profiler::Profiler;
 use crate::step::{BUFFERS_MAX, OUTS_MAX, Operand, RowKind, RowSegment, RowSource, RowStep};
 use aimass_cpu::activation::{unary, unary_in_place};
 use aimass_cpu::elementwise::{Broadcast, binary};
-use aimass_cpu::matmul::{Epilogue, matmul_packed};
+use aimass_cpu::matmul::{Epilogue, matmul_int8, matmul_packed};
 use aimass_cpu::norm;
 use aimass_cpu::pool::Team;
 use aimass_cpu::shape_ops::gather_rows;
@@ -36,9 +38,21 @@ const PARALLEL_WORK_MIN: usize = 200_000;
 /// Buffers of one block: outputs, then scratch.
 type Buffers<'b> = [&'b mut [f32]; BUFFERS_MAX];
 
+/// A segment that runs, its number among the steps, and who watches.
+pub(super) struct SegmentRun<'s, P> {
+    pub(super) segment: &'s RowSegment,
+    pub(super) index: usize,
+    pub(super) profiler: &'s P,
+}
+
 impl Frame<'_> {
-    pub(super) fn segment(&mut self, segment: &RowSegment, team: Team<'_>) -> Result<(), RunError> {
+    pub(super) fn segment<P: Profiler>(
+        &mut self,
+        run: &SegmentRun<'_, P>,
+        team: Team<'_>,
+    ) -> Result<(), RunError> {
         const DEFECT: RunError = RunError::Internal("a row segment has no place to write");
+        let segment = run.segment;
         for step in &segment.steps {
             if let RowKind::Gather { table, indices } = step.kind {
                 self.check_rows(indices, self.shapes[table.index()][0])?;
@@ -63,10 +77,10 @@ impl Frame<'_> {
         }
         let [a, b, c, d] = outs;
         match count {
-            1 => self.blocks(segment, team, rows, [a]),
-            2 => self.blocks(segment, team, rows, [a, b]),
-            3 => self.blocks(segment, team, rows, [a, b, c]),
-            _ => self.blocks(segment, team, rows, [a, b, c, d]),
+            1 => self.blocks(run, team, rows, [a]),
+            2 => self.blocks(run, team, rows, [a, b]),
+            3 => self.blocks(run, team, rows, [a, b, c]),
+            _ => self.blocks(run, team, rows, [a, b, c, d]),
         }
         for (region, bytes) in taken.into_iter().take(count) {
             self.regions[region] = bytes;
@@ -74,13 +88,14 @@ impl Frame<'_> {
         Ok(())
     }
 
-    fn blocks<const N: usize>(
+    fn blocks<P: Profiler, const N: usize>(
         &self,
-        segment: &RowSegment,
+        run: &SegmentRun<'_, P>,
         team: Team<'_>,
         rows: usize,
         outs: [&mut [f32]; N],
     ) {
+        let segment = run.segment;
         let threads = team.threads().min(rows.saturating_mul(segment.row_work) / PARALLEL_WORK_MIN);
         if threads <= 1 || rows >= (threads * SPLIT_ROWS_MIN).max(SPLIT_ALL_ROWS_MIN) {
             let block = block_rows(segment, rows, threads.max(1));
@@ -88,20 +103,21 @@ impl Frame<'_> {
             let lengths = std::array::from_fn(|i| block * segment.columns[i]);
             team.chunks(outs, lengths, &|task, chunks| {
                 let range = task * block..rows.min(task * block + block);
-                self.block(segment, range, chunks, Team::alone());
+                self.block(run, range, chunks, Team::alone());
             });
         } else {
-            self.block(segment, 0..rows, outs, team);
+            self.block(run, 0..rows, outs, team);
         }
     }
 
-    fn block<const N: usize>(
+    fn block<P: Profiler, const N: usize>(
         &self,
-        segment: &RowSegment,
+        run: &SegmentRun<'_, P>,
         range: Range<usize>,
         outs: [&mut [f32]; N],
         team: Team<'_>,
     ) {
+        let &SegmentRun { segment, index, profiler } = run;
         let rows = range.len();
         let scratch = &segment.columns[N..];
         let floats: usize =
@@ -120,10 +136,12 @@ impl Frame<'_> {
             *buffer = own;
             rest = after;
         }
-        for step in &segment.steps {
+        for (part, step) in segment.steps.iter().enumerate() {
+            let begin = profiler.mark();
             let to = std::mem::take(&mut buffers[step.to]);
             RowRun { frame: self, range: range.clone(), buffers: &buffers, team }.step(step, to);
             buffers[step.to] = to;
+            profiler.part(index, part, begin);
         }
         if let Some(memory) = memory {
             self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
@@ -244,7 +262,10 @@ impl RowRun<'_, '_> {
         };
         let x = Rows::dense(self.dense(step.from, matrix.k()), matrix.k());
         let to = RowsMut::dense(&mut to[..self.rows() * n], n);
-        matmul_packed(self.team, x, matrix, to, &epilogue);
+        match &**matrix {
+            Matrix::F32(matrix) => matmul_packed(self.team, x, matrix, to, &epilogue),
+            Matrix::Int8(matrix) => matmul_int8(self.team, x, matrix, to, &epilogue),
+        }
     }
 
     /// An operand and its columns.

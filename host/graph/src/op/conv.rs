@@ -92,8 +92,8 @@ impl OpRule for Conv {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        let weights = Weights::of(cx, x, self.groups)?;
         let spatial = self.window.check(cx, x[0])?;
+        let weights = Weights::of(cx, x, self.groups)?;
         let channels = weights.all_groups(cx, weights.extents[1])?;
         cx.dims.same(cx.op, &x[0].dims[1], &channels)?;
         let filters = Dim::Fixed(weights.extents[0]);
@@ -142,8 +142,8 @@ impl OpRule for ConvTranspose {
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
-        let weights = Weights::of(cx, x, self.groups)?;
         let spatial = self.window.check(cx, x[0])?;
+        let weights = Weights::of(cx, x, self.groups)?;
         if self.output_pads.len() != spatial {
             let expected = "one number a spatial dimension";
             return Err(cx.argument("output-pads", expected, &self.output_pads.len()));

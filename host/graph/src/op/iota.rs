@@ -1,6 +1,6 @@
 //! Counting along an axis.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, Op, OpRule};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_tensor::DType;
 
@@ -20,9 +20,14 @@ impl OpRule for Iota {
 
     fn infer(&self, cx: &mut Infer<'_>, _: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let axis = cx.axis(self.axis, self.dims.len())?;
-        cx.declared(&self.dims)?;
+        cx.declared(&self.dims, &[])?;
         cx.not_rows(&self.dims[axis])?;
         Ok(vec![ValueSpec::new(DType::I64, self.dims.clone())])
+    }
+
+    fn renamed(&self, names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        let dims = self.dims.iter().map(names).collect();
+        Some(Op::Iota(Iota { dims, ..self.clone() }))
     }
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {

@@ -1,6 +1,6 @@
 //! Random bits from a key.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, Op, OpRule};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::random::random_bits;
 use aimass_tensor::DType;
@@ -21,13 +21,18 @@ impl OpRule for RandomBits {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         cx.dtype(x[0], "a u32 key", |dtype| dtype == DType::U32)?;
         cx.extent_vector(x[0], &Dim::Fixed(2))?;
-        cx.declared(&self.dims)?;
+        cx.declared(&self.dims, x)?;
         self.dims.iter().try_for_each(|dim| cx.not_rows(dim))?;
         Ok(vec![ValueSpec::new(DType::U32, self.dims.clone())])
     }
 
     fn flops(&self, _: &[aimass_tensor::Shape], outputs: &[aimass_tensor::Shape]) -> u64 {
         (outputs[0].elements() as u64).saturating_mul(32)
+    }
+
+    fn renamed(&self, names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        let dims = self.dims.iter().map(names).collect();
+        Some(Op::RandomBits(RandomBits { dims }))
     }
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {

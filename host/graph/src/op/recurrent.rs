@@ -105,7 +105,10 @@ impl OpRule for Recurrent {
 
     fn flops(&self, inputs: &[Shape], _: &[Shape]) -> u64 {
         let rows = (inputs[0][0] as u64).saturating_mul(inputs[0][1] as u64);
-        let weights = inputs[1].elements().saturating_add(inputs[2].elements()) as u64;
+        let weights = match &self.packed {
+            Some(packed) => packed.bytes() as u64 / size_of::<f32>() as u64,
+            None => inputs[1].elements().saturating_add(inputs[2].elements()) as u64,
+        };
         rows.saturating_mul(weights.saturating_mul(2))
     }
 

@@ -23,7 +23,7 @@ pub(crate) enum ReduceKind {
 /// Reduces `axes` (all of them if the list is empty); of numbers, sums and products of integers
 /// wrapping. The mean takes floats only; max and min of bools are "any" and "all".
 ///
-/// A reduced axis holds no rows. `keep` leaves reduced axes with extent 1. An empty lane gives 0
+/// A reduced axis holds no rows, except for max and min, which then make a plan run alone. `keep` leaves reduced axes with extent 1. An empty lane gives 0
 /// (sum), 1 (product), NaN (mean), or the dtype's lowest and highest number (max, min).
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reduce {
@@ -40,20 +40,23 @@ pub(crate) struct ArgExtreme {
     pub(crate) largest: bool,
 }
 
-/// Output dimensions when these axes are reduced.
+/// Output dimensions when these axes are reduced, perhaps `rows` among them.
 fn reduced(
     cx: &Infer<'_>,
     x: &ValueSpec,
     axes: &[u32],
-    keep: bool,
+    (keep, rows): (bool, bool),
 ) -> Result<Vec<Dim>, GraphError> {
+    if axes.len() > x.rank() {
+        return Err(cx.argument("axes", "each axis once", &axes.len()));
+    }
     let mut gone = vec![axes.is_empty(); x.rank()];
     for &axis in axes {
         gone[cx.axis(axis, x.rank())?] = true;
     }
     let mut dims = Vec::with_capacity(x.rank());
     for (dim, gone) in x.dims.iter().zip(gone) {
-        if gone {
+        if gone && !rows {
             cx.not_rows(dim)?;
         }
         match (gone, keep) {
@@ -116,7 +119,9 @@ impl OpRule for Reduce {
                 cx.dtype(x[0], expected, known)?;
             }
         }
-        let dims = reduced(cx, x[0], &self.axes, self.keep)?;
+        // What takes extremes of all rows runs alone, unless the compiler replaces it.
+        let rows = matches!(self.kind, ReduceKind::Max | ReduceKind::Min);
+        let dims = reduced(cx, x[0], &self.axes, (self.keep, rows))?;
         Ok(vec![ValueSpec::new(x[0].dtype, dims)])
     }
 
@@ -178,7 +183,7 @@ impl OpRule for ArgExtreme {
         if x[0].dims[axis] == Dim::Fixed(0) {
             return Err(cx.argument("axis", "an extent above 0", &0));
         }
-        let dims = reduced(cx, x[0], &[self.axis], self.keep)?;
+        let dims = reduced(cx, x[0], &[self.axis], (self.keep, false))?;
         Ok(vec![ValueSpec::new(DType::I64, dims)])
     }
 

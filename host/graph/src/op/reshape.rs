@@ -1,6 +1,6 @@
 //! The same elements under other dimensions, and repetition of extents of 1.
 
-use super::{Call, Infer, OpRule};
+use super::{Call, Infer, Op, OpRule};
 use crate::dim::{DimRule, Dims};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::shape_ops::broadcast_to;
@@ -58,7 +58,7 @@ impl OpRule for Reshape {
             return Err(GraphError::DimClass { op: cx.op, dim: dim.clone(), other: None });
         }
         let known: Vec<Dim> = self.dims.iter().filter(|dim| !is_inferred(dim)).cloned().collect();
-        cx.declared(&known)?;
+        cx.declared(&known, &[x])?;
         // Row extents cancel, so that what is left is one row.
         let skip = usize::from(rows.is_some());
         let (mut factor, mut above) = factors(cx.op, x.dims.iter().skip(skip))?;
@@ -112,6 +112,11 @@ impl OpRule for Reshape {
         0
     }
 
+    fn renamed(&self, names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        let dims = self.dims.iter().map(names).collect();
+        Some(Op::Reshape(Reshape { dims }))
+    }
+
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         call.outputs[0].bytes.copy_from_slice(call.inputs[0].bytes);
         Ok(())
@@ -130,7 +135,7 @@ impl OpRule for Broadcast {
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
         let x = x[0];
         cx.dtype(x, "elements of whole bytes", |d| d.size().is_some())?;
-        cx.declared(&self.dims)?;
+        cx.declared(&self.dims, &[x])?;
         if x.rank() > self.dims.len() {
             return Err(GraphError::Rank {
                 op: cx.op,
@@ -147,6 +152,11 @@ impl OpRule for Broadcast {
             }
         }
         Ok(vec![ValueSpec::new(x.dtype, self.dims.clone())])
+    }
+
+    fn renamed(&self, names: &dyn Fn(&Dim) -> Dim) -> Option<Op> {
+        let dims = self.dims.iter().map(names).collect();
+        Some(Op::Broadcast(Broadcast { dims }))
     }
 
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {

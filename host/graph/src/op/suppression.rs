@@ -1,4 +1,4 @@
-//! Non-maximum suppression, padded to the extent that is known beforehand.
+//! Non-maximum suppression, padded to the extent that is known beforehand or not.
 
 use super::{Call, Infer, OpRule};
 use crate::dim::DimRule;
@@ -6,8 +6,7 @@ use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::suppression::{Detections, Suppression, non_max_suppression};
 use aimass_tensor::{DType, Shape};
 
-/// Boxes that survive, class by class in the order of their choice (ONNX `NonMaxSuppression-11`,
-/// padded).
+/// Boxes that survive, class by class in the order of their choice (ONNX `NonMaxSuppression-11`).
 ///
 /// | tensor   | shape                                              | dtype          |
 /// |----------|----------------------------------------------------|----------------|
@@ -16,17 +15,22 @@ use aimass_tensor::{DType, Shape};
 /// | indices  | `[batches * classes * min(max_per_class, boxes), 3]` | i64          |
 /// | count    | `[]`                                               | i64            |
 ///
-/// Indices are rows of batch, class and box; those from `count` on are 0. A candidate has a score
+/// Indices are rows of batch, class and box; those from `count` on are 0. Without `padded` there are
+/// only as many rows as count, and there is no output of that name. A candidate has a score
 /// above `score`; it is dropped if it overlaps a chosen box by more than `iou`. Rows are refused: how
 /// many indices count would depend on all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NonMaxSuppression {
     pub(crate) options: Suppression,
+    pub(crate) padded: bool,
 }
 
 impl OpRule for NonMaxSuppression {
     fn name(&self) -> &'static str {
-        "non-max-suppression-padded"
+        match self.padded {
+            true => "non-max-suppression-padded",
+            false => "non-max-suppression",
+        }
     }
 
     fn infer(&self, cx: &mut Infer<'_>, x: &[&ValueSpec]) -> Result<Vec<ValueSpec>, GraphError> {
@@ -55,6 +59,10 @@ impl OpRule for NonMaxSuppression {
                 .ok_or(GraphError::Elements { op: cx.op })?,
             None => cx.dims.derive(DimRule::Product(1, factors.to_vec())),
         };
+        if !self.padded {
+            let rows = cx.dims.measured(&rows);
+            return Ok(vec![ValueSpec::new(DType::I64, vec![rows, Dim::Fixed(3)])]);
+        }
         let indices = ValueSpec::new(DType::I64, vec![rows, Dim::Fixed(3)]);
         Ok(vec![indices, ValueSpec::new(DType::I64, Vec::new())])
     }
@@ -70,9 +78,15 @@ impl OpRule for NonMaxSuppression {
         true
     }
 
+    fn measures(&self) -> bool {
+        !self.padded
+    }
+
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         let (boxes, scores) = (&call.inputs[0], &call.inputs[1]);
-        let [indices, count] = call.outputs else { return Err(super::DTYPE_DEFECT) };
+        let Some((indices, count)) = call.outputs.split_first_mut() else {
+            return Err(super::DTYPE_DEFECT);
+        };
         let all = Detections {
             batches: scores.shape[0],
             classes: scores.shape[1],
@@ -81,7 +95,10 @@ impl OpRule for NonMaxSuppression {
             scores: scores.numbers(),
         };
         let found = non_max_suppression(call.team, self.options, all, indices.numbers());
-        count.numbers::<i64>()[0] = found as i64;
+        match count {
+            [count] => count.numbers::<i64>()[0] = found as i64,
+            _ => indices.shape = Shape::new(&[found, 3]).map_err(|_| super::DTYPE_DEFECT)?,
+        }
         Ok(())
     }
 }

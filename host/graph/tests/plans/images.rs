@@ -115,7 +115,7 @@ fn a_network_in_few_steps_computes_what_its_ops_do() {
         "image: depthwise conv 5x5 With(LeakyRelu",
         "With(HardSigmoid",
         "+ residual Relu",
-        "image: pool 3x3",
+        "image: max-pool 3x3",
         "image: conv-transpose 2x2 Sigmoid",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");

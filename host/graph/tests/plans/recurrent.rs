@@ -64,6 +64,36 @@ fn constant_weights_are_packed_once_and_give_the_bits_of_computed_ones() {
 }
 
 #[test]
+fn weights_that_lie_in_another_shape_are_packed_as_the_op_sees_them() {
+    let layer = |numbers: &[Vec<f32>; 3], folded: bool| {
+        let mut b = builder();
+        let x = b.input("x", DType::F32, &[3, 1, 2].map(Dim::Fixed)).unwrap();
+        let shapes: [&[u64]; 3] = [&[12, 2], &[12, 3], &[24]];
+        let mut values = Vec::new();
+        for (numbers, shape) in numbers.iter().zip(shapes) {
+            let stored = [&[1], shape].concat();
+            values.push(match folded {
+                true => {
+                    let dims: Vec<Dim> = shape.iter().map(|&extent| Dim::Fixed(extent)).collect();
+                    let stored = weight(&mut b, &stored, numbers);
+                    b.reshape(stored, &dims).unwrap()
+                }
+                false => weight(&mut b, shape, numbers),
+            });
+        }
+        let (w, r, bias) = (values[0], values[1], Some(values[2]));
+        let outputs = b
+            .recurrent(Recurrence::Lstm, RecurrentValues { x, w, r, bias, initial: &[] }, false)
+            .unwrap();
+        b.output("all", outputs[0]).unwrap();
+        plan(b).run(&[f32s(&[3, 1, 2], &Random(4).numbers(6))], None).unwrap()
+    };
+    let mut random = Random(3);
+    let numbers = [24, 36, 24].map(|count| random.numbers(count));
+    assert_eq!(layer(&numbers, true)[0].bytes(), layer(&numbers, false)[0].bytes());
+}
+
+#[test]
 fn tokens_that_are_rows_are_refused() {
     let mut b = builder();
     let x = b.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(1), Dim::Fixed(2)]).unwrap();

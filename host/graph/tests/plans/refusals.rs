@@ -124,8 +124,8 @@ fn wrong_arguments_of_the_builder_are_refused_by_code() {
     for (error, code) in [
         (b.exp(unknown).unwrap_err(), "unknown-value"),
         (b.output("y", unknown).unwrap_err(), "unknown-value"),
-        (b.non_max_suppression(&[unknown]).unwrap_err(), "unknown-value"),
-        (b.non_max_suppression(&[x]).unwrap_err(), "op"),
+        (b.state_append(&[unknown]).unwrap_err(), "unknown-value"),
+        (b.state_append(&[x]).unwrap_err(), "op"),
         (b.input("x", DType::F32, &[]).unwrap_err(), "name"),
         (b.input("", DType::F32, &[]).unwrap_err(), "name"),
         (b.input("%", DType::F32, &[]).unwrap_err(), "name"),

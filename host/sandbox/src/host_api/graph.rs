@@ -9,14 +9,14 @@ use super::files::FileHandle;
 use super::tensor::{TensorHandle, shape_in};
 use super::{HostError, HostResult};
 use crate::error::ErrorFamily;
-use crate::state::{CallState, LimitHit};
+use crate::state::{CallState, Charge, LimitHit};
 use crate::worlds::bindings::graph::{self as wit, Host, HostBuilder, HostGraph};
 use crate::worlds::bindings::types::{Dim as WitDim, Dtype, Signature};
 use crate::worlds::convert::{dim_in, dim_out, dtype_in, dtype_out, signature_out};
 use aimass_graph::{
     AttentionValues, BatchNormValues, Contraction, ConvValues, Graph, GraphBuilder, GraphError,
-    GraphLimits, PadMode, QuantizedLinearValues, Recurrence, RecurrentValues, ResizeMode, RunError,
-    StateInit, Suppression,
+    GraphLimits, PadMode, QuantizedLinearValues, Recurrence, RecurrentValues, RegionId, ResizeMode,
+    RunError, StateInit, Suppression,
 };
 use aimass_tensor::Tensor;
 use convert::{
@@ -24,6 +24,7 @@ use convert::{
     window_in,
 };
 use std::convert::identity as same;
+use std::sync::Arc;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -31,6 +32,8 @@ use wasmtime::component::Resource;
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
 pub struct BuilderHandle {
     builder: GraphBuilder,
+    /// Shares of the call's host memory that its constants hold.
+    charges: Vec<Arc<Charge>>,
 }
 
 /// A finished graph that a guest holds.
@@ -38,6 +41,8 @@ pub struct BuilderHandle {
 pub struct GraphHandle {
     /// The graph, checked.
     pub(crate) graph: Graph,
+    /// As those of the builder, until the graph leaves the call.
+    _charges: Vec<Arc<Charge>>,
 }
 
 type Builder = Resource<BuilderHandle>;
@@ -73,6 +78,20 @@ impl CallState {
     fn builder(&mut self, builder: &Builder) -> HostResult<&mut GraphBuilder> {
         self.count_host_call()?;
         Ok(&mut self.table.get_mut(builder)?.builder)
+    }
+
+    /// Adds a constant; the graph holds its share of the call's host memory.
+    fn charged_constant(
+        &mut self,
+        b: &Builder,
+        tensor: Tensor,
+        charge: Option<Arc<Charge>>,
+    ) -> One {
+        self.count_host_call()?;
+        let BuilderHandle { builder, charges } = self.table.get_mut(b)?;
+        let value = builder.constant(tensor)?;
+        charges.extend(charge);
+        Ok(value.0)
     }
 
     fn count_graph(&mut self) -> std::result::Result<(), LimitHit> {
@@ -123,17 +142,6 @@ macro_rules! reductions {
     )+ };
 }
 
-/// Methods that the builder knows but has no code for: it answers `unsupported/op` whatever their
-/// arguments are.
-macro_rules! refused {
-    ($($name:ident($($x:ident),+; $($a:ident: $ty:ty),+);)+) => { $(
-        fn $name(&mut self, b: Builder, $($x: Value,)+ $($a: $ty),+) -> One {
-            let _ = ($($a),+);
-            first(self.builder(&b)?.$name(&[$(id($x)),+]))
-        }
-    )+ };
-}
-
 impl Host for CallState {}
 
 impl HostGraph for CallState {
@@ -154,7 +162,9 @@ impl HostBuilder for CallState {
         self.count_host_call()?;
         self.count_graph()?;
         let builder = GraphBuilder::new(GraphLimits::default());
-        self.table.push(BuilderHandle { builder }).map_err(|_| LimitHit::Handles.into())
+        self.table
+            .push(BuilderHandle { builder, charges: Vec::new() })
+            .map_err(|_| LimitHit::Handles.into())
     }
 
     fn drop(&mut self, builder: Builder) -> Result<()> {
@@ -166,9 +176,10 @@ impl HostBuilder for CallState {
     fn finish(&mut self, builder: Builder) -> HostResult<Resource<GraphHandle>> {
         self.count_host_call()?;
         self.graphs -= 1;
-        let graph = self.table.delete(builder)?.builder.finish()?;
+        let BuilderHandle { builder, charges } = self.table.delete(builder)?;
+        let graph = builder.finish()?;
         self.graphs += 1;
-        Ok(self.table.push(GraphHandle { graph })?)
+        Ok(self.table.push(GraphHandle { graph, _charges: charges })?)
     }
 
     fn offsets(&mut self, b: Builder, name: String) -> One {
@@ -194,14 +205,15 @@ impl HostBuilder for CallState {
 
     fn constant(&mut self, b: Builder, dtype: Dtype, shape: Vec<u64>, data: Vec<u8>) -> One {
         let shape = shape_in(&shape)?;
+        let charge = self.charge(data.len())?;
         let tensor = Tensor::copy_from(dtype_in(dtype), shape, &data)
             .map_err(|error| HostError::input("byte-count", error.to_string()))?;
-        one(self.builder(&b)?.constant(tensor))
+        self.charged_constant(&b, tensor, Some(charge))
     }
 
     fn constant_tensor(&mut self, b: Builder, t: Resource<TensorHandle>) -> One {
-        let tensor = self.tensor(&t)?;
-        one(self.builder(&b)?.constant(tensor))
+        let (tensor, charge) = self.charged_tensor(&t)?;
+        self.charged_constant(&b, tensor, charge)
     }
 
     fn state(
@@ -240,36 +252,40 @@ impl HostBuilder for CallState {
         &mut self,
         b: Builder,
         captures: Vec<Value>,
-        _params: Vec<(Dtype, Vec<WitDim>)>,
+        params: Vec<(Dtype, Vec<WitDim>)>,
     ) -> Many {
-        many(self.builder(&b)?.region_begin(&ids(&captures)))
+        let params: Vec<_> =
+            params.into_iter().map(|(dtype, dims)| (dtype_in(dtype), dims_in(dims))).collect();
+        many(self.builder(&b)?.region_begin(&ids(&captures), &params))
     }
 
-    fn region_end(&mut self, b: Builder, outputs: Vec<Value>) -> One {
-        first(self.builder(&b)?.region_end(&ids(&outputs)))
+    fn region_end(&mut self, b: Builder, outputs: Vec<Value>) -> HostResult<u32> {
+        Ok(self.builder(&b)?.region_end(&ids(&outputs))?.0)
     }
 
-    fn if_else(&mut self, b: Builder, condition: Value, _then: u32, _otherwise: u32) -> Many {
-        many(self.builder(&b)?.if_else(&[id(condition)]))
+    fn if_else(&mut self, b: Builder, condition: Value, then: u32, otherwise: u32) -> Many {
+        let (then, otherwise) = (RegionId(then), RegionId(otherwise));
+        many(self.builder(&b)?.if_else(id(condition), then, otherwise))
     }
 
     fn while_loop(
         &mut self,
         b: Builder,
-        _condition: u32,
-        _body: u32,
+        condition: u32,
+        body: u32,
         carried: Vec<Value>,
-        _max: u64,
+        max: u64,
     ) -> Many {
-        many(self.builder(&b)?.while_loop(&ids(&carried)))
+        let (condition, body) = (RegionId(condition), RegionId(body));
+        many(self.builder(&b)?.while_loop(condition, body, &ids(&carried), max))
     }
 
-    fn scan(&mut self, b: Builder, _body: u32, carried: Vec<Value>, scanned: Vec<Value>) -> Many {
-        many(self.builder(&b)?.scan(&ids(&[carried, scanned].concat())))
+    fn scan(&mut self, b: Builder, body: u32, carried: Vec<Value>, scanned: Vec<Value>) -> Many {
+        many(self.builder(&b)?.scan(RegionId(body), &ids(&carried), &ids(&scanned)))
     }
 
-    fn call(&mut self, b: Builder, _body: u32, arguments: Vec<Value>) -> Many {
-        many(self.builder(&b)?.call(&ids(&arguments)))
+    fn call(&mut self, b: Builder, body: u32, arguments: Vec<Value>) -> Many {
+        many(self.builder(&b)?.call(RegionId(body), &ids(&arguments)))
     }
 
     ops! {
@@ -579,8 +595,21 @@ impl HostBuilder for CallState {
         one(self.builder(&b)?.random_bits(id(key), &dims_in(dims)))
     }
 
-    refused! {
-        dynamic_slice(x; axis: u32, start: Value, end: Value);
-        non_max_suppression(boxes, scores; per_class: u64, iou: f32, score: f32);
+    fn dynamic_slice(&mut self, b: Builder, x: Value, axis: u32, from: Value, to: Value) -> One {
+        one(self.builder(&b)?.dynamic_slice(id(x), axis, id(from), id(to)))
+    }
+
+    fn non_max_suppression(
+        &mut self,
+        b: Builder,
+        boxes: Value,
+        scores: Value,
+        max_per_class: u64,
+        iou: f32,
+        score: f32,
+    ) -> One {
+        let max_per_class = usize::try_from(max_per_class).unwrap_or(usize::MAX);
+        let options = Suppression { max_per_class, iou, score, centered: false };
+        one(self.builder(&b)?.non_max_suppression(id(boxes), id(scores), options))
     }
 }

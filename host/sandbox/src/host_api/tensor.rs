@@ -52,7 +52,20 @@ impl CallState {
         Ok(self.table.get(handle)?.tensor.clone())
     }
 
-    fn charge(&self, bytes: usize) -> HostResult<Arc<Charge>> {
+    /// As [`CallState::tensor`], with the share of host memory that it holds.
+    pub(crate) fn charged_tensor(
+        &self,
+        handle: &Handle,
+    ) -> HostResult<(Tensor, Option<Arc<Charge>>)> {
+        let TensorHandle { tensor, charge } = self.table.get(handle)?;
+        Ok((tensor.clone(), charge.clone()))
+    }
+
+    /// A share of the call's host memory.
+    ///
+    /// # Errors
+    /// `limit/host-bytes`.
+    pub(crate) fn charge(&self, bytes: usize) -> HostResult<Arc<Charge>> {
         self.host_bytes.charge(bytes as u64).ok_or_else(|| {
             let (max, left) = (self.limits().host_bytes_max, self.host_bytes.left());
             let message = format!(

@@ -1,11 +1,10 @@
 //! What this processor can do at most, and how the examples take time.
-#![expect(unsafe_code, reason = "vector instructions, to measure the peak")]
+#![expect(unsafe_code, reason = "the clock of one thread")]
 
+use aimass_cpu::ceiling::multiply_adds;
 use aimass_cpu::pool::Team;
 use aimass_cpu::view::numbers_mut;
-use aimass_cpu::{Level, level};
 use aimass_tensor::BufferMut;
-use std::hint::black_box;
 use std::time::Instant;
 
 /// Seconds of the fastest of many rounds: of processor time for one thread, so that a busy machine
@@ -44,65 +43,9 @@ pub(crate) fn numbers(count: usize) -> &'static mut [f32] {
     numbers
 }
 
-/// Independent chains of multiply-adds in registers, on every thread.
+/// What independent multiply-adds in registers reach on every thread, in GF/s.
 pub(crate) fn multiply_add_peak(team: Team<'_>) -> f64 {
-    let chains: fn(usize) -> f64 = match level() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `level` found AVX-512.
-        Level::Avx512 => |rounds| unsafe { chains_avx512(rounds) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `level` found AVX2 and FMA.
-        Level::Avx2 => |rounds| unsafe { chains_avx2(rounds) },
-        _ => chains_scalar,
-    };
-    let done = std::sync::Mutex::new(0.0);
-    let seconds = best(team, || {
-        *done.lock().expect("no panic inside") = 0.0;
-        team.run(team.threads(), &|_| {
-            let flops = chains(100_000);
-            *done.lock().expect("no panic inside") += flops;
-        });
-    });
-    done.into_inner().expect("no panic inside") / seconds / 1e9
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn chains_avx512(rounds: usize) -> f64 {
-    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_set1_ps};
-    let mut sums = [_mm512_set1_ps(0.0); 16];
-    let (a, b) = (_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(0.25)));
-    for _ in 0..rounds {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(a, *sum, b);
-        }
-    }
-    black_box(sums);
-    (rounds * 16 * 16 * 2) as f64
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn chains_avx2(rounds: usize) -> f64 {
-    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps};
-    let mut sums = [_mm256_set1_ps(0.0); 12];
-    let (a, b) = (_mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(0.25)));
-    for _ in 0..rounds {
-        for sum in &mut sums {
-            *sum = _mm256_fmadd_ps(a, *sum, b);
-        }
-    }
-    black_box(sums);
-    (rounds * 12 * 8 * 2) as f64
-}
-
-fn chains_scalar(rounds: usize) -> f64 {
-    let mut sums = [0f32; 32];
-    for _ in 0..rounds {
-        for sum in &mut sums {
-            *sum = sum.mul_add(black_box(0.5), 0.25);
-        }
-    }
-    black_box(sums);
-    (rounds * 32 * 2) as f64
+    let mut flops = 0;
+    let seconds = best(team, || flops = multiply_adds(team, 100_000));
+    flops as f64 / seconds / 1e9
 }

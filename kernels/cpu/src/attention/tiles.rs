@@ -203,6 +203,7 @@ impl Head<'_> {
             accumulate: false,
             bias: std::ptr::null(),
             prefetch: false,
+            end: None,
         };
         // SAFETY: the scratch holds `queries` rows of q and scores and the panels of `keys`.
         unsafe { self.tiles(tile, place.queries, place.keys.div_ceil(PANEL)) };
@@ -245,6 +246,7 @@ impl Head<'_> {
             accumulate: false,
             bias: std::ptr::null(),
             prefetch: false,
+            end: None,
         };
         // SAFETY: the scratch holds `queries` rows; the values have `keys` rows of `width` columns,
         // in place if `head_dim` is a whole number of panels and packed otherwise.

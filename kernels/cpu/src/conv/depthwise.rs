@@ -2,15 +2,19 @@
 #![expect(unsafe_code, reason = "vectors of channels by address; tasks write disjoint parts")]
 
 use super::{ImageDims, worth};
-use crate::activation::{Finish, finish_rows};
-use crate::level::leveled;
+use crate::activation::{Ending, finish_rows};
+use crate::level::{Level, level, leveled};
 use crate::matmul::Epilogue;
 use crate::pool::Team;
-use crate::view::{RawRows, RowsMut};
+use crate::view::{RawRows, Rows, RowsMut};
 use std::ops::Range;
 
 /// Floats of the output that one task makes: what stays in a second-level cache with its input.
 const TASK_FLOATS: usize = 48 << 10;
+/// Floats of filters that pass a group of pixels at a time: a part of a first-level cache.
+const FILTER_FLOATS: usize = 4 << 10;
+/// Pixels of a group at most: as many sums as keep two multiply-add units busy.
+const GROUP: usize = 8;
 
 /// Filters `[channels, 1, rows, columns]` with channels last, `[rows columns, channels]`.
 ///
@@ -51,7 +55,14 @@ pub fn conv_depthwise(
     let tasks = lines.div_ceil((TASK_FLOATS / line).max(1)).next_multiple_of(team.threads());
     let block = lines.div_ceil(tasks);
     let all = RowsMut::dense(y, dims.filters).raw();
-    let job = Job { dims, x, w, epilogue, y: all };
+    let plain = epilogue.finish.is_plain() && epilogue.residual.is_none();
+    let ending = if plain { None } else { Ending::of(&epilogue.finish) };
+    let finished = plain || ending.is_some();
+    let groups = match level() {
+        Level::Avx512 => [GROUP, GROUP / 2],
+        Level::Avx2 | Level::Neon | Level::Scalar => [GROUP / 2; 2],
+    };
+    let job = Job { dims, x, w, epilogue, ending, finished, groups, y: all };
     team.run(lines.div_ceil(block), &|task| {
         rows(&job, task * block..lines.min(task * block + block));
     });
@@ -63,6 +74,12 @@ struct Job<'a> {
     x: &'a [f32],
     w: &'a [f32],
     epilogue: &'a Epilogue<'a>,
+    /// What is done to sums before they are stored.
+    ending: Option<Ending>,
+    /// Whether nothing is left to do to stored sums.
+    finished: bool,
+    /// Pixels of a group, the first choice first; sixteen channels of each are sums in registers.
+    groups: [usize; 2],
     y: RawRows,
 }
 
@@ -72,52 +89,32 @@ leveled! {
 
 #[inline(always)]
 fn rows_body(job: &Job<'_>, lines: Range<usize>) {
-    let channels = job.dims.channels;
-    let mut channel = 0;
-    while channel + 16 <= channels {
-        block::<16>(job, lines.clone(), channel);
-        channel += 16;
-    }
-    if channel + 8 <= channels {
-        block::<8>(job, lines.clone(), channel);
-        channel += 8;
-    }
-    while channel < channels {
-        block::<1>(job, lines.clone(), channel);
-        channel += 1;
-    }
-}
-
-/// `L` channels of some lines of the output.
-#[inline(always)]
-fn block<const L: usize>(job: &Job<'_>, lines: Range<usize>, channel: usize) {
-    let (rows, columns) = (&job.dims.rows, &job.dims.columns);
+    let ImageDims { columns, channels, .. } = job.dims;
+    let most = (FILTER_FLOATS / job.dims.taps()).next_multiple_of(64);
     for line in lines {
-        match (columns.kernel, columns.stride, columns.dilation) {
-            (3, 1, 1) => across::<L, 3, 1>(job, line, channel),
-            (3, 2, 1) => across::<L, 3, 2>(job, line, channel),
-            (5, 1, 1) => across::<L, 5, 1>(job, line, channel),
-            (5, 2, 1) => across::<L, 5, 2>(job, line, channel),
-            _ => {
-                for column in 0..columns.output {
-                    let at = Place { line, column, channel };
-                    single::<L>(job, &at, rows.taps(line % rows.output));
-                }
+        for first in (0..*channels).step_by(most) {
+            let part = first..(first + most).min(*channels);
+            match (columns.kernel, columns.stride, columns.dilation) {
+                (3, 1, 1) => across::<3, 1>(job, line, part),
+                (3, 2, 1) => across::<3, 2>(job, line, part),
+                (5, 1, 1) => across::<5, 1>(job, line, part),
+                (5, 2, 1) => across::<5, 2>(job, line, part),
+                _ => edge(job, line, 0..columns.output, part),
             }
         }
-        let Epilogue { finish, residual, .. } = job.epilogue;
-        if *finish == Finish::default() && residual.is_none() {
+        if job.finished {
             continue;
         }
         let pixels = line * columns.output..(line + 1) * columns.output;
-        let own = channel..channel + L;
-        let residual = residual.map(|all| all.row_range(pixels.clone()).column_range(own.clone()));
+        let residual = job.epilogue.residual.map(|all| all.row_range(pixels.clone()));
         // SAFETY: the pixels of this line are this task's alone.
-        finish_rows(finish, unsafe { job.y.part(pixels, own) }, residual);
+        let own = unsafe { job.y.part(pixels, 0..*channels) };
+        finish_rows(&job.epilogue.finish, own.joined(), residual.map(Rows::joined));
     }
 }
 
 /// An output pixel and its first channel.
+#[derive(Clone, Copy)]
 struct Place {
     line: usize,
     column: usize,
@@ -125,65 +122,105 @@ struct Place {
 }
 
 impl Job<'_> {
+    #[inline(always)]
     fn bias<const L: usize>(&self, channel: usize) -> [f32; L] {
         match self.epilogue.bias {
-            Some(bias) => std::array::from_fn(|lane| bias[channel + lane]),
+            Some(bias) => *bias[channel..].first_chunk().expect("a bias a channel"),
             None => [0.0; L],
         }
     }
 
     /// First input row of the window's row `tap` for a line.
+    #[inline(always)]
     fn input_row(&self, line: usize, tap: usize) -> usize {
         let rows = &self.dims.rows;
         line / rows.output * rows.input + rows.at(line % rows.output, tap)
     }
 
+    #[inline(always)]
     fn store<const L: usize>(&self, at: &Place, sums: [f32; L]) {
         let pixel = at.line * self.dims.columns.output + at.column;
+        let sums = match &self.ending {
+            Some(ending) => {
+                let residual = self.epilogue.residual.map(|all| {
+                    let row = &all.row(pixel)[at.channel..];
+                    *row.first_chunk().expect("a number a channel")
+                });
+                ending.apply(sums, residual)
+            }
+            None => sums,
+        };
         // SAFETY: the pixel's line is this task's alone, and it has these channels.
         unsafe { *self.y.ptr.add(pixel * self.y.stride + at.channel).cast::<[f32; L]>() = sums };
     }
 }
 
-/// A line of the output for a window of `K` columns: four pixels at a time where the window is inside.
+/// Some channels of a line of the output for a window of `K` columns: groups of pixels where the
+/// window is inside, the last of which repeats pixels of the one before it.
 #[inline(always)]
-fn across<const L: usize, const K: usize, const S: usize>(
-    job: &Job<'_>,
-    line: usize,
-    channel: usize,
-) {
+fn across<const K: usize, const S: usize>(job: &Job<'_>, line: usize, channels: Range<usize>) {
     let (rows, columns) = (&job.dims.rows, &job.dims.columns);
-    let inside = rows.taps(line % rows.output);
     // Columns of the output whose whole window is inside.
     let safe = columns.positions(0).start..columns.positions(K - 1).end;
-    let mut column = 0;
-    while column < columns.output {
-        let at = Place { line, column, channel };
-        if column >= safe.start && column + 4 <= safe.end && !inside.is_empty() {
-            // SAFETY: the windows of these four pixels are inside the image's columns.
-            unsafe { four::<L, K, S>(job, &at, inside.clone()) };
-            column += 4;
-        } else {
-            single::<L>(job, &at, inside.clone());
-            column += 1;
+    let size = job.groups.into_iter().find(|&size| size <= safe.len());
+    let (Some(size), false) = (size, rows.taps(line % rows.output).is_empty()) else {
+        return edge(job, line, 0..columns.output, channels);
+    };
+    edge(job, line, 0..safe.start, channels.clone());
+    let mut column = safe.start;
+    while column < safe.end {
+        let at = Place { line, column: column.min(safe.end - size), channel: channels.start };
+        match size {
+            // SAFETY: the windows of these pixels are inside the image's columns.
+            GROUP => unsafe { group::<K, S, GROUP>(job, at, channels.end) },
+            // SAFETY: as above.
+            _ => unsafe { group::<K, S, { GROUP / 2 }>(job, at, channels.end) },
+        }
+        column = at.column + size;
+    }
+    edge(job, line, safe.end..columns.output, channels);
+}
+
+/// Channels up to `end` of `N` pixels.
+///
+/// # Safety
+/// As [`beside`].
+#[inline(always)]
+unsafe fn group<const K: usize, const S: usize, const N: usize>(
+    job: &Job<'_>,
+    mut at: Place,
+    end: usize,
+) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        while at.channel + 16 <= end {
+            beside::<16, K, S, N>(job, &at);
+            at.channel += 16;
+        }
+        if at.channel + 8 <= end {
+            beside::<8, K, S, N>(job, &at);
+            at.channel += 8;
+        }
+        while at.channel < end {
+            beside::<1, K, S, N>(job, &at);
+            at.channel += 1;
         }
     }
 }
 
-/// Four pixels whose windows are inside the columns.
+/// `L` channels of `N` pixels.
 ///
 /// # Safety
-/// As said; `K` and `S` are the window's columns and stride, the dilation is 1, `inside` the rows of
-/// the window that are on the image.
+/// The windows of the pixels are inside the columns, `K` and `S` are the window's columns and stride, the
+/// dilation is 1.
 #[inline(always)]
-unsafe fn four<const L: usize, const K: usize, const S: usize>(
+unsafe fn beside<const L: usize, const K: usize, const S: usize, const N: usize>(
     job: &Job<'_>,
     at: &Place,
-    inside: Range<usize>,
 ) {
-    let ImageDims { columns, channels, .. } = *job.dims;
-    let mut sums = [job.bias::<L>(at.channel); 4];
-    for tap in inside {
+    let ImageDims { rows, columns, channels, .. } = *job.dims;
+    let mut sums = [job.bias::<L>(at.channel); N];
+    for tap in rows.taps(at.line % rows.output) {
         let first = job.input_row(at.line, tap) * columns.input + columns.at(at.column, 0);
         // SAFETY: promised by the caller.
         unsafe {
@@ -200,25 +237,52 @@ unsafe fn four<const L: usize, const K: usize, const S: usize>(
             }
         }
     }
-    for (pixel, sums) in sums.into_iter().enumerate() {
-        job.store(&Place { column: at.column + pixel, ..*at }, sums);
+    for (pixel, sums) in sums.iter().enumerate() {
+        job.store(&Place { column: at.column + pixel, ..*at }, *sums);
     }
 }
 
-/// One pixel of any window.
+/// Some channels of single pixels, for any window.
 #[inline(always)]
-fn single<const L: usize>(job: &Job<'_>, at: &Place, inside: Range<usize>) {
-    let ImageDims { columns, channels, .. } = *job.dims;
-    let mut sums = job.bias::<L>(at.channel);
-    for tap in inside {
+fn edge(job: &Job<'_>, line: usize, pixels: Range<usize>, channels: Range<usize>) {
+    for column in pixels {
+        let mut at = Place { line, column, channel: channels.start };
+        while at.channel + 64 <= channels.end {
+            single::<16, 4>(job, &at);
+            at.channel += 64;
+        }
+        while at.channel + 16 <= channels.end {
+            single::<16, 1>(job, &at);
+            at.channel += 16;
+        }
+        while at.channel < channels.end {
+            single::<1, 1>(job, &at);
+            at.channel += 1;
+        }
+    }
+}
+
+/// `B` times `L` channels of a pixel.
+#[inline(always)]
+fn single<const L: usize, const B: usize>(job: &Job<'_>, at: &Place) {
+    let ImageDims { rows, columns, channels, .. } = *job.dims;
+    let mut sums = [[0f32; L]; B];
+    for (i, sums) in sums.iter_mut().enumerate() {
+        *sums = job.bias(at.channel + i * L);
+    }
+    for tap in rows.taps(at.line % rows.output) {
         let row = job.input_row(at.line, tap) * columns.input;
         for k in columns.taps(at.column) {
-            let x = &job.x[(row + columns.at(at.column, k)) * channels + at.channel..][..L];
-            let w = &job.w[(tap * columns.kernel + k) * channels + at.channel..][..L];
-            for lane in 0..L {
-                sums[lane] = x[lane].mul_add(w[lane], sums[lane]);
+            let x = &job.x[(row + columns.at(at.column, k)) * channels + at.channel..][..L * B];
+            let w = &job.w[(tap * columns.kernel + k) * channels + at.channel..][..L * B];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for lane in 0..L {
+                    sums[lane] = x[i * L + lane].mul_add(w[i * L + lane], sums[lane]);
+                }
             }
         }
     }
-    job.store(at, sums);
+    for (i, sums) in sums.iter().enumerate() {
+        job.store(&Place { channel: at.channel + i * L, ..*at }, *sums);
+    }
 }

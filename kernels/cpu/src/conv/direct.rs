@@ -3,9 +3,9 @@
 #![expect(unsafe_code, reason = "tiles of views; tasks write disjoint parts of the result")]
 
 use super::ImageDims;
-use crate::activation::{Finish, finish_rows};
+use crate::activation::{Ending, finish_rows};
 use crate::matmul::{Epilogue, PackedMatrix, Panels};
-use crate::microkernel::{Kernel, PANEL, TILE_PANELS_MAX, TILE_ROWS_MAX, Tile};
+use crate::microkernel::{Kernel, PANEL, TILE_PANELS_MAX, TILE_ROWS_MAX, Tile, TileEnd};
 use crate::pool::Team;
 use crate::scratch::{Slot, with_scratch};
 use crate::view::{RawRows, Rows, RowsMut};
@@ -45,6 +45,8 @@ struct Job<'a> {
     planes: bool,
     w: Panels,
     epilogue: &'a Epilogue<'a>,
+    /// What tiles do at the end, so that nothing is left to do in memory.
+    ending: Option<Ending>,
     y: RawRows,
     /// Floats of a padded line.
     line: usize,
@@ -66,7 +68,8 @@ pub(super) fn conv_direct(
     let tasks = rows.div_ceil(fit).next_multiple_of(team.threads());
     let block = rows.div_ceil(tasks);
     let y = RowsMut::dense(y, dims.filters).raw();
-    let job = Job { dims, x, planes, w: w.view(), epilogue, y, line };
+    let ending = Kernel::get().ends(&epilogue.finish, epilogue.residual.is_some());
+    let job = Job { dims, x, planes, w: w.view(), epilogue, ending, y, line };
     let blocks = rows.div_ceil(block);
     team.run(dims.batch * blocks, &|task| {
         let (item, first) = (task / blocks, task % blocks * block);
@@ -174,6 +177,7 @@ impl Job<'_> {
             bias: self.epilogue.bias.map_or(std::ptr::null(), |bias| bias[first..].as_ptr()),
             last: own.len() - (own.len() - 1) / PANEL * PANEL,
             prefetch: false,
+            end: self.ending.map(|ending| self.end(ending, pixel + column, first)),
         };
         if tile.last == PANEL || kernel.cuts() {
             // SAFETY: promised by the caller.
@@ -196,10 +200,18 @@ impl Job<'_> {
         }
     }
 
+    fn end(&self, ending: Ending, pixel: usize, first: usize) -> TileEnd {
+        let (residual, residual_row) = match self.epilogue.residual {
+            Some(all) => (all.as_ptr().wrapping_add(pixel * all.stride() + first), all.stride()),
+            None => (std::ptr::null(), 0),
+        };
+        TileEnd { ending, residual, residual_row }
+    }
+
     /// Activation and residual of complete lines.
     fn finish(&self, lines: Range<usize>) {
         let Epilogue { finish, residual, .. } = self.epilogue;
-        if *finish == Finish::default() && residual.is_none() {
+        if self.ending.is_some() || finish.is_plain() && residual.is_none() {
             return;
         }
         let columns = self.dims.columns.output;

@@ -160,58 +160,76 @@ leveled! {
 
 #[inline(always)]
 fn conv_body<T: Float>(plane: Plane<'_, T>, y: &mut [T]) {
-    let [_, rows, columns] = plane.axes;
     y.fill(plane.first);
-    each_tap(&plane, |x, weight, at, tap| {
-        let y = &mut y[(at[0] * rows.output + at[1]) * columns.output..][..columns.output];
-        let x = &x[(tap.from[0] * rows.input + tap.from[1]) * columns.input..][..columns.input];
-        let Some(start) = tap.columns.clone().next() else { return };
-        let x = &x[columns.at(start, tap.column)..];
-        let y = &mut y[tap.columns.clone()];
-        match columns.stride {
-            1 => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y)),
-            stride => {
-                let x = x.iter().step_by(stride);
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y));
-            }
-        }
-    });
+    each_tap(&plane, y, gather_row);
 }
 
 #[inline(always)]
 fn spread_body<T: Float>(plane: Plane<'_, T>, y: &mut [T]) {
-    let [_, rows, columns] = plane.axes;
     y.fill(plane.first);
-    each_tap(&plane, |x, weight, at, tap| {
-        let x = &x[(at[0] * rows.output + at[1]) * columns.output..][..columns.output];
-        let y = &mut y[(tap.from[0] * rows.input + tap.from[1]) * columns.input..][..columns.input];
-        let Some(start) = tap.columns.clone().next() else { return };
-        let y = &mut y[columns.at(start, tap.column)..];
-        let x = &x[tap.columns.clone()];
-        match columns.stride {
-            1 => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y)),
-            stride => {
-                let y = y.iter_mut().step_by(stride);
-                y.zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y));
-            }
+    each_tap(&plane, y, spread_row);
+}
+
+/// Adds what an element of the window brings to one row of a convolution.
+#[inline(always)]
+fn gather_row<T: Float>(axes: &[Axis], x: &[T], y: &mut [T], weight: T, tap: &Tap) {
+    let [_, rows, columns] = axes else { return };
+    let y = &mut y[(tap.at[0] * rows.output + tap.at[1]) * columns.output..][..columns.output];
+    let x = &x[(tap.from[0] * rows.input + tap.from[1]) * columns.input..][..columns.input];
+    let Some(start) = tap.columns.clone().next() else { return };
+    let x = &x[columns.at(start, tap.column)..];
+    let y = &mut y[tap.columns.clone()];
+    match columns.stride {
+        1 => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y)),
+        stride => {
+            let x = x.iter().step_by(stride);
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y));
         }
-    });
+    }
+}
+
+/// Adds what one row of a transposed convolution brings through an element of the window.
+#[inline(always)]
+fn spread_row<T: Float>(axes: &[Axis], x: &[T], y: &mut [T], weight: T, tap: &Tap) {
+    let [_, rows, columns] = axes else { return };
+    let x = &x[(tap.at[0] * rows.output + tap.at[1]) * columns.output..][..columns.output];
+    let y = &mut y[(tap.from[0] * rows.input + tap.from[1]) * columns.input..][..columns.input];
+    let Some(start) = tap.columns.clone().next() else { return };
+    let y = &mut y[columns.at(start, tap.column)..];
+    let x = &x[tap.columns.clone()];
+    match columns.stride {
+        1 => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y)),
+        stride => {
+            let y = y.iter_mut().step_by(stride);
+            y.zip(x).for_each(|(y, &x)| *y = x.fused(weight, *y));
+        }
+    }
 }
 
 /// One element of the window on one row of positions.
 struct Tap {
-    /// Row of the other side: depth, then height.
+    /// The row: depth, then height.
+    at: [usize; 2],
+    /// Row of the other side.
     from: [usize; 2],
     /// Element of the window along the last axis, and the positions where it is inside.
     column: usize,
     columns: Range<usize>,
 }
 
-/// Calls `row(channel of x, weight, position, tap)` for every channel, element of the window and row
-/// of positions, in this order.
+/// Calls `row(axes, channel of x, y, weight, tap)` for every channel, element of the window and row of
+/// positions, in this order.
+///
+/// `row` is a function that is always inlined: a closure would be compiled for the baseline, where
+/// `mul_add` is a call.
 #[inline(always)]
-fn each_tap<T: Float>(plane: &Plane<'_, T>, mut row: impl FnMut(&[T], T, [usize; 2], &Tap)) {
-    let Plane { axes: [depth, rows, columns], channels, x, w, w_step, .. } = *plane;
+fn each_tap<T: Float>(
+    plane: &Plane<'_, T>,
+    y: &mut [T],
+    row: impl Fn(&[Axis], &[T], &mut [T], T, &Tap),
+) {
+    let Plane { axes, channels, x, w, w_step, .. } = *plane;
+    let [depth, rows, columns] = axes;
     let taps = depth.kernel * rows.kernel * columns.kernel;
     let size = x.len() / channels.max(1);
     for channel in 0..channels {
@@ -224,7 +242,8 @@ fn each_tap<T: Float>(plane: &Plane<'_, T>, mut row: impl FnMut(&[T], T, [usize;
             for d in depth.positions(z) {
                 for h in rows.positions(i) {
                     let from = [depth.at(d, z), rows.at(h, i)];
-                    row(x, weight, [d, h], &Tap { from, column, columns: columns.clone() });
+                    let tap = Tap { at: [d, h], from, column, columns: columns.clone() };
+                    row(&axes, x, y, weight, &tap);
                 }
             }
         }

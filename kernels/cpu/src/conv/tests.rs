@@ -40,10 +40,19 @@ const FINISH: Finish = Finish {
     last: Activation::Relu,
 };
 
-/// What [`FINISH`] says, with the residual.
-fn finished(x: f32, residual: f32) -> f32 {
-    let x = x * x.mul_add(1.0 / 6.0, 0.5).clamp(0.0, 1.0);
-    (x.mul_add(0.75, -0.125) + residual).max(0.0)
+/// As [`FINISH`], with an activation that registers do not take.
+const LATER: Finish = Finish { activation: Activation::Silu, ..FINISH };
+
+/// What a finish of these two says, with the residual.
+fn finished(finish: &Finish, sums: &[f32], residual: &[f32]) -> Vec<f32> {
+    let one = |(&x, &residual): (&f32, &f32)| {
+        let gate = match *finish == LATER {
+            true => 1.0 / (1.0 + (-x).exp()),
+            false => x.mul_add(1.0 / 6.0, 0.5).clamp(0.0, 1.0),
+        };
+        ((x * gate).mul_add(0.75, -0.125) + residual).max(0.0)
+    };
+    sums.iter().zip(residual).map(one).collect()
 }
 
 /// Runs at every level with one and three threads: all bits equal, and near what is expected.
@@ -93,15 +102,17 @@ fn gathered_windows_give_the_plain_convolution() {
         let (bias, more) = (numbers(dims.filters, 3), numbers(dims.outputs(), 4));
         let packed = pack_filters(&w, dims.filters, dims.channels, dims.taps());
         let sums = reference(&dims, 1, &x, &w, &bias);
-        let expected: Vec<f32> = sums.iter().zip(&more).map(|(&x, &r)| finished(x, r)).collect();
-        let residual = Some(Rows::dense(&more, dims.filters));
-        let epilogue = Epilogue { bias: Some(&bias), finish: FINISH, residual };
-        check(&dims, &expected, |team, y| conv_packed(team, &dims, &x, &packed, y, &epilogue));
-        if reads_planes(&dims) {
-            let planes = swapped(&x, dims.rows.input * dims.columns.input, dims.channels);
-            check(&dims, &expected, |team, y| {
-                conv_planes(team, &dims, &planes, &packed, y, &epilogue);
-            });
+        for finish in [FINISH, LATER] {
+            let expected = finished(&finish, &sums, &more);
+            let residual = Some(Rows::dense(&more, dims.filters));
+            let epilogue = Epilogue { bias: Some(&bias), finish, residual };
+            check(&dims, &expected, |team, y| conv_packed(team, &dims, &x, &packed, y, &epilogue));
+            if reads_planes(&dims) {
+                let planes = swapped(&x, dims.rows.input * dims.columns.input, dims.channels);
+                check(&dims, &expected, |team, y| {
+                    conv_planes(team, &dims, &planes, &packed, y, &epilogue);
+                });
+            }
         }
     }
 }
@@ -117,16 +128,22 @@ fn one_filter_a_channel_gives_the_plain_convolution() {
         image(1, 16, 16, axis(9, 3, 1, 2, 2), axis(9, 3, 1, 2, 2)),
         image(1, 40, 40, axis(7, 1, 2, 1, 0), axis(9, 4, 3, 1, 1)),
         image(1, 48, 48, axis(40, 3, 1, 1, 1), axis(50, 3, 1, 1, 1)),
+        image(1, 211, 211, axis(6, 5, 1, 1, 2), axis(17, 5, 1, 1, 2)),
+        image(1, 83, 83, axis(4, 3, 2, 1, 1), axis(11, 3, 2, 1, 1)),
     ] {
         let x = numbers(dims.inputs(), 1);
         let w = numbers(dims.filters * dims.taps(), 2);
         let (bias, more) = (numbers(dims.filters, 3), numbers(dims.outputs(), 4));
         let packed = pack_depthwise(&w, dims.channels, dims.taps());
         let sums = reference(&dims, dims.channels, &x, &w, &bias);
-        let expected: Vec<f32> = sums.iter().zip(&more).map(|(&x, &r)| finished(x, r)).collect();
-        let residual = Some(Rows::dense(&more, dims.filters));
-        let epilogue = Epilogue { bias: Some(&bias), finish: FINISH, residual };
-        check(&dims, &expected, |team, y| conv_depthwise(team, &dims, &x, &packed, y, &epilogue));
+        for finish in [FINISH, LATER] {
+            let expected = finished(&finish, &sums, &more);
+            let residual = Some(Rows::dense(&more, dims.filters));
+            let epilogue = Epilogue { bias: Some(&bias), finish, residual };
+            check(&dims, &expected, |team, y| {
+                conv_depthwise(team, &dims, &x, &packed, y, &epilogue);
+            });
+        }
     }
 }
 

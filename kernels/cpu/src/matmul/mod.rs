@@ -1,6 +1,7 @@
 //! Products of matrices: constant right sides packed once, and anything by anything.
 
 mod dynamic;
+mod int8;
 mod integer;
 mod numbers;
 mod packed;
@@ -8,6 +9,7 @@ mod packing;
 mod quantized;
 
 pub use dynamic::{MatmulDims, Operand, matmul_dynamic};
+pub use int8::{Int8Weights, PackedInt8, matmul_int8};
 pub use integer::{
     IntegerRows, PackedIntegers, ProductScale, ZeroPoints, matmul_integer, matmul_integer_scaled,
 };

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "tiles of views; panels written by several threads")]
 
 use super::packing::{PackedMatrix, Panels};
-use crate::activation::{Finish, finish_rows};
-use crate::microkernel::{Kernel, PANEL, TILE_PANELS_MAX, TILE_ROWS_MAX, Tile};
+use crate::activation::{Ending, Finish, finish_rows};
+use crate::microkernel::{Kernel, PANEL, TILE_PANELS_MAX, TILE_ROWS_MAX, Tile, TileEnd};
 use crate::pool::Team;
 use crate::view::{RawRows, Rows, RowsMut};
 use std::ops::Range;
@@ -110,7 +110,9 @@ pub(crate) unsafe fn product(
     c: RawRows,
     epilogue: &Epilogue,
 ) {
-    let block = Block { kernel: Kernel::get(), a, b, c, epilogue, first: panels.start };
+    let kernel = Kernel::get();
+    let ending = kernel.ends(&epilogue.finish, epilogue.residual.is_some());
+    let block = Block { kernel, a, b, c, epilogue, ending, first: panels.start };
     let k_blocks = b.k.div_ceil(K_BLOCK).max(1);
     for start in (0..a.rows()).step_by(M_BLOCK) {
         let rows = start..a.rows().min(start + M_BLOCK);
@@ -133,6 +135,8 @@ struct Block<'a> {
     b: Panels,
     c: RawRows,
     epilogue: &'a Epilogue<'a>,
+    /// What tiles do at the end, so that nothing is left to do in memory.
+    ending: Option<Ending>,
     /// Panel in which `c` begins.
     first: usize,
 }
@@ -163,7 +167,7 @@ impl Block<'_> {
                 let tile = Tile { prefetch: last, ..self.tile(row, &columns, depth) };
                 // SAFETY: `next_rows` and `next_panels` give tiles that exist, inside the extents.
                 unsafe { self.run_tile(tile, height, width, &columns) };
-                if depth.last {
+                if depth.last && self.ending.is_none() {
                     // SAFETY: the tile's part of `c` is this thread's alone.
                     let own = unsafe { self.c.part(row..row + height, self.own(&columns)) };
                     finish(self.epilogue, own, row, &columns);
@@ -197,7 +201,19 @@ impl Block<'_> {
             accumulate: !depth.first,
             bias: self.epilogue.bias.map_or(std::ptr::null(), |b| b[columns.start..].as_ptr()),
             prefetch: false,
+            end: self.ending.filter(|_| depth.last).map(|ending| self.end(ending, row, columns)),
         }
+    }
+
+    fn end(&self, ending: Ending, row: usize, columns: &Range<usize>) -> TileEnd {
+        let (residual, residual_row) = match self.epilogue.residual {
+            Some(all) => {
+                let at = row * all.stride() + columns.start;
+                (all.as_ptr().wrapping_add(at), all.stride())
+            }
+            None => (std::ptr::null(), 0),
+        };
+        TileEnd { ending, residual, residual_row }
     }
 
     /// Runs a tile; one that sticks out of the matrix goes through a tile of its own.
@@ -235,7 +251,7 @@ impl Block<'_> {
 }
 
 /// Activation and residual for a tile that is complete, still in the first-level cache.
-fn finish(epilogue: &Epilogue, c: RowsMut, first_row: usize, columns: &Range<usize>) {
+pub(super) fn finish(epilogue: &Epilogue, c: RowsMut, first_row: usize, columns: &Range<usize>) {
     if epilogue.finish.is_plain() && epilogue.residual.is_none() {
         return;
     }

@@ -338,6 +338,7 @@ impl Job<'_> {
                 accumulate: steps.start > 0,
                 bias: wide_bias.as_ptr(),
                 prefetch: false,
+                end: None,
             };
             if columns.len() == width * PANEL {
                 // SAFETY: a tile that exists, inside the extents.

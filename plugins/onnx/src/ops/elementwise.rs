@@ -87,7 +87,11 @@ pub(super) const TABLE: Table = &[
     ("Sqrt", |cx, x| one(cx.sqrt(x.tensor(0)?)?)),
     ("Sub", |cx, x| one(cx.sub(x.tensor(0)?, x.tensor(1)?)?)),
     ("Sum", |cx, x| fold(cx, x, |cx, a, b| cx.add(a, b))),
-    ("Swish", swish),
+    ("SwiGLU", |cx, x| {
+        let gate = swished(cx, x.tensor(0)?)?;
+        one(cx.mul(&gate, x.tensor(1)?)?)
+    }),
+    ("Swish", |cx, x| one(swished(cx, x.tensor(0)?)?)),
     ("Tan", |cx, x| one(cx.tan(x.tensor(0)?)?)),
     ("Tanh", |cx, x| one(cx.tanh(x.tensor(0)?)?)),
     ("ThresholdedRelu", thresholded_relu),
@@ -276,15 +280,15 @@ fn shrink(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     one(cx.select(&below, &raised, &upper)?)
 }
 
-fn swish(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
-    let x = inputs.tensor(0)?;
+/// `x * sigmoid(alpha * x)`.
+fn swished(cx: &mut Cx<'_>, x: &T) -> R<T> {
     let alpha = cx.attr_float("alpha", 1.0)?;
     if alpha == 1.0 {
-        return one(cx.silu(x)?);
+        return cx.silu(x);
     }
     let scaled = cx.mul_number(x, alpha.into())?;
     let gate = cx.sigmoid(&scaled)?;
-    one(cx.mul(x, &gate)?)
+    cx.mul(x, &gate)
 }
 
 fn thresholded_relu(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {

@@ -52,8 +52,8 @@ fn dft(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
         None => own,
     };
     let transform = Transform { length, inverse, one_sided };
-    let wide = if is_half(x.dtype) { DType::F32 } else { x.dtype };
-    let wider = cx.cast(x, wide)?;
+    // Parts of a spectrum that cancel out are 0, and not the rounding of the others.
+    let wider = cx.cast(x, DType::F64)?;
     let y = transformed(cx, &wider, axis, transform)?;
     one(cx.cast(&y, x.dtype)?)
 }

@@ -6,7 +6,7 @@ use crate::compile::{Inst, LinearInst};
 use crate::graph::ValueId;
 use crate::op::{
     Binary, BinaryKind, Concat, Conv, ConvTranspose, Op, Pool, PoolKind, Reduce, Resample, Resize,
-    Softmax, Window,
+    Slice, Softmax, Window,
 };
 use crate::packing::{Constant, Part};
 use crate::{Dim, PlanError};
@@ -37,6 +37,10 @@ impl Pass<'_> {
             Op::Resample(resample) => {
                 let axis = moved(resample.axis);
                 self.same(Op::Resample(Resample { axis }), inputs, out)
+            }
+            Op::Slice(slice) => {
+                let axis = moved(slice.axis);
+                self.same(Op::Slice(Slice { axis, ..slice.clone() }), inputs, out)
             }
             Op::Softmax(softmax) => {
                 let axis = moved(softmax.axis);
@@ -202,7 +206,7 @@ impl Pass<'_> {
         let twin = self.new_twin(out);
         let bias = inputs.get(2).copied();
         let inst = if pointwise {
-            let part = Part { weight, transposed: true, k: own, n: filters };
+            let part = Part { weight, transposed: true, k: own, n: filters, int8: None };
             Inst::Linear(LinearInst::new(x, part, bias, twin))
         } else {
             let kernel = [height, width];

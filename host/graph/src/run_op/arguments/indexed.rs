@@ -14,6 +14,10 @@ pub(super) fn build(
             let [x, indices] = a.values()?;
             b.gather_elements(x, indices, a.axis("axis")?)?
         }
+        "dynamic-slice" => {
+            let [x, start, end] = a.values()?;
+            b.dynamic_slice(x, a.axis("axis")?, start, end)?
+        }
         "gather-nd" => {
             let [x, indices] = a.values()?;
             let batch_dims = a.count_or("batch-dims", 0)?;

@@ -27,14 +27,18 @@ pub(super) fn build(
             let [key] = a.values()?;
             b.random_bits(key, &a.dims("dims")?)?
         }
-        "non-max-suppression-padded" => {
+        "non-max-suppression-padded" | "non-max-suppression" => {
             let [boxes, scores] = a.values()?;
+            let padded = name == "non-max-suppression-padded";
             let options = Suppression {
                 max_per_class: usize::try_from(a.count("max-per-class")?).unwrap_or(usize::MAX),
                 iou: a.float("iou")? as f32,
                 score: a.float("score")? as f32,
-                centered: a.flag("centered")?,
+                centered: padded && a.flag("centered")?,
             };
+            if !padded {
+                return Ok(Some(vec![b.non_max_suppression(boxes, scores, options)?]));
+            }
             let (indices, count) = b.non_max_suppression_padded(boxes, scores, options)?;
             return Ok(Some(vec![indices, count]));
         }

@@ -1,6 +1,6 @@
 //! The inner loop of integer products: a few rows of u8 times a few 16-column panels of i8.
 
-use crate::level::{Level, level};
+use crate::level::{Level, dot_products, level};
 
 /// Most rows and panels that a tile of any kernel has.
 pub(super) const ROWS_MAX: usize = 12;
@@ -123,11 +123,11 @@ impl Kernel {
 
 #[cfg(target_arch = "x86_64")]
 fn path() -> Path {
-    match level() {
-        Level::Avx512 if is_x86_feature_detected!("avx512vnni") => Path::Avx512Vnni,
-        Level::Avx512 | Level::Avx2 if is_x86_feature_detected!("avxvnni") => Path::AvxVnni,
-        Level::Avx512 | Level::Avx2 => Path::Avx2,
-        Level::Scalar | Level::Neon => Path::Scalar,
+    match (level(), dot_products()) {
+        (Level::Avx512, true) if is_x86_feature_detected!("avx512vnni") => Path::Avx512Vnni,
+        (Level::Avx512 | Level::Avx2, true) if is_x86_feature_detected!("avxvnni") => Path::AvxVnni,
+        (Level::Avx512 | Level::Avx2, _) => Path::Avx2,
+        (Level::Scalar | Level::Neon, _) => Path::Scalar,
     }
 }
 

@@ -50,6 +50,7 @@ impl Cell<'_> {
             return None;
         }
         match (self.kind, self.functions) {
+            (Kind::Gru, [Sigmoid, Tanh]) if !self.late_reset => Some(Recurrence::Gru),
             (Kind::Lstm, [Sigmoid, Tanh, Tanh]) => Some(Recurrence::Lstm),
             (Kind::Rnn, [Tanh]) => Some(Recurrence::RnnTanh),
             (Kind::Rnn, [Relu]) => Some(Recurrence::RnnRelu),

@@ -1,0 +1,68 @@
+//! `aimass trust`: looking at signatures and at what this host trusts.
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+
+/// Check what this host would believe.
+#[derive(Subcommand)]
+pub(crate) enum Trust {
+    /// Check one Ed25519 signature by the strict rule; exit code 0 only if it is accepted
+    CheckSignature(CheckSignature),
+}
+
+/// The parts of a signature, each in lower-case hexadecimal.
+#[derive(Args)]
+pub(crate) struct CheckSignature {
+    /// Public key, 32 bytes
+    #[arg(long, value_name = "HEX", allow_hyphen_values = true)]
+    public_key: String,
+    /// Message, any number of bytes; empty for the empty message
+    #[arg(long, value_name = "HEX", allow_hyphen_values = true)]
+    message: String,
+    /// Signature, 64 bytes
+    #[arg(long, value_name = "HEX", allow_hyphen_values = true)]
+    signature: String,
+}
+
+impl Trust {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Trust::CheckSignature(check) => check.run(),
+        }
+    }
+}
+
+impl CheckSignature {
+    fn run(&self) -> anyhow::Result<()> {
+        if !aimass_trust::check_signature(&self.public_key, &self.message, &self.signature) {
+            bail!(
+                "refused: expected the signature of this message by a canonical key of prime order, \
+                 all in lower-case hexadecimal, got another"
+            );
+        }
+        println!("accepted");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_accepted_or_refused_with_what_was_expected() {
+        let check = |message: &str| CheckSignature {
+            public_key: "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+                .to_owned(),
+            message: message.to_owned(),
+            signature: "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+                        085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+                .to_owned(),
+        };
+        assert!(check("72").run().is_ok());
+        for wrong in ["", "7", "73"] {
+            let error = check(wrong).run().expect_err(wrong).to_string();
+            assert!(error.starts_with("refused: expected"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a host admits of a marketplace, loads again, follows and remembers.
+
+mod market;
+
+use aimass_trust::publishing::log_writer::StoredTiles;
+use aimass_trust::{
+    Admission, Admitted, Bundle, Current, MarketState, Purpose, RefusalCode, Revocation,
+    Revocations, Revoked, Timestamp, Update,
+};
+use market::{Chain, Memory, NOW, Scene, at, keys, log_in, role, root, root_content};
+
+#[test]
+fn a_good_bundle_is_admitted_with_everything_that_it_says() {
+    let (bytes, host) = Scene::new().stage();
+    let (admitted, state) = host.verify(&bytes).expect("admitted");
+    assert_eq!(admitted.package().name().as_str(), "acme/resize-norm");
+    assert_eq!(admitted.package().sequence(), 17);
+    assert_eq!(admitted.package().limits().wall_ms_max, Some(1000));
+    assert_eq!((admitted.log_index(), admitted.checkpoint().size), (2, 3));
+    assert_eq!(admitted.signers()[0], keys().acme[0].public());
+    assert_eq!(admitted.signers().len(), 3);
+    assert_eq!(state.floor, Timestamp::from_unix(NOW - 30));
+    assert_eq!(state.checkpoints, [admitted.checkpoint().clone()]);
+    let kept = MarketState::from_bytes(&state.to_bytes().expect("text")).expect("read");
+    assert_eq!(kept, state);
+    let bundle = Bundle::parse(&bytes).expect("a bundle");
+    assert_eq!(&admitted.package().component()[..], bundle.get("plugin.wasm").expect("there"));
+}
+
+#[test]
+fn states_of_another_form_are_refused() {
+    let good = Scene::new().state.to_bytes().expect("text");
+    let text = String::from_utf8(good.clone()).expect("text");
+    assert!(MarketState::from_bytes(&good).is_ok());
+    for wrong in [
+        String::new(),
+        text.replace("\"format\":1", "\"format\":2"),
+        text.replace("\"checkpoints\":[]", "\"checkpoints\":[\"x\"]"),
+        text.replace("\"floor\"", "\"roof\""),
+    ] {
+        assert!(MarketState::from_bytes(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+    assert!(MarketState::from_bytes(&vec![b' '; (8 << 20) + 1]).is_err());
+    assert_eq!(MarketState::of_root(b"{}").expect_err("no root").code, RefusalCode::Format);
+    let unsigned = root(1, &root_content(), &keys().root[..2]).bytes();
+    assert_eq!(MarketState::of_root(&unsigned).expect_err("two keys").code, RefusalCode::Root);
+}
+
+#[test]
+fn a_chain_of_roots_is_followed_and_kept() {
+    let mut scene = Scene::new();
+    scene.chain = Some(Box::new(|chain| {
+        let mut content = root_content();
+        content.root = role(&keys().evil, 3);
+        let both: Vec<_> = [&keys().root[2..], &keys().evil[..3]].concat();
+        chain.roots.push(root(2, &content, &both));
+        chain.roots.push(root(3, &content, &keys().evil[2..]));
+    }));
+    let (_, state) = scene.verify().expect("admitted");
+    assert!(String::from_utf8(state.root).expect("text").contains("\"version\":3"));
+}
+
+#[test]
+fn thirty_two_new_roots_are_followed() {
+    let mut scene = Scene::new();
+    scene.chain = Some(Box::new(|chain| {
+        for version in 2..=33 {
+            chain.roots.push(root(version, &root_content(), &keys().root[..3]));
+        }
+    }));
+    assert!(scene.verify().is_ok());
+}
+
+#[test]
+fn versions_that_were_seen_are_forgotten_with_the_keys_that_signed_them() {
+    // An attacker with the timestamp's key had made hosts believe in a far version; a new root with
+    // another key sets them free (TUF 1.0, 5.3.11).
+    let scene = |rotated: bool| {
+        let mut scene = Scene::new();
+        let mut far = Chain::new(b"x", &market::manifest(), 1);
+        far.timestamp.signed()["version"] = serde_json::json!(4_000_000_000u64);
+        scene.state.timestamp = far.files().remove("timestamp.json");
+        scene.chain = Some(Box::new(move |chain| {
+            let mut content = root_content();
+            if rotated {
+                content.timestamp = role(&keys().evil[..1], 1);
+                chain.timestamp.signers = vec![keys().evil[0]];
+            }
+            chain.roots.push(root(2, &content, &keys().root[..3]));
+        }));
+        scene.verify()
+    };
+    assert!(scene(true).is_ok());
+    assert_eq!(scene(false).expect_err("seen").code, RefusalCode::Rollback);
+}
+
+#[test]
+fn an_update_that_asks_for_more_waits_for_the_operator() {
+    let running = Scene::new().verify().expect("admitted").0;
+    let mut scene = Scene::new();
+    scene.manifest.limits.wall_ms_max = Some(1500);
+    let (bytes, host) = scene.stage();
+    let name = "acme/resize-norm".parse().expect("a name");
+    let mut admission = Admission {
+        name: &name,
+        last_sequence: Some(16),
+        running: Some(running.package()),
+        approved: false,
+    };
+    let verify = |admission: &Admission<'_>| {
+        host.policy.verify_bundle(&host.state, &bytes, admission, host.wall)
+    };
+    let refusal = verify(&admission).expect_err("held");
+    assert!(refusal.code == RefusalCode::Cap && refusal.remedy.contains("approve"), "{refusal}");
+    admission.approved = true;
+    assert!(verify(&admission).is_ok());
+}
+
+/// The metadata of a chain at `wall`, as a bundle of it has it.
+fn current(chain: &mut Chain, wall: u64, purpose: Purpose) -> Result<Current, RefusalCode> {
+    let files = chain.files();
+    let bytes = aimass_trust::bundle_bytes(&files).expect("a bundle");
+    let mut bundle = Bundle::parse(&bytes).expect("a bundle");
+    let asked = Update {
+        publishers: &["acme"],
+        revocations: &files["revocations.json"],
+        cosigned: None,
+        purpose,
+        wall: at(wall),
+    };
+    let scene = Scene::new();
+    let updated = scene.policy.update(&scene.state, &mut bundle, &asked);
+    updated.map(|(current, _)| current).map_err(|refusal| refusal.code)
+}
+
+fn admitted() -> (Admitted, Chain) {
+    let (bytes, host) = Scene::new().stage();
+    let admitted = host.verify(&bytes).expect("admitted").0;
+    let chain = Chain::new(admitted.package().component(), &market::manifest(), 17);
+    (admitted, chain)
+}
+
+#[test]
+fn what_was_admitted_is_loaded_again_until_something_changes() {
+    let (admitted, mut chain) = admitted();
+    let policy = Scene::new().policy;
+    let wasm = admitted.package().component().to_vec();
+    let now = current(&mut chain, NOW, Purpose::Serving).expect("current");
+    let again = policy.verify_reload(&now, &admitted, &wasm).expect("reloaded");
+    assert_eq!(again.digest(), admitted.package().digest());
+    assert_eq!(again.limits(), admitted.package().limits());
+    let code = |chain: &mut Chain, wasm: &[u8], policy: &aimass_trust::MarketPolicy| {
+        let now = current(chain, NOW, Purpose::Serving).expect("current");
+        policy.verify_reload(&now, &admitted, wasm).map(|_| ()).map_err(|refusal| refusal.code)
+    };
+    let mut flipped = wasm.clone();
+    flipped[200] ^= 1;
+    assert_eq!(code(&mut chain, &flipped, &policy), Err(RefusalCode::Digest));
+    let mut withdrawn = Chain::new(b"another", &market::manifest(), 17);
+    assert_eq!(code(&mut withdrawn, &wasm, &policy), Err(RefusalCode::Digest));
+    let mut rotated = chain.clone();
+    let second = aimass_trust::publishing::drafts::key_id(keys().acme[1].public());
+    let roles = &mut rotated.targets.signed()["delegations"]["roles"];
+    roles[1]["keyids"] = serde_json::json!([second]);
+    rotated.publisher.signers = vec![keys().acme[1]];
+    assert_eq!(code(&mut rotated, &wasm, &policy), Err(RefusalCode::Key));
+    let mut revoked = chain.clone();
+    let mut list = Revocations::default();
+    let what = Revoked::Publisher("acme".to_owned());
+    list.push(Revocation { what, reason: "test".to_owned(), at: Timestamp::from_unix(NOW) });
+    revoked.revocations = list.to_json().expect("json");
+    assert_eq!(code(&mut revoked, &wasm, &policy), Err(RefusalCode::Revoked));
+    let mut narrow = policy.clone();
+    narrow.bounds.capabilities.clear();
+    assert_eq!(code(&mut chain, &wasm, &narrow), Err(RefusalCode::Cap));
+    narrow.names.clear();
+    assert_eq!(code(&mut chain, &wasm, &narrow), Err(RefusalCode::Name));
+}
+
+#[test]
+fn expiry_ends_admission_first_and_serving_last() {
+    let (_, mut chain) = admitted();
+    let (day, year) = (86_400, 365 * 86_400);
+    for (wall, online, offline, serving) in [
+        (NOW, Ok(false), Ok(false), Ok(false)),
+        (NOW + day - 1, Ok(false), Ok(false), Ok(false)),
+        (NOW + day, Err(()), Ok(true), Ok(true)),
+        (NOW + 8 * day - 1, Err(()), Ok(true), Ok(true)),
+        (NOW + 8 * day, Err(()), Err(()), Err(())),
+        (NOW + year, Err(()), Err(()), Err(())),
+    ] {
+        let mut stale = |purpose| match current(&mut chain, wall, purpose) {
+            Ok(current) => Ok(current.stale()),
+            Err(code) => {
+                assert_eq!(code, RefusalCode::Expired);
+                Err(())
+            }
+        };
+        let found =
+            (stale(Purpose::Admission), stale(Purpose::OfflineAdmission), stale(Purpose::Serving));
+        assert_eq!(found, (online, offline, serving), "{}", wall - NOW);
+    }
+    // Delegations have no grace for what is new, but for what was admitted.
+    let expires = Timestamp::from_unix(NOW);
+    chain.publisher.signed()["expires"] = serde_json::json!(expires);
+    assert!(current(&mut chain, NOW, Purpose::OfflineAdmission).is_err());
+    assert!(current(&mut chain, NOW, Purpose::Serving).expect("serving").stale());
+}
+
+#[test]
+fn a_log_is_followed_as_long_as_it_continues() {
+    let policy = Scene::new().policy;
+    let mut storage = Memory::default();
+    let mut states = Vec::new();
+    let mut state = Scene::new().state;
+    for entry in 0..5u8 {
+        let proof = log_in(&mut storage, keys().log, &[entry; 32], &[0, 1, 2], NOW);
+        state.saw(&market::checkpoint_of(&proof));
+        let note = String::from_utf8(storage.files["log/checkpoint"].clone()).expect("text");
+        let next = policy.follow_log(&state, &note, &mut StoredTiles(&storage)).expect("continued");
+        assert_eq!(next.checkpoints.len(), 1);
+        states.push((state.clone(), note, storage.clone()));
+    }
+    // Every earlier checkpoint leads to the last one, from which no way leads back.
+    let (last, note, storage) = states.last().expect("states").clone();
+    assert_eq!(last.checkpoints.len(), 5);
+    let (_, old_note, old_storage) = &states[2];
+    let back = policy.follow_log(&last, old_note, &mut StoredTiles(old_storage));
+    assert_eq!(back.expect_err("shorter").code, RefusalCode::Rollback);
+    // A log with another beginning, longer than all that was seen.
+    let mut forked = Memory::default();
+    for entry in 10..17u8 {
+        log_in(&mut forked, keys().log, &[entry; 32], &[0, 1, 2], NOW);
+    }
+    let fork = String::from_utf8(forked.files["log/checkpoint"].clone()).expect("text");
+    let split = policy.follow_log(&last, &fork, &mut StoredTiles(&forked));
+    assert_eq!(split.expect_err("forked").code, RefusalCode::Equivocation);
+    // Tiles that are not those of the checkpoint prove nothing.
+    let mut lying = storage.clone();
+    for (path, bytes) in &mut lying.files {
+        if path.starts_with("log/tile/0") {
+            bytes[0] ^= 1;
+        }
+    }
+    let lie = policy.follow_log(&last, &note, &mut StoredTiles(&lying));
+    assert_eq!(lie.expect_err("other tiles").code, RefusalCode::Equivocation);
+    let none = policy.follow_log(&last, &note, &mut StoredTiles(&Memory::default()));
+    assert_eq!(none.expect_err("no tiles").code, RefusalCode::Log);
+}

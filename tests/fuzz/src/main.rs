@@ -1,0 +1,150 @@
+//! `aimass-fuzz`: campaigns of the fuzz targets on a stable compiler.
+
+use aimass_fuzz::{Campaign, Format, graph, replay};
+use aimass_testkit::Peak;
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static PEAK: Peak = Peak::new();
+
+/// Feeds a target with mutations of a corpus.
+///
+/// Inputs whose events are new join the corpus in memory; what crashes, hangs, or holds too much
+/// memory is written down. Ends with 1 if anything crashed, with 3 at the first execution that does
+/// not end.
+#[derive(Parser)]
+struct Options {
+    /// What is fuzzed
+    #[arg(long)]
+    target: Target,
+    /// Executions beside those of the corpus
+    #[arg(long, default_value_t = 10_000)]
+    executions: u64,
+    /// Decides every mutation
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Seconds after which no execution begins
+    #[arg(long, default_value_t = u32::MAX)]
+    time_s_max: u32,
+    /// Seconds after which an execution counts as a hang
+    #[arg(long, default_value_t = 20)]
+    hang_s_max: u64,
+    /// Bytes that one execution may hold at once [default: the target's]
+    #[arg(long)]
+    bytes_max: Option<usize>,
+    /// Folder of the unsigned plugins, as `cargo xtask plugins` builds them
+    #[arg(long, default_value = "target/plugins")]
+    plugins: PathBuf,
+    /// Folder to start from [default: the committed corpus of the target]
+    #[arg(long)]
+    corpus: Option<PathBuf>,
+    /// Folder for inputs that crash or hang
+    #[arg(long, default_value = "target/fuzz")]
+    findings: PathBuf,
+    /// Write the inputs whose events were new into this folder
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Run one file, and nothing else
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Target {
+    /// Graph check, compiler and executor
+    Graph,
+    /// The ONNX plugin in the sandbox
+    Onnx,
+    /// The BERT plugin in the sandbox
+    Bert,
+}
+
+impl Target {
+    fn name(self) -> &'static str {
+        match self {
+            Target::Graph => "graph",
+            Target::Onnx => "onnx",
+            Target::Bert => "bert",
+        }
+    }
+
+    /// Bytes that one execution may hold at once.
+    fn bytes_max(self) -> usize {
+        match self {
+            Target::Graph => 64 << 20,
+            // What the guest's limits allow the host to hold for it, and a plan's arena.
+            Target::Onnx | Target::Bert => 512 << 20,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match perform(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs what the options say; whether nothing crashed.
+fn perform(options: &Options) -> anyhow::Result<bool> {
+    let target = options.target;
+    let format = match target {
+        Target::Graph => None,
+        Target::Onnx | Target::Bert => {
+            Some(Format::open(&options.plugins.join(target.name()).with_extension("wasm"))?)
+        }
+    };
+    let mut execute = |bytes: &[u8]| match &format {
+        Some(format) => PEAK.during(|| format.execute(bytes)),
+        None => PEAK.during(|| graph(bytes)),
+    };
+    let bytes_max = options.bytes_max.unwrap_or(target.bytes_max());
+    if let Some(file) = &options.replay {
+        let crash = replay(file, bytes_max, &mut execute)?;
+        println!("{}: {}", file.display(), crash.as_deref().unwrap_or("no crash"));
+        return Ok(crash.is_none());
+    }
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+    let committed = PathBuf::from(committed).join(target.name());
+    let campaign = Campaign {
+        corpus: options.corpus.clone().unwrap_or(committed),
+        findings: options.findings.join(target.name()),
+        executions: options.executions,
+        time_max: Duration::from_secs(options.time_s_max.into()),
+        hang_max: Duration::from_secs(options.hang_s_max),
+        bytes_max,
+        seed: options.seed,
+    };
+    let start = Instant::now();
+    let outcome = campaign.run(&mut execute)?;
+    if let Some(folder) = &options.keep {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        for bytes in &outcome.corpus {
+            let file = folder.join(format!("{:016x}", aimass_fuzz::digest(bytes)));
+            std::fs::write(&file, bytes).with_context(|| file.display().to_string())?;
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{}: seed {}, {} executions in {seconds:.0} s ({:.0}/s), {} crashes of {} kinds, {} events, \
+         corpus {}, at most {} bytes held",
+        target.name(),
+        options.seed,
+        outcome.executions,
+        outcome.executions as f64 / seconds,
+        outcome.crashes,
+        outcome.kinds.len(),
+        outcome.events,
+        outcome.corpus.len(),
+        outcome.peak_bytes,
+    );
+    Ok(outcome.crashes == 0)
+}

@@ -1,0 +1,51 @@
+//! A small sample of every campaign, so that what was found stays found. `AIMASS_ALL` runs more of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aimass_fuzz::{Campaign, Format, Outcome, graph};
+
+/// The campaign of one target: executions, ten times as many with `AIMASS_ALL`, and its seed.
+fn campaign(target: &str, executions: u64) -> Campaign {
+    let all = std::env::var_os("AIMASS_ALL").is_some_and(|all| !all.is_empty());
+    let seed = std::env::var("AIMASS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("{target}: seed {seed}; AIMASS_SEED chooses another");
+    Campaign {
+        corpus: Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target),
+        findings: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(target),
+        executions: if all { 10 * executions } else { executions },
+        time_max: Duration::from_secs(3_600),
+        hang_max: Duration::from_secs(300),
+        bytes_max: usize::MAX,
+        seed,
+    }
+}
+
+fn nothing_crashed(campaign: &Campaign, outcome: &Outcome) {
+    let Outcome { crashes, kinds, events, executions, .. } = outcome;
+    assert_eq!(*crashes, 0, "{kinds:?}; the inputs are in {}", campaign.findings.display());
+    assert!(*executions > campaign.executions, "the corpus was read, too");
+    assert!(*events > 10, "{events} events");
+}
+
+#[test]
+fn graphs_are_refused_or_run() {
+    let campaign = campaign("graph", 5_000);
+    let outcome = campaign.run(&mut |bytes| (graph(bytes), 0)).expect("files are written");
+    nothing_crashed(&campaign, &outcome);
+}
+
+#[test]
+fn model_files_are_refused_or_served_in_the_sandbox() {
+    let Some(folder) = std::env::var_os("AIMASS_PLUGINS_DIR") else {
+        println!("AIMASS_PLUGINS_DIR is not set: `cargo xtask test` sets it");
+        return;
+    };
+    for target in ["onnx", "bert"] {
+        let component = PathBuf::from(&folder).join(target).with_extension("wasm");
+        let format = Format::open(&component).unwrap_or_else(|error| panic!("{error:#}"));
+        let campaign = campaign(target, 50);
+        let outcome = campaign.run(&mut |bytes| (format.execute(bytes), 0));
+        nothing_crashed(&campaign, &outcome.expect("files are written"));
+    }
+}
