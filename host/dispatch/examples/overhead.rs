@@ -6,7 +6,8 @@
 //!
 //! The plan of the first part looks one row up in a table, so that a call costs little else than its
 //! way. The baseline runs it directly on one thread. Callers send their next call when the last one is
-//! answered. In the second part, one tenant keeps 512 calls in the queue; another sends one at a time.
+//! answered. In the second part, one tenant keeps 512 calls in the queue; another sends one at a time, and
+//! the launches are counted that end before it is answered, its own included.
 
 use aimass_dispatch::{DispatchConfig, Dispatcher, PlanCall, SystemClock};
 use aimass_graph::{CompileOptions, Dim, GraphBuilder, GraphLimits, Plan, compile};
@@ -87,19 +88,22 @@ async fn closed_loop(
 async fn flood() -> Result<()> {
     let (plan, other) = (layers(0.01)?, layers(0.02)?);
     let inputs = [Tensor::from_slice(&[8, WIDTH], &vec![0.5f32; 8 * WIDTH])?];
-    println!("\na quiet tenant, 8 rows a call        p50 us     p99 us     max us");
+    println!(
+        "\na quiet tenant, 8 rows a call        p50 us     p99 us     max us   launches p50 / max"
+    );
     let dispatcher = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
+    let launches = || dispatcher.stats().counted.launches;
     let direct = async || {
         plan.run(&inputs, None)?;
         Ok(())
     };
-    report("direct", quiet(direct).await?);
+    report("direct", quiet(launches, direct).await?);
     let own = async |plan: &Arc<Plan>| {
         let dispatched = async || {
             dispatcher.call(call(plan, &inputs, "quiet")).await?;
             Ok(())
         };
-        quiet(dispatched).await
+        quiet(launches, dispatched).await
     };
     report("alone", own(&plan).await?);
     let stop = Arc::new(AtomicBool::new(false));
@@ -116,6 +120,9 @@ async fn flood() -> Result<()> {
         })
     };
     let tasks: Vec<_> = (0..FLOOD).map(flooding).collect();
+    while dispatcher.stats().counted.waiting < FLOOD as u64 / 2 {
+        tokio::task::yield_now().await;
+    }
     report("flood on the same plan", own(&plan).await?);
     report("flood on another plan", own(&other).await?);
     stop.store(true, Ordering::Relaxed);
@@ -123,25 +130,43 @@ async fn flood() -> Result<()> {
     for task in tasks {
         ran.extend(task.await??);
     }
-    println!("  a launch of the flood          {:9.0}", median(&mut ran));
+    let answered = ran.len();
+    println!(
+        "  a launch of the flood          {:9.0}   ({answered} calls answered)",
+        median(&mut ran)
+    );
     Ok(())
 }
 
-/// Microseconds of calls one after the other, sorted.
-async fn quiet(call: impl AsyncFn() -> Result<()>) -> Result<Vec<f64>> {
-    let mut times = Vec::with_capacity(QUIET_CALLS);
+/// Of calls one after the other: microseconds, and launches that ended meanwhile, each sorted.
+async fn quiet(
+    launches: impl Fn() -> u64,
+    call: impl AsyncFn() -> Result<()>,
+) -> Result<[Vec<f64>; 2]> {
+    let (mut times, mut ended) = (Vec::new(), Vec::new());
     for _ in 0..QUIET_CALLS {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), launches());
         call().await?;
         times.push(start.elapsed().as_secs_f64() * 1e6);
+        ended.push((launches() - before) as f64);
     }
     times.sort_by(f64::total_cmp);
-    Ok(times)
+    ended.sort_by(f64::total_cmp);
+    Ok([times, ended])
 }
 
-fn report(name: &str, times: Vec<f64>) {
-    let at = |share: usize| times[(times.len() - 1) * share / 100];
-    println!("  {name:30} {:9.0}  {:9.0}  {:9.0}", at(50), at(99), at(100));
+fn report(name: &str, [times, ended]: [Vec<f64>; 2]) {
+    let at = |values: &[f64], share: usize| values[(values.len() - 1) * share / 100];
+    let time = |share| at(&times, share);
+    let ended = (at(&ended, 50), at(&ended, 100));
+    println!(
+        "  {name:30} {:9.0}  {:9.0}  {:9.0}   {:3.0} / {:3.0}",
+        time(50),
+        time(99),
+        time(100),
+        ended.0,
+        ended.1
+    );
 }
 
 fn call(plan: &Arc<Plan>, inputs: &[Tensor], tenant: &str) -> PlanCall {
