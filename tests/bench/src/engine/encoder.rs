@@ -32,7 +32,7 @@ pub(super) async fn rows(setup: &Setup, engine: &Engine) -> anyhow::Result<Vec<R
             name: "MiniLM f32, geometric mean".into(),
             value: ratio,
             unit: "x speed",
-            peer: "the faster of ONNX Contender, OpenVINO".into(),
+            peer: "the faster of ONNX Runtime, OpenVINO".into(),
             peer_value: Some(1.0),
             ratio,
             goal: format!(">= {GEOMEAN_MIN}"),
