@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::error::RegistryError;
 use crate::mapped_file::MappedFile;
@@ -20,6 +20,9 @@ const MAGIC: &[u8; 8] = b"aimassp1";
 /// Bytes before the content: the magic, the content's CRC-32, and zeros up to the alignment of tensors.
 const HEADER_BYTES: usize = 64;
 const SUFFIX: &str = "packed";
+const PARTIAL: &str = "partial";
+/// How long the writing of one entry may take.
+const PARTIAL_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// A folder of packed weights.
 #[derive(Debug)]
@@ -44,12 +47,13 @@ impl PackedFile {
 
 impl PackedFiles {
     /// Opens the folder and makes it if it is missing. Beyond `bytes_max` the entries used longest
-    /// ago go.
+    /// ago go; so does, here, what a process that was killed left half-written.
     ///
     /// # Errors
     /// [`RegistryError::Io`] if it cannot be made.
     pub fn open(folder: &Path, bytes_max: u64) -> Result<PackedFiles, RegistryError> {
         fs::create_dir_all(folder).map_err(RegistryError::io("make", folder))?;
+        remove_leftovers(folder);
         Ok(PackedFiles { folder: folder.to_owned(), bytes_max, partials: AtomicU64::new(0) })
     }
 
@@ -77,7 +81,7 @@ impl PackedFiles {
         }
         let path = self.path(key);
         let number = self.partials.fetch_add(1, Ordering::Relaxed);
-        let partial = path.with_extension(format!("{}-{number}.partial", std::process::id()));
+        let partial = path.with_extension(format!("{}-{number}.{PARTIAL}", std::process::id()));
         let written = write(&partial, content).and_then(|()| fs::rename(&partial, &path));
         if written.is_err() {
             let _ = fs::remove_file(&partial);
@@ -110,6 +114,18 @@ impl PackedFiles {
             // A mapping outlives its file.
             let _ = fs::remove_file(path);
             total -= bytes;
+        }
+    }
+}
+
+/// Removes partial entries that nobody can be writing any more.
+fn remove_leftovers(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let age = path.metadata().and_then(|about| about.modified()).map(|time| time.elapsed());
+        let old = matches!(age, Ok(Ok(age)) if age > PARTIAL_AGE_MAX);
+        if old && path.extension().is_some_and(|extension| extension == PARTIAL) {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -164,12 +180,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_process_left_goes_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["a.1-0.partial", "b.1-0.partial"].map(|name| dir.path().join(name));
+        fs::write(&old, b"half").unwrap();
+        fs::write(&new, b"half").unwrap();
+        let long_ago = SystemTime::now() - PARTIAL_AGE_MAX - Duration::from_secs(1);
+        File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        PackedFiles::open(dir.path(), 1 << 20).unwrap();
+        assert!(!old.exists() && new.exists());
+    }
+
+    #[test]
     fn what_was_used_longest_ago_goes_first_and_what_never_fits_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let limit = 3 * (HEADER_BYTES as u64 + 100);
         let files = PackedFiles::open(dir.path(), limit).unwrap();
         let old = |key: u8, seconds: u64| {
-            let time = SystemTime::now() - std::time::Duration::from_secs(seconds);
+            let time = SystemTime::now() - Duration::from_secs(seconds);
             File::open(files.path(&[key; 32])).unwrap().set_modified(time).unwrap();
         };
         for key in 1..=3 {

@@ -4,13 +4,16 @@
 //! `cargo run --release -p aimass-cpu --example gemm_peak`: the peak is measured before each product,
 //! so that a machine that slows down slows both.
 
+#[path = "shared/clock.rs"]
+mod clock;
 #[path = "shared/peak.rs"]
 mod peak;
 
 use aimass_cpu::matmul::{Epilogue, PackedMatrix, matmul_packed};
 use aimass_cpu::pool::{KernelPool, Team};
 use aimass_cpu::view::{Rows, RowsMut};
-use peak::{best, multiply_add_peak, numbers};
+use clock::best;
+use peak::{multiply_add_peak, numbers};
 
 const ROWS: [usize; 6] = [128, 256, 512, 1024, 2048, 4096];
 const WIDTHS: [usize; 2] = [384, 1536];

@@ -7,6 +7,9 @@
 //! way, with weights of 7 bits.
 #![expect(unsafe_code, reason = "vector instructions, to measure the peak")]
 
+#[path = "shared/clock.rs"]
+mod clock;
+
 use aimass_cpu::matmul::{
     Epilogue, Int8Weights, IntegerRows, PackedInt8, PackedIntegers, ZeroPoints, matmul_int8,
     matmul_integer,
@@ -15,8 +18,8 @@ use aimass_cpu::pool::{KernelPool, Team};
 use aimass_cpu::view::{Rows, RowsMut, numbers_mut};
 use aimass_cpu::{Level, level, set_dot_products, set_level_max};
 use aimass_tensor::BufferMut;
+use clock::best;
 use std::hint::black_box;
-use std::time::Instant;
 
 /// Columns and length of the sums: the layers of MiniLM, attention's three as one.
 const LAYERS: [(usize, usize); 4] = [(384, 384), (1152, 384), (1536, 384), (384, 1536)];
@@ -71,31 +74,6 @@ fn product(team: Team<'_>, (m, n, k): (usize, usize, usize), peak: f64) {
 fn weight(i: usize) -> u8 {
     let part = |i: usize| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as i32 % 32 - 15;
     (0..4).map(|j| part(4 * i + j)).sum::<i32>() as i8 as u8
-}
-
-/// Seconds of the fastest of many rounds.
-fn best(team: Team<'_>, mut round: impl FnMut()) -> f64 {
-    let clock = if team.threads() == 1 { thread_seconds } else { wall_seconds };
-    let mut best = f64::INFINITY;
-    let begin = Instant::now();
-    while begin.elapsed().as_millis() < 250 {
-        let start = clock();
-        round();
-        best = best.min(clock() - start);
-    }
-    best
-}
-
-fn wall_seconds() -> f64 {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    START.elapsed().as_secs_f64()
-}
-
-fn thread_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists and the struct is writable.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// Memory that is aligned as tensors are; it is never given back.

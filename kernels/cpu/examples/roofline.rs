@@ -3,6 +3,8 @@
 //! `cargo run --release -p aimass-cpu --example roofline [-- avx2|all [attention|gemm]]`: best of many rounds, at 1
 //! thread and at as many as there are cores.
 
+#[path = "shared/clock.rs"]
+mod clock;
 #[path = "shared/peak.rs"]
 mod peak;
 
@@ -12,7 +14,8 @@ use aimass_cpu::norm::{LayerNorm, add_layer_norm};
 use aimass_cpu::pool::{KernelPool, Team};
 use aimass_cpu::view::{Rows, RowsMut};
 use aimass_cpu::{Level, level, set_level_max};
-use peak::{best, multiply_add_peak, numbers};
+use clock::best;
+use peak::{multiply_add_peak, numbers};
 
 /// Rows, columns, and length of the sums.
 const GEMMS: [(usize, usize, usize); 14] = [

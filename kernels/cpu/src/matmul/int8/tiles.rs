@@ -4,6 +4,7 @@
 //! order of `k`, by the same fused operations everywhere. So every path gives the same bits.
 
 use super::packing::{BLOCK, GROUP, PANEL, Span};
+#[cfg(target_arch = "x86_64")]
 use crate::level::{Level, dot_products, level};
 
 /// Most rows and panels that a tile of any kernel has.
@@ -160,9 +161,7 @@ fn path() -> Path {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn path() -> Path {
-    match level() {
-        Level::Avx512 | Level::Avx2 | Level::Neon | Level::Scalar => Path::Scalar,
-    }
+    Path::Scalar
 }
 
 /// # Safety

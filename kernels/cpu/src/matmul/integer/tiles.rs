@@ -1,5 +1,6 @@
 //! The inner loop of integer products: a few rows of u8 times a few 16-column panels of i8.
 
+#[cfg(target_arch = "x86_64")]
 use crate::level::{Level, dot_products, level};
 
 /// Most rows and panels that a tile of any kernel has.
