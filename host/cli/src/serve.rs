@@ -1,5 +1,6 @@
 //! `aimass serve`: the server.
 
+mod file;
 mod traced;
 
 use crate::api_key;
@@ -10,6 +11,7 @@ use aimass_gateway::GatewayConfig;
 use anyhow::Context;
 use clap::Args;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use tokio::net::TcpListener;
 
 /// Serve the registry's models over HTTP.
@@ -21,6 +23,9 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// TOML file with a `[gateway]` table: limits, identity, flow; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Kernel threads [default: all cores]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -28,9 +33,9 @@ pub(crate) struct Serve {
     /// farther from the unquantized model, and calls are not joined
     #[arg(long)]
     exact_quantization: bool,
-    /// Body bytes that a request may have
-    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
-    body_bytes_max: usize,
+    /// Body bytes that a request may have [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    body_bytes_max: Option<usize>,
     /// Bytes of packed weights kept on disk for the next start; 0 keeps none
     #[arg(long, default_value_t = 16 << 30, value_name = "BYTES")]
     packed_bytes_max: u64,
@@ -46,6 +51,7 @@ impl Serve {
     }
 
     async fn serve(self, home: &Home) -> anyhow::Result<()> {
+        let gateway = self.gateway(home)?;
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("{} cannot be listened on", self.listen))?;
@@ -71,12 +77,24 @@ impl Serve {
             }
         }
         let engine = Engine::open(config).await?;
-        let mut gateway = GatewayConfig::new(home.api_keys());
-        gateway.body_bytes_max = self.body_bytes_max;
         println!("serving   http://{address}  (data {}; Ctrl-C drains)", home.dir().display());
         aimass_gateway::serve(engine, gateway, listener, stop_signal()).await?;
         println!("stopped   all requests were answered");
         Ok(())
+    }
+
+    /// Defaults, then the file, then flags.
+    fn gateway(&self, home: &Home) -> anyhow::Result<GatewayConfig> {
+        let mut gateway = match &self.config {
+            Some(path) => file::read(path)?,
+            None => GatewayConfig::default(),
+        };
+        gateway.api_keys = home.api_keys();
+        if let Some(bytes) = self.body_bytes_max {
+            gateway.body_bytes_max = bytes;
+        }
+        gateway.validate()?;
+        Ok(gateway)
     }
 }
 

@@ -2,57 +2,39 @@
 //! entered with an [`Admitted`], and only this file makes one.
 
 use crate::GatewayConfig;
-use crate::api_keys::{ApiKeys, KeyFault, Tenant};
-use crate::failure::{Failure, Retry};
-use axum::http::header::AUTHORIZATION;
+use crate::failure::Failure;
+use crate::flow::{Flow, Permit};
+use crate::identity::{ApiKeys, Identity, Principal};
 use axum::http::{HeaderMap, StatusCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The door: API keys and the number of requests inside.
+/// The door: who comes, and how many are inside.
 pub(crate) struct Admission {
-    keys: ApiKeys,
-    in_flight: Arc<AtomicUsize>,
-    in_flight_max: usize,
-    in_flight_per_tenant_max: usize,
+    identity: Identity,
+    flow: Flow,
     request_max: Duration,
 }
 
 /// A request whose key was checked and for which there is room, until it is dropped.
 pub(crate) struct Admitted {
-    tenant: Arc<str>,
+    principal: Principal,
     deadline: Instant,
-    models: Option<Arc<[String]>>,
-    _permit: Permit,
-}
-
-struct Permit {
-    in_flight: Arc<AtomicUsize>,
-    tenant: Arc<Tenant>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.tenant.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
+    permit: Permit,
 }
 
 impl Admission {
     pub(crate) fn new(keys: ApiKeys, config: &GatewayConfig) -> Admission {
         Admission {
-            keys,
-            in_flight: Arc::new(AtomicUsize::new(0)),
-            in_flight_max: config.in_flight_max,
-            in_flight_per_tenant_max: config.in_flight_per_tenant_max,
+            identity: Identity::new(keys),
+            flow: Flow::new(config),
             request_max: Duration::from_secs(config.request_seconds),
         }
     }
 
     /// Requests inside now.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.flow.in_flight()
     }
 
     /// Lets a request in, or says why not: 401 without a good key, 429 if its tenant has too many
@@ -63,43 +45,16 @@ impl Admission {
         now: Instant,
         wall: SystemTime,
     ) -> Result<Admitted, Failure> {
-        let key = self.keys.check(bearer(headers)?, now, wall).map_err(|fault| match fault {
-            KeyFault::Unknown => denied("unknown API key"),
-            KeyFault::Expired => denied("this API key has expired; ask for a new one"),
-        })?;
-        let permit = self.permit(key.tenant)?;
-        Ok(Admitted {
-            tenant: permit.tenant.name.clone(),
-            deadline: now + self.request_max,
-            models: key.models,
-            _permit: permit,
-        })
-    }
-
-    fn permit(&self, tenant: Arc<Tenant>) -> Result<Permit, Failure> {
-        let all = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let of_tenant = tenant.in_flight.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit { in_flight: self.in_flight.clone(), tenant };
-        if of_tenant >= self.in_flight_per_tenant_max {
-            let message = format!(
-                "tenant {} has {of_tenant} requests in flight, its limit is {}",
-                permit.tenant.name, self.in_flight_per_tenant_max
-            );
-            let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "quota", message);
-            return Err(Failure { retry: Retry::After(1), ..failure });
-        }
-        if all >= self.in_flight_max {
-            let max = self.in_flight_max;
-            return Err(Failure::overloaded(format!("{max} requests are in flight; try again")));
-        }
-        Ok(permit)
+        let principal = self.identity.authenticate(headers, now, wall)?;
+        let permit = self.flow.enter(principal.tenant.clone())?;
+        Ok(Admitted { principal, deadline: now + self.request_max, permit })
     }
 }
 
 impl Admitted {
     /// Who is charged.
     pub(crate) fn tenant(&self) -> &Arc<str> {
-        &self.tenant
+        &self.permit.tenant().name
     }
 
     /// When the answer is worth nothing any more.
@@ -114,7 +69,7 @@ impl Admitted {
 
     /// Whether the key may see this model at all.
     pub(crate) fn may_use(&self, model: &str) -> bool {
-        self.models.as_ref().is_none_or(|models| models.iter().any(|one| one == model))
+        self.principal.may_use(model)
     }
 
     /// 403 unless the key may use this model.
@@ -128,22 +83,11 @@ impl Admitted {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
-    let missing = "no API key; send the header `Authorization: Bearer am_...`";
-    let value = headers.get(AUTHORIZATION).ok_or_else(|| denied(missing))?;
-    let text = value.to_str().map_err(|_| denied(missing))?;
-    let (scheme, key) = text.split_once(' ').ok_or_else(|| denied(missing))?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(key.trim()) } else { Err(denied(missing)) }
-}
-
-fn denied(message: &str) -> Failure {
-    Failure::new(StatusCode::UNAUTHORIZED, "invalid-api-key", message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api_keys::{append_api_key, generate_api_key};
+    use crate::identity::{append_api_key, generate_api_key};
+    use axum::http::header::AUTHORIZATION;
 
     fn door(all: usize, each: usize) -> (tempfile::TempDir, Admission, [HeaderMap; 2]) {
         let dir = tempfile::tempdir().unwrap();

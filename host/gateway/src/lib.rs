@@ -8,11 +8,12 @@
 //! (requests may be compressed), any knowledge of plugins.
 
 mod admission;
-mod api_keys;
 mod body;
 mod config;
 mod counters;
 mod failure;
+mod flow;
+mod identity;
 mod oip;
 mod router;
 mod routes;
@@ -22,7 +23,7 @@ mod serving;
 mod socket_tests;
 mod timing;
 
-pub use api_keys::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
+pub use identity::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
 pub use server::{ServeError, serve};
 pub use serving::{Answer, Serving};

@@ -2,11 +2,11 @@
 //! and drains on shutdown.
 
 use crate::admission::Admission;
-use crate::api_keys::{ApiKeyError, ApiKeys};
 use crate::body::Bodies;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
+use crate::identity::{ApiKeyError, ApiKeys};
 use crate::router::{Gateway, answer_at, router};
 use crate::serving::Serving;
 use axum::Router;

@@ -5,6 +5,7 @@
 //! that adding, expiring or removing a key needs no restart. A file that cannot be read or parsed
 //! leaves the keys as they were, and says so in the log.
 
+use crate::flow::Tenant;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
@@ -86,13 +87,6 @@ pub enum ApiKeyError {
 struct KeyFile {
     #[serde(default)]
     key: Vec<ApiKeyRecord>,
-}
-
-/// Who is charged, and how many of its requests are being worked on.
-#[derive(Debug)]
-pub(crate) struct Tenant {
-    pub(crate) name: Arc<str>,
-    pub(crate) in_flight: AtomicUsize,
 }
 
 /// A key that was presented and is known.
@@ -342,9 +336,7 @@ fn tenant(name: &str, table: &mut Table, old: &Table) -> Arc<Tenant> {
     if let Some(tenant) = table.tenants.get(name) {
         return tenant.clone();
     }
-    let tenant = old.tenants.get(name).cloned().unwrap_or_else(|| {
-        Arc::new(Tenant { name: Arc::from(name), in_flight: AtomicUsize::new(0) })
-    });
+    let tenant = old.tenants.get(name).cloned().unwrap_or_else(|| Arc::new(Tenant::new(name)));
     table.tenants.insert(tenant.name.clone(), tenant.clone());
     tenant
 }
