@@ -96,7 +96,9 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/v2/cudasharedmemory/unregister", || post(oip_shared_memory::unregister)),
     route("/v1/embeddings", || post(openai_embeddings::embeddings)),
     route("/v1/models", || get(openai_models::list)),
-    route("/v1/models/{model}", || get(openai_models::retrieve)),
+    route("/v1/models/{model}", || {
+        get(openai_models::retrieve).delete(openai_models::refuse_delete)
+    }),
     route("/metrics", || get(metrics::metrics)),
 ];
 
