@@ -6,7 +6,7 @@ use crate::body::Bodies;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
-use crate::identity::{ApiKeyError, ApiKeys};
+use crate::identity::{ApiKeyError, ApiKeys, Identity};
 use crate::router::{Gateway, answer_at, router};
 use crate::serving::Serving;
 use axum::Router;
@@ -63,13 +63,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     config.validate()?;
-    let keys = ApiKeys::load(&config.api_keys)?;
+    let keys = ApiKeys::load(&config.api_keys, Arc::default())?;
     if keys.is_empty() {
         tracing::warn!("there is no API key: every request but health will get 401");
     }
     let gateway = Arc::new(Gateway {
         engine,
-        admission: Admission::new(keys, &config),
+        admission: Admission::new(Identity::new(keys), &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
         draining: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{OipFailure, json, json_answer};
+use crate::identity::access::Read;
 use crate::router::Shared;
 use aimass_engine::{ModelMetadata, TensorMetadata};
 use axum::body::Body;
@@ -43,7 +44,7 @@ struct IndexWire {
 }
 
 /// `GET /v2`
-pub(crate) async fn server(_admitted: Admitted) -> Response<Body> {
+pub(crate) async fn server(_: Shared, _admitted: Admitted<Read>) -> Response<Body> {
     json_answer(json(&ServerWire {
         name: "aimass",
         version: env!("CARGO_PKG_VERSION"),
@@ -54,7 +55,7 @@ pub(crate) async fn server(_admitted: Admitted) -> Response<Body> {
 /// `GET /v2/models/{model}[/versions/{version}]`
 pub(crate) async fn model(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
     path: ModelPath,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
@@ -63,7 +64,7 @@ pub(crate) async fn model(
 }
 
 /// `POST /v2/repository/index`: every ready version of the models that the key may use.
-pub(crate) async fn index(State(gateway): Shared, admitted: Admitted) -> Response<Body> {
+pub(crate) async fn index(State(gateway): Shared, admitted: Admitted<Read>) -> Response<Body> {
     let mut rows = Vec::new();
     for model in gateway.engine.models() {
         if !admitted.may_use(&model.name) {
