@@ -27,6 +27,9 @@ mod sse;
 mod timing;
 
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
-pub use identity::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
+pub use identity::{
+    ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, LifetimeError, NewApiKey, Role,
+    UnknownRole, Verb, append_api_key, generate_api_key, parse_lifetime,
+};
 pub use server::{Listeners, ServeError, Setup, serve};
 pub use serving::{Answer, Done, LogLevel, Observation, Serving};
