@@ -17,6 +17,7 @@ mod grpc;
 mod identity;
 mod listener;
 mod oip;
+mod openapi;
 mod router;
 mod routes;
 mod server;

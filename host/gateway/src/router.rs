@@ -9,7 +9,7 @@ use crate::identity::Verb;
 use crate::identity::access::{Access, Guarded, Holds, Infer, Open, Operate, Read};
 use crate::routes::{
     metrics, oip_config, oip_generate, oip_health, oip_infer, oip_metadata, oip_repository,
-    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models,
+    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models, openapi,
 };
 use crate::serving::{Observation, Serving};
 use aimass_engine::{InferRequest, InferResponse};
@@ -105,6 +105,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/v2/health/live", || get(Open, oip_health::live)),
     route("/v2/health/ready", || get(Open, oip_health::ready)),
     route("/v2", || get(Read, oip_metadata::server)),
+    route("/v2/openapi.json", || get(Read, openapi::document)),
     route("/v2/models/{model}", || get(Read, oip_metadata::model)),
     route("/v2/models/{model}/versions/{version}", || get(Read, oip_metadata::model)),
     route("/v2/models/{model}/config", || get(Read, oip_config::config)),
