@@ -86,6 +86,10 @@ fn operation(route: &Route, method: &Method, verb: Option<Verb>) -> Value {
     if let Some(request) = about.request {
         let schema = json!({ "$ref": format!("#/components/schemas/{request}") });
         let mut content = json!({ "application/json": { "schema": schema } });
+        if let Some(example) = about.example {
+            let example: Value = serde_json::from_str(example).expect("an example is JSON");
+            content["application/json"]["example"] = example;
+        }
         if request == "InferRequest" {
             // JSON, then the tensors that it announces; Inference-Header-Content-Length divides them.
             content["application/octet-stream"] = json!({});

@@ -31,7 +31,7 @@ pub(super) struct Operation {
     pub(super) refused: bool,
     pub(super) status: &'static str,
     /// A body for the example.
-    example: Option<&'static str>,
+    pub(super) example: Option<&'static str>,
 }
 
 const fn get(path: &'static str, answer: &'static str, summary: &'static str) -> Operation {
