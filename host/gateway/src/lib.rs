@@ -26,6 +26,7 @@ mod serving;
 mod socket_tests;
 mod sse;
 mod timing;
+mod untrusted;
 
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
 pub use identity::{
@@ -34,3 +35,4 @@ pub use identity::{
 };
 pub use server::{Listeners, ServeError, Setup, serve};
 pub use serving::{Answer, Done, LogLevel, Observation, Serving};
+pub use untrusted::read_request;
