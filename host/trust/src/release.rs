@@ -40,7 +40,7 @@ use crate::manifest::Manifest;
 use crate::market::{Current, MarketPolicy, MarketState, check_checkpoint};
 use crate::names::PackageName;
 use crate::policy::{Bounds, Publisher, TrustPolicy};
-use crate::refusal::{GET_AGAIN, Refusal, RefusalCode, excerpt};
+use crate::refusal::{APPROVE, GET_AGAIN, Refusal, RefusalCode, excerpt};
 use crate::revocation::Facts;
 use crate::statement::PluginStatement;
 use crate::timestamp::Timestamp;
@@ -485,7 +485,7 @@ fn check_growth(running: &Manifest, new: &Manifest) -> Result<(), Refusal> {
             RefusalCode::Cap,
             format!("an update that asks for no more than {} does", running.version),
             what,
-            "look at the change, then approve it with `aimass plugin approve`, or keep the running release",
+            APPROVE,
         ))
     };
     for (capability, grant) in new.capabilities.iter() {
