@@ -5,8 +5,11 @@ mod dispatch_flags;
 mod home;
 mod infer;
 mod key;
+mod market;
 mod model;
+mod passphrase;
 mod plugin;
+mod report;
 mod serve;
 mod trust;
 
@@ -27,6 +30,9 @@ struct Arguments {
     /// Log filter, as `info` or `aimass_engine=debug`
     #[arg(long, global = true, default_value = "warn,aimass=info,aimass_engine=info")]
     log: String,
+    /// File with the passphrase of sealed signing keys; else AIMASS_PASSPHRASE, else a prompt
+    #[arg(long, global = true, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,12 +47,15 @@ enum Command {
     /// Publish models, move labels, roll back
     #[command(subcommand)]
     Model(model::Model),
-    /// Make signing keys and API keys
+    /// Make, rotate and export signing keys; make API keys
     #[command(subcommand)]
     Key(key::Key),
-    /// Check signatures by the rule of this host
+    /// Say whom this host trusts, and see what it decided
     #[command(subcommand)]
     Trust(trust::Trust),
+    /// Run a marketplace: ceremony, delegations, reviews, releases, revocations
+    #[command(subcommand)]
+    Market(market::Market),
     /// Ask a model of the registry once, without a server
     Infer(infer::Infer),
 }
@@ -58,7 +67,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    match run(arguments.data, arguments.command) {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -67,14 +76,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(data: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
-    let home = || Home::open(data);
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { data, passphrase_file, command, log: _ } = arguments;
+    let home = || Home::open(data, passphrase_file);
     match command {
         Command::Serve(serve) => serve.run(&home()?),
         Command::Plugin(plugin) => plugin.run(&home()?),
         Command::Model(model) => model.run(&home()?),
         Command::Key(key) => key.run(&home()?),
-        Command::Trust(trust) => trust.run(),
+        Command::Trust(trust) => trust.run(home),
+        Command::Market(market) => market.run(&home()?),
         Command::Infer(infer) => infer.run(&home()?),
     }
 }
@@ -86,5 +97,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         let engine = error.downcast_ref::<aimass_engine::EngineError>()?;
         aimass_trust::RefusalCode::ALL.into_iter().find(|code| code.as_str() == engine.code())
     };
-    of_refusal.or_else(of_engine).map_or(1, aimass_trust::RefusalCode::exit_code)
+    let of_market = || {
+        let market = error.downcast_ref::<aimass_market::MarketError>()?;
+        market.refusal().map(|refusal| refusal.code)
+    };
+    of_refusal.or_else(of_market).or_else(of_engine).map_or(1, aimass_trust::RefusalCode::exit_code)
 }

@@ -155,3 +155,19 @@ impl MarketHost {
         self.audit.record(&Decision { event, market, subject, code, detail }, now)
     }
 }
+
+impl MarketHost {
+    /// Records a decision that was taken elsewhere, about a `subject` of a `market`.
+    ///
+    /// # Errors
+    /// [`MarketError::File`].
+    pub fn note(
+        &self,
+        event: Event,
+        (market, subject): (&str, &str),
+        detail: &str,
+        now: SystemTime,
+    ) -> Result<(), MarketError> {
+        self.decide(event, market, subject, detail, now)
+    }
+}

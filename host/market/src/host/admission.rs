@@ -168,7 +168,28 @@ impl MarketHost {
         let manifest = bundle_manifest(bytes)?;
         let subject = format!("{}@{}", manifest.name, manifest.version);
         let judged = self.judge_bundle(trust, market, bytes, (standing, approved), now);
+        let judged = judged.and_then(|(evidence, kept)| {
+            if let Some((state, files)) = kept {
+                self.keep_bundle(market, &state, files, now)?;
+            }
+            Ok(evidence)
+        });
         self.account(market, &manifest.name, &subject, judged, now)
+    }
+
+    /// Checks a bundle as [`MarketHost::admit_bundle`] does, and keeps nothing: for looking at one.
+    ///
+    /// # Errors
+    /// The refusal with the code of the first step that failed.
+    pub fn inspect_bundle(
+        &self,
+        trust: &TrustPolicy,
+        market: &Subscription,
+        bytes: &[u8],
+        now: SystemTime,
+    ) -> Result<Admitted, MarketError> {
+        let standing = Standing::default();
+        Ok(self.judge_bundle(trust, market, bytes, (&standing, true), now)?.0.admitted)
     }
 
     fn judge_bundle(
@@ -178,7 +199,7 @@ impl MarketHost {
         bytes: &[u8],
         (standing, approved): (&Standing, bool),
         now: SystemTime,
-    ) -> Result<Evidence, MarketError> {
+    ) -> Result<(Evidence, Option<(MarketState, BTreeMap<String, Vec<u8>>)>), MarketError> {
         let name = bundle_manifest(bytes)?.name;
         let mut bundle = Bundle::parse(bytes)?;
         let policy = self.policy_for(trust, market, &name)?;
@@ -210,13 +231,11 @@ impl MarketHost {
         };
         let files = ReleaseFiles { wasm, dsse: &dsse, proof: &proof };
         let admitted = policy.verify_release(&current, files, &admission)?;
-        if state.timestamp != before.timestamp {
-            let mut recorded = recorded;
-            let digest: [u8; 32] = Sha256::digest(&revocations).into();
-            recorded.insert(target_path("revocations.json", &digest), revocations);
-            self.keep_bundle(market, &state, recorded, now)?;
-        }
-        Ok(Evidence { admitted, dsse, proof, approved })
+        let mut recorded = recorded;
+        let digest: [u8; 32] = Sha256::digest(&revocations).into();
+        recorded.insert(target_path("revocations.json", &digest), revocations);
+        let kept = (state.timestamp != before.timestamp).then_some((state, recorded));
+        Ok((Evidence { admitted, dsse, proof, approved }, kept))
     }
 
     /// Keeps the metadata of a bundle, unless it would leave another publisher's packages, of which the

@@ -200,6 +200,19 @@ impl MarketHost {
         Ok(self.known(market, None, now)?.stale())
     }
 
+    /// Whether a package may come from this marketplace at all.
+    ///
+    /// # Errors
+    /// `AMT-NAME` if not.
+    pub fn allows(
+        &self,
+        trust: &TrustPolicy,
+        market: &Subscription,
+        name: &PackageName,
+    ) -> Result<(), MarketError> {
+        self.policy_for(trust, market, name).map(drop)
+    }
+
     /// The policy for a package of this marketplace.
     pub(super) fn policy_for(
         &self,
