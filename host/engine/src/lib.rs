@@ -15,6 +15,8 @@ mod errors;
 mod files;
 mod fixtures;
 mod loader;
+mod market_watch;
+mod marketplace;
 mod metrics;
 mod opened;
 mod package;
@@ -29,6 +31,7 @@ pub use config::{EngineConfig, TracedConfig};
 pub use control::{Serviceability, VersionStatus};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
+pub use marketplace::{Installed, TrustState};
 pub use opened::{ModelStage, OpenModel, StepRun, StepSummary};
 pub use package::{
     FormatSection, MODEL_TOML_BYTES_MAX, ModelManifest, ModelSection, OutputPort, Port, PortDim,
