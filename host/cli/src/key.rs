@@ -28,6 +28,8 @@ pub(crate) enum Key {
     /// End a key: `aimass key revoke api ID`
     #[command(subcommand)]
     Revoke(Revoke),
+    /// Show a key's public half in every form, or write a sealed copy
+    Export(export::Export),
 }
 
 #[derive(Subcommand)]
@@ -48,8 +50,6 @@ pub(crate) enum Rotate {
 pub(crate) enum Revoke {
     /// An API key, now
     Api(api_key::RevokeApi),
-    /// Show a key's public half in every form, or write a sealed copy
-    Export(export::Export),
 }
 
 #[derive(Subcommand)]
