@@ -9,7 +9,8 @@ use crate::identity::Verb;
 use crate::identity::access::{Access, Guarded, Holds, Infer, Open, Operate, Read};
 use crate::routes::{
     metrics, oip_config, oip_generate, oip_health, oip_infer, oip_metadata, oip_repository,
-    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models, openapi,
+    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models, openai_text,
+    openapi,
 };
 use crate::serving::{Observation, Serving};
 use aimass_engine::{InferRequest, InferResponse};
@@ -150,6 +151,8 @@ pub(crate) const ROUTES: &[Route] = &[
         post(Read, oip_shared_memory::unregister)
     }),
     route("/v2/cudasharedmemory/unregister", || post(Read, oip_shared_memory::unregister)),
+    route("/v1/chat/completions", || post(Infer, openai_text::chat)),
+    route("/v1/completions", || post(Infer, openai_text::completions)),
     route("/v1/embeddings", || post(Infer, openai_embeddings::embeddings)),
     route("/v1/models", || get(Read, openai_models::list)),
     route("/v1/models/{model}", || get(Read, openai_models::retrieve)),
