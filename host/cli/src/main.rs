@@ -1,17 +1,23 @@
 //! The `aimass` binary: configuration -> engine -> gateway, and the tools of publishers and operators.
 
 mod api_key;
+mod batch;
 mod dispatch_flags;
 mod home;
 mod infer;
 mod key;
+mod logging;
 mod model;
 mod plugin;
 mod serve;
+mod top;
 mod trust;
+mod usage;
 
+use aimass_telemetry::logs;
 use clap::{Parser, Subcommand};
 use home::Home;
+use logging::Logging;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,8 +33,19 @@ struct Arguments {
     /// Log filter, as `info` or `aimass_engine=debug`
     #[arg(long, global = true, default_value = "warn,aimass=info,aimass_engine=info")]
     log: String,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    /// Time, level, message, `key=value`
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -49,16 +66,23 @@ enum Command {
     Trust(trust::Trust),
     /// Ask a model of the registry once, without a server
     Infer(infer::Infer),
+    /// Ask a model many times: a file of requests becomes a file of answers
+    #[command(subcommand)]
+    Batch(batch::Batch),
+    /// Show what a running server does, in the terminal
+    Top(top::Top),
+    /// Show what tenants used, by day and model
+    Usage(usage::Usage),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&arguments.log))
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
-    match run(arguments.data, arguments.command) {
+    let format = match arguments.log_format {
+        LogFormat::Text => logs::LogFormat::Text,
+        LogFormat::Json => logs::LogFormat::Json,
+    };
+    let logging = logging::start(&arguments.log, format);
+    match run(arguments.data, arguments.command, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -67,15 +91,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(data: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
+fn run(data: Option<PathBuf>, command: Command, logging: Logging) -> anyhow::Result<()> {
     let home = || Home::open(data);
     match command {
-        Command::Serve(serve) => serve.run(&home()?),
+        Command::Serve(serve) => serve.run(&home()?, logging),
         Command::Plugin(plugin) => plugin.run(&home()?),
         Command::Model(model) => model.run(&home()?),
         Command::Key(key) => key.run(&home()?),
         Command::Trust(trust) => trust.run(),
         Command::Infer(infer) => infer.run(&home()?),
+        Command::Batch(batch) => batch.run(&home()?),
+        Command::Top(top) => top.run(),
+        Command::Usage(usage) => usage.run(&home()?),
     }
 }
 

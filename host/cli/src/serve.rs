@@ -6,12 +6,14 @@ mod traced;
 use crate::api_key;
 use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
+use crate::logging::Logging;
 use aimass_engine::Engine;
-use aimass_gateway::GatewayConfig;
+use aimass_gateway::{GatewayConfig, Listeners, Setup};
 use anyhow::Context;
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Serve the registry's models over HTTP.
@@ -23,6 +25,12 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// Address for gRPC [default: the port after that of --listen]
+    #[arg(long, value_name = "ADDRESS")]
+    grpc_listen: Option<SocketAddr>,
+    /// Do not serve gRPC
+    #[arg(long, conflicts_with = "grpc_listen")]
+    no_grpc: bool,
     /// TOML file with a `[gateway]` table: limits, identity, flow; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -46,22 +54,29 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
-        runtime()?.block_on(self.serve(home))
+    pub(crate) fn run(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
+        runtime()?.block_on(self.serve(home, logging))
     }
 
-    async fn serve(self, home: &Home) -> anyhow::Result<()> {
+    async fn serve(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
         let gateway = self.gateway(home)?;
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("{} cannot be listened on", self.listen))?;
-        let address = listener.local_addr()?;
+        let http = bind(self.listen, "choose another address with --listen").await?;
+        let address = http.local_addr()?;
+        let grpc = match self.grpc_address() {
+            Some(address) => {
+                let mend = "choose another address with --grpc-listen, or none with --no-grpc";
+                Some(bind(address, mend).await?)
+            }
+            None => None,
+        };
         if !home.api_keys().exists() {
             let key = api_key::create(home, "default", "made at first start")?;
             println!("api key   {key}  (shown once; `aimass key new api` makes more)");
         }
         let mut config = home.engine_config();
-        config.loopback = address.ip().is_loopback();
+        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+        config.loopback = address.ip().is_loopback()
+            && grpc_address.is_none_or(|address| address.ip().is_loopback());
         config.threads = self.threads;
         config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
@@ -78,9 +93,30 @@ impl Serve {
         }
         let engine = Engine::open(config).await?;
         println!("serving   http://{address}  (data {}; Ctrl-C drains)", home.dir().display());
-        aimass_gateway::serve(engine, gateway, listener, stop_signal()).await?;
+        if let Some(address) = grpc_address {
+            println!("serving   grpc://{address}");
+        }
+        let setup = Setup {
+            engine,
+            config: gateway,
+            listeners: Listeners { http, grpc },
+            observation: Arc::new(logging),
+        };
+        aimass_gateway::serve(setup, stop_signal()).await?;
         println!("stopped   all requests were answered");
         Ok(())
+    }
+
+    /// Where gRPC is served, if it is.
+    fn grpc_address(&self) -> Option<SocketAddr> {
+        if self.no_grpc {
+            return None;
+        }
+        let port = match self.listen.port() {
+            0 => 0,
+            port => port.saturating_add(1),
+        };
+        Some(self.grpc_listen.unwrap_or_else(|| SocketAddr::new(self.listen.ip(), port)))
     }
 
     /// Defaults, then the file, then flags.
@@ -93,9 +129,18 @@ impl Serve {
         if let Some(bytes) = self.body_bytes_max {
             gateway.body_bytes_max = bytes;
         }
+        let usage = &mut gateway.telemetry.usage;
+        usage.dir.get_or_insert_with(|| home.usage());
+        gateway.batch.dir.get_or_insert_with(|| home.jobs());
         gateway.validate()?;
         Ok(gateway)
     }
+}
+
+async fn bind(address: SocketAddr, mend: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{address} cannot be listened on; {mend}"))
 }
 
 /// Ends on Ctrl-C or SIGTERM.

@@ -8,11 +8,13 @@
 
 mod catalog;
 mod config;
+mod control;
 mod dispatch_metrics;
 mod engine;
 mod errors;
 mod files;
 mod fixtures;
+mod jobs;
 mod loader;
 mod metrics;
 mod opened;
@@ -20,18 +22,23 @@ mod package;
 mod packed;
 mod pipeline;
 mod publish;
+mod sandbox_metrics;
+mod statistics;
 mod traced;
 mod types;
 
 pub use config::{EngineConfig, TracedConfig};
+pub use control::{Serviceability, VersionStatus};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
+pub use jobs::{Job, JobEnd, JobRecord, JobRunner, JobState, JobStore, JobsConfig, Progress};
 pub use opened::{ModelStage, OpenModel, StepRun, StepSummary};
 pub use package::{
     FormatSection, MODEL_TOML_BYTES_MAX, ModelManifest, ModelSection, OutputPort, Port, PortDim,
     Step, UsageSection,
 };
 pub use publish::{PackageFolder, PublishedModel};
+pub use statistics::{ModelStatistics, Timed};
 pub use types::{
     EngineError, Family, InferRequest, InferResponse, ModelMetadata, Parameter, Readiness,
     Selector, TensorMetadata, Usage,

@@ -8,8 +8,11 @@ use crate::{EngineError, Family, InferRequest, InferResponse, Parameter, TensorM
 use aimass_dispatch::{Dispatcher, PlanCall};
 use aimass_graph::Plan;
 use aimass_sandbox::{Call, PlanSet, Plugin};
+use aimass_telemetry::call::room;
+use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_tensor::{DType, Tensor};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +24,7 @@ pub(crate) struct Pipeline {
     slots: usize,
     token_slot: Option<usize>,
     plans: Arc<PlanSet>,
+    plugins: Arc<[Arc<str>]>,
 }
 
 struct Port {
@@ -90,7 +94,9 @@ impl Pipeline {
             port: port(&output.name, &output.dtype, &output.shape),
             slot: slots[&output.from],
         });
+        let plugins = parts_in_order(manifest, parts);
         Ok(Pipeline {
+            plugins,
             inputs: manifest
                 .inputs
                 .iter()
@@ -114,6 +120,11 @@ impl Pipeline {
         self.outputs.iter().map(|output| metadata(&output.port)).collect()
     }
 
+    /// Plugins of the steps, as `publisher/name@version`, in order.
+    pub(crate) fn plugins(&self) -> &Arc<[Arc<str>]> {
+        &self.plugins
+    }
+
     /// What each step runs, in order.
     pub(crate) fn steps(&self) -> Vec<StepSummary> {
         let summary = |step: &Step| {
@@ -130,6 +141,21 @@ impl Pipeline {
             StepSummary { name: step.name.clone(), run }
         };
         self.steps.iter().map(summary).collect()
+    }
+
+    /// Steps from the first that runs a plan to the last; all of them if none does.
+    pub(crate) fn plan_steps(&self) -> Range<usize> {
+        let runs_plan = |step: &Step| match step.run {
+            Run::Plan(_) | Run::Traced(_) => true,
+            Run::Plugin(_) => false,
+        };
+        match self.steps.iter().position(runs_plan) {
+            Some(first) => {
+                let last = self.steps.iter().rposition(runs_plan).unwrap_or(first);
+                first..last + 1
+            }
+            None => 0..self.steps.len(),
+        }
     }
 
     /// The step that runs a traced model, and the model.
@@ -164,7 +190,8 @@ impl Pipeline {
         let mut rooms = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
             let start = Instant::now();
-            step.run(&call, &mut values).await?;
+            let attributes = || vec![Attribute::Step(step.name.clone())];
+            room(SpanName::Step, attributes, step.run(&call, &mut values)).await?;
             rooms.push((step.name.clone(), start.elapsed()));
         }
         let usage = Usage { tokens: self.token_slot.and_then(|slot| sum(values[slot].as_ref()?)) };
@@ -340,6 +367,11 @@ impl Step {
             format!("step {}: nothing came for its input {name}", self.name),
         )
     }
+}
+
+fn parts_in_order(manifest: &ModelManifest, parts: &Parts) -> Arc<[Arc<str>]> {
+    let plugins = manifest.steps.iter().filter_map(|step| parts.plugins.get(&step.name));
+    plugins.map(|plugin| format!("{}@{}", plugin.name(), plugin.version()).into()).collect()
 }
 
 fn build_step(

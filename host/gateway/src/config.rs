@@ -1,6 +1,8 @@
 //! Limits of the gateway. Each has a default that suits one machine on a private network behind a
 //! TLS proxy; nothing that a client can grow is without one.
 
+use crate::batch::BatchConfig;
+use crate::telemetry::TelemetryConfig;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -12,7 +14,7 @@ pub const TENSORS_MAX: usize = 64;
 pub const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// How the gateway listens, and what it accepts from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     /// File with the API keys ([`crate::ApiKeys`]). It is read again when it changes.
@@ -35,14 +37,20 @@ pub struct GatewayConfig {
     pub in_flight_max: usize,
     /// The same for one tenant. Default 512; beyond it its requests get 429.
     pub in_flight_per_tenant_max: usize,
-    /// Open connections. Default 4096; further ones wait in the kernel's queue.
+    /// Open connections of one listener. Default 4096; further ones wait in the kernel's queue.
     pub connections_max: usize,
+    /// Requests at once on one HTTP/2 connection. Default 256.
+    pub streams_max: u32,
     /// How long a shutdown waits for requests that are being worked on. Default 30 s.
     pub drain_seconds: u64,
     /// Texts of one embeddings request. Default 2048.
     pub embedding_inputs_max: usize,
     /// Bytes of all texts of one embeddings request. Default 4 MiB.
     pub embedding_bytes_max: usize,
+    /// Batch inference.
+    pub batch: BatchConfig,
+    /// Usage records, traces and the access log.
+    pub telemetry: TelemetryConfig,
 }
 
 impl Default for GatewayConfig {
@@ -58,9 +66,12 @@ impl Default for GatewayConfig {
             in_flight_max: 1024,
             in_flight_per_tenant_max: 512,
             connections_max: 4096,
+            streams_max: 256,
             drain_seconds: 30,
             embedding_inputs_max: 2048,
             embedding_bytes_max: 4 << 20,
+            batch: BatchConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }
@@ -101,16 +112,17 @@ impl GatewayConfig {
             ("in_flight_max", self.in_flight_max as u64, 1, 1 << 20),
             ("in_flight_per_tenant_max", self.in_flight_per_tenant_max as u64, 1, 1 << 20),
             ("connections_max", self.connections_max as u64, 1, 1 << 20),
+            ("streams_max", u64::from(self.streams_max), 1, 1 << 16),
             ("drain_seconds", self.drain_seconds, 0, 3600),
             ("embedding_inputs_max", self.embedding_inputs_max as u64, 1, 1 << 16),
             ("embedding_bytes_max", self.embedding_bytes_max as u64, 1, 1 << 30),
         ];
-        for (field, got, min, max) in checks {
+        for (field, got, min, max) in checks.into_iter().chain(self.batch.ranges()) {
             if got < min || got > max {
                 return Err(ConfigError { field, min, max, got });
             }
         }
-        Ok(())
+        self.telemetry.validate()
     }
 }
 
@@ -132,6 +144,13 @@ mod tests {
         assert_eq!(wrong(|c| c.header_seconds = 0), "header_seconds");
         assert_eq!(wrong(|c| c.in_flight_max = 0), "in_flight_max");
         assert_eq!(wrong(|c| c.connections_max = 0), "connections_max");
+        let usage = wrong(|c| c.telemetry.usage.queue_len_max = 0);
+        assert_eq!(usage, "telemetry.usage.queue_len_max");
+        for ratio in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            let mut config = GatewayConfig::default();
+            config.telemetry.traces.ratio = ratio;
+            assert!(config.validate().is_err(), "{ratio}");
+        }
     }
 
     #[test]

@@ -6,10 +6,15 @@ use crate::body::Bodies;
 use crate::counters::Counters;
 use crate::failure::Failure;
 use crate::routes::{
-    metrics, oip_health, oip_infer, oip_metadata, openai_embeddings, openai_models,
+    metrics, oip_config, oip_generate, oip_health, oip_infer, oip_metadata, oip_repository,
+    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models,
 };
-use crate::serving::Serving;
-use aimass_engine::{InferRequest, InferResponse};
+use crate::serving::{Observation, Serving};
+use crate::telemetry::Telemetry;
+use aimass_engine::{EngineError, Family, InferRequest, InferResponse};
+use aimass_telemetry::call::current;
+use aimass_telemetry::trace::SpanName;
+use aimass_telemetry::usage::UsageKind;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -26,10 +31,12 @@ const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// Everything that handlers share.
 pub(crate) struct Gateway {
     pub(crate) engine: Arc<dyn Serving>,
-    pub(crate) config: GatewayConfig,
+    pub(crate) config: Arc<GatewayConfig>,
     pub(crate) admission: Admission,
     pub(crate) bodies: Bodies,
     pub(crate) counters: Counters,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) observation: Arc<dyn Observation>,
     /// Set once the server shuts down: not ready any more.
     pub(crate) draining: AtomicBool,
 }
@@ -55,14 +62,48 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/v2", || get(oip_metadata::server)),
     route("/v2/models/{model}", || get(oip_metadata::model)),
     route("/v2/models/{model}/versions/{version}", || get(oip_metadata::model)),
-    route("/v2/repository/index", || post(oip_metadata::index)),
+    route("/v2/models/{model}/config", || get(oip_config::config)),
+    route("/v2/models/{model}/versions/{version}/config", || get(oip_config::config)),
+    route("/v2/models/stats", || get(oip_statistics::all)),
+    route("/v2/models/{model}/stats", || get(oip_statistics::model)),
+    route("/v2/models/{model}/versions/{version}/stats", || get(oip_statistics::model)),
+    route("/v2/repository/index", || post(oip_repository::index)),
+    route("/v2/repository/models/{model}/load", || post(oip_repository::load)),
+    route("/v2/repository/models/{model}/unload", || post(oip_repository::unload)),
     route("/v2/models/{model}/ready", || get(oip_health::model_ready)),
     route("/v2/models/{model}/versions/{version}/ready", || get(oip_health::model_ready)),
     route("/v2/models/{model}/infer", || post(oip_infer::infer)),
     route("/v2/models/{model}/versions/{version}/infer", || post(oip_infer::infer)),
+    route("/v2/models/{model}/generate", || post(oip_generate::generate)),
+    route("/v2/models/{model}/versions/{version}/generate", || post(oip_generate::generate)),
+    route("/v2/models/{model}/generate_stream", || post(oip_generate::generate_stream)),
+    route("/v2/models/{model}/versions/{version}/generate_stream", || {
+        post(oip_generate::generate_stream)
+    }),
+    route("/v2/logging", || get(oip_settings::log).post(oip_settings::set_log)),
+    route("/v2/trace/setting", || get(oip_settings::trace).post(oip_settings::set_trace)),
+    route("/v2/models/{model}/trace/setting", || {
+        get(oip_settings::model_trace).post(oip_settings::set_model_trace)
+    }),
+    route("/v2/systemsharedmemory/status", || get(oip_shared_memory::status)),
+    route("/v2/systemsharedmemory/region/{region}/status", || get(oip_shared_memory::status)),
+    route("/v2/systemsharedmemory/region/{region}/register", || post(oip_shared_memory::register)),
+    route("/v2/systemsharedmemory/region/{region}/unregister", || {
+        post(oip_shared_memory::unregister)
+    }),
+    route("/v2/systemsharedmemory/unregister", || post(oip_shared_memory::unregister)),
+    route("/v2/cudasharedmemory/status", || get(oip_shared_memory::status)),
+    route("/v2/cudasharedmemory/region/{region}/status", || get(oip_shared_memory::status)),
+    route("/v2/cudasharedmemory/region/{region}/register", || post(oip_shared_memory::register)),
+    route("/v2/cudasharedmemory/region/{region}/unregister", || {
+        post(oip_shared_memory::unregister)
+    }),
+    route("/v2/cudasharedmemory/unregister", || post(oip_shared_memory::unregister)),
     route("/v1/embeddings", || post(openai_embeddings::embeddings)),
     route("/v1/models", || get(openai_models::list)),
-    route("/v1/models/{model}", || get(openai_models::retrieve)),
+    route("/v1/models/{model}", || {
+        get(openai_models::retrieve).delete(openai_models::refuse_delete)
+    }),
     route("/metrics", || get(metrics::metrics)),
 ];
 
@@ -79,19 +120,40 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 impl Gateway {
     /// Runs one inference, and gives up on it soon after its deadline whatever the engine does.
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
-        let late = request.deadline + DEADLINE_GRACE;
-        match tokio::time::timeout_at(late.into(), self.engine.infer(request)).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => {
-                let message = "the deadline passed before there was an answer";
-                Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message))
-            }
-        }
+        self.infer_as(UsageKind::Infer, request).await
     }
 
-    /// Whether new requests are welcome.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    /// As [`Gateway::infer`], recorded as another kind of use.
+    pub(crate) async fn infer_as(
+        &self,
+        kind: UsageKind,
+        request: InferRequest,
+    ) -> Result<InferResponse, Failure> {
+        let metered = self.telemetry.begin(&request, kind)?;
+        let late = request.deadline + DEADLINE_GRACE;
+        let running = metered.call().clone().scope(self.engine.infer(request));
+        let result = tokio::time::timeout_at(late.into(), running).await.unwrap_or_else(|_| {
+            let message = "the deadline passed before there was an answer";
+            Err(EngineError::new(Family::Deadline, "deadline", message))
+        });
+        metered.end(&result).await?;
+        Ok(result?)
+    }
+
+    /// Why requests cannot be answered now, one sentence each; nothing if they can.
+    pub(crate) fn unready(&self) -> Vec<String> {
+        let engine = self.engine.ready();
+        let draining = self.draining.load(Ordering::Relaxed);
+        let draining = draining.then(|| "the server is shutting down".to_owned());
+        let unsaid = !engine.ready && engine.reasons.is_empty();
+        let unsaid = unsaid.then(|| "the engine cannot answer".to_owned());
+        let ours = draining.into_iter().chain(self.telemetry.failing()).chain(unsaid);
+        ours.chain(engine.reasons).collect()
+    }
+
+    /// Whether every model can answer and new requests are welcome.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.unready().is_empty()
     }
 }
 
@@ -102,7 +164,8 @@ impl FromRequestParts<Arc<Gateway>> for Admitted {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Admitted, Response<Body>> {
-        let _span = tracing::debug_span!("admission").entered();
+        let trace = current(|call| call.trace().cloned()).flatten();
+        let _span = trace.map(|trace| trace.enter(SpanName::Admission, Vec::new()));
         gateway
             .admission
             .admit(&parts.headers, Instant::now(), SystemTime::now())

@@ -1,41 +1,41 @@
-//! Sockets: accepts connections up to a limit, serves HTTP/1.1 with limits on headers and time,
-//! and drains on shutdown.
+//! The server: its listeners, what every request passes before its route, and the drain.
 
 use crate::admission::Admission;
+use crate::batch;
 use crate::body::Bodies;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
+use crate::grpc::{GRPC_STATUS, Grpc, http_status};
 use crate::identity::{ApiKeyError, ApiKeys};
+use crate::listener::{Answers, Listening, Protocol};
 use crate::router::{Gateway, answer_at, router};
-use crate::serving::Serving;
+use crate::serving::{Observation, Serving};
+use crate::telemetry::{Observing, Telemetry, TelemetryError};
+use aimass_engine::EngineError;
+use aimass_telemetry::call::Call;
+use aimass_telemetry::trace::{Attribute, SpanName};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use std::time::Instant;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 
+/// W3C Trace Context level 2: which trace this request became.
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from the client.
 const REQUEST_ID_LEN_MAX: usize = 128;
-/// Most headers of one request.
-const HEADERS_MAX: usize = 100;
-/// Pause after the system refuses a connection, for instance for lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -46,163 +46,199 @@ pub enum ServeError {
     /// The API keys cannot be read.
     #[error(transparent)]
     ApiKeys(#[from] ApiKeyError),
+    /// Usage cannot be metered, or calls cannot be traced.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Jobs cannot be kept.
+    #[error(transparent)]
+    Jobs(#[from] EngineError),
     /// The operating system has no random numbers for request ids.
     #[error("no random numbers from the operating system: {0}")]
     Random(String),
 }
 
-/// Serves `engine` on `listener` until `shutdown` resolves; then stops accepting, lets requests
+/// Where the gateway listens.
+pub struct Listeners {
+    /// OIP v2 and OpenAI over HTTP/1.1.
+    pub http: TcpListener,
+    /// OIP v2 over gRPC; none for no gRPC.
+    pub grpc: Option<TcpListener>,
+}
+
+/// What [`serve`] serves, where, and how.
+pub struct Setup {
+    /// Answers requests.
+    pub engine: Arc<dyn Serving>,
+    /// Limits.
+    pub config: GatewayConfig,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// Logging and tracing, for operators.
+    pub observation: Arc<dyn Observation>,
+}
+
+/// Serves an engine on listeners until `shutdown` resolves; then stops accepting, lets requests
 /// that are being worked on finish for up to [`GatewayConfig::drain_seconds`], and returns.
 ///
 /// # Errors
 /// [`ServeError`] before anything is accepted, if the configuration or the API keys are wrong.
 pub async fn serve(
-    engine: Arc<dyn Serving>,
-    config: GatewayConfig,
-    listener: TcpListener,
+    setup: Setup,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    let Setup { engine, config, listeners, observation } = setup;
     config.validate()?;
     let keys = ApiKeys::load(&config.api_keys)?;
     if keys.is_empty() {
         tracing::warn!("there is no API key: every request but health will get 401");
     }
+    let telemetry = Telemetry::open(&config.telemetry)?;
     let gateway = Arc::new(Gateway {
         engine,
         admission: Admission::new(keys, &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
+        observation: Arc::new(Observing::new(observation, telemetry.tracer.clone())),
+        telemetry,
         draining: AtomicBool::new(false),
-        config,
+        config: Arc::new(config),
     });
-    let front = Front {
-        router: TowerToHyperService::new(router(gateway.clone())),
-        ids: Arc::new(RequestIds::new()?),
-        gateway,
+    let jobs = batch::runner(&gateway)?.map(|runner| tokio::spawn(runner.run()));
+    let ids = Arc::new(RequestIds::new()?);
+    let router = Routes::Http(TowerToHyperService::new(router(gateway.clone())));
+    let http = Front { routes: router, ids: ids.clone(), gateway: gateway.clone() };
+    let grpc =
+        Front { routes: Routes::Grpc(Grpc::new(gateway.clone())), ids, gateway: gateway.clone() };
+    let (drain, draining) = watch::channel(());
+    let listening = |protocol| Listening {
+        protocol,
+        config: gateway.config.clone(),
+        slots: Arc::new(Semaphore::new(gateway.config.connections_max)),
     };
-    run(front, listener, shutdown).await;
+    let serving = async {
+        let http = listening(Protocol::Http1).run(http, listeners.http, draining.clone());
+        match listeners.grpc {
+            Some(listener) => {
+                let grpc = listening(Protocol::Http2).run(grpc, listener, draining.clone());
+                tokio::join!(http, grpc);
+            }
+            None => http.await,
+        }
+    };
+    let stopping = async {
+        shutdown.await;
+        gateway.draining.store(true, Ordering::Relaxed);
+        // Fails only if there is no listener to tell.
+        let _ = drain.send(());
+    };
+    tokio::join!(serving, stopping);
+    if let Some(jobs) = jobs {
+        // A job in the middle goes on at the next start.
+        jobs.abort();
+        let _ = jobs.await;
+    }
     Ok(())
 }
 
-async fn run(front: Front, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-    let gateway = front.gateway.clone();
-    let slots = Arc::new(Semaphore::new(gateway.config.connections_max));
-    let (drain, draining) = watch::channel(());
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            (stream, slot) = accept(&listener, &slots) => {
-                gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
-                let (front, draining) = (front.clone(), draining.clone());
-                connections.spawn(async move {
-                    connection(front, stream, draining).await;
-                    drop(slot);
-                });
-            }
-        }
-    }
-    drop(listener);
-    gateway.draining.store(true, Ordering::Relaxed);
-    tracing::info!(connections = connections.len(), "draining");
-    // Fails only if there is no connection to tell.
-    let _ = drain.send(());
-    drop(draining);
-    let all = async { while connections.join_next().await.is_some() {} };
-    let seconds = Duration::from_secs(gateway.config.drain_seconds);
-    if tokio::time::timeout(seconds, all).await.is_err() {
-        tracing::warn!(connections = connections.len(), "cut at the end of the drain time");
-    }
-    connections.shutdown().await;
-}
-
-/// The next connection, once there is a slot for it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
-    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
-            Err(error) if is_of_connection(&error) => {}
-            Err(error) => {
-                tracing::error!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Whether only that one connection failed.
-fn is_of_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-    )
-}
-
-async fn connection(front: Front, stream: TcpStream, mut draining: watch::Receiver<()>) {
-    let config = &front.gateway.config;
-    // A small answer must not wait for the acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(config.header_seconds))
-        .max_headers(HEADERS_MAX)
-        // The read buffer: twice the limit, so that our own 431 comes before hyper's empty one.
-        .max_buf_size((2 * config.header_bytes_max).max(64 << 10));
-    let serving = builder.serve_connection(TokioIo::new(stream), front);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        _ = draining.changed() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// What every request passes before the router: request id, limit on headers, counters.
+/// What every request passes before its route: request id, limit on headers, counters.
 #[derive(Clone)]
 struct Front {
-    router: TowerToHyperService<Router>,
+    routes: Routes,
     ids: Arc<RequestIds>,
     gateway: Arc<Gateway>,
+}
+
+/// What answers behind a [`Front`].
+#[derive(Clone)]
+enum Routes {
+    Http(TowerToHyperService<Router>),
+    Grpc(Grpc),
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl Answers for Front {
+    fn accepted(&self) {
+        self.gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Service<Request<Incoming>> for Front {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let start = Instant::now();
-        let kind = RouteKind::of(request.uri().path());
+    fn call(&self, request: Request<Incoming>) -> Answering {
         let id = self.ids.of(request.headers());
-        let gateway = self.gateway.clone();
-        let max = gateway.config.header_bytes_max;
-        let refused = (header_bytes(request.headers()) > max)
-            .then(|| answer_at(request.uri(), &headers_too_large(max)));
-        let routed = refused.is_none().then(|| self.router.call(request));
-        Box::pin(async move {
-            let mut response = match (refused, routed) {
-                (Some(response), _) => response,
-                (None, Some(routed)) => routed.await?,
-                (None, None) => Response::new(Body::empty()),
+        let telemetry = &self.gateway.telemetry;
+        let passing = Passing {
+            start: Instant::now(),
+            kind: RouteKind::of(request.uri().path()),
+            call: telemetry.call(id.to_str().unwrap_or_default(), request.headers()),
+            gateway: self.gateway.clone(),
+            id,
+        };
+        let max = self.gateway.config.header_bytes_max;
+        if header_bytes(request.headers()) > max {
+            let failure = headers_too_large(max);
+            let refused = match &self.routes {
+                Routes::Http(_) => answer_at(request.uri(), &failure),
+                Routes::Grpc(_) => failure.grpc(),
             };
-            response.headers_mut().insert(REQUEST_ID, id);
-            gateway.counters.answered(kind, response.status().as_u16(), start.elapsed());
+            return Box::pin(passing.answer(std::future::ready(Ok(refused))));
+        }
+        match &self.routes {
+            Routes::Http(router) => Box::pin(passing.answer(router.call(request))),
+            Routes::Grpc(grpc) => Box::pin(passing.answer(grpc.clone().answer(request))),
+        }
+    }
+}
+
+/// A request between its header and the header of its answer.
+struct Passing {
+    start: Instant,
+    kind: RouteKind,
+    id: HeaderValue,
+    call: Arc<Call>,
+    gateway: Arc<Gateway>,
+}
+
+impl Passing {
+    async fn answer(
+        self,
+        answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+    ) -> Result<Response<Body>, Infallible> {
+        let call = self.call.clone();
+        call.scope(async move {
+            let route = || vec![Attribute::Route(self.kind.name())];
+            let span = self.call.trace().map(|trace| trace.enter(SpanName::Route, route()));
+            let mut response = answer.await?;
+            response.headers_mut().insert(REQUEST_ID, self.id);
+            let (status, took) = (status_of(&response), self.start.elapsed());
+            if let (Some(trace), Some(span)) = (self.call.trace(), span) {
+                let context = HeaderValue::try_from(trace.context().to_string());
+                let context = context.expect("hexadecimal digits are a header value");
+                response.headers_mut().insert(TRACE_RESPONSE, context);
+                span.add(Attribute::Status(status));
+                drop(span);
+                self.gateway.telemetry.tracer.finish(trace.clone());
+            }
+            if self.gateway.telemetry.access_log {
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                tracing::info!(route = self.kind.name(), status, micros, "answered");
+            }
+            self.gateway.counters.answered(self.kind, status, took);
             Ok(response)
         })
+        .await
+    }
+}
+
+/// The status of an answer; that of a gRPC error is the one that HTTP would have.
+fn status_of(response: &Response<Body>) -> u16 {
+    match response.headers().get(GRPC_STATUS) {
+        Some(code) => http_status(code).as_u16(),
+        None => response.status().as_u16(),
     }
 }
 

@@ -12,6 +12,7 @@ mod export;
 mod export_tests;
 mod journal;
 mod meter;
+mod places;
 mod record;
 mod segment;
 #[cfg(test)]
@@ -19,7 +20,8 @@ mod simulated_disk;
 mod totals;
 
 pub use event::{EVENT_TYPE, UsageData, UsageEvent, day_of_date, rfc3339, rfc3339_date};
-pub use meter::{Meter, MeterStats, Slot, read_usage};
+pub use meter::{Meter, MeterStats, Slot};
+pub use places::read_usage;
 pub use record::{UsageKind, UsageRecord};
 pub use totals::{UsageQuery, UsageRow, UsageTotals};
 
@@ -121,11 +123,13 @@ pub enum UsageError {
         /// What is wrong and how to mend it.
         reason: String,
     },
-    /// Another process writes this journal.
-    #[error("the usage journal {dir} is in use by another server; give each its own --data folder")]
+    /// As many servers use this folder as may.
+    #[error("{places} servers use the usage journals of {dir}; give each its own --data folder")]
     Taken {
-        /// The journal's folder.
+        /// The journals' folder.
         dir: PathBuf,
+        /// How many may.
+        places: usize,
     },
     /// The disk does not do what is needed.
     #[error("usage journal: cannot {action}: {source}")]

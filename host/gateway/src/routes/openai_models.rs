@@ -8,7 +8,7 @@ use aimass_engine::{EngineError, Family, ModelMetadata};
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
-use axum::http::Response;
+use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -44,6 +44,13 @@ pub(crate) async fn retrieve(
     let id = params.iter().next().map_or("", |(_, value)| value);
     let model = find(&gateway, &admitted, id)?;
     Ok(json_answer(json(&wire(id, &model))))
+}
+
+/// `DELETE /v1/models/{id}`: refused, since a model goes as it came.
+pub(crate) async fn refuse_delete(_admitted: Admitted) -> OpenAiFailure {
+    let message = "models are not deleted over this API; the operator moves labels and rolls back \
+                   with `aimass model`";
+    OpenAiFailure(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "not-over-http", message))
 }
 
 /// The model of an OpenAI `model` field, if the key may use it.

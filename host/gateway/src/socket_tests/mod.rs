@@ -2,13 +2,17 @@
 
 mod drain;
 mod fake_engine;
+mod grpc;
 mod limits;
 mod oip;
 mod openai;
+mod telemetry;
 mod walk;
 
-use crate::{ApiKeyRecord, GatewayConfig, append_api_key, generate_api_key, serve};
-use fake_engine::FakeEngine;
+use crate::{
+    ApiKeyRecord, GatewayConfig, Listeners, Setup, append_api_key, generate_api_key, serve,
+};
+use fake_engine::{FakeEngine, FakeObservation};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +24,7 @@ use tokio::task::JoinHandle;
 /// A gateway on a free port, with one key.
 struct Server {
     address: SocketAddr,
+    grpc: SocketAddr,
     engine: Arc<FakeEngine>,
     key: String,
     stop: Option<oneshot::Sender<()>>,
@@ -41,12 +46,20 @@ impl Server {
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let grpc = grpc_listener.local_addr().unwrap();
         let engine = Arc::new(FakeEngine::default());
         let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(serve(engine.clone(), config, listener, async {
+        let setup = Setup {
+            engine: engine.clone(),
+            config,
+            listeners: Listeners { http: listener, grpc: Some(grpc_listener) },
+            observation: Arc::new(FakeObservation::default()),
+        };
+        let done = tokio::spawn(serve(setup, async {
             let _ = stopped.await;
         }));
-        Server { address, engine, key, stop: Some(stop), done, dir }
+        Server { address, grpc, engine, key, stop: Some(stop), done, dir }
     }
 
     /// Another key; `change` says what it may do. In force once the file is looked at again.

@@ -1,7 +1,7 @@
 //! Exports to files and over HTTP, with crashes and refusals between.
 
 use super::record::sample;
-use super::{Meter, UsageConfig, UsageEvent};
+use super::{Meter, UsageConfig, UsageEvent, UsageQuery, read_usage};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -26,10 +26,10 @@ fn a_file_gets_each_event_once_whatever_the_cursor_says() {
     let (dir, file) = (folder.path().join("usage"), folder.path().join("out.jsonl"));
     let config = UsageConfig { export_file: Some(file.clone()), ..UsageConfig::default() };
     leave(&dir, &config, &["a", "b"]);
-    let cursor = fs::read(dir.join("cursor-file.json")).unwrap();
+    let cursor = fs::read(dir.join("0/cursor-file.json")).unwrap();
     leave(&dir, &config, &["c"]);
     // A crash between the line and the cursor; and one within the next line.
-    fs::write(dir.join("cursor-file.json"), cursor).unwrap();
+    fs::write(dir.join("0/cursor-file.json"), cursor).unwrap();
     let mut text = fs::read_to_string(&file).unwrap();
     text.push_str("{\"specversion\":\"1.");
     fs::write(&file, text).unwrap();
@@ -132,7 +132,30 @@ fn wrong_settings_are_refused_with_their_remedy() {
     let export_file = Some(folder.path().join("no/such/folder"));
     let text = refused(UsageConfig { export_file, ..UsageConfig::default() });
     assert!(text.contains("export_file"), "{text}");
-    let _first = Meter::open(&folder.path().join("usage"), &UsageConfig::default()).unwrap();
-    let text = refused(UsageConfig::default());
-    assert!(text.contains("--data"), "{text}");
+}
+
+#[test]
+fn servers_beside_each_other_have_journals_of_their_own_and_their_sums_are_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, file) = (folder.path().join("usage"), folder.path().join("out.jsonl"));
+    let plain = UsageConfig::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let meters: Vec<Meter> = (0..16).map(|_| Meter::open(&dir, &plain).unwrap()).collect();
+    for meter in &meters[..3] {
+        runtime.block_on(meter.reserve().unwrap().commit(sample("r"))).unwrap();
+    }
+    let Err(error) = Meter::open(&dir, &plain) else { panic!("a 17th opened") };
+    assert!(error.to_string().contains("--data"), "{error}");
+    drop(meters);
+    let rows = read_usage(&dir, &UsageQuery::default()).unwrap();
+    assert_eq!((rows.len(), rows[0].totals.answered), (1, 3));
+    // The next server exports what all of them left.
+    let config = UsageConfig { export_file: Some(file.clone()), ..plain };
+    let meter = Meter::open(&dir, &config).unwrap();
+    let lines = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    while ["out.jsonl", "out.jsonl.1", "out.jsonl.2"].iter().any(|name| lines(name).is_empty()) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    drop(meter);
+    assert_eq!(lines("out.jsonl.2").lines().count(), 1);
 }

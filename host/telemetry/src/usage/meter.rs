@@ -7,6 +7,7 @@
 use super::disk::{Disk, Folder};
 use super::export::{self, Exporter};
 use super::journal::{Journal, Position, Segment, read, scan};
+use super::places::{self, Orphans, Place};
 use super::record::UsageRecord;
 use super::segment;
 use super::totals::{TOTALS_FILE, Totals, UsageQuery, UsageRow};
@@ -14,7 +15,7 @@ use super::{UsageConfig, UsageError};
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,6 +31,7 @@ pub struct Meter {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
     exporters: Vec<Exporter>,
+    orphans: Option<Orphans>,
     /// Held locked as long as the journal is ours.
     _lock: Option<File>,
 }
@@ -68,6 +70,8 @@ pub(crate) struct Shared {
     totals: Mutex<Totals>,
     slots: AtomicUsize,
     slots_max: usize,
+    /// Whether `durable` says why nothing can be written.
+    is_failing: AtomicBool,
     records: AtomicU64,
     writes: AtomicU64,
     refused: AtomicU64,
@@ -105,16 +109,19 @@ impl Meter {
     /// Opens the journal in `dir` and starts the writer and the exporters.
     ///
     /// # Errors
-    /// [`UsageError`]: the folder cannot be used, another process has it, or a setting is wrong.
+    /// [`UsageError`]: the folder cannot be used, too many servers use it, or a setting is wrong.
     pub fn open(dir: &Path, config: &UsageConfig) -> Result<Meter, UsageError> {
-        let folder = Folder::open(dir).map_err(|error| UsageError::disk("open", error))?;
-        let path = dir.join("lock");
-        let lock = File::create(&path).map_err(|error| UsageError::disk("create lock", error))?;
-        if lock.try_lock().is_err() {
-            return Err(UsageError::Taken { dir: dir.to_owned() });
-        }
-        let mut meter = Meter::on(Arc::new(folder), config)?;
-        meter._lock = Some(lock);
+        let mut meter = Meter::of_place(places::take(dir, config)?)?;
+        meter.orphans = Orphans::start(dir, config)?;
+        Ok(meter)
+    }
+
+    /// The meter of one place, without those that other servers left.
+    pub(super) fn of_place(place: Place) -> Result<Meter, UsageError> {
+        let folder = Folder::open(&place.dir);
+        let folder = folder.map_err(|error| UsageError::disk("open its folder", error))?;
+        let mut meter = Meter::on(Arc::new(folder), &place.config)?;
+        meter._lock = Some(place.lock);
         Ok(meter)
     }
 
@@ -141,6 +148,7 @@ impl Meter {
             totals: Mutex::new(totals),
             slots: AtomicUsize::new(0),
             slots_max: config.queue_len_max,
+            is_failing: AtomicBool::new(false),
             records: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -161,7 +169,7 @@ impl Meter {
             .enumerate()
             .map(|(index, sink)| Exporter::start(index, sink, shared.clone(), disk.clone()))
             .collect::<Result<_, _>>()?;
-        Ok(Meter { shared, writer: Some(writer), exporters, _lock: None })
+        Ok(Meter { shared, writer: Some(writer), exporters, orphans: None, _lock: None })
     }
 
     /// Makes room for the record of a call that is about to run.
@@ -175,9 +183,11 @@ impl Meter {
         let taken = shared.slots.fetch_add(1, Ordering::Relaxed);
         let refused = if taken >= shared.slots_max {
             Some(UsageError::Full { max: shared.slots_max })
-        } else {
+        } else if shared.is_failing.load(Ordering::Acquire) {
             let failing = lock(&shared.durable).failing.clone();
             failing.map(|reason| UsageError::Failing { reason })
+        } else {
+            None
         };
         match refused {
             None => Ok(slot),
@@ -226,6 +236,7 @@ impl Drop for Meter {
             let _ = writer.join();
         }
         self.exporters.clear();
+        self.orphans = None;
     }
 }
 
@@ -346,6 +357,7 @@ impl Writer {
                 Some(reason) => tracing::error!(reason, "usage records cannot be written"),
                 None => tracing::info!("usage records are written again"),
             }
+            self.shared.is_failing.store(failing.is_some(), Ordering::Release);
             durable.failing = failing;
         }
     }
@@ -411,18 +423,12 @@ impl Writer {
     }
 }
 
-/// The sums of a journal that may be in use by a server, for tools.
-///
-/// # Errors
-/// [`UsageError::Disk`] if the folder cannot be read.
-pub fn read_usage(dir: &Path, query: &UsageQuery) -> Result<Vec<UsageRow>, UsageError> {
-    if !dir.is_dir() {
-        return Ok(Vec::new());
-    }
+/// The sums of one place, which may be in use by a server.
+pub(super) fn read_place(dir: &Path, query: &UsageQuery) -> Result<Vec<UsageRow>, UsageError> {
     let folder = Folder::open(dir).map_err(|error| UsageError::disk("open", error))?;
     let mut totals = Totals::load(&folder)?;
     let segments = scan(&folder).map_err(|error| UsageError::disk("list the journal", error))?;
-    replay(&folder, segments.iter().copied().collect::<Vec<_>>().as_slice(), &mut totals)?;
+    replay(&folder, &segments.iter().copied().collect::<Vec<_>>(), &mut totals)?;
     Ok(totals.query(query))
 }
 

@@ -36,6 +36,24 @@ pub struct UsageTotals {
     pub kernel_ns: u64,
 }
 
+impl UsageTotals {
+    /// Adds other sums.
+    pub fn add(&mut self, other: &UsageTotals) {
+        let sums = [
+            (&mut self.answered, other.answered),
+            (&mut self.failed, other.failed),
+            (&mut self.tokens, other.tokens),
+            (&mut self.bytes_in, other.bytes_in),
+            (&mut self.bytes_out, other.bytes_out),
+            (&mut self.plugin_cpu_ns, other.plugin_cpu_ns),
+            (&mut self.kernel_ns, other.kernel_ns),
+        ];
+        for (sum, amount) in sums {
+            *sum = sum.saturating_add(amount);
+        }
+    }
+}
+
 /// One row of a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageRow {
@@ -141,18 +159,15 @@ impl Totals {
             (record.time_us / DAY_US, record.tenant.clone(), record.model.clone(), record.kind);
         let totals = self.rows.entry(key).or_default();
         let answered = record.outcome == "ok";
-        totals.answered += u64::from(answered);
-        totals.failed += u64::from(!answered);
-        let adds = [
-            (&mut totals.tokens, record.tokens.unwrap_or(0)),
-            (&mut totals.bytes_in, record.bytes_in),
-            (&mut totals.bytes_out, record.bytes_out),
-            (&mut totals.plugin_cpu_ns, record.plugin_ns),
-            (&mut totals.kernel_ns, record.kernel_ns),
-        ];
-        for (sum, amount) in adds {
-            *sum = sum.saturating_add(amount);
-        }
+        totals.add(&UsageTotals {
+            answered: u64::from(answered),
+            failed: u64::from(!answered),
+            tokens: record.tokens.unwrap_or(0),
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+            plugin_cpu_ns: record.plugin_ns,
+            kernel_ns: record.kernel_ns,
+        });
         if self.rows.len() > ROWS_MAX {
             self.rows.pop_first();
         }
