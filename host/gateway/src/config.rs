@@ -1,6 +1,8 @@
 //! Limits of the gateway. Each has a default that suits one machine on a private network behind a
 //! TLS proxy; nothing that a client can grow is without one.
 
+use crate::batch::BatchConfig;
+use crate::telemetry::TelemetryConfig;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -12,7 +14,7 @@ pub const TENSORS_MAX: usize = 64;
 pub const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// How the gateway listens, and what it accepts from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     /// File with the API keys ([`crate::ApiKeyFile`]). It is read again when it changes.
@@ -45,6 +47,10 @@ pub struct GatewayConfig {
     pub embedding_inputs_max: usize,
     /// Bytes of all texts of one embeddings request. Default 4 MiB.
     pub embedding_bytes_max: usize,
+    /// Batch inference.
+    pub batch: BatchConfig,
+    /// Usage records, traces and the access log.
+    pub telemetry: TelemetryConfig,
 }
 
 impl Default for GatewayConfig {
@@ -64,6 +70,8 @@ impl Default for GatewayConfig {
             drain_seconds: 30,
             embedding_inputs_max: 2048,
             embedding_bytes_max: 4 << 20,
+            batch: BatchConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }
@@ -109,12 +117,12 @@ impl GatewayConfig {
             ("embedding_inputs_max", self.embedding_inputs_max as u64, 1, 1 << 16),
             ("embedding_bytes_max", self.embedding_bytes_max as u64, 1, 1 << 30),
         ];
-        for (field, got, min, max) in checks {
+        for (field, got, min, max) in checks.into_iter().chain(self.batch.ranges()) {
             if got < min || got > max {
                 return Err(ConfigError { field, min, max, got });
             }
         }
-        Ok(())
+        self.telemetry.validate()
     }
 }
 
@@ -136,6 +144,13 @@ mod tests {
         assert_eq!(wrong(|c| c.header_seconds = 0), "header_seconds");
         assert_eq!(wrong(|c| c.in_flight_max = 0), "in_flight_max");
         assert_eq!(wrong(|c| c.connections_max = 0), "connections_max");
+        let usage = wrong(|c| c.telemetry.usage.queue_len_max = 0);
+        assert_eq!(usage, "telemetry.usage.queue_len_max");
+        for ratio in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            let mut config = GatewayConfig::default();
+            config.telemetry.traces.ratio = ratio;
+            assert!(config.validate().is_err(), "{ratio}");
+        }
     }
 
     #[test]

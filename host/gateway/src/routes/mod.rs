@@ -17,3 +17,5 @@ pub(crate) mod openai_models;
 pub(crate) mod openai_text;
 mod openai_text_wire;
 pub(crate) mod openapi;
+
+pub(crate) use model_path::model_id;

@@ -6,6 +6,7 @@ mod grpc;
 mod limits;
 mod oip;
 mod openai;
+mod telemetry;
 mod walk;
 
 use crate::{
