@@ -1,5 +1,6 @@
 //! `aimass serve`: the server.
 
+mod admin;
 mod file;
 mod traced;
 
@@ -7,7 +8,7 @@ use crate::api_key;
 use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
 use aimass_engine::Engine;
-use aimass_gateway::GatewayConfig;
+use aimass_gateway::{GatewayConfig, Listeners};
 use anyhow::Context;
 use clap::Args;
 use std::net::SocketAddr;
@@ -23,7 +24,11 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// TOML file with a `[gateway]` table: limits, identity, flow; flags win over it
+    /// Address of the admin API, for operators and super-users, or `off` [default: 127.0.0.1:8003
+    /// beside a listener on loopback, else off]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<admin::AdminListen>,
+    /// TOML file with a `[gateway]` table: limits, identity, TLS, flow; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Kernel threads [default: all cores]
@@ -56,6 +61,7 @@ impl Serve {
             .await
             .with_context(|| format!("{} cannot be listened on", self.listen))?;
         let address = listener.local_addr()?;
+        let admin = admin::listen(self.admin_listen, self.listen).await?;
         if !home.api_keys().exists() {
             let key = api_key::create(home, "default", "made at first start")?;
             println!("api key   {key}  (shown once; `aimass key new api` makes more)");
@@ -77,8 +83,13 @@ impl Serve {
             }
         }
         let engine = Engine::open(config).await?;
-        println!("serving   http://{address}  (data {}; Ctrl-C drains)", home.dir().display());
-        aimass_gateway::serve(engine, gateway, listener, stop_signal()).await?;
+        let scheme = if gateway.tls.is_some() { "https" } else { "http" };
+        if let Some(admin) = &admin {
+            println!("admin     {scheme}://{}/admin/v1", admin.local_addr()?);
+        }
+        println!("serving   {scheme}://{address}  (data {}; Ctrl-C drains)", home.dir().display());
+        let listeners = Listeners { main: listener, admin };
+        aimass_gateway::serve(engine, gateway, listeners, stop_signal()).await?;
         println!("stopped   all requests were answered");
         Ok(())
     }

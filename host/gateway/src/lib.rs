@@ -1,10 +1,11 @@
-//! The gateway: Open Inference Protocol v2 and the OpenAI API over HTTP/1.1.
+//! The gateway: Open Inference Protocol v2 and the OpenAI API over HTTP/1.1 and, with TLS, HTTP/2.
 //!
 //! The only floor that knows HTTP and JSON. A request passes `routes/` (room 1) and
 //! `admission.rs` (room 2), becomes plain named tensors, and meets every other protocol in
-//! [`Serving::infer`]. Every route but health wants an API key; a test walks them all.
+//! [`Serving::infer`]. Every route but health wants an identity with the
+//! verb that the route names; a test walks them all.
 //!
-//! Deliberately absent: TLS (a proxy's work), sessions and cookies, compression of answers
+//! Deliberately absent: sessions and cookies, compression of answers
 //! (requests may be compressed), any knowledge of plugins.
 
 mod admission;
@@ -22,11 +23,15 @@ mod serving;
 #[cfg(test)]
 mod socket_tests;
 mod timing;
+mod tls;
 
-pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
+pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, SettingError, TENSORS_MAX};
+pub use identity::fuzzing;
 pub use identity::{
-    ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, LifetimeError, NewApiKey, Role,
+    Algorithm, ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, CertificateConfig,
+    IdentityConfig, IdentityError, IssuerConfig, IssuerError, LifetimeError, NewApiKey, Role,
     UnknownRole, Verb, append_api_key, generate_api_key, parse_lifetime,
 };
-pub use server::{ServeError, serve};
+pub use server::{Listeners, ServeError, serve};
 pub use serving::{Answer, Serving};
+pub use tls::{TlsConfig, TlsError};

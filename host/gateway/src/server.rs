@@ -1,22 +1,23 @@
-//! Sockets: accepts connections up to a limit, serves HTTP/1.1 with limits on headers and time,
-//! and drains on shutdown.
+//! Sockets: accepts connections up to a limit, serves HTTP/1.1, and HTTP/2 where TLS agreed on it,
+//! with limits on headers and time, and drains on shutdown.
 
 use crate::admission::Admission;
 use crate::body::Bodies;
-use crate::config::{ConfigError, GatewayConfig};
+use crate::config::{GatewayConfig, SettingError};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
-use crate::identity::{ApiKeyError, ApiKeys, Identity};
-use crate::router::{Gateway, answer_at, router};
+use crate::identity::{Identity, IdentityError, Principal};
+use crate::router::{Gateway, admin_router, answer_at, lines, router};
 use crate::serving::Serving;
+use crate::tls::{Tls, TlsError};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,88 +35,171 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_LEN_MAX: usize = 128;
 /// Most headers of one request.
 const HEADERS_MAX: usize = 100;
+/// Most open connections of the admin listener.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Most requests at once of one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
 /// Pause after the system refuses a connection, for instance for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A setting is out of range.
+    /// A setting cannot be.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The API keys cannot be read.
+    Config(#[from] SettingError),
+    /// API keys or keys of issuers cannot be read.
     #[error(transparent)]
-    ApiKeys(#[from] ApiKeyError),
+    Identity(#[from] IdentityError),
+    /// The certificate of the server cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The operating system has no random numbers for request ids.
     #[error("no random numbers from the operating system: {0}")]
     Random(String),
 }
 
-/// Serves `engine` on `listener` until `shutdown` resolves; then stops accepting, lets requests
-/// that are being worked on finish for up to [`GatewayConfig::drain_seconds`], and returns.
+/// Where the gateway listens.
+pub struct Listeners {
+    /// For clients.
+    pub main: TcpListener,
+    /// For operators; absent for none.
+    pub admin: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(main: TcpListener) -> Listeners {
+        Listeners { main, admin: None }
+    }
+}
+
+/// Serves `engine` on `listeners` until `shutdown` resolves or an operator says so; then stops
+/// accepting, lets requests that are being worked on finish for up to
+/// [`GatewayConfig::drain_seconds`], and returns.
 ///
 /// # Errors
-/// [`ServeError`] before anything is accepted, if the configuration or the API keys are wrong.
+/// [`ServeError`] before anything is accepted, if the configuration, the API keys or the
+/// certificates are wrong.
 pub async fn serve(
     engine: Arc<dyn Serving>,
     config: GatewayConfig,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     config.validate()?;
-    let keys = ApiKeys::load(&config.api_keys, Arc::default())?;
-    if keys.is_empty() {
-        tracing::warn!("there is no API key: every request but health will get 401");
-    }
+    let identity = Identity::open(&config, Instant::now())?;
+    let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
     let gateway = Arc::new(Gateway {
         engine,
-        admission: Admission::new(Identity::new(keys), &config),
+        admission: Admission::new(identity, &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
         draining: AtomicBool::new(false),
+        stop: Notify::new(),
+        routes: lines(),
         config,
     });
-    let front = Front {
-        router: TowerToHyperService::new(router(gateway.clone())),
-        ids: Arc::new(RequestIds::new()?),
-        gateway,
+    let ids = Arc::new(RequestIds::new()?);
+    let front = |router: Router| Front {
+        router: TowerToHyperService::new(router),
+        ids: ids.clone(),
+        gateway: gateway.clone(),
+        peer: None,
     };
-    run(front, listener, shutdown).await;
+    let Listeners { main, admin } = listeners.into();
+    let (drain, draining) = watch::channel(());
+    let main = Listening::new(main, gateway.config.connections_max, tls.clone(), draining.clone());
+    let admin = admin.map(|admin| {
+        let front = front(admin_router(gateway.clone()));
+        Listening::new(admin, ADMIN_CONNECTIONS_MAX, tls.clone(), draining).run(front)
+    });
+    let served = async { tokio::join!(main.run(front(router(gateway.clone()))), optional(admin)) };
+    let stopping = async {
+        tokio::select! {
+            () = shutdown => {}
+            () = gateway.stop.notified() => {}
+        }
+        gateway.draining.store(true, Ordering::Relaxed);
+        // Fails only if nobody listens any more.
+        let _ = drain.send(());
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = gateway.admission.keep_fresh() => {}
+        () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
+        () = stopping => {}
+        _ = served => {}
+    }
     Ok(())
 }
 
-async fn run(front: Front, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-    let gateway = front.gateway.clone();
-    let slots = Arc::new(Semaphore::new(gateway.config.connections_max));
-    let (drain, draining) = watch::channel(());
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            (stream, slot) = accept(&listener, &slots) => {
-                gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
-                let (front, draining) = (front.clone(), draining.clone());
-                connections.spawn(async move {
-                    connection(front, stream, draining).await;
-                    drop(slot);
-                });
-            }
+/// Waits for a future, if there is one.
+async fn optional(future: Option<impl Future<Output = ()>>) {
+    if let Some(future) = future {
+        future.await;
+    }
+}
+
+/// A listener, how many connections it may have, and when it has to end.
+struct Listening {
+    listener: TcpListener,
+    slots: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
+    draining: watch::Receiver<()>,
+}
+
+impl Listening {
+    fn new(
+        listener: TcpListener,
+        connections_max: usize,
+        tls: Option<Arc<Tls>>,
+        draining: watch::Receiver<()>,
+    ) -> Listening {
+        let listening =
+            Listening { listener, slots: Arc::new(Semaphore::new(connections_max)), tls, draining };
+        listening.warn_if_open();
+        listening
+    }
+
+    /// Says loudly that keys would go over the network in the clear.
+    fn warn_if_open(&self) {
+        let Ok(address) = self.listener.local_addr() else { return };
+        if self.tls.is_none() && !address.ip().is_loopback() {
+            tracing::warn!(
+                %address,
+                "API KEYS ARE SENT IN THE CLEAR: this listener is no loopback and has no TLS; set \
+                 [gateway.tls] certificate and key, or let a proxy speak TLS in front of it"
+            );
         }
     }
-    drop(listener);
-    gateway.draining.store(true, Ordering::Relaxed);
-    tracing::info!(connections = connections.len(), "draining");
-    // Fails only if there is no connection to tell.
-    let _ = drain.send(());
-    drop(draining);
-    let all = async { while connections.join_next().await.is_some() {} };
-    let seconds = Duration::from_secs(gateway.config.drain_seconds);
-    if tokio::time::timeout(seconds, all).await.is_err() {
-        tracing::warn!(connections = connections.len(), "cut at the end of the drain time");
+
+    async fn run(mut self, front: Front) {
+        let gateway = front.gateway.clone();
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = self.draining.changed() => break,
+                Some(_) = connections.join_next() => {}
+                (stream, slot) = accept(&self.listener, &self.slots) => {
+                    gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
+                    let (front, tls, draining) =
+                        (front.clone(), self.tls.clone(), self.draining.clone());
+                    connections.spawn(async move {
+                        connection(front, stream, tls, draining).await;
+                        drop(slot);
+                    });
+                }
+            }
+        }
+        drop(self.listener);
+        tracing::info!(connections = connections.len(), "draining");
+        let all = async { while connections.join_next().await.is_some() {} };
+        let seconds = Duration::from_secs(gateway.config.drain_seconds);
+        if tokio::time::timeout(seconds, all).await.is_err() {
+            tracing::warn!(connections = connections.len(), "cut at the end of the drain time");
+        }
+        connections.shutdown().await;
     }
-    connections.shutdown().await;
 }
 
 /// The next connection, once there is a slot for it.
@@ -146,10 +230,32 @@ fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(front: Front, stream: TcpStream, mut draining: watch::Receiver<()>) {
-    let config = &front.gateway.config;
+async fn connection(
+    mut front: Front,
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    draining: watch::Receiver<()>,
+) {
     // A small answer must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return http_1(front, TokioIo::new(stream), draining).await;
+    };
+    let Some(secured) = tls.accept(stream).await else { return };
+    let identity = front.gateway.admission.identity();
+    front.peer = secured.certificate().and_then(|shown| identity.of_certificate(shown));
+    let io = TokioIo::new(secured.stream);
+    match secured.http2 {
+        true => http_2(front, io, draining).await,
+        false => http_1(front, io, draining).await,
+    }
+}
+
+async fn http_1<I>(front: Front, io: I, draining: watch::Receiver<()>)
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let config = &front.gateway.config;
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -157,12 +263,36 @@ async fn connection(front: Front, stream: TcpStream, mut draining: watch::Receiv
         .max_headers(HEADERS_MAX)
         // The read buffer: twice the limit, so that our own 431 comes before hyper's empty one.
         .max_buf_size((2 * config.header_bytes_max).max(64 << 10));
-    let serving = builder.serve_connection(TokioIo::new(stream), front);
+    let serving = builder.serve_connection(io, front);
+    until_drained(serving, draining, |serving| serving.graceful_shutdown()).await;
+}
+
+async fn http_2<I>(front: Front, io: I, draining: watch::Receiver<()>)
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let config = &front.gateway.config;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(config.header_seconds))
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(2 * config.header_bytes_max).unwrap_or(u32::MAX));
+    let serving = builder.serve_connection(io, front);
+    until_drained(serving, draining, |serving| serving.graceful_shutdown()).await;
+}
+
+/// Drives a connection to its end, and tells it once that no further request is welcome.
+async fn until_drained<C: Future<Output = hyper::Result<()>>>(
+    serving: C,
+    mut draining: watch::Receiver<()>,
+    shut_down: impl FnOnce(Pin<&mut C>),
+) {
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = &mut serving => ended,
         _ = draining.changed() => {
-            serving.as_mut().graceful_shutdown();
+            shut_down(serving.as_mut());
             serving.await
         }
     };
@@ -177,6 +307,8 @@ struct Front {
     router: TowerToHyperService<Router>,
     ids: Arc<RequestIds>,
     gateway: Arc<Gateway>,
+    /// Whose client certificate the connection has.
+    peer: Option<Arc<Principal>>,
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -184,10 +316,13 @@ impl Service<Request<Incoming>> for Front {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let start = Instant::now();
         let kind = RouteKind::of(request.uri().path());
         let id = self.ids.of(request.headers());
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
         let gateway = self.gateway.clone();
         let max = gateway.config.header_bytes_max;
         let refused = (header_bytes(request.headers()) > max)

@@ -8,6 +8,7 @@
 mod campaign;
 mod formats;
 mod graph;
+mod identity;
 mod mutate;
 mod random;
 mod source;
@@ -15,6 +16,7 @@ mod source;
 pub use campaign::{Campaign, Outcome, replay};
 pub use formats::{Format, Package, Refused};
 pub use graph::graph;
+pub use identity::identity;
 pub use mutate::Mutator;
 pub use random::Random;
 

@@ -1,6 +1,6 @@
 //! `aimass-fuzz`: campaigns of the fuzz targets on a stable compiler.
 
-use aimass_fuzz::{Campaign, Format, graph, replay};
+use aimass_fuzz::{Campaign, Format, graph, identity, replay};
 use aimass_testkit::Peak;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -57,6 +57,8 @@ struct Options {
 enum Target {
     /// Graph check, compiler and executor
     Graph,
+    /// Credentials, key files and key sets of the gateway
+    Identity,
     /// The ONNX plugin in the sandbox
     Onnx,
     /// The BERT plugin in the sandbox
@@ -67,6 +69,7 @@ impl Target {
     fn name(self) -> &'static str {
         match self {
             Target::Graph => "graph",
+            Target::Identity => "identity",
             Target::Onnx => "onnx",
             Target::Bert => "bert",
         }
@@ -76,6 +79,8 @@ impl Target {
     fn bytes_max(self) -> usize {
         match self {
             Target::Graph => 64 << 20,
+            // The largest key file is 4 MiB of text.
+            Target::Identity => 64 << 20,
             // What the guest's limits allow the host to hold for it, and a plan's arena.
             Target::Onnx | Target::Bert => 512 << 20,
         }
@@ -97,14 +102,15 @@ fn main() -> ExitCode {
 fn perform(options: &Options) -> anyhow::Result<bool> {
     let target = options.target;
     let format = match target {
-        Target::Graph => None,
+        Target::Graph | Target::Identity => None,
         Target::Onnx | Target::Bert => {
             Some(Format::open(&options.plugins.join(target.name()).with_extension("wasm"))?)
         }
     };
-    let mut execute = |bytes: &[u8]| match &format {
-        Some(format) => PEAK.during(|| format.execute(bytes)),
-        None => PEAK.during(|| graph(bytes)),
+    let mut execute = |bytes: &[u8]| match (&format, target) {
+        (Some(format), _) => PEAK.during(|| format.execute(bytes)),
+        (None, Target::Identity) => PEAK.during(|| identity(bytes)),
+        (None, Target::Graph | Target::Onnx | Target::Bert) => PEAK.during(|| graph(bytes)),
     };
     let bytes_max = options.bytes_max.unwrap_or(target.bytes_max());
     if let Some(file) = &options.replay {

@@ -1,13 +1,16 @@
 //! The gateway over real sockets, with an engine that echoes and fails on purpose.
 
+mod admin;
 mod drain;
+mod everybody;
 mod fake_engine;
 mod limits;
 mod oip;
 mod openai;
+mod tls;
 mod walk;
 
-use crate::{ApiKeyRecord, GatewayConfig, append_api_key, generate_api_key, serve};
+use crate::{ApiKeyRecord, GatewayConfig, Listeners, append_api_key, generate_api_key, serve};
 use fake_engine::FakeEngine;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use tokio::task::JoinHandle;
 /// A gateway on a free port, with one key.
 struct Server {
     address: SocketAddr,
+    /// Of the listener for operators.
+    admin: SocketAddr,
     engine: Arc<FakeEngine>,
     key: String,
     stop: Option<oneshot::Sender<()>>,
@@ -39,14 +44,17 @@ impl Server {
         append_api_key(&path, &record).unwrap();
         let mut config = GatewayConfig::new(path);
         change(&mut config);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let main = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, admin_address) = (main.local_addr().unwrap(), admin.local_addr().unwrap());
+        let listeners = Listeners { main, admin: Some(admin) };
         let engine = Arc::new(FakeEngine::default());
         let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(serve(engine.clone(), config, listener, async {
+        let done = tokio::spawn(serve(engine.clone(), config, listeners, async {
             let _ = stopped.await;
         }));
-        Server { address, engine, key, stop: Some(stop), done, dir }
+        let admin = admin_address;
+        Server { address, admin, engine, key, stop: Some(stop), done, dir }
     }
 
     /// Another key; `change` says what it may do. In force once the file is looked at again.
@@ -59,6 +67,11 @@ impl Server {
 
     async fn connect(&self) -> Connection {
         Connection { stream: TcpStream::connect(self.address).await.unwrap() }
+    }
+
+    /// A connection to the listener for operators.
+    async fn connect_admin(&self) -> Connection {
+        Connection { stream: TcpStream::connect(self.admin).await.unwrap() }
     }
 
     /// One request with the key, on a connection of its own.
@@ -158,6 +171,19 @@ impl Reply {
         let json = self.json();
         assert_eq!(json.as_object().unwrap().len(), 1);
         json["error"].as_str().unwrap().to_owned()
+    }
+
+    /// Problem details with this status.
+    #[track_caller]
+    fn problem(&self, status: u16) -> serde_json::Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.head);
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(problem["status"], status);
+        for field in ["type", "title", "detail", "code"] {
+            assert!(problem[field].is_string(), "{field} in {problem}");
+        }
+        problem
     }
 
     /// The error object of the OpenAI API with this status.
