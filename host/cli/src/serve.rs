@@ -7,12 +7,14 @@ mod traced;
 use crate::api_key;
 use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
+use crate::logging::Logging;
 use aimass_engine::Engine;
-use aimass_gateway::{GatewayConfig, Listeners};
+use aimass_gateway::{GatewayConfig, Listeners, Setup};
 use anyhow::Context;
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Serve the registry's models over HTTP.
@@ -24,6 +26,12 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// Address for gRPC [default: the port after that of --listen]
+    #[arg(long, value_name = "ADDRESS")]
+    grpc_listen: Option<SocketAddr>,
+    /// Do not serve gRPC
+    #[arg(long, conflicts_with = "grpc_listen")]
+    no_grpc: bool,
     /// Address of the admin API, for operators and super-users, or `off` [default: 127.0.0.1:8003
     /// beside a listener on loopback, else off]
     #[arg(long, value_name = "ADDRESS")]
@@ -51,23 +59,30 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
-        runtime()?.block_on(self.serve(home))
+    pub(crate) fn run(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
+        runtime()?.block_on(self.serve(home, logging))
     }
 
-    async fn serve(self, home: &Home) -> anyhow::Result<()> {
+    async fn serve(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
         let gateway = self.gateway(home)?;
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("{} cannot be listened on", self.listen))?;
-        let address = listener.local_addr()?;
+        let http = bind(self.listen, "choose another address with --listen").await?;
+        let address = http.local_addr()?;
+        let grpc = match self.grpc_address() {
+            Some(address) => {
+                let mend = "choose another address with --grpc-listen, or none with --no-grpc";
+                Some(bind(address, mend).await?)
+            }
+            None => None,
+        };
         let admin = admin::listen(self.admin_listen, self.listen).await?;
         if !home.api_keys().exists() {
             let key = api_key::create(home, "default", "made at first start")?;
             println!("api key   {key}  (shown once; `aimass key new api` makes more)");
         }
         let mut config = home.engine_config();
-        config.loopback = address.ip().is_loopback();
+        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+        config.loopback = address.ip().is_loopback()
+            && grpc_address.is_none_or(|address| address.ip().is_loopback());
         config.threads = self.threads;
         config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
@@ -83,15 +98,38 @@ impl Serve {
             }
         }
         let engine = Engine::open(config).await?;
-        let scheme = if gateway.tls.is_some() { "https" } else { "http" };
+        let secure = if gateway.tls.is_some() { "s" } else { "" };
         if let Some(admin) = &admin {
-            println!("admin     {scheme}://{}/admin/v1", admin.local_addr()?);
+            println!("admin     http{secure}://{}/admin/v1", admin.local_addr()?);
         }
-        println!("serving   {scheme}://{address}  (data {}; Ctrl-C drains)", home.dir().display());
-        let listeners = Listeners { main: listener, admin };
-        aimass_gateway::serve(engine, gateway, listeners, stop_signal()).await?;
+        println!(
+            "serving   http{secure}://{address}  (data {}; Ctrl-C drains)",
+            home.dir().display()
+        );
+        if let Some(address) = grpc_address {
+            println!("serving   grpc{secure}://{address}");
+        }
+        let setup = Setup {
+            engine,
+            config: gateway,
+            listeners: Listeners { http, grpc, admin },
+            observation: Arc::new(logging),
+        };
+        aimass_gateway::serve(setup, stop_signal()).await?;
         println!("stopped   all requests were answered");
         Ok(())
+    }
+
+    /// Where gRPC is served, if it is.
+    fn grpc_address(&self) -> Option<SocketAddr> {
+        if self.no_grpc {
+            return None;
+        }
+        let port = match self.listen.port() {
+            0 => 0,
+            port => port.saturating_add(1),
+        };
+        Some(self.grpc_listen.unwrap_or_else(|| SocketAddr::new(self.listen.ip(), port)))
     }
 
     /// Defaults, then the file, then flags.
@@ -107,6 +145,12 @@ impl Serve {
         gateway.validate()?;
         Ok(gateway)
     }
+}
+
+async fn bind(address: SocketAddr, mend: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{address} cannot be listened on; {mend}"))
 }
 
 /// Ends on Ctrl-C or SIGTERM.

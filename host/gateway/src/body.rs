@@ -31,14 +31,47 @@ pub(crate) struct ReadBody {
     _share: Share,
 }
 
-struct Share {
+/// Memory that a body takes of that of all bodies, given back when it is dropped.
+pub(crate) struct Share {
     used: Arc<AtomicUsize>,
     bytes: usize,
+    all_max: usize,
+}
+
+impl Share {
+    /// Takes more.
+    ///
+    /// # Errors
+    /// 503 if all bodies together have no more.
+    pub(crate) fn add(&mut self, bytes: usize) -> Result<(), Failure> {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before + bytes > self.all_max {
+            return Err(Failure::overloaded("request bodies use up their memory; try again"));
+        }
+        Ok(())
+    }
+
+    /// Takes as much as is missing to `bytes`.
+    ///
+    /// # Errors
+    /// As [`Share::add`].
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        match bytes.saturating_sub(self.bytes) {
+            0 => Ok(()),
+            more => self.add(more),
+        }
+    }
+
+    /// Gives everything back.
+    pub(crate) fn release(&mut self) {
+        self.used.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.release();
     }
 }
 
@@ -55,6 +88,16 @@ impl Bodies {
     /// Bytes that bodies take now.
     pub(crate) fn bytes(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// An empty share of the memory.
+    pub(crate) fn share(&self) -> Share {
+        Share { used: self.used.clone(), bytes: 0, all_max: self.all_max }
+    }
+
+    /// Longest time that one body may take to arrive.
+    pub(crate) fn time_max(&self) -> Duration {
+        self.time_max
     }
 
     /// Reads a body to its end and decompresses it.
@@ -81,7 +124,7 @@ impl Bodies {
     async fn collect(&self, headers: &HeaderMap, body: &mut Body) -> Result<ReadBody, Failure> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let announced: usize = announced.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut share = Share { used: self.used.clone(), bytes: 0 };
+        let mut share = self.share();
         self.grow(&mut share, announced)?;
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
@@ -117,16 +160,7 @@ impl Bodies {
         if bytes > self.one_max {
             return Err(self.too_large());
         }
-        let more = bytes.saturating_sub(share.bytes);
-        if more == 0 {
-            return Ok(());
-        }
-        let before = self.used.fetch_add(more, Ordering::Relaxed);
-        share.bytes += more;
-        if before + more > self.all_max {
-            return Err(Failure::overloaded("request bodies use up their memory; try again"));
-        }
-        Ok(())
+        share.hold(bytes)
     }
 
     fn too_large(&self) -> Failure {

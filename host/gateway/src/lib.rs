@@ -1,12 +1,12 @@
-//! The gateway: Open Inference Protocol v2 and the OpenAI API over HTTP/1.1 and, with TLS, HTTP/2.
+//! The gateway: Open Inference Protocol v2 over HTTP and gRPC, and the OpenAI API.
 //!
 //! The only floor that knows HTTP and JSON. A request passes `routes/` (room 1) and
 //! `admission.rs` (room 2), becomes plain named tensors, and meets every other protocol in
-//! [`Serving::infer`]. Every route but health wants an identity with the
-//! verb that the route names; a test walks them all.
+//! [`Serving::infer`]. Every route but health wants an identity with the verb that the
+//! route names; a test walks them all.
 //!
-//! Deliberately absent: sessions and cookies, compression of answers
-//! (requests may be compressed), any knowledge of plugins.
+//! Deliberately absent: sessions and cookies, compression of answers (requests may be compressed),
+//! any knowledge of plugins.
 
 mod admission;
 mod body;
@@ -14,16 +14,21 @@ mod config;
 mod counters;
 mod failure;
 mod flow;
+mod grpc;
 mod identity;
+mod listener;
 mod oip;
+mod openapi;
 mod router;
 mod routes;
 mod server;
 mod serving;
 #[cfg(test)]
 mod socket_tests;
+mod sse;
 mod timing;
 mod tls;
+mod untrusted;
 
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, SettingError, TENSORS_MAX};
 pub use identity::fuzzing;
@@ -32,6 +37,7 @@ pub use identity::{
     IdentityConfig, IdentityError, IssuerConfig, IssuerError, LifetimeError, NewApiKey, Role,
     UnknownRole, Verb, append_api_key, generate_api_key, parse_lifetime,
 };
-pub use server::{Listeners, ServeError, serve};
-pub use serving::{Answer, Serving};
+pub use server::{Listeners, ServeError, Setup, serve};
+pub use serving::{Answer, Done, LogLevel, Observation, Serving};
 pub use tls::{TlsConfig, TlsError};
+pub use untrusted::read_request;

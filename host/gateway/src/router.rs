@@ -9,10 +9,11 @@ use crate::failure::Failure;
 use crate::identity::access::{Access, Administer, Guarded, Holds, Infer, Open, Operate, Read};
 use crate::identity::{Caller, Principal, Verb};
 use crate::routes::{
-    admin_keys, admin_server, metrics, oip_health, oip_infer, oip_metadata, openai_embeddings,
-    openai_models,
+    admin_keys, admin_server, metrics, oip_config, oip_generate, oip_health, oip_infer,
+    oip_metadata, oip_repository, oip_settings, oip_shared_memory, oip_statistics,
+    openai_embeddings, openai_models, openapi,
 };
-use crate::serving::Serving;
+use crate::serving::{Observation, Serving};
 use aimass_engine::{InferRequest, InferResponse};
 use axum::Router;
 use axum::body::Body;
@@ -32,10 +33,11 @@ const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// Everything that handlers share.
 pub(crate) struct Gateway {
     pub(crate) engine: Arc<dyn Serving>,
-    pub(crate) config: GatewayConfig,
+    pub(crate) config: Arc<GatewayConfig>,
     pub(crate) admission: Admission,
     pub(crate) bodies: Bodies,
     pub(crate) counters: Counters,
+    pub(crate) observation: Arc<dyn Observation>,
     /// Set once the server shuts down, or an operator asks for it: not ready any more.
     pub(crate) draining: AtomicBool,
     /// Told by an operator to shut down.
@@ -97,6 +99,13 @@ where
     action::<A, H, T>(Method::POST, MethodFilter::POST, handler)
 }
 
+fn delete<A: Access, H: Handler<T, Arc<Gateway>>, T>(_: A, handler: H) -> Action
+where
+    T: Holds<A> + 'static,
+{
+    action::<A, H, T>(Method::DELETE, MethodFilter::DELETE, handler)
+}
+
 fn action<A: Access, H: Handler<T, Arc<Gateway>>, T>(
     method: Method,
     filter: MethodFilter,
@@ -114,16 +123,55 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/v2/health/live", || get(Open, oip_health::live)),
     route("/v2/health/ready", || get(Open, oip_health::ready)),
     route("/v2", || get(Read, oip_metadata::server)),
+    route("/v2/openapi.json", || get(Read, openapi::document)),
     route("/v2/models/{model}", || get(Read, oip_metadata::model)),
     route("/v2/models/{model}/versions/{version}", || get(Read, oip_metadata::model)),
-    route("/v2/repository/index", || post(Read, oip_metadata::index)),
+    route("/v2/models/{model}/config", || get(Read, oip_config::config)),
+    route("/v2/models/{model}/versions/{version}/config", || get(Read, oip_config::config)),
+    route("/v2/models/stats", || get(Read, oip_statistics::all)),
+    route("/v2/models/{model}/stats", || get(Read, oip_statistics::model)),
+    route("/v2/models/{model}/versions/{version}/stats", || get(Read, oip_statistics::model)),
+    route("/v2/repository/index", || post(Read, oip_repository::index)),
+    route("/v2/repository/models/{model}/load", || post(Operate, oip_repository::load)),
+    route("/v2/repository/models/{model}/unload", || post(Operate, oip_repository::unload)),
     route("/v2/models/{model}/ready", || get(Read, oip_health::model_ready)),
     route("/v2/models/{model}/versions/{version}/ready", || get(Read, oip_health::model_ready)),
     route("/v2/models/{model}/infer", || post(Infer, oip_infer::infer)),
     route("/v2/models/{model}/versions/{version}/infer", || post(Infer, oip_infer::infer)),
+    route("/v2/models/{model}/generate", || post(Infer, oip_generate::generate)),
+    route("/v2/models/{model}/versions/{version}/generate", || post(Infer, oip_generate::generate)),
+    route("/v2/models/{model}/generate_stream", || post(Infer, oip_generate::generate_stream)),
+    route("/v2/models/{model}/versions/{version}/generate_stream", || {
+        post(Infer, oip_generate::generate_stream)
+    }),
+    route("/v2/logging", || get(Read, oip_settings::log)),
+    route("/v2/logging", || post(Operate, oip_settings::set_log)),
+    route("/v2/trace/setting", || get(Read, oip_settings::trace)),
+    route("/v2/trace/setting", || post(Operate, oip_settings::set_trace)),
+    route("/v2/models/{model}/trace/setting", || get(Read, oip_settings::model_trace)),
+    route("/v2/models/{model}/trace/setting", || post(Operate, oip_settings::set_model_trace)),
+    route("/v2/systemsharedmemory/status", || get(Read, oip_shared_memory::status)),
+    route("/v2/systemsharedmemory/region/{region}/status", || get(Read, oip_shared_memory::status)),
+    route("/v2/systemsharedmemory/region/{region}/register", || {
+        post(Read, oip_shared_memory::register)
+    }),
+    route("/v2/systemsharedmemory/region/{region}/unregister", || {
+        post(Read, oip_shared_memory::unregister)
+    }),
+    route("/v2/systemsharedmemory/unregister", || post(Read, oip_shared_memory::unregister)),
+    route("/v2/cudasharedmemory/status", || get(Read, oip_shared_memory::status)),
+    route("/v2/cudasharedmemory/region/{region}/status", || get(Read, oip_shared_memory::status)),
+    route("/v2/cudasharedmemory/region/{region}/register", || {
+        post(Read, oip_shared_memory::register)
+    }),
+    route("/v2/cudasharedmemory/region/{region}/unregister", || {
+        post(Read, oip_shared_memory::unregister)
+    }),
+    route("/v2/cudasharedmemory/unregister", || post(Read, oip_shared_memory::unregister)),
     route("/v1/embeddings", || post(Infer, openai_embeddings::embeddings)),
     route("/v1/models", || get(Read, openai_models::list)),
     route("/v1/models/{model}", || get(Read, openai_models::retrieve)),
+    route("/v1/models/{model}", || delete(Operate, openai_models::refuse_delete)),
     route("/metrics", || get(Read, metrics::metrics)),
 ];
 
@@ -190,9 +238,9 @@ impl Gateway {
         }
     }
 
-    /// Whether new requests are welcome.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    /// Whether every model can answer and new requests are welcome.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.engine.ready().ready
     }
 }
 

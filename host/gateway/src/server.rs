@@ -1,46 +1,38 @@
-//! Sockets: accepts connections up to a limit, serves HTTP/1.1, and HTTP/2 where TLS agreed on it,
-//! with limits on headers and time, and drains on shutdown.
+//! The server: its listeners, what every request passes before its route, and the drain.
 
 use crate::admission::Admission;
 use crate::body::Bodies;
 use crate::config::{GatewayConfig, SettingError};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
+use crate::grpc::{GRPC_STATUS, Grpc, http_status};
 use crate::identity::{Identity, IdentityError, Principal};
+use crate::listener::{Answers, Listening, Protocol};
 use crate::router::{Gateway, admin_router, answer_at, lines, router};
-use crate::serving::Serving;
+use crate::serving::{Observation, Serving};
 use crate::tls::{Tls, TlsError};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use std::time::Instant;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinSet;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from the client.
 const REQUEST_ID_LEN_MAX: usize = 128;
-/// Most headers of one request.
-const HEADERS_MAX: usize = 100;
 /// Most open connections of the admin listener.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// Most requests at once of one HTTP/2 connection.
-const STREAMS_MAX: u32 = 128;
-/// Pause after the system refuses a connection, for instance for lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -61,19 +53,27 @@ pub enum ServeError {
 
 /// Where the gateway listens.
 pub struct Listeners {
-    /// For clients.
-    pub main: TcpListener,
-    /// For operators; absent for none.
+    /// OIP v2 and OpenAI over HTTP/1.1 and, with TLS, HTTP/2.
+    pub http: TcpListener,
+    /// OIP v2 over gRPC; none for no gRPC.
+    pub grpc: Option<TcpListener>,
+    /// The admin API; none for none.
     pub admin: Option<TcpListener>,
 }
 
-impl From<TcpListener> for Listeners {
-    fn from(main: TcpListener) -> Listeners {
-        Listeners { main, admin: None }
-    }
+/// What [`serve`] serves, where, and how.
+pub struct Setup {
+    /// Answers requests.
+    pub engine: Arc<dyn Serving>,
+    /// Limits.
+    pub config: GatewayConfig,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// Logging and tracing, for operators.
+    pub observation: Arc<dyn Observation>,
 }
 
-/// Serves `engine` on `listeners` until `shutdown` resolves or an operator says so; then stops
+/// Serves an engine on listeners until `shutdown` resolves or an operator says so; then stops
 /// accepting, lets requests that are being worked on finish for up to
 /// [`GatewayConfig::drain_seconds`], and returns.
 ///
@@ -81,11 +81,10 @@ impl From<TcpListener> for Listeners {
 /// [`ServeError`] before anything is accepted, if the configuration, the API keys or the
 /// certificates are wrong.
 pub async fn serve(
-    engine: Arc<dyn Serving>,
-    config: GatewayConfig,
-    listeners: impl Into<Listeners>,
+    setup: Setup,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    let Setup { engine, config, listeners, observation } = setup;
     config.validate()?;
     let identity = Identity::open(&config, Instant::now())?;
     let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
@@ -94,41 +93,50 @@ pub async fn serve(
         admission: Admission::new(identity, &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
+        observation,
         draining: AtomicBool::new(false),
         stop: Notify::new(),
         routes: lines(),
-        config,
+        config: Arc::new(config),
     });
     let ids = Arc::new(RequestIds::new()?);
-    let front = |router: Router| Front {
-        router: TowerToHyperService::new(router),
-        ids: ids.clone(),
-        gateway: gateway.clone(),
-        peer: None,
-    };
-    let Listeners { main, admin } = listeners.into();
+    let front = |routes| Front { routes, ids: ids.clone(), gateway: gateway.clone(), peer: None };
+    let over_http = |router| front(Routes::Http(TowerToHyperService::new(router)));
     let (drain, draining) = watch::channel(());
-    let main = Listening::new(main, gateway.config.connections_max, tls.clone(), draining.clone());
-    let admin = admin.map(|admin| {
-        let front = front(admin_router(gateway.clone()));
-        Listening::new(admin, ADMIN_CONNECTIONS_MAX, tls.clone(), draining).run(front)
+    let listening = |protocol, connections_max| Listening {
+        protocol,
+        config: gateway.config.clone(),
+        slots: Arc::new(Semaphore::new(connections_max)),
+        tls: tls.clone(),
+    };
+    let connections_max = gateway.config.connections_max;
+    let http = listening(Protocol::Http1, connections_max).run(
+        over_http(router(gateway.clone())),
+        listeners.http,
+        draining.clone(),
+    );
+    let grpc = listeners.grpc.map(|listener| {
+        let grpc = front(Routes::Grpc(Grpc::new(gateway.clone())));
+        listening(Protocol::Http2, connections_max).run(grpc, listener, draining.clone())
     });
-    let served = async { tokio::join!(main.run(front(router(gateway.clone()))), optional(admin)) };
+    let admin = listeners.admin.map(|listener| {
+        let admin = over_http(admin_router(gateway.clone()));
+        listening(Protocol::Http1, ADMIN_CONNECTIONS_MAX).run(admin, listener, draining.clone())
+    });
+    let serving = async { tokio::join!(http, optional(grpc), optional(admin)) };
     let stopping = async {
         tokio::select! {
             () = shutdown => {}
             () = gateway.stop.notified() => {}
         }
         gateway.draining.store(true, Ordering::Relaxed);
-        // Fails only if nobody listens any more.
+        // Fails only if there is no listener to tell.
         let _ = drain.send(());
-        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = gateway.admission.keep_fresh() => {}
         () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
-        () = stopping => {}
-        _ = served => {}
+        _ = async { tokio::join!(serving, stopping) } => {}
     }
     Ok(())
 }
@@ -140,183 +148,41 @@ async fn optional(future: Option<impl Future<Output = ()>>) {
     }
 }
 
-/// A listener, how many connections it may have, and when it has to end.
-struct Listening {
-    listener: TcpListener,
-    slots: Arc<Semaphore>,
-    tls: Option<Arc<Tls>>,
-    draining: watch::Receiver<()>,
-}
-
-impl Listening {
-    fn new(
-        listener: TcpListener,
-        connections_max: usize,
-        tls: Option<Arc<Tls>>,
-        draining: watch::Receiver<()>,
-    ) -> Listening {
-        let listening =
-            Listening { listener, slots: Arc::new(Semaphore::new(connections_max)), tls, draining };
-        listening.warn_if_open();
-        listening
-    }
-
-    /// Says loudly that keys would go over the network in the clear.
-    fn warn_if_open(&self) {
-        let Ok(address) = self.listener.local_addr() else { return };
-        if self.tls.is_none() && !address.ip().is_loopback() {
-            tracing::warn!(
-                %address,
-                "API KEYS ARE SENT IN THE CLEAR: this listener is no loopback and has no TLS; set \
-                 [gateway.tls] certificate and key, or let a proxy speak TLS in front of it"
-            );
-        }
-    }
-
-    async fn run(mut self, front: Front) {
-        let gateway = front.gateway.clone();
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                _ = self.draining.changed() => break,
-                Some(_) = connections.join_next() => {}
-                (stream, slot) = accept(&self.listener, &self.slots) => {
-                    gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
-                    let (front, tls, draining) =
-                        (front.clone(), self.tls.clone(), self.draining.clone());
-                    connections.spawn(async move {
-                        connection(front, stream, tls, draining).await;
-                        drop(slot);
-                    });
-                }
-            }
-        }
-        drop(self.listener);
-        tracing::info!(connections = connections.len(), "draining");
-        let all = async { while connections.join_next().await.is_some() {} };
-        let seconds = Duration::from_secs(gateway.config.drain_seconds);
-        if tokio::time::timeout(seconds, all).await.is_err() {
-            tracing::warn!(connections = connections.len(), "cut at the end of the drain time");
-        }
-        connections.shutdown().await;
-    }
-}
-
-/// The next connection, once there is a slot for it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
-    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
-            Err(error) if is_of_connection(&error) => {}
-            Err(error) => {
-                tracing::error!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Whether only that one connection failed.
-fn is_of_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-    )
-}
-
-async fn connection(
-    mut front: Front,
-    stream: TcpStream,
-    tls: Option<Arc<Tls>>,
-    draining: watch::Receiver<()>,
-) {
-    // A small answer must not wait for the acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else {
-        return http_1(front, TokioIo::new(stream), draining).await;
-    };
-    let Some(secured) = tls.accept(stream).await else { return };
-    let identity = front.gateway.admission.identity();
-    front.peer = secured.certificate().and_then(|shown| identity.of_certificate(shown));
-    let io = TokioIo::new(secured.stream);
-    match secured.http2 {
-        true => http_2(front, io, draining).await,
-        false => http_1(front, io, draining).await,
-    }
-}
-
-async fn http_1<I>(front: Front, io: I, draining: watch::Receiver<()>)
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let config = &front.gateway.config;
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(config.header_seconds))
-        .max_headers(HEADERS_MAX)
-        // The read buffer: twice the limit, so that our own 431 comes before hyper's empty one.
-        .max_buf_size((2 * config.header_bytes_max).max(64 << 10));
-    let serving = builder.serve_connection(io, front);
-    until_drained(serving, draining, |serving| serving.graceful_shutdown()).await;
-}
-
-async fn http_2<I>(front: Front, io: I, draining: watch::Receiver<()>)
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let config = &front.gateway.config;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(config.header_seconds))
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(2 * config.header_bytes_max).unwrap_or(u32::MAX));
-    let serving = builder.serve_connection(io, front);
-    until_drained(serving, draining, |serving| serving.graceful_shutdown()).await;
-}
-
-/// Drives a connection to its end, and tells it once that no further request is welcome.
-async fn until_drained<C: Future<Output = hyper::Result<()>>>(
-    serving: C,
-    mut draining: watch::Receiver<()>,
-    shut_down: impl FnOnce(Pin<&mut C>),
-) {
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        _ = draining.changed() => {
-            shut_down(serving.as_mut());
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// What every request passes before the router: request id, limit on headers, counters.
+/// What every request passes before its route: request id, limit on headers, counters.
 #[derive(Clone)]
 struct Front {
-    router: TowerToHyperService<Router>,
+    routes: Routes,
     ids: Arc<RequestIds>,
     gateway: Arc<Gateway>,
     /// Whose client certificate the connection has.
     peer: Option<Arc<Principal>>,
 }
 
+/// What answers behind a [`Front`].
+#[derive(Clone)]
+enum Routes {
+    Http(TowerToHyperService<Router>),
+    Grpc(Grpc),
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl Answers for Front {
+    fn accepted(&self) {
+        self.gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn shown(&mut self, certificate: &CertificateDer<'_>) {
+        self.peer = self.gateway.admission.identity().of_certificate(certificate);
+    }
+}
+
 impl Service<Request<Incoming>> for Front {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         let start = Instant::now();
         let kind = RouteKind::of(request.uri().path());
         let id = self.ids.of(request.headers());
@@ -325,19 +191,43 @@ impl Service<Request<Incoming>> for Front {
         }
         let gateway = self.gateway.clone();
         let max = gateway.config.header_bytes_max;
-        let refused = (header_bytes(request.headers()) > max)
-            .then(|| answer_at(request.uri(), &headers_too_large(max)));
-        let routed = refused.is_none().then(|| self.router.call(request));
-        Box::pin(async move {
-            let mut response = match (refused, routed) {
-                (Some(response), _) => response,
-                (None, Some(routed)) => routed.await?,
-                (None, None) => Response::new(Body::empty()),
+        if header_bytes(request.headers()) > max {
+            let failure = headers_too_large(max);
+            let refused = match &self.routes {
+                Routes::Http(_) => answer_at(request.uri(), &failure),
+                Routes::Grpc(_) => failure.grpc(),
             };
-            response.headers_mut().insert(REQUEST_ID, id);
-            gateway.counters.answered(kind, response.status().as_u16(), start.elapsed());
-            Ok(response)
-        })
+            return Box::pin(finish(std::future::ready(Ok(refused)), gateway, id, kind, start));
+        }
+        match &self.routes {
+            Routes::Http(router) => {
+                Box::pin(finish(router.call(request), gateway, id, kind, start))
+            }
+            Routes::Grpc(grpc) => {
+                Box::pin(finish(grpc.clone().answer(request), gateway, id, kind, start))
+            }
+        }
+    }
+}
+
+async fn finish(
+    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+    gateway: Arc<Gateway>,
+    id: HeaderValue,
+    kind: RouteKind,
+    start: Instant,
+) -> Result<Response<Body>, Infallible> {
+    let mut response = answer.await?;
+    response.headers_mut().insert(REQUEST_ID, id);
+    gateway.counters.answered(kind, status_of(&response), start.elapsed());
+    Ok(response)
+}
+
+/// The status of an answer; that of a gRPC error is the one that HTTP would have.
+fn status_of(response: &Response<Body>) -> u16 {
+    match response.headers().get(GRPC_STATUS) {
+        Some(code) => http_status(code).as_u16(),
+        None => response.status().as_u16(),
     }
 }
 

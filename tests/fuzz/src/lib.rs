@@ -11,6 +11,7 @@ mod graph;
 mod identity;
 mod mutate;
 mod random;
+mod requests;
 mod source;
 
 pub use campaign::{Campaign, Outcome, replay};
@@ -19,6 +20,7 @@ pub use graph::graph;
 pub use identity::identity;
 pub use mutate::Mutator;
 pub use random::Random;
+pub use requests::requests;
 
 /// Names bytes by content (FNV-1a, 64 bits): for events and for names of files, not for trust.
 pub fn digest(bytes: &[u8]) -> u64 {

@@ -1,6 +1,6 @@
 //! `aimass-fuzz`: campaigns of the fuzz targets on a stable compiler.
 
-use aimass_fuzz::{Campaign, Format, graph, identity, replay};
+use aimass_fuzz::{Campaign, Format, graph, identity, replay, requests};
 use aimass_testkit::Peak;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -63,6 +63,8 @@ enum Target {
     Onnx,
     /// The BERT plugin in the sandbox
     Bert,
+    /// Requests to the gateway: JSON, binary, raw, gRPC, generate
+    Requests,
 }
 
 impl Target {
@@ -72,6 +74,7 @@ impl Target {
             Target::Identity => "identity",
             Target::Onnx => "onnx",
             Target::Bert => "bert",
+            Target::Requests => "requests",
         }
     }
 
@@ -79,6 +82,7 @@ impl Target {
     fn bytes_max(self) -> usize {
         match self {
             Target::Graph => 64 << 20,
+            Target::Requests => 16 << 20,
             // The largest key file is 4 MiB of text.
             Target::Identity => 64 << 20,
             // What the guest's limits allow the host to hold for it, and a plan's arena.
@@ -102,15 +106,16 @@ fn main() -> ExitCode {
 fn perform(options: &Options) -> anyhow::Result<bool> {
     let target = options.target;
     let format = match target {
-        Target::Graph | Target::Identity => None,
+        Target::Graph | Target::Identity | Target::Requests => None,
         Target::Onnx | Target::Bert => {
             Some(Format::open(&options.plugins.join(target.name()).with_extension("wasm"))?)
         }
     };
-    let mut execute = |bytes: &[u8]| match (&format, target) {
-        (Some(format), _) => PEAK.during(|| format.execute(bytes)),
-        (None, Target::Identity) => PEAK.during(|| identity(bytes)),
-        (None, Target::Graph | Target::Onnx | Target::Bert) => PEAK.during(|| graph(bytes)),
+    let mut execute = |bytes: &[u8]| match &format {
+        Some(format) => PEAK.during(|| format.execute(bytes)),
+        None if matches!(target, Target::Identity) => PEAK.during(|| identity(bytes)),
+        None if matches!(target, Target::Requests) => PEAK.during(|| requests(bytes)),
+        None => PEAK.during(|| graph(bytes)),
     };
     let bytes_max = options.bytes_max.unwrap_or(target.bytes_max());
     if let Some(file) = &options.replay {

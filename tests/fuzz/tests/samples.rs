@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aimass_fuzz::{Campaign, Format, Outcome, graph, identity};
+use aimass_fuzz::{Campaign, Format, Outcome, graph, identity, requests};
 
 /// The campaign of one target: executions, ten times as many with `AIMASS_ALL`, and its seed.
 fn campaign(target: &str, executions: u64) -> Campaign {
@@ -39,6 +39,13 @@ fn graphs_are_refused_or_run() {
 fn credentials_key_files_and_key_sets_are_refused_or_read() {
     let campaign = campaign("identity", 20_000);
     let outcome = campaign.run(&mut |bytes| (identity(bytes), 0)).expect("files are written");
+    nothing_crashed(&campaign, &outcome);
+}
+
+#[test]
+fn requests_are_refused_or_echoed() {
+    let campaign = campaign("requests", 200_000);
+    let outcome = campaign.run(&mut |bytes| (requests(bytes), 0)).expect("files are written");
     nothing_crashed(&campaign, &outcome);
 }
 

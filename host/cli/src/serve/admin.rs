@@ -22,7 +22,8 @@ impl FromStr for AdminListen {
         if text == "off" {
             return Ok(AdminListen::Off);
         }
-        let wrong = |_| format!("expected an address such as 127.0.0.1:8003, or `off`, got {text:?}");
+        let wrong =
+            |_| format!("expected an address such as 127.0.0.1:8003, or `off`, got {text:?}");
         text.parse().map(AdminListen::At).map_err(wrong)
     }
 }
@@ -49,7 +50,9 @@ pub(super) async fn listen(
             Err(error) => {
                 let (ip, port) = DEFAULT;
                 let ip = ip.map(|byte| byte.to_string()).join(".");
-                println!("no admin  {ip}:{port} is taken ({error}); --admin-listen chooses another");
+                println!(
+                    "no admin  {ip}:{port} is taken ({error}); --admin-listen chooses another"
+                );
                 Ok(None)
             }
         },

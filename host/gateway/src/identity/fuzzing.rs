@@ -16,7 +16,8 @@ pub fn parse_credential(bytes: &[u8]) -> u64 {
         Ok(token) => {
             let until = token.valid_until(2_000_000_000, 60);
             let claims = token.claims.len().min(15) as u64;
-            let roles = token.claim("/realm_access/roles").map_or(0, |roles| roles.to_string().len());
+            let roles =
+                token.claim("/realm_access/roles").map_or(0, |roles| roles.to_string().len());
             1 << 8
                 | claims << 9
                 | u64::from(until.is_ok()) << 13

@@ -87,7 +87,7 @@ pub(crate) async fn resume(State(gateway): Shared, admitted: Admitted<Operate>) 
 }
 
 fn state(gateway: &Gateway) -> ReadyWire {
-    let draining = gateway.is_draining();
+    let draining = gateway.draining.load(Ordering::Relaxed);
     let engine = gateway.engine.ready();
     let mut reasons = engine.reasons;
     if draining {

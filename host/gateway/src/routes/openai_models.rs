@@ -3,13 +3,13 @@
 use super::model_path::model_id;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OpenAiFailure, json, json_answer};
-use crate::identity::access::Read;
+use crate::identity::access::{Operate, Read};
 use crate::router::{Gateway, Shared};
 use aimass_engine::{EngineError, Family, ModelMetadata};
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
-use axum::http::Response;
+use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -45,6 +45,13 @@ pub(crate) async fn retrieve(
     let id = params.iter().next().map_or("", |(_, value)| value);
     let model = find(&gateway, &admitted, id)?;
     Ok(json_answer(json(&wire(id, &model))))
+}
+
+/// `DELETE /v1/models/{id}`: refused, since a model goes as it came.
+pub(crate) async fn refuse_delete(_: Shared, _admitted: Admitted<Operate>) -> OpenAiFailure {
+    let message = "models are not deleted over this API; the operator moves labels and rolls back \
+                   with `aimass model`";
+    OpenAiFailure(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "not-over-http", message))
 }
 
 /// The model of an OpenAI `model` field, if the key may use it.

@@ -4,14 +4,17 @@ mod admin;
 mod drain;
 mod everybody;
 mod fake_engine;
+mod grpc;
 mod limits;
 mod oip;
 mod openai;
 mod tls;
 mod walk;
 
-use crate::{ApiKeyRecord, GatewayConfig, Listeners, append_api_key, generate_api_key, serve};
-use fake_engine::FakeEngine;
+use crate::{
+    ApiKeyRecord, GatewayConfig, Listeners, Setup, append_api_key, generate_api_key, serve,
+};
+use fake_engine::{FakeEngine, FakeObservation};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use tokio::task::JoinHandle;
 /// A gateway on a free port, with one key.
 struct Server {
     address: SocketAddr,
+    grpc: SocketAddr,
     /// Of the listener for operators.
     admin: SocketAddr,
     engine: Arc<FakeEngine>,
@@ -44,17 +48,26 @@ impl Server {
         append_api_key(&path, &record).unwrap();
         let mut config = GatewayConfig::new(path);
         change(&mut config);
-        let main = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, admin_address) = (main.local_addr().unwrap(), admin.local_addr().unwrap());
-        let listeners = Listeners { main, admin: Some(admin) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let grpc = grpc_listener.local_addr().unwrap();
+        let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = admin_listener.local_addr().unwrap();
+        let listeners =
+            Listeners { http: listener, grpc: Some(grpc_listener), admin: Some(admin_listener) };
         let engine = Arc::new(FakeEngine::default());
         let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(serve(engine.clone(), config, listeners, async {
+        let setup = Setup {
+            engine: engine.clone(),
+            config,
+            listeners,
+            observation: Arc::new(FakeObservation::default()),
+        };
+        let done = tokio::spawn(serve(setup, async {
             let _ = stopped.await;
         }));
-        let admin = admin_address;
-        Server { address, admin, engine, key, stop: Some(stop), done, dir }
+        Server { address, grpc, admin, engine, key, stop: Some(stop), done, dir }
     }
 
     /// Another key; `change` says what it may do. In force once the file is looked at again.
