@@ -1,6 +1,8 @@
 //! One file a family of routes. A handler that does work takes an
 //! [`Admitted`](crate::admission::Admitted); only health does without.
 
+pub(crate) mod admin_keys;
+pub(crate) mod admin_server;
 pub(crate) mod metrics;
 mod model_path;
 pub(crate) mod oip_config;

@@ -84,7 +84,8 @@ impl Serving for FakeEngine {
 
     fn ready(&self) -> Readiness {
         let ready = !self.unready.load(Ordering::Relaxed);
-        Readiness { ready, reasons: Vec::new() }
+        let reasons = if ready { Vec::new() } else { vec!["model slow is loading".to_owned()] };
+        Readiness { ready, reasons }
     }
 
     fn metrics_text(&self) -> String {
