@@ -169,7 +169,7 @@ async fn every_route_answers_every_role_with_everything_that_may_be_shown() {
         }
     })
     .await;
-    let body = br#"{"model":"identity","input":"x","inputs":[]}"#;
+    let body = br#"{"model":"identity","input":"x","inputs":[],"prompt":"x","messages":[{"role":"user"}]}"#;
     let mut judged = 0;
     for (admin, routes) in [(false, ROUTES), (true, ADMIN_ROUTES)] {
         for route in routes {
