@@ -16,6 +16,8 @@ mod files;
 mod fixtures;
 mod jobs;
 mod loader;
+mod market_watch;
+mod marketplace;
 mod metrics;
 mod opened;
 mod package;
@@ -32,6 +34,7 @@ pub use control::{Serviceability, VersionStatus};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
 pub use jobs::{Job, JobEnd, JobRecord, JobRunner, JobState, JobStore, JobsConfig, Progress};
+pub use marketplace::{Installed, TrustState};
 pub use opened::{ModelStage, OpenModel, StepRun, StepSummary};
 pub use package::{
     FormatSection, MODEL_TOML_BYTES_MAX, ModelManifest, ModelSection, OutputPort, Port, PortDim,

@@ -41,6 +41,8 @@ pub(crate) struct Failure {
     /// The field of an OpenAI request that is wrong.
     pub(crate) param: Option<&'static str>,
     pub(crate) retry: Retry,
+    /// The value of `WWW-Authenticate`, for somebody who is not recognized or not allowed.
+    pub(crate) challenge: Option<&'static str>,
 }
 
 impl Failure {
@@ -49,8 +51,14 @@ impl Failure {
         code: &'static str,
         message: impl Into<String>,
     ) -> Failure {
-        let retry = Retry::Unsaid;
-        Failure { status, code: Cow::Borrowed(code), message: message.into(), param: None, retry }
+        Failure {
+            status,
+            code: Cow::Borrowed(code),
+            message: message.into(),
+            param: None,
+            retry: Retry::Unsaid,
+            challenge: None,
+        }
     }
 
     /// The caller's input is wrong.
@@ -92,8 +100,8 @@ impl Failure {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
@@ -138,7 +146,8 @@ impl From<EngineError> for Failure {
             tracing::warn!(code = error.code(), message = error.message(), detail = log, "failed");
         }
         let code = Cow::Owned(error.code().to_owned());
-        Failure { status, code, message: error.message().to_owned(), param: None, retry }
+        let message = error.message().to_owned();
+        Failure { status, code, message, param: None, retry, challenge: None }
     }
 }
 

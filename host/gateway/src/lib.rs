@@ -18,6 +18,7 @@ mod grpc;
 mod identity;
 mod listener;
 mod oip;
+mod openapi;
 mod router;
 mod routes;
 mod server;
@@ -27,10 +28,15 @@ mod socket_tests;
 mod sse;
 mod telemetry;
 mod timing;
+mod untrusted;
 
 pub use batch::BatchConfig;
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
-pub use identity::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
+pub use identity::{
+    ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, LifetimeError, NewApiKey, Role,
+    UnknownRole, Verb, append_api_key, generate_api_key, parse_lifetime,
+};
 pub use server::{Listeners, ServeError, Setup, serve};
 pub use serving::{Answer, Done, LogLevel, Observation, Serving};
 pub use telemetry::{TelemetryConfig, TelemetryError};
+pub use untrusted::read_request;

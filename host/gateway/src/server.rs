@@ -7,7 +7,7 @@ use crate::config::{ConfigError, GatewayConfig};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
 use crate::grpc::{GRPC_STATUS, Grpc, http_status};
-use crate::identity::{ApiKeyError, ApiKeys};
+use crate::identity::{ApiKeyError, ApiKeys, Identity};
 use crate::listener::{Answers, Listening, Protocol};
 use crate::router::{Gateway, answer_at, router};
 use crate::serving::{Observation, Serving};
@@ -88,14 +88,14 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let Setup { engine, config, listeners, observation } = setup;
     config.validate()?;
-    let keys = ApiKeys::load(&config.api_keys)?;
+    let keys = ApiKeys::load(&config.api_keys, Arc::default())?;
     if keys.is_empty() {
         tracing::warn!("there is no API key: every request but health will get 401");
     }
     let telemetry = Telemetry::open(&config.telemetry)?;
     let gateway = Arc::new(Gateway {
         engine,
-        admission: Admission::new(keys, &config),
+        admission: Admission::new(Identity::new(keys), &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
         observation: Arc::new(Observing::new(observation, telemetry.tracer.clone())),

@@ -35,6 +35,10 @@ metrics! {
         "Plugin calls that failed: trap, deadline, memory and other causes.";
     TRUST_REFUSALS: Counter "aimass_trust_refusals_total" ["code"]
         "Packages that were refused.";
+    TRUST_STALE: Gauge "aimass_trust_stale" ["market"]
+        "Whether what is known of a marketplace is too old: 1 or 0.";
+    TRUST_STOPPED: Gauge "aimass_trust_stopped_plugins" []
+        "Plugins that were stopped because they were revoked.";
     TRACES: Counter "aimass_traces_total" ["model"]
         "Sessions of format plugins that trace.";
     TRACE_STAGES: Counter "aimass_trace_stages_total" ["model"]
