@@ -36,12 +36,12 @@ struct Arguments {
     /// Log filter, as `info` or `aimass_engine=debug`
     #[arg(long, global = true, default_value = "warn,aimass=info,aimass_engine=info")]
     log: String,
-    /// How log lines look
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
     /// File with the passphrase of sealed signing keys; else AIMASS_PASSPHRASE, else a prompt
     #[arg(long, global = true, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -101,7 +101,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, logging: Logging) -> anyhow::Result<()> {
-    let Arguments { data, passphrase_file, command, log: _, log_format: _ } = arguments;
+    let Arguments { data, passphrase_file, command, .. } = arguments;
     let home = || Home::open(data, passphrase_file);
     match command {
         Command::Serve(serve) => serve.run(&home()?, logging),

@@ -246,13 +246,14 @@ impl Inner {
                 served_by(model.version, model.pipeline.plugins());
                 let attributes = || vec![Attribute::Model(model.name.clone())];
                 let host = self.host();
-                let run = model.pipeline.run(&host, request, answer);
-                let result = tokio::select! {
-                    biased;
-                    answer = room(SpanName::Infer, attributes, run) => answer,
-                    stopped = model.stopped(self.config.revoked_drain) => Err(stopped),
+                let run = async {
+                    tokio::select! {
+                        biased;
+                        answer = model.pipeline.run(&host, request, answer) => answer,
+                        stopped = model.stopped(self.config.revoked_drain) => Err(stopped),
+                    }
                 };
-                (result, model.pipeline.plan_steps())
+                (room(SpanName::Infer, attributes, run).await, model.pipeline.plan_steps())
             }
             Err(error) => (Err(error), 0..0),
         };

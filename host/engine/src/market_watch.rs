@@ -227,16 +227,15 @@ impl Inner {
         }
     }
 
-    /// Adds freshness and stops to a page. Names come from the trust policy.
+    /// Freshness and stops as Prometheus text. Names come from the trust policy.
     pub(crate) fn write_freshness(&self, page: &mut Page) {
-        let freshness = self.freshness.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut samples = page.start(&catalog::TRUST_STALE);
-        for (market, fresh) in &*freshness {
-            samples.add(&[market], f64::from(u8::from(!fresh)));
+        let freshness = self.freshness.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut stale = page.start(&catalog::TRUST_STALE);
+        for (market, fresh) in &freshness {
+            stale.add(&[market], f64::from(u8::from(!fresh)));
         }
-        drop(freshness);
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        page.single(&catalog::TRUST_STOPPED, stopped.len() as f64);
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner).len();
+        page.single(&catalog::TRUST_STOPPED, stopped as f64);
     }
 }
 

@@ -3,15 +3,16 @@
 use crate::admission::Admission;
 use crate::batch;
 use crate::body::Bodies;
-use crate::config::{ConfigError, GatewayConfig};
+use crate::config::{GatewayConfig, SettingError};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
 use crate::grpc::{GRPC_STATUS, Grpc, http_status};
-use crate::identity::{ApiKeyError, ApiKeys, Identity};
+use crate::identity::{Identity, IdentityError, Principal};
 use crate::listener::{Answers, Listening, Protocol};
-use crate::router::{Gateway, answer_at, router};
+use crate::router::{Gateway, admin_router, answer_at, lines, router};
 use crate::serving::{Observation, Serving};
 use crate::telemetry::{Observing, Telemetry, TelemetryError};
+use crate::tls::{Tls, TlsError};
 use aimass_engine::EngineError;
 use aimass_telemetry::call::Call;
 use aimass_telemetry::trace::{Attribute, SpanName};
@@ -22,6 +23,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -29,23 +31,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 /// W3C Trace Context level 2: which trace this request became.
 const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from the client.
 const REQUEST_ID_LEN_MAX: usize = 128;
+/// Most open connections of the admin listener.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A setting is out of range.
+    /// A setting cannot be.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The API keys cannot be read.
+    Config(#[from] SettingError),
+    /// API keys or keys of issuers cannot be read.
     #[error(transparent)]
-    ApiKeys(#[from] ApiKeyError),
+    Identity(#[from] IdentityError),
+    /// The certificate of the server cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Usage cannot be metered, or calls cannot be traced.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -59,10 +66,12 @@ pub enum ServeError {
 
 /// Where the gateway listens.
 pub struct Listeners {
-    /// OIP v2 and OpenAI over HTTP/1.1.
+    /// OIP v2 and OpenAI over HTTP/1.1 and, with TLS, HTTP/2.
     pub http: TcpListener,
     /// OIP v2 over gRPC; none for no gRPC.
     pub grpc: Option<TcpListener>,
+    /// The admin API; none for none.
+    pub admin: Option<TcpListener>,
 }
 
 /// What [`serve`] serves, where, and how.
@@ -77,61 +86,74 @@ pub struct Setup {
     pub observation: Arc<dyn Observation>,
 }
 
-/// Serves an engine on listeners until `shutdown` resolves; then stops accepting, lets requests
-/// that are being worked on finish for up to [`GatewayConfig::drain_seconds`], and returns.
+/// Serves an engine on listeners until `shutdown` resolves or an operator says so; then stops
+/// accepting, lets requests that are being worked on finish for up to
+/// [`GatewayConfig::drain_seconds`], and returns.
 ///
 /// # Errors
-/// [`ServeError`] before anything is accepted, if the configuration or the API keys are wrong.
+/// [`ServeError`] before anything is accepted, if the configuration, the API keys or the
+/// certificates are wrong.
 pub async fn serve(
     setup: Setup,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let Setup { engine, config, listeners, observation } = setup;
     config.validate()?;
-    let keys = ApiKeys::load(&config.api_keys, Arc::default())?;
-    if keys.is_empty() {
-        tracing::warn!("there is no API key: every request but health will get 401");
-    }
+    let identity = Identity::open(&config, Instant::now())?;
+    let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
     let telemetry = Telemetry::open(&config.telemetry)?;
     let gateway = Arc::new(Gateway {
         engine,
-        admission: Admission::new(Identity::new(keys), &config),
+        admission: Admission::new(identity, &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
         observation: Arc::new(Observing::new(observation, telemetry.tracer.clone())),
         telemetry,
         draining: AtomicBool::new(false),
+        stop: Notify::new(),
+        routes: lines(),
         config: Arc::new(config),
     });
     let jobs = batch::runner(&gateway)?.map(|runner| tokio::spawn(runner.run()));
     let ids = Arc::new(RequestIds::new()?);
-    let router = Routes::Http(TowerToHyperService::new(router(gateway.clone())));
-    let http = Front { routes: router, ids: ids.clone(), gateway: gateway.clone() };
-    let grpc =
-        Front { routes: Routes::Grpc(Grpc::new(gateway.clone())), ids, gateway: gateway.clone() };
+    let front = |routes| Front { routes, ids: ids.clone(), gateway: gateway.clone(), peer: None };
+    let over_http = |router| front(Routes::Http(TowerToHyperService::new(router)));
     let (drain, draining) = watch::channel(());
-    let listening = |protocol| Listening {
+    let listening = |protocol, connections_max| Listening {
         protocol,
         config: gateway.config.clone(),
-        slots: Arc::new(Semaphore::new(gateway.config.connections_max)),
+        slots: Arc::new(Semaphore::new(connections_max)),
+        tls: tls.clone(),
     };
-    let serving = async {
-        let http = listening(Protocol::Http1).run(http, listeners.http, draining.clone());
-        match listeners.grpc {
-            Some(listener) => {
-                let grpc = listening(Protocol::Http2).run(grpc, listener, draining.clone());
-                tokio::join!(http, grpc);
-            }
-            None => http.await,
-        }
-    };
+    let connections_max = gateway.config.connections_max;
+    let http = listening(Protocol::Http1, connections_max).run(
+        over_http(router(gateway.clone())),
+        listeners.http,
+        draining.clone(),
+    );
+    let grpc = listeners.grpc.map(|listener| {
+        let grpc = front(Routes::Grpc(Grpc::new(gateway.clone())));
+        listening(Protocol::Http2, connections_max).run(grpc, listener, draining.clone())
+    });
+    let admin = listeners.admin.map(|listener| {
+        let admin = over_http(admin_router(gateway.clone()));
+        listening(Protocol::Http1, ADMIN_CONNECTIONS_MAX).run(admin, listener, draining.clone())
+    });
+    let serving = async { tokio::join!(http, optional(grpc), optional(admin)) };
     let stopping = async {
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            () = gateway.stop.notified() => {}
+        }
         gateway.draining.store(true, Ordering::Relaxed);
         // Fails only if there is no listener to tell.
         let _ = drain.send(());
     };
-    tokio::join!(serving, stopping);
+    tokio::select! {
+        () = gateway.admission.keep_fresh() => {}
+        () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
+        _ = async { tokio::join!(serving, stopping) } => {}
+    }
     if let Some(jobs) = jobs {
         // A job in the middle goes on at the next start.
         jobs.abort();
@@ -140,12 +162,21 @@ pub async fn serve(
     Ok(())
 }
 
+/// Waits for a future, if there is one.
+async fn optional(future: Option<impl Future<Output = ()>>) {
+    if let Some(future) = future {
+        future.await;
+    }
+}
+
 /// What every request passes before its route: request id, limit on headers, counters.
 #[derive(Clone)]
 struct Front {
     routes: Routes,
     ids: Arc<RequestIds>,
     gateway: Arc<Gateway>,
+    /// Whose client certificate the connection has.
+    peer: Option<Arc<Principal>>,
 }
 
 /// What answers behind a [`Front`].
@@ -161,6 +192,10 @@ impl Answers for Front {
     fn accepted(&self) {
         self.gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn shown(&mut self, certificate: &CertificateDer<'_>) {
+        self.peer = self.gateway.admission.identity().of_certificate(certificate);
+    }
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -168,8 +203,11 @@ impl Service<Request<Incoming>> for Front {
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         let id = self.ids.of(request.headers());
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
         let telemetry = &self.gateway.telemetry;
         let passing = Passing {
             start: Instant::now(),

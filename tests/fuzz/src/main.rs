@@ -1,6 +1,6 @@
 //! `aimass-fuzz`: campaigns of the fuzz targets on a stable compiler.
 
-use aimass_fuzz::{Campaign, Format, graph, replay, requests};
+use aimass_fuzz::{Campaign, Format, graph, identity, replay, requests};
 use aimass_testkit::Peak;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -57,6 +57,8 @@ struct Options {
 enum Target {
     /// Graph check, compiler and executor
     Graph,
+    /// Credentials, key files and key sets of the gateway
+    Identity,
     /// The ONNX plugin in the sandbox
     Onnx,
     /// The BERT plugin in the sandbox
@@ -69,6 +71,7 @@ impl Target {
     fn name(self) -> &'static str {
         match self {
             Target::Graph => "graph",
+            Target::Identity => "identity",
             Target::Onnx => "onnx",
             Target::Bert => "bert",
             Target::Requests => "requests",
@@ -80,6 +83,8 @@ impl Target {
         match self {
             Target::Graph => 64 << 20,
             Target::Requests => 16 << 20,
+            // The largest key file is 4 MiB of text.
+            Target::Identity => 64 << 20,
             // What the guest's limits allow the host to hold for it, and a plan's arena.
             Target::Onnx | Target::Bert => 512 << 20,
         }
@@ -101,13 +106,14 @@ fn main() -> ExitCode {
 fn perform(options: &Options) -> anyhow::Result<bool> {
     let target = options.target;
     let format = match target {
-        Target::Graph | Target::Requests => None,
+        Target::Graph | Target::Identity | Target::Requests => None,
         Target::Onnx | Target::Bert => {
             Some(Format::open(&options.plugins.join(target.name()).with_extension("wasm"))?)
         }
     };
     let mut execute = |bytes: &[u8]| match &format {
         Some(format) => PEAK.during(|| format.execute(bytes)),
+        None if matches!(target, Target::Identity) => PEAK.during(|| identity(bytes)),
         None if matches!(target, Target::Requests) => PEAK.during(|| requests(bytes)),
         None => PEAK.during(|| graph(bytes)),
     };

@@ -133,13 +133,14 @@ impl JobStore {
             let message = format!("{open} jobs wait or run, the limit is {}", self.config.open_max);
             return Err(EngineError::new(Family::Quota, "jobs", message));
         }
+        // Before old jobs go, so that no name is given twice.
+        let (dir, id) = self.new_folder()?;
         let over = jobs.iter().filter(|job| job.state.is_over());
         let ended = jobs.len() - open;
         for old in over.take((ended + 1).saturating_sub(self.config.ended_max)) {
-            let dir = self.dir.join(&old.id);
-            fs::remove_dir_all(&dir).map_err(|error| broken(&dir, &error))?;
+            let old = self.dir.join(&old.id);
+            fs::remove_dir_all(&old).map_err(|error| broken(&old, &error))?;
         }
-        let (dir, id) = self.new_folder()?;
         let record = JobRecord {
             id,
             kind: kind.to_owned(),

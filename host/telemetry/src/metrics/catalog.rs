@@ -36,9 +36,9 @@ metrics! {
     TRUST_REFUSALS: Counter "aimass_trust_refusals_total" ["code"]
         "Packages that were refused.";
     TRUST_STALE: Gauge "aimass_trust_stale" ["market"]
-        "Whether what is known of a marketplace is too old: 1 or 0.";
+        "1 while a marketplace's metadata is older than it may be, else 0.";
     TRUST_STOPPED: Gauge "aimass_trust_stopped_plugins" []
-        "Plugins that were stopped because they were revoked.";
+        "Plugins that were revoked and get no calls.";
     TRACES: Counter "aimass_traces_total" ["model"]
         "Sessions of format plugins that trace.";
     TRACE_STAGES: Counter "aimass_trace_stages_total" ["model"]
