@@ -37,17 +37,23 @@ impl Admission {
         self.flow.in_flight()
     }
 
-    /// Lets a request in, or says why not: 401 without a good key, 429 if its tenant has too many
-    /// requests inside, 503 if everybody has.
-    pub(crate) fn admit(
+    /// Flow control.
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Lets a request in, perhaps after a wait, or says why not: 401 without a good key, 429 for a
+    /// limit of its tenant, 503 if the wait would be too long.
+    pub(crate) async fn admit(
         &self,
         headers: &HeaderMap,
         now: Instant,
         wall: SystemTime,
     ) -> Result<Admitted, Failure> {
         let principal = self.identity.authenticate(headers, now, wall)?;
-        let permit = self.flow.enter(principal.tenant.clone())?;
-        Ok(Admitted { principal, deadline: now + self.request_max, permit })
+        let deadline = now + self.request_max;
+        let permit = self.flow.enter(principal.tenant.clone(), now, deadline).await?;
+        Ok(Admitted { principal, deadline, permit })
     }
 }
 
@@ -55,6 +61,11 @@ impl Admitted {
     /// Who is charged.
     pub(crate) fn tenant(&self) -> &Arc<str> {
         &self.permit.tenant().name
+    }
+
+    /// Its room, and whose limits apply.
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.permit
     }
 
     /// When the answer is worth nothing any more.
@@ -86,6 +97,7 @@ impl Admitted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::FlowConfig;
     use crate::identity::{append_api_key, generate_api_key};
     use axum::http::header::AUTHORIZATION;
 
@@ -101,6 +113,7 @@ mod tests {
         let config = GatewayConfig {
             in_flight_max: all,
             in_flight_per_tenant_max: each,
+            flow: FlowConfig { queue_max: 0, ..FlowConfig::default() },
             ..GatewayConfig::new(&path)
         };
         (dir, Admission::new(ApiKeys::load(&path).unwrap(), &config), headers)
@@ -110,43 +123,47 @@ mod tests {
         result.err().map_or(200, |failure| failure.status.as_u16())
     }
 
-    #[test]
-    fn permits_are_counted_for_the_tenant_and_for_all_and_come_back() {
+    #[tokio::test]
+    async fn permits_are_counted_for_the_tenant_and_for_all_and_come_back() {
         let (_dir, door, [one, two]) = door(3, 2);
         let admit = |headers| door.admit(headers, Instant::now(), SystemTime::now());
-        let first = admit(&one).unwrap();
-        let _second = admit(&one).unwrap();
-        assert_eq!(status(admit(&one)), 429);
-        let _third = admit(&two).unwrap();
-        assert_eq!(status(admit(&two)), 503);
+        let first = admit(&one).await.unwrap();
+        let _second = admit(&one).await.unwrap();
+        assert_eq!(status(admit(&one).await), 429);
+        let _third = admit(&two).await.unwrap();
+        assert_eq!(status(admit(&two).await), 503);
         assert_eq!(door.in_flight(), 3);
         drop(first);
-        assert_eq!(status(admit(&two)), 200);
+        assert_eq!(status(admit(&two).await), 200);
         assert_eq!(door.in_flight(), 2);
     }
 
-    #[test]
-    fn only_a_bearer_key_opens() {
+    #[tokio::test]
+    async fn only_a_bearer_key_opens() {
         let (_dir, door, [good, _]) = door(9, 9);
         let key = good[AUTHORIZATION].to_str().unwrap().to_owned();
-        let admit = |value: &str| {
+        for (value, expected) in [
+            (key.clone(), 200),
+            (key.replace("Bearer", "bearer"), 200),
+            (key.replace("Bearer ", "Basic "), 401),
+            (key.replace("Bearer ", ""), 401),
+            ("Bearer ".to_owned(), 401),
+        ] {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
-            status(door.admit(&headers, Instant::now(), SystemTime::now()))
-        };
-        assert_eq!(admit(&key), 200);
-        assert_eq!(admit(&key.replace("Bearer", "bearer")), 200);
-        assert_eq!(admit(&key.replace("Bearer ", "Basic ")), 401);
-        assert_eq!(admit(&key.replace("Bearer ", "")), 401);
-        assert_eq!(admit("Bearer "), 401);
-        assert_eq!(status(door.admit(&HeaderMap::new(), Instant::now(), SystemTime::now())), 401);
+            let admitted = door.admit(&headers, Instant::now(), SystemTime::now()).await;
+            assert_eq!(status(admitted), expected, "{value}");
+        }
+        let none = door.admit(&HeaderMap::new(), Instant::now(), SystemTime::now()).await;
+        assert_eq!(status(none), 401);
     }
 
-    #[test]
-    fn a_key_with_a_list_of_models_opens_only_those() {
+    #[tokio::test]
+    async fn a_key_with_a_list_of_models_opens_only_those() {
         let (_dir, door, [all, listed]) = door(9, 9);
-        let admit = |headers| door.admit(headers, Instant::now(), SystemTime::now()).unwrap();
-        assert!(admit(&all).require("any").is_ok());
-        assert!(admit(&listed).require("allowed").is_ok());
-        assert_eq!(admit(&listed).require("other").unwrap_err().status.as_u16(), 403);
+        let admit = |headers| door.admit(headers, Instant::now(), SystemTime::now());
+        assert!(admit(&all).await.unwrap().require("any").is_ok());
+        let listed = admit(&listed).await.unwrap();
+        assert!(listed.require("allowed").is_ok());
+        assert_eq!(listed.require("other").unwrap_err().status.as_u16(), 403);
     }
 }

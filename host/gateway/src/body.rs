@@ -2,6 +2,7 @@
 
 use crate::GatewayConfig;
 use crate::failure::Failure;
+use crate::flow::{Held, Permit};
 use axum::body::{Body, HttpBody};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::{HeaderMap, StatusCode};
@@ -10,7 +11,7 @@ use http_body_util::BodyExt;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bodies above this size are parsed and answers above it written on a blocking thread.
 const OFF_THREAD_BYTES: usize = 256 << 10;
@@ -34,6 +35,7 @@ pub(crate) struct ReadBody {
 struct Share {
     used: Arc<AtomicUsize>,
     bytes: usize,
+    of_tenant: Held,
 }
 
 impl Drop for Share {
@@ -57,16 +59,21 @@ impl Bodies {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Reads a body to its end and decompresses it.
+    /// Reads the body of a request that has a permit to its end and decompresses it.
     ///
     /// # Errors
-    /// 413 above the limit of one body, 503 above that of all, 408 if it takes too long, 415 for an
+    /// 413 above the limit of one body, 429 above those of its tenant, 503 above that of all, 408 if it takes too long, 415 for an
     /// unknown `Content-Encoding`, 400 if it breaks off or does not decompress.
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReadBody, Failure> {
+    pub(crate) async fn read(
+        &self,
+        permit: &Permit,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<ReadBody, Failure> {
         let encoding = Encoding::of(headers)?;
         let mut body = body;
-        match tokio::time::timeout(self.time_max, self.collect(headers, &mut body)).await {
-            Ok(Ok(read)) => self.decompress(encoding, read).await,
+        match tokio::time::timeout(self.time_max, self.collect(permit, headers, &mut body)).await {
+            Ok(Ok(read)) => self.decompress(permit, encoding, read).await,
             Ok(Err(failure)) => {
                 linger(body, self.one_max).await;
                 Err(failure)
@@ -78,11 +85,17 @@ impl Bodies {
         }
     }
 
-    async fn collect(&self, headers: &HeaderMap, body: &mut Body) -> Result<ReadBody, Failure> {
+    async fn collect(
+        &self,
+        permit: &Permit,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<ReadBody, Failure> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let announced: usize = announced.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut share = Share { used: self.used.clone(), bytes: 0 };
-        self.grow(&mut share, announced)?;
+        let mut share = Share { used: self.used.clone(), bytes: 0, of_tenant: permit.held() };
+        self.grow(permit, &mut share, announced)?;
+        permit.take_body(announced, Instant::now())?;
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         let mut len = 0;
@@ -93,7 +106,10 @@ impl Bodies {
                 continue;
             };
             len += data.len();
-            self.grow(&mut share, len)?;
+            self.grow(permit, &mut share, len)?;
+            if len > announced {
+                permit.charge_body(data.len().min(len - announced), Instant::now());
+            }
             // A body in one frame is used where it lies.
             if len == data.len() && body.is_end_stream() {
                 return Ok(ReadBody { bytes: data, _share: share });
@@ -113,7 +129,7 @@ impl Bodies {
     }
 
     /// Raises the share to `bytes`, if limits allow.
-    fn grow(&self, share: &mut Share, bytes: usize) -> Result<(), Failure> {
+    fn grow(&self, permit: &Permit, share: &mut Share, bytes: usize) -> Result<(), Failure> {
         if bytes > self.one_max {
             return Err(self.too_large());
         }
@@ -121,6 +137,7 @@ impl Bodies {
         if more == 0 {
             return Ok(());
         }
+        permit.hold(&mut share.of_tenant, more)?;
         let before = self.used.fetch_add(more, Ordering::Relaxed);
         share.bytes += more;
         if before + more > self.all_max {
@@ -134,12 +151,17 @@ impl Bodies {
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
-    async fn decompress(&self, encoding: Encoding, read: ReadBody) -> Result<ReadBody, Failure> {
+    async fn decompress(
+        &self,
+        permit: &Permit,
+        encoding: Encoding,
+        read: ReadBody,
+    ) -> Result<ReadBody, Failure> {
         if encoding == Encoding::Identity {
             return Ok(read);
         }
         let ReadBody { bytes, _share: mut share } = read;
-        self.grow(&mut share, self.one_max)?;
+        self.grow(permit, &mut share, self.one_max)?;
         let max = self.one_max;
         let inflated = tokio::task::spawn_blocking(move || inflate(encoding, &bytes, max));
         let inflated = inflated.await.map_err(|error| Failure::overloaded(error.to_string()))?;
@@ -225,14 +247,37 @@ pub(crate) async fn off_thread<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::{Flow, Tenant};
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
     use std::io::Write;
 
-    fn bodies(one: usize, all: usize) -> Bodies {
-        let mut bodies = Bodies::new(&GatewayConfig::default());
+    /// Limits of bodies, and somebody who sends them.
+    struct Reader {
+        bodies: Bodies,
+        permit: Permit,
+    }
+
+    impl Reader {
+        async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReadBody, Failure> {
+            self.bodies.read(&self.permit, headers, body).await
+        }
+
+        fn bytes(&self) -> usize {
+            self.bodies.bytes()
+        }
+    }
+
+    async fn bodies(one: usize, all: usize) -> Reader {
+        bodies_of(one, all, &GatewayConfig::default()).await
+    }
+
+    async fn bodies_of(one: usize, all: usize, config: &GatewayConfig) -> Reader {
+        let mut bodies = Bodies::new(config);
         (bodies.one_max, bodies.all_max) = (one, all);
-        bodies
+        let (now, tenant) = (Instant::now(), Arc::new(Tenant::new("acme")));
+        let entered = Flow::new(config).enter(tenant, now, now + Duration::from_secs(9)).await;
+        Reader { bodies, permit: entered.unwrap() }
     }
 
     fn encoded(encoding: &'static str) -> HeaderMap {
@@ -245,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_body_may_be_as_large_as_the_limit_and_no_larger() {
-        let bodies = bodies(1000, 10_000);
+        let bodies = bodies(1000, 10_000).await;
         let empty = HeaderMap::new();
         let read = |len| bodies.read(&empty, Body::from(vec![7; len]));
         assert_eq!(read(1000).await.unwrap().bytes.len(), 1000);
@@ -257,7 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_bodies_share_their_memory() {
-        let bodies = bodies(1000, 1500);
+        let bodies = bodies(1000, 1500).await;
         let first = bodies.read(&HeaderMap::new(), Body::from(vec![0; 1000])).await.unwrap();
         assert_eq!(status(bodies.read(&HeaderMap::new(), Body::from(vec![0; 501])).await), 503);
         assert_eq!(status(bodies.read(&HeaderMap::new(), Body::from(vec![0; 500])).await), 200);
@@ -266,8 +311,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_bodies_of_one_tenant_have_limits_of_their_own() {
+        let mut config = GatewayConfig::default();
+        config.flow.default.bodies_bytes_max = Some(700);
+        let reader = bodies_of(1000, 10_000, &config).await;
+        let first = reader.read(&HeaderMap::new(), Body::from(vec![0; 500])).await.unwrap();
+        assert_eq!(status(reader.read(&HeaderMap::new(), Body::from(vec![0; 201])).await), 429);
+        assert_eq!(status(reader.read(&HeaderMap::new(), Body::from(vec![0; 200])).await), 200);
+        drop(first);
+        assert_eq!(status(reader.read(&HeaderMap::new(), Body::from(vec![0; 700])).await), 200);
+        assert_eq!(reader.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_were_not_announced_are_charged_as_they_come() {
+        let mut config = GatewayConfig::default();
+        (config.flow.default.body_bytes_per_second, config.flow.default.body_bytes_burst) =
+            (Some(1), Some(800));
+        let reader = bodies_of(1000, 10_000, &config).await;
+        let announced =
+            |len: usize| HeaderMap::from_iter([(CONTENT_LENGTH, len.to_string().parse().unwrap())]);
+        let body = || Body::from(vec![0; 500]);
+        assert_eq!(status(reader.read(&announced(500), body()).await), 200);
+        let refused = reader.read(&announced(500), body()).await.err().unwrap();
+        assert_eq!((refused.status.as_u16(), &*refused.code), (429, "rate-limit"));
+        assert!(refused.fields.is_some());
+        assert_eq!(status(reader.read(&HeaderMap::new(), body()).await), 200);
+        assert_eq!(status(reader.read(&HeaderMap::new(), body()).await), 429, "in debt");
+    }
+
+    #[tokio::test]
     async fn compressed_bodies_are_limited_by_what_they_become() {
-        let bodies = bodies(1000, 10_000);
+        let bodies = bodies(1000, 10_000).await;
         let gzip = |len: usize| {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(&vec![b'a'; len]).unwrap();

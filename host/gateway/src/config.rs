@@ -1,6 +1,7 @@
 //! Limits of the gateway. Each has a default that suits one machine on a private network behind a
 //! TLS proxy; nothing that a client can grow is without one.
 
+use crate::flow::FlowConfig;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -31,9 +32,10 @@ pub struct GatewayConfig {
     pub body_seconds: u64,
     /// Longest time for an answer; a client's `timeout` can only shorten it. Default 60 s.
     pub request_seconds: u64,
-    /// Requests worked on at once, with a key. Default 1024; beyond it requests get 503.
+    /// Requests worked on at once, with a key. Default 1024; further ones wait
+    /// ([`FlowConfig::queue_max`]).
     pub in_flight_max: usize,
-    /// The same for one tenant. Default 512; beyond it its requests get 429.
+    /// Requests of one tenant, worked on or waiting. Default 512; beyond it its requests get 429.
     pub in_flight_per_tenant_max: usize,
     /// Open connections. Default 4096; further ones wait in the kernel's queue.
     pub connections_max: usize,
@@ -43,6 +45,8 @@ pub struct GatewayConfig {
     pub embedding_inputs_max: usize,
     /// Bytes of all texts of one embeddings request. Default 4 MiB.
     pub embedding_bytes_max: usize,
+    /// Rates, shares, the wait for a place, circuits.
+    pub flow: FlowConfig,
 }
 
 impl Default for GatewayConfig {
@@ -61,6 +65,7 @@ impl Default for GatewayConfig {
             drain_seconds: 30,
             embedding_inputs_max: 2048,
             embedding_bytes_max: 4 << 20,
+            flow: FlowConfig::default(),
         }
     }
 }
@@ -110,7 +115,7 @@ impl GatewayConfig {
                 return Err(ConfigError { field, min, max, got });
             }
         }
-        Ok(())
+        self.flow.validate()
     }
 }
 

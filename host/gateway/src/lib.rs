@@ -24,6 +24,9 @@ mod socket_tests;
 mod timing;
 
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
+pub use flow::{
+    Circuit, CircuitConfig, CircuitRules, FlowConfig, Pass, Remote, RemoteRules, TenantLimits,
+};
 pub use identity::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
 pub use server::{ServeError, serve};
 pub use serving::{Answer, Serving};

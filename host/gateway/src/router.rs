@@ -5,6 +5,7 @@ use crate::admission::{Admission, Admitted};
 use crate::body::Bodies;
 use crate::counters::Counters;
 use crate::failure::Failure;
+use crate::flow::Tenant;
 use crate::routes::{
     metrics, oip_health, oip_infer, oip_metadata, openai_embeddings, openai_models,
 };
@@ -16,9 +17,10 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
 use axum::routing::{MethodRouter, get, post};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
+use tracing::Instrument;
 
 /// How long after its deadline the gateway waits for the engine to say so itself.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
@@ -77,10 +79,13 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 impl Gateway {
-    /// Runs one inference, and gives up on it soon after its deadline whatever the engine does.
+    /// Runs one inference unless the model's circuit is open, and gives up on it soon after its deadline whatever the engine does.
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
         let late = request.deadline + DEADLINE_GRACE;
-        match tokio::time::timeout_at(late.into(), self.engine.infer(request)).await {
+        let call = self.admission.flow().call(&*self.engine, &request)?;
+        let answer = tokio::time::timeout_at(late.into(), self.engine.infer(request)).await;
+        call.ended(answer.as_ref().ok());
+        match answer {
             Ok(answer) => Ok(answer?),
             Err(_) => {
                 let message = "the deadline passed before there was an answer";
@@ -102,13 +107,21 @@ impl FromRequestParts<Arc<Gateway>> for Admitted {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Admitted, Response<Body>> {
-        let _span = tracing::debug_span!("admission").entered();
-        gateway
-            .admission
-            .admit(&parts.headers, Instant::now(), SystemTime::now())
-            .map_err(|failure| answer_at(&parts.uri, &failure))
+        let admit = gateway.admission.admit(&parts.headers, Instant::now(), SystemTime::now());
+        let admitted = admit.instrument(tracing::debug_span!("admission")).await;
+        let admitted = admitted.map_err(|failure| answer_at(&parts.uri, &failure))?;
+        if let Some(Asker(asker)) = parts.extensions.get() {
+            // Set once: a request is admitted once.
+            let _ = asker.set(admitted.permit().tenant().clone());
+        }
+        Ok(admitted)
     }
 }
+
+/// In the extensions of a request: who was admitted, for what is said of that tenant's limits once
+/// there is an answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asker(pub(crate) Arc<OnceLock<Arc<Tenant>>>);
 
 /// A failure in the words of the protocol that the path belongs to.
 pub(crate) fn answer_at(uri: &Uri, failure: &Failure) -> Response<Body> {

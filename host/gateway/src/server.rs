@@ -6,8 +6,9 @@ use crate::body::Bodies;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
+use crate::flow::rate_fields;
 use crate::identity::{ApiKeyError, ApiKeys};
-use crate::router::{Gateway, answer_at, router};
+use crate::router::{Asker, Gateway, answer_at, router};
 use crate::serving::Serving;
 use axum::Router;
 use axum::body::Body;
@@ -184,7 +185,7 @@ impl Service<Request<Incoming>> for Front {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let start = Instant::now();
         let kind = RouteKind::of(request.uri().path());
         let id = self.ids.of(request.headers());
@@ -192,6 +193,10 @@ impl Service<Request<Incoming>> for Front {
         let max = gateway.config.header_bytes_max;
         let refused = (header_bytes(request.headers()) > max)
             .then(|| answer_at(request.uri(), &headers_too_large(max)));
+        let asker = gateway.admission.flow().limits_rates().then(Asker::default);
+        if let Some(asker) = &asker {
+            request.extensions_mut().insert(asker.clone());
+        }
         let routed = refused.is_none().then(|| self.router.call(request));
         Box::pin(async move {
             let mut response = match (refused, routed) {
@@ -200,6 +205,9 @@ impl Service<Request<Incoming>> for Front {
                 (None, None) => Response::new(Body::empty()),
             };
             response.headers_mut().insert(REQUEST_ID, id);
+            if let Some(tenant) = asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
+                rate_fields(tenant, Instant::now(), response.headers_mut());
+            }
             gateway.counters.answered(kind, response.status().as_u16(), start.elapsed());
             Ok(response)
         })

@@ -14,6 +14,7 @@ pub(crate) async fn metrics(State(gateway): Shared, _admitted: Admitted) -> Resp
         text.push('\n');
     }
     gateway.counters.write(gateway.admission.in_flight(), gateway.bodies.bytes(), &mut text);
+    gateway.admission.flow().write_metrics(&mut text);
     let mut response = Response::new(Body::from(text));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -46,6 +46,11 @@ pub(crate) async fn model_ready(
     path: ModelPath,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
+    let flow = gateway.admission.flow();
+    let tenant = admitted.tenant();
+    if let Some(reason) = flow.closed(&*gateway.engine, tenant, &path.name, &path.selector) {
+        return Err(OipFailure(Failure::invalid(reason)));
+    }
     match gateway.engine.model(&path.name, &path.selector) {
         Ok(_) => Ok(json_answer(json(&ModelReady { name: &path.name, ready: true }))),
         Err(error) if error.family() == Family::Unavailable => {

@@ -7,7 +7,7 @@ use aimass_engine::{
 };
 use aimass_tensor::{DType, Tensor};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -20,12 +20,15 @@ pub(super) struct FakeEngine {
     /// Set while `slow` runs.
     pub(super) started: Notify,
     pub(super) release: Notify,
+    /// Calls of [`Serving::infer`].
+    pub(super) calls: AtomicUsize,
     /// Set when a call was dropped before its answer.
     pub(super) cancelled: Arc<AtomicBool>,
 }
 
 impl Serving for FakeEngine {
     fn infer(&self, request: InferRequest) -> Answer<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         Box::pin(self.answer(request))
     }
 

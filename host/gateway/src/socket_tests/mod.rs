@@ -1,5 +1,6 @@
 //! The gateway over real sockets, with an engine that echoes and fails on purpose.
 
+mod circuit;
 mod drain;
 mod fake_engine;
 mod limits;
