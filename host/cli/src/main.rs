@@ -5,6 +5,7 @@ mod dispatch_flags;
 mod home;
 mod infer;
 mod key;
+mod logging;
 mod model;
 mod plugin;
 mod serve;
@@ -12,6 +13,7 @@ mod trust;
 
 use clap::{Parser, Subcommand};
 use home::Home;
+use logging::Logging;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,12 +55,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&arguments.log))
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
-    match run(arguments.data, arguments.command) {
+    let logging = logging::start(&arguments.log);
+    match run(arguments.data, arguments.command, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -67,10 +65,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(data: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
+fn run(data: Option<PathBuf>, command: Command, logging: Logging) -> anyhow::Result<()> {
     let home = || Home::open(data);
     match command {
-        Command::Serve(serve) => serve.run(&home()?),
+        Command::Serve(serve) => serve.run(&home()?, logging),
         Command::Plugin(plugin) => plugin.run(&home()?),
         Command::Model(model) => model.run(&home()?),
         Command::Key(key) => key.run(&home()?),

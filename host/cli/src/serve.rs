@@ -1,28 +1,55 @@
 //! `aimass serve`: the server.
 
 mod file;
+mod sockets;
 mod traced;
 
 use crate::api_key;
 use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
+use crate::logging::Logging;
 use aimass_engine::Engine;
-use aimass_gateway::GatewayConfig;
+use aimass_gateway::{GatewayConfig, Listeners, Setup};
 use anyhow::Context;
 use clap::Args;
+use sockets::{HandedOver, bind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// How long a process that takes over waits until it is ready before it listens all the same.
+const READY_WAIT_MAX: Duration = Duration::from_secs(60);
+const READY_ASKED_EVERY: Duration = Duration::from_millis(5);
 
 /// Serve the registry's models over HTTP.
 ///
-/// New versions and moved labels are followed while it runs. Ctrl-C drains: requests in flight are
-/// answered, new ones are not taken.
+/// New versions and moved labels are followed while it runs. Ctrl-C or SIGTERM drains: requests in
+/// flight are answered, new ones are not taken; a second one ends it at once. Sockets that are handed
+/// over by systemd (LISTEN_FDS: HTTP, then gRPC) are used instead of --listen.
 #[derive(Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// Address for gRPC [default: the port after that of --listen]
+    #[arg(long, value_name = "ADDRESS")]
+    grpc_listen: Option<SocketAddr>,
+    /// Do not serve gRPC
+    #[arg(long, conflicts_with = "grpc_listen")]
+    no_grpc: bool,
+    /// Listen beside another process on the same address (SO_REUSEPORT), so that the next one can start
+    /// before this one stops
+    #[arg(long)]
+    reuse_port: bool,
+    /// How long a shutdown waits for requests in flight [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    drain_seconds: Option<u64>,
+    /// How long a shutdown first says that it is not ready, and still accepts [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    unready_seconds: Option<u64>,
     /// TOML file with a `[gateway]` table: limits, identity, flow; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -46,22 +73,33 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
-        runtime()?.block_on(self.serve(home))
+    pub(crate) fn run(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
+        runtime()?.block_on(self.serve(home, logging))
     }
 
-    async fn serve(self, home: &Home) -> anyhow::Result<()> {
+    async fn serve(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
         let gateway = self.gateway(home)?;
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("{} cannot be listened on", self.listen))?;
-        let address = listener.local_addr()?;
+        let mut handed = HandedOver::from_environment();
+        let is_successor = self.reuse_port || handed.any();
+        // Beside another process the kernel would hand over connections before they can be answered.
+        let early = match self.reuse_port && !handed.any() {
+            true => None,
+            false => Some(self.listeners(&mut handed).await?),
+        };
+        let address_of = |listener: &TcpListener| listener.local_addr().ok();
+        let http_address = early.as_ref().and_then(|early| address_of(&early.http));
+        let address = http_address.unwrap_or(self.listen);
+        let grpc_address = match &early {
+            Some(early) => early.grpc.as_ref().and_then(address_of),
+            None => self.grpc_address(),
+        };
         if !home.api_keys().exists() {
             let key = api_key::create(home, "default", "made at first start")?;
             println!("api key   {key}  (shown once; `aimass key new api` makes more)");
         }
         let mut config = home.engine_config();
-        config.loopback = address.ip().is_loopback();
+        config.loopback = address.ip().is_loopback()
+            && grpc_address.is_none_or(|address| address.ip().is_loopback());
         config.threads = self.threads;
         config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
@@ -77,10 +115,53 @@ impl Serve {
             }
         }
         let engine = Engine::open(config).await?;
+        let (stop, cut) = signals();
+        if is_successor {
+            until_ready(&engine).await;
+        }
+        let listeners = match early {
+            Some(early) => early,
+            None => self.listeners(&mut handed).await?,
+        };
+        let address = listeners.http.local_addr()?;
+        let grpc_address = listeners.grpc.as_ref().and_then(address_of);
         println!("serving   http://{address}  (data {}; Ctrl-C drains)", home.dir().display());
-        aimass_gateway::serve(engine, gateway, listener, stop_signal()).await?;
-        println!("stopped   all requests were answered");
+        if let Some(address) = grpc_address {
+            println!("serving   grpc://{address}");
+        }
+        let setup = Setup { engine, config: gateway, listeners, observation: Arc::new(logging) };
+        aimass_gateway::serve_until(setup, stop, cut).await?;
+        println!("stopped");
         Ok(())
+    }
+
+    /// What was handed over, else what the flags say.
+    async fn listeners(&self, handed: &mut HandedOver) -> anyhow::Result<Listeners> {
+        if handed.any() {
+            let http = handed.take(0)?.context("LISTEN_FDS: the first socket is missing")?;
+            let grpc = if self.no_grpc { None } else { handed.take(1)? };
+            return Ok(Listeners { http, grpc });
+        }
+        let mend = "choose another address with --listen, or --reuse-port to share it";
+        let http = bind(self.listen, self.reuse_port, mend).await?;
+        let mend = "choose another address with --grpc-listen, or none with --no-grpc";
+        let grpc = match self.grpc_address() {
+            Some(address) => Some(bind(address, self.reuse_port, mend).await?),
+            None => None,
+        };
+        Ok(Listeners { http, grpc })
+    }
+
+    /// Where gRPC is served, if it is.
+    fn grpc_address(&self) -> Option<SocketAddr> {
+        if self.no_grpc {
+            return None;
+        }
+        let port = match self.listen.port() {
+            0 => 0,
+            port => port.saturating_add(1),
+        };
+        Some(self.grpc_listen.unwrap_or_else(|| SocketAddr::new(self.listen.ip(), port)))
     }
 
     /// Defaults, then the file, then flags.
@@ -93,9 +174,41 @@ impl Serve {
         if let Some(bytes) = self.body_bytes_max {
             gateway.body_bytes_max = bytes;
         }
+        gateway.drain_seconds = self.drain_seconds.unwrap_or(gateway.drain_seconds);
+        let flow = &mut gateway.flow;
+        flow.unready_seconds = self.unready_seconds.unwrap_or(flow.unready_seconds);
         gateway.validate()?;
         Ok(gateway)
     }
+}
+
+/// Waits until every model can answer, for a minute at most: while the process before this one
+/// serves, there is no hurry.
+async fn until_ready(engine: &Engine) {
+    let start = Instant::now();
+    while !engine.ready().ready && start.elapsed() < READY_WAIT_MAX {
+        tokio::time::sleep(READY_ASKED_EVERY).await;
+    }
+}
+
+/// The first signal to stop, and the second.
+fn signals() -> (impl Future<Output = ()> + Send, impl Future<Output = ()> + Send) {
+    let (stop, stopped) = oneshot::channel();
+    let (cut, was_cut) = oneshot::channel();
+    tokio::spawn(async move {
+        stop_signal().await;
+        eprintln!("draining; a second signal ends it at once");
+        // Nobody listens any more once the server has ended.
+        let _ = stop.send(());
+        stop_signal().await;
+        let _ = cut.send(());
+    });
+    let ended = |signal: oneshot::Receiver<()>| async {
+        if signal.await.is_err() {
+            std::future::pending().await
+        }
+    };
+    (ended(stopped), ended(was_cut))
 }
 
 /// Ends on Ctrl-C or SIGTERM.
@@ -116,5 +229,4 @@ async fn stop_signal() {
             }
         }
     }
-    eprintln!("draining");
 }

@@ -1,9 +1,10 @@
 //! What is served: a snapshot of the registry whose ready versions are loaded, loading or idle.
 
 use crate::loader::LoadedModel;
+use crate::statistics::VersionCounters;
 use crate::{EngineError, Family, Selector};
 use aimass_registry::{Snapshot, VersionState};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -22,6 +23,8 @@ pub(crate) struct Served {
     pub(crate) labels: BTreeMap<String, u64>,
     /// Ready versions.
     pub(crate) versions: BTreeMap<u64, Arc<Cell>>,
+    /// Whether an operator took the model out of service.
+    pub(crate) unloaded: bool,
 }
 
 /// One version and how far its loading is.
@@ -29,6 +32,7 @@ pub(crate) struct Cell {
     pub(crate) name: String,
     pub(crate) version: u64,
     pub(crate) state: watch::Sender<CellState>,
+    pub(crate) counters: VersionCounters,
 }
 
 /// How far a version's loading is.
@@ -43,7 +47,8 @@ pub(crate) enum CellState {
 impl Cell {
     fn new(name: &str, version: u64) -> Arc<Cell> {
         let state = watch::Sender::new(CellState::Unloaded);
-        Arc::new(Cell { name: name.to_owned(), version, state })
+        let counters = VersionCounters::default();
+        Arc::new(Cell { name: name.to_owned(), version, state, counters })
     }
 
     /// The model, if it is loaded.
@@ -64,8 +69,13 @@ impl Cell {
 }
 
 impl Catalog {
-    /// The catalog of a registry snapshot; versions that `old` knows keep their cells.
-    pub(crate) fn of_snapshot(snapshot: &Snapshot, old: &Catalog) -> Catalog {
+    /// The catalog of a registry snapshot; versions that `old` knows keep their cells, and models in
+    /// `unloaded` are out of service.
+    pub(crate) fn of_snapshot(
+        snapshot: &Snapshot,
+        old: &Catalog,
+        unloaded: &BTreeSet<String>,
+    ) -> Catalog {
         let mut models = BTreeMap::new();
         for model in &snapshot.models {
             let known = old.models.get(&model.name).map(|served| &served.versions);
@@ -77,17 +87,31 @@ impl Catalog {
                     (record.version, cell.unwrap_or_else(fresh))
                 })
                 .collect();
-            let served = Served { labels: model.labels.clone(), versions };
+            let unloaded = unloaded.contains(&model.name);
+            let served = Served { labels: model.labels.clone(), versions, unloaded };
             models.insert(model.name.clone(), served);
         }
         Catalog { models }
     }
 
-    /// A model by name.
+    /// A model by name, if it is in service.
     ///
     /// # Errors
-    /// Not found; the message lists what is served.
+    /// Not found; the message lists what is served. Unavailable if it was unloaded.
     pub(crate) fn model(&self, name: &str) -> Result<&Served, EngineError> {
+        let served = self.known(name)?;
+        if served.unloaded {
+            let message = format!("model {name} was unloaded by an operator; load it first");
+            return Err(EngineError::new(Family::Unavailable, "unloaded", message));
+        }
+        Ok(served)
+    }
+
+    /// A model by name, in service or not.
+    ///
+    /// # Errors
+    /// Not found; the message lists what there is.
+    pub(crate) fn known(&self, name: &str) -> Result<&Served, EngineError> {
         self.models.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.models.keys().map(String::as_str).take(20).collect();
             not_found(format!("there is no model {name:?}; served are {}", listed(&known)))
@@ -167,6 +191,7 @@ mod tests {
         Served {
             labels: labels.iter().map(|(label, v)| ((*label).to_owned(), *v)).collect(),
             versions: versions.iter().map(|v| (*v, Cell::new("m", *v))).collect(),
+            unloaded: false,
         }
     }
 

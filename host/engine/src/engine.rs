@@ -1,6 +1,6 @@
 //! The engine: follows the registry, keeps the wanted versions loaded, answers requests.
 
-use crate::catalog::{Catalog, Cell, CellState};
+use crate::catalog::{Catalog, Cell, CellState, Served};
 use crate::dispatch_metrics;
 use crate::errors::of_registry;
 use crate::files::FileBytes;
@@ -17,10 +17,10 @@ use aimass_graph::CompileOptions;
 use aimass_registry::{Registry, Selector as RegistrySelector};
 use aimass_sandbox::{Sandbox, SandboxConfig};
 use aimass_trust::TrustPolicy;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 
@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) metrics: Arc<Metrics>,
     catalog: RwLock<Arc<Catalog>>,
+    /// Names that an operator took out of service, until the process ends.
+    pub(crate) unloaded: Mutex<BTreeSet<String>>,
     synced: AtomicBool,
     closing: AtomicBool,
     /// One load at a time: loading takes memory and both cores.
@@ -68,6 +70,7 @@ impl Engine {
             dispatcher,
             metrics,
             catalog: RwLock::default(),
+            unloaded: Mutex::default(),
             synced: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             loads: Arc::new(Semaphore::new(1)),
@@ -140,7 +143,7 @@ impl Engine {
             reasons.push("the registry has not been read yet".to_owned());
         }
         for (name, served) in self.inner.catalog().models() {
-            if served.versions.is_empty() {
+            if served.versions.is_empty() || served.unloaded {
                 continue;
             }
             match served.select(name, &Selector::Default) {
@@ -186,7 +189,7 @@ impl Drop for Engine {
 }
 
 impl Inner {
-    fn catalog(&self) -> Arc<Catalog> {
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -207,23 +210,34 @@ impl Inner {
                 ),
             ));
         }
-        let model = self.resolve(&request.model, &request.selector, request.deadline).await?;
-        let answer = (model.name.clone(), model.version);
-        model.pipeline.run(&self.host(), request, answer).await
+        let cell = self
+            .catalog()
+            .model(&request.model)?
+            .select(&request.model, &request.selector)?
+            .clone();
+        let (start, rows) = (Instant::now(), rows(&request));
+        let (result, plan_steps) = match self.loaded(&cell, request.deadline).await {
+            Ok(model) => {
+                let answer = (model.name.clone(), model.version);
+                let result = model.pipeline.run(&self.host(), request, answer).await;
+                (result, model.pipeline.plan_steps())
+            }
+            Err(error) => (Err(error), 0..0),
+        };
+        cell.counters.count(start.elapsed(), rows, &result, plan_steps);
+        result
     }
 
-    /// The loaded model that a selector means; waits while it is loading.
-    async fn resolve(
+    /// The loaded model of a version; waits while it is loading.
+    pub(crate) async fn loaded(
         self: &Arc<Self>,
-        name: &str,
-        selector: &Selector,
+        cell: &Arc<Cell>,
         deadline: Instant,
     ) -> Result<Arc<LoadedModel>, EngineError> {
-        let cell = self.catalog().model(name)?.select(name, selector)?.clone();
         if let Some(model) = cell.loaded() {
             return Ok(model);
         }
-        self.start_loading(&cell);
+        self.start_loading(cell);
         let mut states = cell.state.subscribe();
         let done = |state: &CellState| matches!(state, CellState::Loaded(_) | CellState::Failed(_));
         let waited = tokio::time::timeout_at(deadline.into(), states.wait_for(done)).await;
@@ -231,7 +245,7 @@ impl Inner {
             Ok(Ok(CellState::Loaded(model))) => Ok(model),
             Ok(Ok(CellState::Failed(error))) => Err(error),
             Ok(Ok(CellState::Unloaded | CellState::Loading)) | Ok(Err(_)) | Err(_) => {
-                Err(loading(name, cell.version))
+                Err(loading(&cell.name, cell.version))
             }
         }
     }
@@ -252,12 +266,15 @@ impl Inner {
         }
     }
 
-    fn sync(self: &Arc<Self>) -> Result<u64, EngineError> {
+    /// Brings the catalog in line with the registry and with what operators took out of service.
+    pub(crate) fn sync(self: &Arc<Self>) -> Result<u64, EngineError> {
+        // Held to the end: the newest catalog is made from the newest list.
+        let unloaded = self.unloaded.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.loader.registry.snapshot().map_err(|error| of_registry(&error))?;
-        let catalog = Arc::new(Catalog::of_snapshot(&snapshot, &self.catalog()));
+        let catalog = Arc::new(Catalog::of_snapshot(&snapshot, &self.catalog(), &unloaded));
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog.clone();
         for (_, served) in catalog.models() {
-            for cell in served.wanted(self.config.versions_loaded_max) {
+            for cell in self.wanted(served) {
                 self.start_loading(cell);
             }
             self.unload_unwanted(served);
@@ -266,9 +283,14 @@ impl Inner {
         Ok(snapshot.change_counter)
     }
 
-    fn unload_unwanted(&self, served: &crate::catalog::Served) {
-        let wanted: Vec<u64> =
-            served.wanted(self.config.versions_loaded_max).map(|cell| cell.version).collect();
+    /// Versions of a model that should be loaded: none while it is out of service.
+    pub(crate) fn wanted<'a>(&self, served: &'a Served) -> impl Iterator<Item = &'a Arc<Cell>> {
+        let in_service = !served.unloaded;
+        served.wanted(self.config.versions_loaded_max).filter(move |_| in_service)
+    }
+
+    fn unload_unwanted(&self, served: &Served) {
+        let wanted: Vec<u64> = self.wanted(served).map(|cell| cell.version).collect();
         for (version, cell) in &served.versions {
             if !wanted.contains(version) && cell.loaded().is_some() {
                 cell.state.send_replace(CellState::Unloaded);
@@ -277,7 +299,7 @@ impl Inner {
     }
 
     /// Starts loading unless it is loaded, loading or failed.
-    fn start_loading(self: &Arc<Self>, cell: &Arc<Cell>) {
+    pub(crate) fn start_loading(self: &Arc<Self>, cell: &Arc<Cell>) {
         let started = cell.state.send_if_modified(|state| {
             let idle = matches!(state, CellState::Unloaded);
             if idle {
@@ -352,6 +374,12 @@ impl Inner {
 /// was struck off loads nothing more.
 pub(crate) fn read_policy(config: &EngineConfig) -> Result<TrustPolicy, EngineError> {
     read_policy_file(&config.trust_policy, config.loopback)
+}
+
+/// Rows that a request has: the extent that batches are counted along, or one.
+fn rows(request: &InferRequest) -> u64 {
+    let first = request.inputs.first().and_then(|(_, tensor)| tensor.shape().first().copied());
+    first.map_or(1, |rows| rows.max(1) as u64)
 }
 
 fn read_policy_file(path: &Path, loopback: bool) -> Result<TrustPolicy, EngineError> {

@@ -8,6 +8,7 @@
 
 mod catalog;
 mod config;
+mod control;
 mod dispatch_metrics;
 mod engine;
 mod errors;
@@ -20,10 +21,12 @@ mod package;
 mod packed;
 mod pipeline;
 mod publish;
+mod statistics;
 mod traced;
 mod types;
 
 pub use config::{EngineConfig, TracedConfig};
+pub use control::{Serviceability, VersionStatus};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
 pub use opened::{ModelStage, OpenModel, StepRun, StepSummary};
@@ -32,6 +35,7 @@ pub use package::{
     Step, UsageSection,
 };
 pub use publish::{PackageFolder, PublishedModel};
+pub use statistics::{ModelStatistics, Timed};
 pub use types::{
     EngineError, Family, InferRequest, InferResponse, ModelMetadata, Parameter, Readiness,
     Selector, TensorMetadata, Usage,

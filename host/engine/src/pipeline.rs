@@ -10,6 +10,7 @@ use aimass_graph::Plan;
 use aimass_sandbox::{Call, PlanSet, Plugin};
 use aimass_tensor::{DType, Tensor};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -130,6 +131,21 @@ impl Pipeline {
             StepSummary { name: step.name.clone(), run }
         };
         self.steps.iter().map(summary).collect()
+    }
+
+    /// Steps from the first that runs a plan to the last; all of them if none does.
+    pub(crate) fn plan_steps(&self) -> Range<usize> {
+        let runs_plan = |step: &Step| match step.run {
+            Run::Plan(_) | Run::Traced(_) => true,
+            Run::Plugin(_) => false,
+        };
+        match self.steps.iter().position(runs_plan) {
+            Some(first) => {
+                let last = self.steps.iter().rposition(runs_plan).unwrap_or(first);
+                first..last + 1
+            }
+            None => 0..self.steps.len(),
+        }
     }
 
     /// The step that runs a traced model, and the model.

@@ -2,15 +2,20 @@
 //! `axum_identity`, and something to point a client at.
 //!
 //! `identity` answers `INPUT<x>` as `OUTPUT<x>`; `embed` makes the vector `[bytes, sum of bytes]`
-//! of a text. Prints one JSON object `{"url", "api_key"}` and runs until it is killed.
+//! of a text. Prints one JSON object `{"url", "grpc", "api_key"}` and runs until it is killed.
 
 use aimass_engine::{
-    EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness, Selector,
-    TensorMetadata, Usage,
+    EngineError, Family, InferRequest, InferResponse, ModelMetadata, ModelStatistics, Readiness,
+    Selector, TensorMetadata, Usage, VersionStatus,
 };
-use aimass_gateway::{Answer, GatewayConfig, Serving, append_api_key, generate_api_key, serve};
+use aimass_gateway::{
+    Answer, Done, GatewayConfig, Listeners, LogLevel, Observation, Serving, Setup, append_api_key,
+    generate_api_key, serve,
+};
 use aimass_tensor::{DType, Tensor};
 use std::sync::Arc;
+use std::time::Instant;
+use tokio::net::TcpListener;
 
 struct Echo;
 
@@ -70,6 +75,42 @@ impl Serving for Echo {
     fn metrics_text(&self) -> String {
         String::new()
     }
+
+    fn versions(&self) -> Vec<VersionStatus> {
+        Vec::new()
+    }
+
+    fn load<'a>(&'a self, _: &'a str, _: Instant) -> Done<'a> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn unload(&self, _: &str) -> Result<(), EngineError> {
+        Err(EngineError::invalid("the echo is always there"))
+    }
+
+    fn statistics(&self, _: &str, _: &Selector) -> Result<Vec<ModelStatistics>, EngineError> {
+        Ok(Vec::new())
+    }
+}
+
+struct Silent;
+
+impl Observation for Silent {
+    fn log_level(&self) -> LogLevel {
+        LogLevel::Off
+    }
+
+    fn set_log_level(&self, _: LogLevel) -> Result<(), String> {
+        Err("this example logs nothing".to_owned())
+    }
+
+    fn trace_ratio(&self) -> f64 {
+        0.0
+    }
+
+    fn set_trace_ratio(&self, _: f64) -> Result<(), String> {
+        Err("this example traces nothing".to_owned())
+    }
 }
 
 type Outputs = Vec<(Arc<str>, Tensor)>;
@@ -100,8 +141,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let keys = std::env::temp_dir().join(format!("echo-gateway-{}.toml", std::process::id()));
     let (key, record) = generate_api_key("bench", "example")?;
     append_api_key(&keys, &record)?;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    println!(r#"{{"url":"http://{}","api_key":"{key}"}}"#, listener.local_addr()?);
-    serve(Arc::new(Echo), GatewayConfig::new(keys), listener, std::future::pending()).await?;
+    let http = TcpListener::bind("127.0.0.1:0").await?;
+    let grpc = TcpListener::bind("127.0.0.1:0").await?;
+    let (address, grpc_address) = (http.local_addr()?, grpc.local_addr()?);
+    println!(r#"{{"url":"http://{address}","grpc":"{grpc_address}","api_key":"{key}"}}"#);
+    let setup = Setup {
+        engine: Arc::new(Echo),
+        config: GatewayConfig::new(keys),
+        listeners: Listeners { http, grpc: Some(grpc) },
+        observation: Arc::new(Silent),
+    };
+    serve(setup, std::future::pending()).await?;
     Ok(())
 }

@@ -50,8 +50,19 @@ impl Admission {
         now: Instant,
         wall: SystemTime,
     ) -> Result<Admitted, Failure> {
+        self.admit_within(self.request_max, headers, now, wall).await
+    }
+
+    /// As [`Admission::admit`], for a request that gives up after `wait`.
+    pub(crate) async fn admit_within(
+        &self,
+        wait: Duration,
+        headers: &HeaderMap,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Result<Admitted, Failure> {
         let principal = self.identity.authenticate(headers, now, wall)?;
-        let deadline = now + self.request_max;
+        let deadline = now + wait.min(self.request_max);
         let permit = self.flow.enter(principal.tenant.clone(), now, deadline).await?;
         Ok(Admitted { principal, deadline, permit })
     }

@@ -32,15 +32,66 @@ pub(crate) struct ReadBody {
     _share: Share,
 }
 
-struct Share {
+/// Memory that a body takes of that of all bodies, given back when it is dropped.
+pub(crate) struct Share {
     used: Arc<AtomicUsize>,
     bytes: usize,
-    of_tenant: Held,
+    all_max: usize,
+    of_tenant: Option<Held>,
+}
+
+impl Share {
+    /// Takes more.
+    ///
+    /// # Errors
+    /// 429 if the tenant's bodies may have no more, 503 if all bodies together have no more.
+    pub(crate) fn add(&mut self, bytes: usize) -> Result<(), Failure> {
+        if let Some(held) = &mut self.of_tenant {
+            held.add(bytes)?;
+        }
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before + bytes > self.all_max {
+            return Err(Failure::overloaded("request bodies use up their memory; try again"));
+        }
+        Ok(())
+    }
+
+    /// Takes as much as is missing to `bytes`.
+    ///
+    /// # Errors
+    /// As [`Share::add`].
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        match bytes.saturating_sub(self.bytes) {
+            0 => Ok(()),
+            more => self.add(more),
+        }
+    }
+
+    /// From now on what is taken is also a tenant's.
+    pub(crate) fn charge_to(&mut self, held: Held) {
+        self.of_tenant = Some(held);
+    }
+
+    /// Charges bytes that were not announced to the tenant's rate.
+    pub(crate) fn charge(&self, bytes: usize) {
+        if let Some(held) = &self.of_tenant {
+            held.charge(bytes, Instant::now());
+        }
+    }
+
+    /// Gives everything back.
+    pub(crate) fn release(&mut self) {
+        self.used.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        if let Some(held) = &mut self.of_tenant {
+            held.release();
+        }
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.release();
     }
 }
 
@@ -59,11 +110,22 @@ impl Bodies {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// An empty share of the memory.
+    pub(crate) fn share(&self) -> Share {
+        Share { used: self.used.clone(), bytes: 0, all_max: self.all_max, of_tenant: None }
+    }
+
+    /// Longest time that one body may take to arrive.
+    pub(crate) fn time_max(&self) -> Duration {
+        self.time_max
+    }
+
     /// Reads the body of a request that has a permit to its end and decompresses it.
     ///
     /// # Errors
-    /// 413 above the limit of one body, 429 above those of its tenant, 503 above that of all, 408 if it takes too long, 415 for an
-    /// unknown `Content-Encoding`, 400 if it breaks off or does not decompress.
+    /// 413 above the limit of one body, 429 above those of its tenant, 503 above that of all, 408 if
+    /// it takes too long, 415 for an unknown `Content-Encoding`, 400 if it breaks off or does not
+    /// decompress.
     pub(crate) async fn read(
         &self,
         permit: &Permit,
@@ -73,7 +135,7 @@ impl Bodies {
         let encoding = Encoding::of(headers)?;
         let mut body = body;
         match tokio::time::timeout(self.time_max, self.collect(permit, headers, &mut body)).await {
-            Ok(Ok(read)) => self.decompress(permit, encoding, read).await,
+            Ok(Ok(read)) => self.decompress(encoding, read).await,
             Ok(Err(failure)) => {
                 linger(body, self.one_max).await;
                 Err(failure)
@@ -93,8 +155,9 @@ impl Bodies {
     ) -> Result<ReadBody, Failure> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let announced: usize = announced.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut share = Share { used: self.used.clone(), bytes: 0, of_tenant: permit.held() };
-        self.grow(permit, &mut share, announced)?;
+        let mut share = self.share();
+        share.charge_to(permit.held());
+        self.grow(&mut share, announced)?;
         permit.take_body(announced, Instant::now())?;
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
@@ -106,10 +169,8 @@ impl Bodies {
                 continue;
             };
             len += data.len();
-            self.grow(permit, &mut share, len)?;
-            if len > announced {
-                permit.charge_body(data.len().min(len - announced), Instant::now());
-            }
+            self.grow(&mut share, len)?;
+            share.charge(data.len().min(len.saturating_sub(announced)));
             // A body in one frame is used where it lies.
             if len == data.len() && body.is_end_stream() {
                 return Ok(ReadBody { bytes: data, _share: share });
@@ -129,21 +190,11 @@ impl Bodies {
     }
 
     /// Raises the share to `bytes`, if limits allow.
-    fn grow(&self, permit: &Permit, share: &mut Share, bytes: usize) -> Result<(), Failure> {
+    fn grow(&self, share: &mut Share, bytes: usize) -> Result<(), Failure> {
         if bytes > self.one_max {
             return Err(self.too_large());
         }
-        let more = bytes.saturating_sub(share.bytes);
-        if more == 0 {
-            return Ok(());
-        }
-        permit.hold(&mut share.of_tenant, more)?;
-        let before = self.used.fetch_add(more, Ordering::Relaxed);
-        share.bytes += more;
-        if before + more > self.all_max {
-            return Err(Failure::overloaded("request bodies use up their memory; try again"));
-        }
-        Ok(())
+        share.hold(bytes)
     }
 
     fn too_large(&self) -> Failure {
@@ -151,17 +202,12 @@ impl Bodies {
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
-    async fn decompress(
-        &self,
-        permit: &Permit,
-        encoding: Encoding,
-        read: ReadBody,
-    ) -> Result<ReadBody, Failure> {
+    async fn decompress(&self, encoding: Encoding, read: ReadBody) -> Result<ReadBody, Failure> {
         if encoding == Encoding::Identity {
             return Ok(read);
         }
         let ReadBody { bytes, _share: mut share } = read;
-        self.grow(permit, &mut share, self.one_max)?;
+        self.grow(&mut share, self.one_max)?;
         let max = self.one_max;
         let inflated = tokio::task::spawn_blocking(move || inflate(encoding, &bytes, max));
         let inflated = inflated.await.map_err(|error| Failure::overloaded(error.to_string()))?;

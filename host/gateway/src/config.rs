@@ -37,8 +37,10 @@ pub struct GatewayConfig {
     pub in_flight_max: usize,
     /// Requests of one tenant, worked on or waiting. Default 512; beyond it its requests get 429.
     pub in_flight_per_tenant_max: usize,
-    /// Open connections. Default 4096; further ones wait in the kernel's queue.
+    /// Open connections of one listener. Default 4096; further ones wait in the kernel's queue.
     pub connections_max: usize,
+    /// Requests at once on one HTTP/2 connection. Default 256.
+    pub streams_max: u32,
     /// How long a shutdown waits for requests that are being worked on. Default 30 s.
     pub drain_seconds: u64,
     /// Texts of one embeddings request. Default 2048.
@@ -62,6 +64,7 @@ impl Default for GatewayConfig {
             in_flight_max: 1024,
             in_flight_per_tenant_max: 512,
             connections_max: 4096,
+            streams_max: 256,
             drain_seconds: 30,
             embedding_inputs_max: 2048,
             embedding_bytes_max: 4 << 20,
@@ -106,6 +109,7 @@ impl GatewayConfig {
             ("in_flight_max", self.in_flight_max as u64, 1, 1 << 20),
             ("in_flight_per_tenant_max", self.in_flight_per_tenant_max as u64, 1, 1 << 20),
             ("connections_max", self.connections_max as u64, 1, 1 << 20),
+            ("streams_max", u64::from(self.streams_max), 1, 1 << 16),
             ("drain_seconds", self.drain_seconds, 0, 3600),
             ("embedding_inputs_max", self.embedding_inputs_max as u64, 1, 1 << 16),
             ("embedding_bytes_max", self.embedding_bytes_max as u64, 1, 1 << 30),

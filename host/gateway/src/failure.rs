@@ -83,7 +83,8 @@ impl Failure {
         Failure { param: Some(param), ..self }
     }
 
-    fn text(&self) -> &str {
+    /// The message, cut to what a client gets.
+    pub(crate) fn text(&self) -> &str {
         let mut end = self.message.len().min(MESSAGE_BYTES_MAX);
         while !self.message.is_char_boundary(end) {
             end -= 1;

@@ -1,4 +1,4 @@
-//! The gateway: Open Inference Protocol v2 and the OpenAI API over HTTP/1.1.
+//! The gateway: Open Inference Protocol v2 over HTTP/1.1 and gRPC, and the OpenAI API.
 //!
 //! The only floor that knows HTTP and JSON. A request passes `routes/` (room 1) and
 //! `admission.rs` (room 2), becomes plain named tensors, and meets every other protocol in
@@ -13,7 +13,9 @@ mod config;
 mod counters;
 mod failure;
 mod flow;
+mod grpc;
 mod identity;
+mod listener;
 mod oip;
 mod router;
 mod routes;
@@ -21,6 +23,7 @@ mod server;
 mod serving;
 #[cfg(test)]
 mod socket_tests;
+mod sse;
 mod timing;
 
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
@@ -28,5 +31,5 @@ pub use flow::{
     Circuit, CircuitConfig, CircuitRules, FlowConfig, Pass, Remote, RemoteRules, TenantLimits,
 };
 pub use identity::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
-pub use server::{ServeError, serve};
-pub use serving::{Answer, Serving};
+pub use server::{Listeners, ServeError, Setup, serve, serve_until};
+pub use serving::{Answer, Done, LogLevel, Observation, Serving};

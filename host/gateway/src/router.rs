@@ -7,9 +7,10 @@ use crate::counters::Counters;
 use crate::failure::Failure;
 use crate::flow::Tenant;
 use crate::routes::{
-    metrics, oip_health, oip_infer, oip_metadata, openai_embeddings, openai_models,
+    metrics, oip_config, oip_generate, oip_health, oip_infer, oip_metadata, oip_repository,
+    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models,
 };
-use crate::serving::Serving;
+use crate::serving::{Observation, Serving};
 use aimass_engine::{InferRequest, InferResponse};
 use axum::Router;
 use axum::body::Body;
@@ -28,10 +29,11 @@ const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// Everything that handlers share.
 pub(crate) struct Gateway {
     pub(crate) engine: Arc<dyn Serving>,
-    pub(crate) config: GatewayConfig,
+    pub(crate) config: Arc<GatewayConfig>,
     pub(crate) admission: Admission,
     pub(crate) bodies: Bodies,
     pub(crate) counters: Counters,
+    pub(crate) observation: Arc<dyn Observation>,
     /// Set once the server shuts down: not ready any more.
     pub(crate) draining: AtomicBool,
 }
@@ -57,11 +59,43 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/v2", || get(oip_metadata::server)),
     route("/v2/models/{model}", || get(oip_metadata::model)),
     route("/v2/models/{model}/versions/{version}", || get(oip_metadata::model)),
-    route("/v2/repository/index", || post(oip_metadata::index)),
+    route("/v2/models/{model}/config", || get(oip_config::config)),
+    route("/v2/models/{model}/versions/{version}/config", || get(oip_config::config)),
+    route("/v2/models/stats", || get(oip_statistics::all)),
+    route("/v2/models/{model}/stats", || get(oip_statistics::model)),
+    route("/v2/models/{model}/versions/{version}/stats", || get(oip_statistics::model)),
+    route("/v2/repository/index", || post(oip_repository::index)),
+    route("/v2/repository/models/{model}/load", || post(oip_repository::load)),
+    route("/v2/repository/models/{model}/unload", || post(oip_repository::unload)),
     route("/v2/models/{model}/ready", || get(oip_health::model_ready)),
     route("/v2/models/{model}/versions/{version}/ready", || get(oip_health::model_ready)),
     route("/v2/models/{model}/infer", || post(oip_infer::infer)),
     route("/v2/models/{model}/versions/{version}/infer", || post(oip_infer::infer)),
+    route("/v2/models/{model}/generate", || post(oip_generate::generate)),
+    route("/v2/models/{model}/versions/{version}/generate", || post(oip_generate::generate)),
+    route("/v2/models/{model}/generate_stream", || post(oip_generate::generate_stream)),
+    route("/v2/models/{model}/versions/{version}/generate_stream", || {
+        post(oip_generate::generate_stream)
+    }),
+    route("/v2/logging", || get(oip_settings::log).post(oip_settings::set_log)),
+    route("/v2/trace/setting", || get(oip_settings::trace).post(oip_settings::set_trace)),
+    route("/v2/models/{model}/trace/setting", || {
+        get(oip_settings::model_trace).post(oip_settings::set_model_trace)
+    }),
+    route("/v2/systemsharedmemory/status", || get(oip_shared_memory::status)),
+    route("/v2/systemsharedmemory/region/{region}/status", || get(oip_shared_memory::status)),
+    route("/v2/systemsharedmemory/region/{region}/register", || post(oip_shared_memory::register)),
+    route("/v2/systemsharedmemory/region/{region}/unregister", || {
+        post(oip_shared_memory::unregister)
+    }),
+    route("/v2/systemsharedmemory/unregister", || post(oip_shared_memory::unregister)),
+    route("/v2/cudasharedmemory/status", || get(oip_shared_memory::status)),
+    route("/v2/cudasharedmemory/region/{region}/status", || get(oip_shared_memory::status)),
+    route("/v2/cudasharedmemory/region/{region}/register", || post(oip_shared_memory::register)),
+    route("/v2/cudasharedmemory/region/{region}/unregister", || {
+        post(oip_shared_memory::unregister)
+    }),
+    route("/v2/cudasharedmemory/unregister", || post(oip_shared_memory::unregister)),
     route("/v1/embeddings", || post(openai_embeddings::embeddings)),
     route("/v1/models", || get(openai_models::list)),
     route("/v1/models/{model}", || get(openai_models::retrieve)),
@@ -94,9 +128,9 @@ impl Gateway {
         }
     }
 
-    /// Whether new requests are welcome.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    /// Whether every model can answer and new requests are welcome.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.engine.ready().ready
     }
 }
 

@@ -1,5 +1,4 @@
-//! Sockets: accepts connections up to a limit, serves HTTP/1.1 with limits on headers and time,
-//! and drains on shutdown.
+//! The server: its listeners, what every request passes before its route, and the drain.
 
 use crate::admission::Admission;
 use crate::body::Bodies;
@@ -7,36 +6,33 @@ use crate::config::{ConfigError, GatewayConfig};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
 use crate::flow::rate_fields;
+use crate::grpc::{GRPC_STATUS, Grpc, http_status};
 use crate::identity::{ApiKeyError, ApiKeys};
+use crate::listener::{Answers, Listening, Protocol, Stage};
 use crate::router::{Asker, Gateway, answer_at, router};
-use crate::serving::Serving;
+use crate::serving::{Observation, Serving};
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Request, Response, StatusCode};
+use axum::http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue,
+};
+use axum::http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from the client.
 const REQUEST_ID_LEN_MAX: usize = 128;
-/// Most headers of one request.
-const HEADERS_MAX: usize = 100;
-/// Pause after the system refuses a connection, for instance for lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -52,17 +48,54 @@ pub enum ServeError {
     Random(String),
 }
 
-/// Serves `engine` on `listener` until `shutdown` resolves; then stops accepting, lets requests
+/// Where the gateway listens.
+pub struct Listeners {
+    /// OIP v2 and OpenAI over HTTP/1.1.
+    pub http: TcpListener,
+    /// OIP v2 over gRPC; none for no gRPC.
+    pub grpc: Option<TcpListener>,
+}
+
+/// What [`serve`] serves, where, and how.
+pub struct Setup {
+    /// Answers requests.
+    pub engine: Arc<dyn Serving>,
+    /// Limits.
+    pub config: GatewayConfig,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// Logging and tracing, for operators.
+    pub observation: Arc<dyn Observation>,
+}
+
+/// Serves an engine on listeners until `shutdown` resolves; then stops accepting, lets requests
 /// that are being worked on finish for up to [`GatewayConfig::drain_seconds`], and returns.
 ///
 /// # Errors
 /// [`ServeError`] before anything is accepted, if the configuration or the API keys are wrong.
 pub async fn serve(
-    engine: Arc<dyn Serving>,
-    config: GatewayConfig,
-    listener: TcpListener,
+    setup: Setup,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    serve_until(setup, shutdown, std::future::pending()).await
+}
+
+/// As [`serve`]; `cut` ends what is left of the drain.
+///
+/// In order: ready turns false, and answers over HTTP/1.1 ask clients to reconnect, for
+/// [`crate::FlowConfig::unready_seconds`]; the listeners are closed, what the kernel had accepted is
+/// served, idle connections end and others with the request that is worked on (HTTP/2: `GOAWAY`);
+/// requests that wait for a place get their turn; at the end of the drain time, or once `cut`
+/// resolves, the rest is dropped.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_until(
+    setup: Setup,
+    shutdown: impl Future<Output = ()> + Send,
+    cut: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let Setup { engine, config, listeners, observation } = setup;
     config.validate()?;
     let keys = ApiKeys::load(&config.api_keys)?;
     if keys.is_empty() {
@@ -73,144 +106,175 @@ pub async fn serve(
         admission: Admission::new(keys, &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
+        observation,
         draining: AtomicBool::new(false),
-        config,
+        config: Arc::new(config),
     });
-    let front = Front {
-        router: TowerToHyperService::new(router(gateway.clone())),
-        ids: Arc::new(RequestIds::new()?),
-        gateway,
+    let ids = Arc::new(RequestIds::new()?);
+    let router = Routes::Http(TowerToHyperService::new(router(gateway.clone())));
+    let http = Front { routes: router, ids: ids.clone(), gateway: gateway.clone() };
+    let grpc =
+        Front { routes: Routes::Grpc(Grpc::new(gateway.clone())), ids, gateway: gateway.clone() };
+    let (stage, stages) = watch::channel(Stage::Serving);
+    let listening = |protocol| Listening {
+        protocol,
+        config: gateway.config.clone(),
+        slots: Arc::new(Semaphore::new(gateway.config.connections_max)),
+        peers: gateway.admission.flow().peers().clone(),
     };
-    run(front, listener, shutdown).await;
+    let serving = async {
+        let http = listening(Protocol::Http1).run(http, listeners.http, stages.clone());
+        match listeners.grpc {
+            Some(listener) => {
+                let grpc = listening(Protocol::Http2).run(grpc, listener, stages.clone());
+                tokio::join!(http, grpc);
+            }
+            None => http.await,
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = stop(&gateway, &stage, shutdown, cut) => {}
+    }
     Ok(())
 }
 
-async fn run(front: Front, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-    let gateway = front.gateway.clone();
-    let slots = Arc::new(Semaphore::new(gateway.config.connections_max));
-    let (drain, draining) = watch::channel(());
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            (stream, slot) = accept(&listener, &slots) => {
-                gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
-                let (front, draining) = (front.clone(), draining.clone());
-                connections.spawn(async move {
-                    connection(front, stream, draining).await;
-                    drop(slot);
-                });
-            }
-        }
-    }
-    drop(listener);
+/// Goes through the stages of a drain; never ends, since what is served does.
+async fn stop(
+    gateway: &Gateway,
+    stage: &watch::Sender<Stage>,
+    shutdown: impl Future<Output = ()> + Send,
+    cut: impl Future<Output = ()> + Send,
+) {
+    shutdown.await;
     gateway.draining.store(true, Ordering::Relaxed);
-    tracing::info!(connections = connections.len(), "draining");
-    // Fails only if there is no connection to tell.
-    let _ = drain.send(());
-    drop(draining);
-    let all = async { while connections.join_next().await.is_some() {} };
-    let seconds = Duration::from_secs(gateway.config.drain_seconds);
-    if tokio::time::timeout(seconds, all).await.is_err() {
-        tracing::warn!(connections = connections.len(), "cut at the end of the drain time");
-    }
-    connections.shutdown().await;
-}
-
-/// The next connection, once there is a slot for it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
-    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
-            Err(error) if is_of_connection(&error) => {}
-            Err(error) => {
-                tracing::error!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+    let unready = Duration::from_secs(gateway.config.flow.unready_seconds);
+    tokio::pin!(cut);
+    tokio::select! {
+        () = tokio::time::sleep(unready) => {
+            stage.send_replace(Stage::Draining);
+            cut.await;
         }
+        () = &mut cut => {}
     }
+    stage.send_replace(Stage::Cut);
+    std::future::pending().await
 }
 
-/// Whether only that one connection failed.
-fn is_of_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-    )
-}
-
-async fn connection(front: Front, stream: TcpStream, mut draining: watch::Receiver<()>) {
-    let config = &front.gateway.config;
-    // A small answer must not wait for the acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(config.header_seconds))
-        .max_headers(HEADERS_MAX)
-        // The read buffer: twice the limit, so that our own 431 comes before hyper's empty one.
-        .max_buf_size((2 * config.header_bytes_max).max(64 << 10));
-    let serving = builder.serve_connection(TokioIo::new(stream), front);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        _ = draining.changed() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// What every request passes before the router: request id, limit on headers, counters.
+/// What every request passes before its route: request id, limit on headers, counters.
 #[derive(Clone)]
 struct Front {
-    router: TowerToHyperService<Router>,
+    routes: Routes,
     ids: Arc<RequestIds>,
     gateway: Arc<Gateway>,
+}
+
+/// What answers behind a [`Front`].
+#[derive(Clone)]
+enum Routes {
+    Http(TowerToHyperService<Router>),
+    Grpc(Grpc),
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl Answers for Front {
+    fn accepted(&self) {
+        self.gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Service<Request<Incoming>> for Front {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         let start = Instant::now();
         let kind = RouteKind::of(request.uri().path());
         let id = self.ids.of(request.headers());
+        let is_http1 = request.version() <= Version::HTTP_11;
         let gateway = self.gateway.clone();
         let max = gateway.config.header_bytes_max;
-        let refused = (header_bytes(request.headers()) > max)
-            .then(|| answer_at(request.uri(), &headers_too_large(max)));
+        if let Err(failure) = check(request.headers(), max) {
+            let refused = match &self.routes {
+                Routes::Http(_) => answer_at(request.uri(), &failure),
+                Routes::Grpc(_) => failure.grpc(),
+            };
+            let asked = Asked { gateway, id, kind, start, asker: None, is_http1 };
+            return Box::pin(asked.finish(std::future::ready(Ok(refused))));
+        }
         let asker = gateway.admission.flow().limits_rates().then(Asker::default);
         if let Some(asker) = &asker {
             request.extensions_mut().insert(asker.clone());
         }
-        let routed = refused.is_none().then(|| self.router.call(request));
-        Box::pin(async move {
-            let mut response = match (refused, routed) {
-                (Some(response), _) => response,
-                (None, Some(routed)) => routed.await?,
-                (None, None) => Response::new(Body::empty()),
-            };
-            response.headers_mut().insert(REQUEST_ID, id);
-            if let Some(tenant) = asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
-                rate_fields(tenant, Instant::now(), response.headers_mut());
-            }
-            gateway.counters.answered(kind, response.status().as_u16(), start.elapsed());
-            Ok(response)
-        })
+        let asked = Asked { gateway, id, kind, start, asker, is_http1 };
+        match &self.routes {
+            Routes::Http(router) => Box::pin(asked.finish(router.call(request))),
+            Routes::Grpc(grpc) => Box::pin(asked.finish(grpc.clone().answer(request))),
+        }
+    }
+}
+
+/// What is known of a request before its answer.
+struct Asked {
+    gateway: Arc<Gateway>,
+    id: HeaderValue,
+    kind: RouteKind,
+    start: Instant,
+    asker: Option<Asker>,
+    is_http1: bool,
+}
+
+impl Asked {
+    async fn finish(
+        self,
+        answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+    ) -> Result<Response<Body>, Infallible> {
+        let mut response = answer.await?;
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, self.id);
+        if let Some(tenant) = self.asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
+            rate_fields(tenant, Instant::now(), headers);
+        }
+        if self.is_http1 && self.gateway.is_draining() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let status = status_of(&response);
+        self.gateway.counters.answered(self.kind, status, self.start.elapsed());
+        Ok(response)
+    }
+}
+
+/// The status of an answer; that of a gRPC error is the one that HTTP would have.
+fn status_of(response: &Response<Body>) -> u16 {
+    match response.headers().get(GRPC_STATUS) {
+        Some(code) => http_status(code).as_u16(),
+        None => response.status().as_u16(),
+    }
+}
+
+/// Headers of which a request has one, so that two readers of it cannot disagree about which counts.
+const SINGLE: [HeaderName; 6] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    HeaderName::from_static("inference-header-content-length"),
+];
+
+/// Refuses headers that are too large or contradict each other.
+fn check(headers: &HeaderMap, bytes_max: usize) -> Result<(), Failure> {
+    if header_bytes(headers) > bytes_max {
+        return Err(headers_too_large(bytes_max));
+    }
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    match SINGLE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        Some(name) => Err(Failure::invalid(format!("{name}: expected one, got several"))),
+        None => Ok(()),
     }
 }
 

@@ -2,13 +2,18 @@
 //! sockets with engines that fail on purpose.
 
 use aimass_engine::{
-    Engine, EngineError, InferRequest, InferResponse, ModelMetadata, Readiness, Selector,
+    Engine, EngineError, InferRequest, InferResponse, ModelMetadata, ModelStatistics, Readiness,
+    Selector, VersionStatus,
 };
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Instant;
 
 /// The answer of [`Serving::infer`], later.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, EngineError>> + Send + 'a>>;
+
+/// The end of [`Serving::load`], later.
+pub type Done<'a> = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send + 'a>>;
 
 /// An engine as the gateway sees it. Every protocol meets in [`Serving::infer`].
 pub trait Serving: Send + Sync + 'static {
@@ -33,6 +38,68 @@ pub trait Serving: Send + Sync + 'static {
 
     /// The engine's metrics in the Prometheus text format.
     fn metrics_text(&self) -> String;
+
+    /// Every version in the repository, and how it stands.
+    fn versions(&self) -> Vec<VersionStatus>;
+
+    /// Puts a model in service and waits until it can answer.
+    fn load<'a>(&'a self, name: &'a str, deadline: Instant) -> Done<'a>;
+
+    /// Takes a model out of service.
+    ///
+    /// # Errors
+    /// [`aimass_engine::Family::NotFound`] if there is none.
+    fn unload(&self, name: &str) -> Result<(), EngineError>;
+
+    /// What versions did so far: those that `selector` means, all for the default one, all of every
+    /// model for an empty name.
+    ///
+    /// # Errors
+    /// [`aimass_engine::Family::NotFound`] if there is none.
+    fn statistics(
+        &self,
+        name: &str,
+        selector: &Selector,
+    ) -> Result<Vec<ModelStatistics>, EngineError>;
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What went wrong.
+    Error,
+    /// What may go wrong.
+    Warn,
+    /// What happens to models, keys and plugins.
+    Info,
+    /// Every request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// What operators may see and change of logging and tracing while the server runs. Errors are
+/// sentences for the operator.
+pub trait Observation: Send + Sync + 'static {
+    /// How much is logged.
+    fn log_level(&self) -> LogLevel;
+
+    /// Changes how much is logged.
+    ///
+    /// # Errors
+    /// Why it cannot be changed.
+    fn set_log_level(&self, level: LogLevel) -> Result<(), String>;
+
+    /// Share of requests that are traced, 0 to 1.
+    fn trace_ratio(&self) -> f64;
+
+    /// Changes the share of requests that are traced.
+    ///
+    /// # Errors
+    /// Why it cannot be changed.
+    fn set_trace_ratio(&self, ratio: f64) -> Result<(), String>;
 }
 
 impl Serving for Engine {
@@ -58,5 +125,25 @@ impl Serving for Engine {
 
     fn metrics_text(&self) -> String {
         Engine::metrics_text(self)
+    }
+
+    fn versions(&self) -> Vec<VersionStatus> {
+        Engine::versions(self)
+    }
+
+    fn load<'a>(&'a self, name: &'a str, deadline: Instant) -> Done<'a> {
+        Box::pin(Engine::load(self, name, deadline))
+    }
+
+    fn unload(&self, name: &str) -> Result<(), EngineError> {
+        Engine::unload(self, name)
+    }
+
+    fn statistics(
+        &self,
+        name: &str,
+        selector: &Selector,
+    ) -> Result<Vec<ModelStatistics>, EngineError> {
+        Engine::statistics(self, name, selector)
     }
 }

@@ -12,6 +12,7 @@ mod config;
 mod door;
 mod fields;
 mod gcra;
+mod peers;
 mod queue;
 mod refused;
 mod remote;
@@ -22,6 +23,7 @@ pub(crate) use calls::Call;
 pub use circuit::{Circuit, CircuitRules, Pass};
 pub use config::{CircuitConfig, FlowConfig, TenantLimits};
 pub(crate) use fields::whole_seconds;
+pub(crate) use peers::{Connected, Peers};
 use refused::{Reason, Refused};
 pub use remote::{Remote, RemoteRules};
 pub(crate) use tenant::{Exceeded, Tenant};
@@ -58,6 +60,7 @@ pub(crate) struct Flow {
     refused: Arc<Refused>,
     circuits: Circuits,
     plenty: Duration,
+    peers: Arc<Peers>,
 }
 
 impl Permit {
@@ -73,22 +76,9 @@ impl Permit {
         taken.map_err(|exceeded| self.exceeded(exceeded, now))
     }
 
-    /// Charges bytes whose number was not known when they began to come.
-    pub(crate) fn charge_body(&self, bytes: usize, now: Instant) {
-        self.tenant().charge_body(now, bytes);
-    }
-
-    /// Memory for a body; 429 if the tenant's bodies have too much.
-    pub(crate) fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), Failure> {
-        let holding = self.tenant().hold_bytes(bytes);
-        holding.map_err(|exceeded| self.exceeded(exceeded, Instant::now()))?;
-        held.bytes += bytes;
-        Ok(())
-    }
-
     /// No memory yet.
     pub(crate) fn held(&self) -> Held {
-        Held { tenant: self.tenant().clone(), bytes: 0 }
+        Held { tenant: self.tenant().clone(), refused: self.refused.clone(), bytes: 0 }
     }
 
     fn exceeded(&self, exceeded: Exceeded, now: Instant) -> Failure {
@@ -99,12 +89,35 @@ impl Permit {
 /// A tenant's memory of one body, until it is dropped.
 pub(crate) struct Held {
     tenant: Arc<Tenant>,
+    refused: Arc<Refused>,
     bytes: usize,
+}
+
+impl Held {
+    /// Takes more; 429 if the tenant's bodies have too much.
+    pub(crate) fn add(&mut self, bytes: usize) -> Result<(), Failure> {
+        let holding = self.tenant.hold_bytes(bytes);
+        holding.map_err(|exceeded| {
+            self.refused.of_tenant(&self.tenant, exceeded, Duration::ZERO, Instant::now())
+        })?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Charges bytes whose number was not known when they began to come.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) {
+        self.tenant.charge_body(now, bytes);
+    }
+
+    /// Gives everything back.
+    pub(crate) fn release(&mut self) {
+        self.tenant.let_go_bytes(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.tenant.let_go_bytes(self.bytes);
+        self.release();
     }
 }
 
@@ -131,6 +144,7 @@ impl Flow {
             refused: Arc::default(),
             circuits: Circuits::new(&flow.circuit),
             plenty: Duration::from_secs(config.request_seconds) / 2,
+            peers: Peers::new(flow.connections_per_peer_max),
         }
     }
 
@@ -170,6 +184,11 @@ impl Flow {
         let place = self.door.enter(arrival).await;
         let place = place.map_err(|refusal| self.refused.of_door(&inside.0, &refusal))?;
         Ok(Permit { _place: place, inside, refused: self.refused.clone() })
+    }
+
+    /// Connections by peer.
+    pub(crate) fn peers(&self) -> &Arc<Peers> {
+        &self.peers
     }
 
     /// Asks the circuit of the model that a request calls.
@@ -213,6 +232,10 @@ impl Flow {
     pub(crate) fn write_metrics(&self, out: &mut String) {
         self.refused.write(out);
         self.circuits.write(out);
+        let (open, refused) = self.peers.counts();
+        refused::gauge(out, "connections", "Open connections.", open as f64);
+        let help = "Connections closed at once: their peer has too many.";
+        refused::counter(out, "connections_refused_total", help, refused);
         let (mean, quantile) = self.door.times();
         refused::gauge(
             out,

@@ -160,6 +160,13 @@ impl Refused {
     }
 }
 
+/// Appends a counter of the gateway.
+pub(super) fn counter(out: &mut String, name: &str, help: &str, value: u64) {
+    line(out, format_args!("# HELP aimass_gateway_{name} {help}"));
+    line(out, format_args!("# TYPE aimass_gateway_{name} counter"));
+    line(out, format_args!("aimass_gateway_{name} {value}"));
+}
+
 /// Appends a gauge of the gateway.
 pub(super) fn gauge(out: &mut String, name: &str, help: &str, value: f64) {
     line(out, format_args!("# HELP aimass_gateway_{name} {help}"));

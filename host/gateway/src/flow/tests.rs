@@ -69,7 +69,7 @@ async fn a_tenant_s_bytes_come_back_at_their_nanosecond() {
     let tick = Duration::from_nanos(1);
     assert_eq!(take(600, now + 200 * MS - tick), Err(Retry::After(tick)));
     assert_eq!(take(600, now + 200 * MS), Ok(()));
-    permit.charge_body(500, now + 200 * MS);
+    permit.held().charge(500, now + 200 * MS);
     assert_eq!(take(1, now + 200 * MS), Err(Retry::After(501 * MS)));
 }
 

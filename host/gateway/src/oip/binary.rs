@@ -1,6 +1,7 @@
 //! Binary tensor data: little-endian elements; a `BYTES` element is a 4-byte length and its bytes.
 
 use aimass_tensor::{Buffer, DType, Shape, Strings, Tensor, TensorError};
+use bytes::BufMut;
 use std::sync::Arc;
 
 /// Why binary data is not what datatype and shape say.
@@ -68,14 +69,14 @@ pub(crate) fn size(tensor: &Tensor) -> usize {
 }
 
 /// Appends a tensor's binary data.
-pub(crate) fn append(tensor: &Tensor, out: &mut Vec<u8>) {
+pub(crate) fn append(tensor: &Tensor, out: &mut impl BufMut) {
     let Some(strings) = tensor.strings() else {
-        out.extend_from_slice(tensor.bytes());
+        out.put_slice(tensor.bytes());
         return;
     };
     for item in strings.iter() {
-        out.extend_from_slice(&(item.len() as u32).to_le_bytes());
-        out.extend_from_slice(item);
+        out.put_u32_le(item.len() as u32);
+        out.put_slice(item);
     }
 }
 

@@ -3,8 +3,14 @@
 
 pub(crate) mod metrics;
 mod model_path;
+pub(crate) mod oip_config;
+pub(crate) mod oip_generate;
 pub(crate) mod oip_health;
 pub(crate) mod oip_infer;
 pub(crate) mod oip_metadata;
+pub(crate) mod oip_repository;
+pub(crate) mod oip_settings;
+pub(crate) mod oip_shared_memory;
+pub(crate) mod oip_statistics;
 pub(crate) mod openai_embeddings;
 pub(crate) mod openai_models;

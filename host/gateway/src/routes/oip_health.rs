@@ -35,7 +35,7 @@ pub(crate) async fn live(State(gateway): Shared) -> Response<Body> {
 
 /// `GET /v2/health/ready`
 pub(crate) async fn ready(State(gateway): Shared) -> Response<Body> {
-    let ready = !gateway.is_draining() && gateway.engine.ready().ready;
+    let ready = gateway.is_ready();
     with_status(ready, json(&Ready { ready }))
 }
 

@@ -1,8 +1,10 @@
-//! Metadata of the server and of models, and the index of models.
+//! Metadata of the server and of models.
 
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{OipFailure, json, json_answer};
+use crate::oip::EXTENSIONS;
+use crate::oip::model_config::datatype;
 use crate::router::Shared;
 use aimass_engine::{ModelMetadata, TensorMetadata};
 use axum::body::Body;
@@ -14,7 +16,7 @@ use serde::Serialize;
 struct ServerWire {
     name: &'static str,
     version: &'static str,
-    extensions: [&'static str; 2],
+    extensions: [&'static str; 9],
 }
 
 #[derive(Serialize)]
@@ -29,17 +31,8 @@ struct ModelWire<'a> {
 #[derive(Serialize)]
 struct TensorWire<'a> {
     name: &'a str,
-    /// OIP has no word for a tensor that takes any type; ours is `ANY`.
     datatype: &'static str,
     shape: &'a [i64],
-}
-
-#[derive(Serialize)]
-struct IndexWire {
-    name: String,
-    version: String,
-    state: &'static str,
-    reason: &'static str,
 }
 
 /// `GET /v2`
@@ -47,7 +40,7 @@ pub(crate) async fn server(_admitted: Admitted) -> Response<Body> {
     json_answer(json(&ServerWire {
         name: "aimass",
         version: env!("CARGO_PKG_VERSION"),
-        extensions: ["binary_tensor_data", "model_repository"],
+        extensions: EXTENSIONS,
     }))
 }
 
@@ -62,23 +55,6 @@ pub(crate) async fn model(
     Ok(json_answer(json(&wire(&metadata))))
 }
 
-/// `POST /v2/repository/index`: every ready version of the models that the key may use.
-pub(crate) async fn index(State(gateway): Shared, admitted: Admitted) -> Response<Body> {
-    let mut rows = Vec::new();
-    for model in gateway.engine.models() {
-        if !admitted.may_use(&model.name) {
-            continue;
-        }
-        rows.extend(model.versions.iter().map(|version| IndexWire {
-            name: model.name.to_string(),
-            version: version.to_string(),
-            state: "READY",
-            reason: "",
-        }));
-    }
-    json_answer(json(&rows))
-}
-
 fn wire(model: &ModelMetadata) -> ModelWire<'_> {
     ModelWire {
         name: &model.name,
@@ -90,6 +66,6 @@ fn wire(model: &ModelMetadata) -> ModelWire<'_> {
 }
 
 fn tensor(tensor: &TensorMetadata) -> TensorWire<'_> {
-    let datatype = tensor.dtype.and_then(aimass_tensor::DType::oip_name).unwrap_or("ANY");
+    let datatype = datatype(tensor);
     TensorWire { name: &tensor.name, datatype, shape: tensor.shape.as_deref().unwrap_or(&[-1]) }
 }

@@ -1,13 +1,14 @@
 //! An engine without inference: echoes, embeds by counting bytes, and fails on purpose.
 
-use crate::serving::{Answer, Serving};
+use crate::serving::{Answer, Done, LogLevel, Observation, Serving};
 use aimass_engine::{
-    EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness, Selector,
-    TensorMetadata, Usage,
+    EngineError, Family, InferRequest, InferResponse, ModelMetadata, ModelStatistics, Readiness,
+    Selector, Serviceability, TensorMetadata, Timed, Usage, VersionStatus,
 };
 use aimass_tensor::{DType, Tensor};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -24,6 +25,7 @@ pub(super) struct FakeEngine {
     pub(super) calls: AtomicUsize,
     /// Set when a call was dropped before its answer.
     pub(super) cancelled: Arc<AtomicBool>,
+    unloaded: Mutex<BTreeSet<String>>,
 }
 
 impl Serving for FakeEngine {
@@ -84,6 +86,43 @@ impl Serving for FakeEngine {
     fn metrics_text(&self) -> String {
         "aimass_engine_fake 1".to_owned()
     }
+
+    fn versions(&self) -> Vec<VersionStatus> {
+        let unloaded = self.unloaded.lock().unwrap();
+        let names = ["embed", "identity"].into_iter();
+        let rows = names.flat_map(|name| [1, 2].map(|version| (name, version)));
+        rows.map(|(name, version)| {
+            let ready = !unloaded.contains(name);
+            VersionStatus {
+                model: name.into(),
+                version,
+                state: if ready { Serviceability::Ready } else { Serviceability::Unavailable },
+                reason: if ready { String::new() } else { "unloaded".to_owned() },
+            }
+        })
+        .collect()
+    }
+
+    fn load<'a>(&'a self, name: &'a str, _: Instant) -> Done<'a> {
+        self.unloaded.lock().unwrap().remove(name);
+        let known = self.model(name, &Selector::Default).map(|_| ());
+        Box::pin(std::future::ready(known))
+    }
+
+    fn unload(&self, name: &str) -> Result<(), EngineError> {
+        self.model(name, &Selector::Default)?;
+        self.unloaded.lock().unwrap().insert(name.to_owned());
+        Ok(())
+    }
+
+    fn statistics(
+        &self,
+        name: &str,
+        selector: &Selector,
+    ) -> Result<Vec<ModelStatistics>, EngineError> {
+        let of = |name: &str| self.model(name, selector).map(|model| statistics(&model));
+        if name.is_empty() { Ok(vec![of("embed")?, of("identity")?]) } else { Ok(vec![of(name)?]) }
+    }
 }
 
 impl FakeEngine {
@@ -115,6 +154,19 @@ impl FakeEngine {
             usage: Usage { tokens },
             rooms: vec![("acme/step".into(), Duration::from_micros(1500))],
         })
+    }
+}
+
+fn statistics(model: &ModelMetadata) -> ModelStatistics {
+    let success = Timed { count: 3, time: Duration::from_micros(6) };
+    ModelStatistics {
+        model: model.name.clone(),
+        version: model.version,
+        rows: 5,
+        launches: 2,
+        success,
+        batches: vec![(1, 1), (2, 1)],
+        ..ModelStatistics::default()
     }
 }
 
@@ -172,4 +224,33 @@ fn missing(name: &str, selector: &Selector) -> EngineError {
 
 fn tensor(name: &str, dtype: Option<DType>, shape: Option<&[i64]>) -> TensorMetadata {
     TensorMetadata { name: name.into(), dtype, shape: shape.map(<[i64]>::to_vec) }
+}
+
+/// Settings that stay in memory.
+pub(super) struct FakeObservation(Mutex<(LogLevel, f64)>);
+
+impl Default for FakeObservation {
+    fn default() -> FakeObservation {
+        FakeObservation(Mutex::new((LogLevel::Info, 0.0)))
+    }
+}
+
+impl Observation for FakeObservation {
+    fn log_level(&self) -> LogLevel {
+        self.0.lock().unwrap().0
+    }
+
+    fn set_log_level(&self, level: LogLevel) -> Result<(), String> {
+        self.0.lock().unwrap().0 = level;
+        Ok(())
+    }
+
+    fn trace_ratio(&self) -> f64 {
+        self.0.lock().unwrap().1
+    }
+
+    fn set_trace_ratio(&self, ratio: f64) -> Result<(), String> {
+        self.0.lock().unwrap().1 = ratio;
+        Ok(())
+    }
 }

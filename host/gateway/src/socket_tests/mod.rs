@@ -1,15 +1,19 @@
 //! The gateway over real sockets, with an engine that echoes and fails on purpose.
 
+mod abuse;
 mod circuit;
 mod drain;
 mod fake_engine;
+mod grpc;
 mod limits;
 mod oip;
 mod openai;
 mod walk;
 
-use crate::{ApiKeyRecord, GatewayConfig, append_api_key, generate_api_key, serve};
-use fake_engine::FakeEngine;
+use crate::{
+    ApiKeyRecord, GatewayConfig, Listeners, Setup, append_api_key, generate_api_key, serve_until,
+};
+use fake_engine::{FakeEngine, FakeObservation};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +25,11 @@ use tokio::task::JoinHandle;
 /// A gateway on a free port, with one key.
 struct Server {
     address: SocketAddr,
+    grpc: SocketAddr,
     engine: Arc<FakeEngine>,
     key: String,
     stop: Option<oneshot::Sender<()>>,
+    cut: Option<oneshot::Sender<()>>,
     done: JoinHandle<Result<(), crate::ServeError>>,
     dir: tempfile::TempDir,
 }
@@ -42,12 +48,24 @@ impl Server {
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let grpc = grpc_listener.local_addr().unwrap();
         let engine = Arc::new(FakeEngine::default());
         let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(serve(engine.clone(), config, listener, async {
-            let _ = stopped.await;
-        }));
-        Server { address, engine, key, stop: Some(stop), done, dir }
+        let setup = Setup {
+            engine: engine.clone(),
+            config,
+            listeners: Listeners { http: listener, grpc: Some(grpc_listener) },
+            observation: Arc::new(FakeObservation::default()),
+        };
+        let (cut, was_cut) = oneshot::channel();
+        let ended = |signal: oneshot::Receiver<()>| async {
+            if signal.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let done = tokio::spawn(serve_until(setup, ended(stopped), ended(was_cut)));
+        Server { address, grpc, engine, key, stop: Some(stop), cut: Some(cut), done, dir }
     }
 
     /// Another key; `change` says what it may do. In force once the file is looked at again.

@@ -1,0 +1,267 @@
+//! Room 1 for gRPC: `inference.GRPCInferenceService` as the current Triton client and KServe's speak
+//! it, and `grpc.health.v1`.
+//!
+//! [`METHODS`] says who may call what, before a byte of the message is read. Requests and answers of
+//! inference are read and written by hand (`infer_request.rs`, `infer_answer.rs`); every method meets
+//! the HTTP routes in the same admission and the same engine.
+
+mod codec;
+mod contents;
+mod control;
+mod infer;
+mod infer_answer;
+mod infer_request;
+mod messages;
+mod metadata;
+mod metered;
+mod wire;
+
+use crate::admission::Admitted;
+use crate::failure::{Failure, Retry};
+use crate::router::Gateway;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use codec::Method;
+use hyper::body::Incoming;
+use metered::MeteredBody;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tonic::{Code, Status};
+use tracing::Instrument;
+
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const INFERENCE: &str = "/inference.GRPCInferenceService/";
+const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
+
+/// Who may call a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody, as health over HTTP.
+    Open,
+    /// Whoever has a key.
+    Key,
+}
+
+/// Every method of the inference service.
+pub(crate) const METHODS: [(&str, Access); 20] = [
+    ("ServerLive", Access::Open),
+    ("ServerReady", Access::Open),
+    ("ModelReady", Access::Key),
+    ("ServerMetadata", Access::Key),
+    ("ModelMetadata", Access::Key),
+    ("ModelInfer", Access::Key),
+    ("ModelStreamInfer", Access::Key),
+    ("ModelConfig", Access::Key),
+    ("ModelStatistics", Access::Key),
+    ("RepositoryIndex", Access::Key),
+    ("RepositoryModelLoad", Access::Key),
+    ("RepositoryModelUnload", Access::Key),
+    ("SystemSharedMemoryStatus", Access::Key),
+    ("SystemSharedMemoryRegister", Access::Key),
+    ("SystemSharedMemoryUnregister", Access::Key),
+    ("CudaSharedMemoryStatus", Access::Key),
+    ("CudaSharedMemoryRegister", Access::Key),
+    ("CudaSharedMemoryUnregister", Access::Key),
+    ("TraceSetting", Access::Key),
+    ("LogSettings", Access::Key),
+];
+
+/// The gRPC service.
+#[derive(Clone)]
+pub(crate) struct Grpc {
+    gateway: Arc<Gateway>,
+}
+
+impl Grpc {
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Grpc {
+        Grpc { gateway }
+    }
+
+    /// Answers one call; a failure is an answer too.
+    pub(crate) async fn answer(
+        self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        Ok(self.route(request).await.unwrap_or_else(|failure| failure.grpc()))
+    }
+
+    async fn route(self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        let path = request.uri().path();
+        let known = path
+            .strip_prefix(INFERENCE)
+            .and_then(|name| METHODS.iter().find(|(known, _)| *known == name));
+        let (name, access) = match known {
+            Some((name, access)) => (*name, *access),
+            None if path == HEALTH_CHECK => ("Check", Access::Open),
+            None => {
+                let text: String = path.chars().take(200).collect();
+                self.admit(request.headers(), Duration::MAX).await?;
+                let message = format!("there is no method {text}");
+                return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "unknown-method", message));
+            }
+        };
+        let wait = timeout(request.headers())?;
+        let (parts, body) = request.into_parts();
+        let body = MeteredBody::new(body, &self.gateway.bodies);
+        if access == Access::Open {
+            let method = Method { request: Request::from_parts(parts, body) };
+            return Ok(self.open(name, method).await);
+        }
+        let admitted = self.admit(&parts.headers, wait.unwrap_or(Duration::MAX)).await?;
+        let body = body.charged_to(admitted.permit())?;
+        let method = Method { request: Request::from_parts(parts, body) };
+        Ok(match name {
+            "ModelInfer" => self.infer(admitted, method).await,
+            "ModelStreamInfer" => self.stream_infer(admitted, method).await,
+            _ => self.control(name, admitted, method).await,
+        })
+    }
+
+    async fn admit(&self, headers: &HeaderMap, wait: Duration) -> Result<Admitted, Failure> {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let admit = self.gateway.admission.admit_within(wait, headers, now, wall);
+        admit.instrument(tracing::debug_span!("admission")).await
+    }
+}
+
+/// The wait that `grpc-timeout` allows (gRPC over HTTP/2, "Timeout").
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+    let Some(value) = headers.get(GRPC_TIMEOUT) else {
+        return Ok(None);
+    };
+    let wrong =
+        || Failure::invalid("grpc-timeout: expected 1 to 8 digits and one of H, M, S, m, u, n");
+    let text = value.to_str().map_err(|_| wrong())?;
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    Ok(Some(match unit {
+        "H" => Duration::from_secs(3600 * count),
+        "M" => Duration::from_secs(60 * count),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return Err(wrong()),
+    }))
+}
+
+/// Status codes of both protocols that mean the same.
+const CODES: [(Code, StatusCode); 10] = [
+    (Code::InvalidArgument, StatusCode::BAD_REQUEST),
+    (Code::Unauthenticated, StatusCode::UNAUTHORIZED),
+    (Code::PermissionDenied, StatusCode::FORBIDDEN),
+    (Code::NotFound, StatusCode::NOT_FOUND),
+    (Code::FailedPrecondition, StatusCode::UNPROCESSABLE_ENTITY),
+    (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
+    (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR),
+    (Code::Unimplemented, StatusCode::NOT_IMPLEMENTED),
+    (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
+    (Code::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT),
+];
+
+/// The HTTP status that means what a `grpc-status` means.
+pub(crate) fn http_status(grpc_status: &HeaderValue) -> StatusCode {
+    let code = Code::from_bytes(grpc_status.as_bytes());
+    let same = CODES.iter().find(|(known, _)| *known == code).map(|(_, status)| *status);
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::Cancelled => StatusCode::REQUEST_TIMEOUT,
+        _ => same.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+impl Failure {
+    /// The status of the gRPC protocol.
+    pub(crate) fn status(&self) -> Status {
+        let code = match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                Code::ResourceExhausted
+            }
+            StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
+            StatusCode::METHOD_NOT_ALLOWED => Code::Unimplemented,
+            status => {
+                let same = CODES.iter().find(|(_, known)| *known == status);
+                same.map_or(Code::Internal, |(code, _)| *code)
+            }
+        };
+        let mut status = Status::new(code, self.text());
+        let pushback = match self.retry {
+            Retry::Unsaid => None,
+            Retry::Never => Some("-1".to_owned()),
+            Retry::After(time) => Some(time.as_nanos().div_ceil(1_000_000).to_string()),
+        };
+        // gRFC A6: how long a client waits before it tries again; negative for never.
+        if let Some(value) = pushback.and_then(|text| text.parse().ok()) {
+            status.metadata_mut().insert("grpc-retry-pushback-ms", value);
+        }
+        status
+    }
+
+    /// The answer of the gRPC protocol.
+    pub(crate) fn grpc(&self) -> Response<Body> {
+        self.status().into_http::<tonic::body::Body>().map(Body::new)
+    }
+}
+
+/// The name of a model, which no message may leave out.
+fn model_of(name: String) -> Result<String, Failure> {
+    if name.is_empty() {
+        return Err(Failure::invalid("model_name: expected the name of a model, got none"));
+    }
+    Ok(name)
+}
+
+/// A future that answers with a message or a failure.
+pub(crate) trait Answering<T>: Future<Output = Result<T, Failure>> + Send {}
+
+impl<T, F: Future<Output = Result<T, Failure>> + Send> Answering<T> for F {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aimass_engine::{EngineError, Family};
+
+    #[test]
+    fn every_family_has_the_code_of_the_table() {
+        let expected = [
+            Code::InvalidArgument,
+            Code::PermissionDenied,
+            Code::NotFound,
+            Code::ResourceExhausted,
+            Code::FailedPrecondition,
+            Code::ResourceExhausted,
+            Code::Internal,
+            Code::Unavailable,
+            Code::DeadlineExceeded,
+        ];
+        for (family, code) in Family::ALL.into_iter().zip(expected) {
+            let status = Failure::from(EngineError::new(family, "some-code", "text")).status();
+            assert_eq!(status.code(), code, "{family:?}");
+        }
+        let trap = Failure::from(EngineError::new(Family::Plugin, "trap", "it trapped")).status();
+        assert_eq!(trap.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
+        let busy = Failure::overloaded("full").status();
+        assert_eq!(busy.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
+    }
+
+    #[test]
+    fn timeouts_are_read_as_the_protocol_says() {
+        let read = |text: &str| {
+            let headers = HeaderMap::from_iter([(GRPC_TIMEOUT, text.parse().unwrap())]);
+            timeout(&headers).map(Option::unwrap)
+        };
+        assert_eq!(read("1S").unwrap(), Duration::from_secs(1));
+        assert_eq!(read("99999999n").unwrap(), Duration::from_nanos(99_999_999));
+        assert_eq!(read("99999999H").unwrap(), Duration::from_secs(3600 * 99_999_999));
+        for wrong in ["", "S", "1", "1x", "123456789S", "-1S", "1 S"] {
+            assert_eq!(read(wrong).unwrap_err().status, StatusCode::BAD_REQUEST, "{wrong}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()).unwrap(), None);
+    }
+}

@@ -1,0 +1,239 @@
+//! Listeners: accept connections up to a limit, speak HTTP on them with limits on headers and
+//! time, and drain.
+
+use crate::GatewayConfig;
+use crate::flow::{Connected, Peers};
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Most headers of one HTTP/1.1 request.
+const HEADERS_MAX: usize = 100;
+/// Pause after the system refuses a connection, for instance for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Data that an HTTP/2 client may send ahead, of one stream and of one connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Streams that a client opened and reset before they were looked at (rapid reset,
+/// CVE-2023-44487); beyond it the connection is closed.
+const RESET_STREAMS_MAX: usize = 20;
+/// A silent HTTP/2 connection is asked for a sign of life this often, and closed without one.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_WAIT: Duration = Duration::from_secs(20);
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge, as gRPC wants it.
+    Http2,
+}
+
+/// What answers the requests of a listener.
+pub(crate) trait Answers:
+    Service<
+        Request<Incoming>,
+        Response = Response<Body>,
+        Error = Infallible,
+        Future: Future<Output = Result<Response<Body>, Infallible>> + Send,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// A connection was accepted.
+    fn accepted(&self);
+}
+
+/// How far a server is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Connections are accepted.
+    Serving,
+    /// None is accepted any more; those that are open end with the request that is worked on.
+    Draining,
+    /// Everything ends at once.
+    Cut,
+}
+
+/// How connections are served.
+#[derive(Clone)]
+pub(crate) struct Listening {
+    pub(crate) protocol: Protocol,
+    pub(crate) config: Arc<GatewayConfig>,
+    /// Room for connections.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Connections by peer, on all listeners.
+    pub(crate) peers: Arc<Peers>,
+}
+
+/// A connection, and its room.
+struct Accepted {
+    stream: TcpStream,
+    /// None for one that came with the backlog: no more of them can follow.
+    _slot: Option<OwnedSemaphorePermit>,
+    _connected: Connected,
+}
+
+impl Listening {
+    /// Serves `listener` until the stage is [`Stage::Draining`], then stops accepting and lets requests
+    /// that are being worked on finish for the drain time, or until it is [`Stage::Cut`].
+    ///
+    /// What the kernel has accepted by then is served: its clients are connected, and closing the
+    /// listener would reset them.
+    pub(crate) async fn run<S: Answers>(
+        self,
+        service: S,
+        listener: TcpListener,
+        mut stage: watch::Receiver<Stage>,
+    ) {
+        let mut connections = JoinSet::new();
+        let open = |connections: &mut JoinSet<()>, accepted: Accepted| {
+            service.accepted();
+            let (this, service, stage) = (self.clone(), service.clone(), stage.clone());
+            connections.spawn(async move { this.connection(service, accepted, stage).await });
+        };
+        let mut drains = stage.clone();
+        loop {
+            tokio::select! {
+                _ = drains.wait_for(|stage| *stage != Stage::Serving) => break,
+                Some(_) = connections.join_next() => {}
+                accepted = self.accept(&listener) => open(&mut connections, accepted),
+            }
+        }
+        for accepted in self.backlog(listener) {
+            open(&mut connections, accepted);
+        }
+        tracing::info!(connections = connections.len(), "draining");
+        let all = async { while connections.join_next().await.is_some() {} };
+        let seconds = Duration::from_secs(self.config.drain_seconds);
+        tokio::select! {
+            () = all => {}
+            () = tokio::time::sleep(seconds) => tracing::warn!("cut at the end of the drain time"),
+            _ = stage.wait_for(|stage| *stage == Stage::Cut) => tracing::warn!("cut"),
+        }
+        connections.shutdown().await;
+    }
+
+    /// The next connection, once there is a slot for it.
+    async fn accept(&self, listener: &TcpListener) -> Accepted {
+        let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    // One of too many is closed by dropping it.
+                    if let Some(connected) = self.peers.connect(address.ip()) {
+                        return Accepted { stream, _slot: Some(slot), _connected: connected };
+                    }
+                }
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Closes the listener; connections that the kernel had accepted.
+    fn backlog(&self, listener: TcpListener) -> Vec<Accepted> {
+        let Ok(listener) = listener.into_std() else { return Vec::new() };
+        let mut backlog = Vec::new();
+        while let Ok((stream, address)) = listener.accept() {
+            let Some(connected) = self.peers.connect(address.ip()) else { continue };
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                backlog.push(Accepted { stream, _slot: None, _connected: connected });
+            }
+        }
+        backlog
+    }
+
+    async fn connection<S: Answers>(
+        &self,
+        service: S,
+        accepted: Accepted,
+        stage: watch::Receiver<Stage>,
+    ) {
+        let Accepted { stream, _slot, _connected } = accepted;
+        // A small answer must not wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let stream = TokioIo::new(stream);
+        let ended = match self.protocol {
+            Protocol::Http1 => {
+                let serving = http1(&self.config).serve_connection(stream, service);
+                until_drained(serving, stage, |serving| serving.graceful_shutdown()).await
+            }
+            Protocol::Http2 => {
+                let serving = http2(&self.config).serve_connection(stream, service);
+                until_drained(serving, stage, |serving| serving.graceful_shutdown()).await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+}
+
+fn http1(config: &GatewayConfig) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(config.header_seconds))
+        .max_headers(HEADERS_MAX)
+        // The read buffer: twice the limit, so that our own 431 comes before hyper's empty one.
+        .max_buf_size((2 * config.header_bytes_max).max(64 << 10));
+    builder
+}
+
+fn http2(config: &GatewayConfig) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.streams_max)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_header_list_size(u32::try_from(config.header_bytes_max).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(STREAM_WINDOW)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_WAIT);
+    builder
+}
+
+/// Serves a connection to its end, and asks it to end once the server drains.
+async fn until_drained<C: Future>(
+    serving: C,
+    mut stage: watch::Receiver<Stage>,
+    end: impl FnOnce(std::pin::Pin<&mut C>),
+) -> C::Output {
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => ended,
+        _ = stage.wait_for(|stage| *stage != Stage::Serving) => {
+            end(serving.as_mut());
+            serving.await
+        }
+    }
+}
+
+/// Whether only that one connection failed.
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}

@@ -1,0 +1,214 @@
+//! gRPC over a real socket, with the frames of the protocol made here.
+
+use super::Server;
+use crate::grpc::METHODS;
+use axum::http::{HeaderMap, Request};
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tonic::Code;
+
+/// What came back.
+struct Answer {
+    code: Code,
+    message: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+struct Client {
+    sender: SendRequest<Full<Bytes>>,
+    key: Option<String>,
+}
+
+impl Client {
+    async fn new(server: &Server) -> Client {
+        let stream = TcpStream::connect(server.grpc).await.unwrap();
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Client { sender, key: Some(server.key.clone()) }
+    }
+
+    async fn call(&mut self, method: &str, message: &[u8]) -> Answer {
+        let path = format!("/inference.GRPCInferenceService/{method}");
+        self.call_at(&path, &[], framed(&[message])).await
+    }
+
+    async fn call_at(&mut self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
+        let mut request = Request::post(format!("http://h{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body)).unwrap();
+        let response = self.sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let headers = response.headers().clone();
+        let collected = response.into_body().collect().await.unwrap();
+        let trailers = collected.trailers().unwrap_or(&headers);
+        let text = |name| trailers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        Answer {
+            code: Code::from_bytes(text("grpc-status").as_bytes()),
+            message: text("grpc-message"),
+            headers: trailers.clone(),
+            body: collected.to_bytes(),
+        }
+    }
+}
+
+fn framed(messages: &[&[u8]]) -> Bytes {
+    let mut frame = BytesMut::new();
+    for message in messages {
+        frame.put_u8(0);
+        frame.put_u32(message.len() as u32);
+        frame.put_slice(message);
+    }
+    frame.freeze()
+}
+
+/// `ModelInferRequest` for `model` with one FP32 input `INPUT0` of one element.
+fn infer(model: &str) -> Vec<u8> {
+    let mut message = vec![0x0a, model.len() as u8];
+    message.extend_from_slice(model.as_bytes());
+    message.extend_from_slice(b"\x1a\x02id\x2a\x11\x0a\x06INPUT0\x12\x04FP32\x1a\x01\x01");
+    message.extend_from_slice(b"\x3a\x04\0\0\x80\x3f");
+    message
+}
+
+#[tokio::test]
+async fn an_infer_request_is_answered_with_raw_contents() {
+    let server = Server::start().await;
+    let mut client = Client::new(&server).await;
+    let answer = client.call("ModelInfer", &infer("identity")).await;
+    assert_eq!((answer.code, answer.message.as_str()), (Code::Ok, ""));
+    let expected = b"\x0a\x08identity\x12\x011\x1a\x02id\x2a\x12\x0a\x07OUTPUT0\x12\x04FP32\
+        \x1a\x01\x01\x32\x04\0\0\x80\x3f";
+    assert_eq!(&answer.body[5..], expected);
+    assert_eq!(&answer.body[..5], [0, 0, 0, 0, expected.len() as u8]);
+}
+
+#[tokio::test]
+async fn every_method_but_health_is_shut_without_a_key() {
+    let server = Server::start().await;
+    let mut client = Client::new(&server).await;
+    for key in [None, Some(format!("{}x", &server.key[..54])), Some(String::new())] {
+        client.key = key;
+        for (method, _) in METHODS {
+            let answer = client.call(method, b"").await;
+            match method {
+                "ServerLive" | "ServerReady" => assert_eq!(answer.code, Code::Ok, "{method}"),
+                _ => assert_eq!(answer.code, Code::Unauthenticated, "{method}"),
+            }
+        }
+        let unknown = client.call("Unknown", b"").await;
+        assert_eq!(unknown.code, Code::Unauthenticated);
+        let health = client.call_at("/grpc.health.v1.Health/Check", &[], framed(&[b""])).await;
+        assert_eq!((health.code, &health.body[5..]), (Code::Ok, &[8u8, 1][..]));
+    }
+    client.key = Some(server.key.clone());
+    assert_eq!(client.call("Unknown", b"").await.code, Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn failures_have_their_codes_and_say_whether_to_retry() {
+    let server = Server::start().await;
+    let mut client = Client::new(&server).await;
+    for (model, code, pushback) in [
+        ("trap", Code::Internal, Some("-1")),
+        ("busy", Code::Unavailable, Some("1000")),
+        ("nothing", Code::NotFound, None),
+    ] {
+        let answer = client.call("ModelInfer", &infer(model)).await;
+        assert_eq!(answer.code, code, "{model}: {}", answer.message);
+        let told = answer.headers.get("grpc-retry-pushback-ms").map(|v| v.to_str().unwrap());
+        assert_eq!(told, pushback, "{model}");
+    }
+    assert_eq!(client.call("ModelInfer", b"\x0b").await.code, Code::InvalidArgument);
+    assert_eq!(client.call("ModelInfer", b"").await.code, Code::InvalidArgument);
+    let path = "/inference.GRPCInferenceService/ModelInfer";
+    let timeout = [("grpc-timeout", "1n")];
+    let late = client.call_at(path, &timeout, framed(&[&infer("stuck")])).await;
+    assert_eq!(late.code, Code::DeadlineExceeded);
+    let wrong = client.call_at(path, &[("grpc-timeout", "soon")], framed(&[&infer("stuck")])).await;
+    assert_eq!(wrong.code, Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_message_may_be_as_large_as_the_limit_also_after_decompression() {
+    let server = Server::with(|config| config.body_bytes_max = 2000).await;
+    let mut client = Client::new(&server).await;
+    let path = "/inference.GRPCInferenceService/ModelInfer";
+    let large = vec![0; 2001];
+    assert_eq!(client.call("ModelInfer", &large).await.code, Code::OutOfRange);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, &large).unwrap();
+    let packed = encoder.finish().unwrap();
+    assert!(packed.len() < 100);
+    let mut frame = BytesMut::from(&framed(&[&packed])[..]);
+    frame[0] = 1;
+    let bomb = client.call_at(path, &[("grpc-encoding", "gzip")], frame.freeze()).await;
+    assert_eq!(bomb.code, Code::ResourceExhausted, "{}", bomb.message);
+    let control = client.call("ModelMetadata", &vec![0; (64 << 10) + 1]).await;
+    assert_eq!(control.code, Code::OutOfRange);
+    assert_eq!(client.call("ModelInfer", &infer("identity")).await.code, Code::Ok);
+}
+
+#[tokio::test]
+async fn a_stream_answers_in_order_and_goes_on_after_a_failure() {
+    let server = Server::start().await;
+    let mut client = Client::new(&server).await;
+    let (good, bad) = (infer("identity"), infer("trap"));
+    let body = framed(&[&good, &bad, b"\x0b", &good]);
+    let path = "/inference.GRPCInferenceService/ModelStreamInfer";
+    let answer = client.call_at(path, &[], body).await;
+    assert_eq!(answer.code, Code::Ok, "{}", answer.message);
+    let mut rest = &answer.body[..];
+    let mut kinds = Vec::new();
+    while let Some((head, tail)) = rest.split_first_chunk::<5>() {
+        let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        kinds.push(tail[0]);
+        rest = &tail[len..];
+    }
+    // Field 2 is an answer, field 1 an error.
+    assert_eq!(kinds, [0x12, 0x0a, 0x0a, 0x12]);
+}
+
+#[tokio::test]
+async fn a_call_whose_client_goes_away_is_cancelled() {
+    use std::sync::atomic::Ordering;
+    let server = Server::start().await;
+    let mut client = Client::new(&server).await;
+    let call = tokio::spawn(async move { client.call("ModelInfer", &infer("slow")).await.code });
+    server.engine.started.notified().await;
+    call.abort();
+    while !server.engine.cancelled.load(Ordering::Relaxed) {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn unloading_needs_no_more_than_a_name_in_either_dialect() {
+    let server = Server::start().await;
+    let mut client = Client::new(&server).await;
+    // KServe: the model is field 1. Triton: field 2, and 1 is the repository.
+    for message in [&b"\x0a\x05embed"[..], b"\x12\x05embed", b"\x0a\x04repo\x12\x05embed"] {
+        let done = client.call("RepositoryModelUnload", message).await;
+        assert_eq!((done.code, &done.body[5..]), (Code::Ok, &b"\x0a\x05embed\x10\x01"[..]));
+        let index = client.call("RepositoryIndex", b"\x10\x01").await;
+        let names = String::from_utf8_lossy(&index.body);
+        assert!(!names.contains("embed") && names.contains("identity"), "{names}");
+        assert_eq!(client.call("RepositoryModelLoad", message).await.code, Code::Ok);
+    }
+    let with_config = b"\x12\x05embed\x1a\x0c\x0a\x06config\x12\x02\x1a\0";
+    let refused = client.call("RepositoryModelLoad", with_config).await;
+    assert_eq!(refused.code, Code::InvalidArgument, "{}", refused.message);
+    let region = client.call("SystemSharedMemoryRegister", b"").await;
+    assert!(region.message.contains("by%20design"), "{}", region.message);
+}
