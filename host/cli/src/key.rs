@@ -15,6 +15,33 @@ pub(crate) enum Key {
     /// Make a key: `aimass key new publisher acme`, `aimass key new api --tenant shop`
     #[command(subcommand)]
     New(New),
+    /// List keys: `aimass key list api`
+    #[command(subcommand)]
+    List(List),
+    /// Replace a key: `aimass key rotate api ID --grace 1h`
+    #[command(subcommand)]
+    Rotate(Rotate),
+    /// End a key: `aimass key revoke api ID`
+    #[command(subcommand)]
+    Revoke(Revoke),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum List {
+    /// API keys of clients, without the keys themselves
+    Api(api_key::ListApi),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Rotate {
+    /// A new API key in the place of an old one: same tenant, roles, models and lifetime
+    Api(api_key::RotateApi),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Revoke {
+    /// An API key, now
+    Api(api_key::RevokeApi),
 }
 
 #[derive(Subcommand)]
@@ -35,14 +62,7 @@ pub(crate) enum New {
         anywhere: bool,
     },
     /// An API key for clients; it is shown once and stored hashed
-    Api {
-        /// Who is charged
-        #[arg(long, default_value = "default")]
-        tenant: String,
-        /// What the key is for, as you will read it in `api_keys.toml`
-        #[arg(long, default_value = "made by aimass key new api")]
-        name: String,
-    },
+    Api(api_key::NewApi),
 }
 
 impl Key {
@@ -52,15 +72,10 @@ impl Key {
                 let path = out.unwrap_or_else(|| home.signing_key(&name));
                 new_publisher(home, &name, &path, (!no_trust).then_some(anywhere))
             }
-            Key::New(New::Api { tenant, name }) => {
-                let key = api_key::create(home, &tenant, &name)?;
-                println!("{key}");
-                eprintln!(
-                    "This key is shown once. Clients send `Authorization: Bearer {key}`; a running \
-                     server accepts it within a second."
-                );
-                Ok(())
-            }
+            Key::New(New::Api(new)) => new.run(home),
+            Key::List(List::Api(list)) => list.run(home),
+            Key::Rotate(Rotate::Api(rotate)) => rotate.run(home),
+            Key::Revoke(Revoke::Api(revoke)) => revoke.run(home),
         }
     }
 }

@@ -43,7 +43,7 @@ enum Command {
     /// Publish models, move labels, roll back
     #[command(subcommand)]
     Model(model::Model),
-    /// Make signing keys and API keys
+    /// Make signing keys; make, list, rotate and revoke API keys
     #[command(subcommand)]
     Key(key::Key),
     /// Check signatures by the rule of this host

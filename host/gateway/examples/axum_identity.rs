@@ -1,5 +1,6 @@
 //! The floor that the gateway is measured against: a bare axum server that parses an OIP infer
-//! request with typed serde, clones its input into an output, and writes the answer.
+//! request with typed serde, moves its input into an output, and writes the answer, as JSON and with
+//! binary data.
 //!
 //! No keys, no limits, no models. Prints the address it listens on; runs until it is killed.
 
@@ -10,6 +11,7 @@ use axum::http::{Response, StatusCode, header};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
+const JSON_LEN: &str = "inference-header-content-length";
 const BODY_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Deserialize)]
@@ -23,7 +25,14 @@ struct Input {
     name: String,
     shape: Vec<u64>,
     datatype: String,
+    #[serde(default)]
     data: Vec<f32>,
+    parameters: Option<Size>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Size {
+    binary_data_size: usize,
 }
 
 #[derive(Serialize)]
@@ -40,7 +49,10 @@ struct Output {
     name: String,
     datatype: String,
     shape: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     data: Vec<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Size>,
 }
 
 async fn infer(request: Request) -> Response<Body> {
@@ -49,10 +61,13 @@ async fn infer(request: Request) -> Response<Body> {
         let response = response.header(header::CONTENT_TYPE, "application/json");
         response.body(Body::from(body)).expect("a static header")
     };
+    let json_len =
+        request.headers().get(JSON_LEN).and_then(|value| value.to_str().ok()?.parse().ok());
     let Ok(body) = to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
         return answer(StatusCode::PAYLOAD_TOO_LARGE, Vec::new());
     };
-    let request: InferRequest = match serde_json::from_slice(&body) {
+    let (json, blobs) = body.split_at(json_len.unwrap_or(body.len()).min(body.len()));
+    let request: InferRequest = match serde_json::from_slice(json) {
         Ok(request) => request,
         Err(error) => return answer(StatusCode::BAD_REQUEST, error.to_string().into_bytes()),
     };
@@ -61,6 +76,7 @@ async fn infer(request: Request) -> Response<Body> {
         datatype: input.datatype,
         shape: input.shape,
         data: input.data,
+        parameters: input.parameters,
     };
     let response = InferResponse {
         id: request.id,
@@ -68,7 +84,15 @@ async fn infer(request: Request) -> Response<Body> {
         model_version: "1",
         outputs: request.inputs.into_iter().map(output).collect(),
     };
-    answer(StatusCode::OK, serde_json::to_vec(&response).expect("string keys"))
+    let mut body = serde_json::to_vec(&response).expect("string keys");
+    if blobs.is_empty() {
+        return answer(StatusCode::OK, body);
+    }
+    let len = body.len();
+    body.extend_from_slice(blobs);
+    let mut response = answer(StatusCode::OK, body);
+    response.headers_mut().insert(JSON_LEN, len.into());
+    response
 }
 
 #[tokio::main]

@@ -1,11 +1,13 @@
-//! Room 2: who is asking, until when, and whether there is room. The next room can only be
-//! entered with an [`Admitted`], and only this file makes one.
+//! Room 2: who is asking, what for, until when, and whether there is room. The next room can only
+//! be entered with an [`Admitted`], and only this file makes one.
 
 use crate::GatewayConfig;
 use crate::failure::Failure;
 use crate::flow::{Flow, Permit};
-use crate::identity::{ApiKeys, Identity, Principal};
+use crate::identity::access::Guarded;
+use crate::identity::{Identity, Principal};
 use axum::http::{HeaderMap, StatusCode};
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,17 +18,18 @@ pub(crate) struct Admission {
     request_max: Duration,
 }
 
-/// A request whose key was checked and for which there is room, until it is dropped.
-pub(crate) struct Admitted {
+/// A request of somebody who may do `V`, and for which there is room until it is dropped.
+pub(crate) struct Admitted<V> {
     principal: Principal,
     deadline: Instant,
     permit: Permit,
+    verb: PhantomData<V>,
 }
 
 impl Admission {
-    pub(crate) fn new(keys: ApiKeys, config: &GatewayConfig) -> Admission {
+    pub(crate) fn new(identity: Identity, config: &GatewayConfig) -> Admission {
         Admission {
-            identity: Identity::new(keys),
+            identity,
             flow: Flow::new(config),
             request_max: Duration::from_secs(config.request_seconds),
         }
@@ -42,33 +45,35 @@ impl Admission {
         &self.flow
     }
 
-    /// Lets a request in, perhaps after a wait, or says why not: 401 without a good key, 429 for a
-    /// limit of its tenant, 503 if the wait would be too long.
-    pub(crate) async fn admit(
+    /// Lets a request in, perhaps after a wait, or says why not: 401 without a good key, 403 if
+    /// its roles do not include the verb, 429 for a limit of its tenant, 503 if the wait would be too
+    /// long.
+    pub(crate) async fn admit<V: Guarded>(
         &self,
         headers: &HeaderMap,
         now: Instant,
         wall: SystemTime,
-    ) -> Result<Admitted, Failure> {
+    ) -> Result<Admitted<V>, Failure> {
         self.admit_within(self.request_max, headers, now, wall).await
     }
 
     /// As [`Admission::admit`], for a request that gives up after `wait`.
-    pub(crate) async fn admit_within(
+    pub(crate) async fn admit_within<V: Guarded>(
         &self,
         wait: Duration,
         headers: &HeaderMap,
         now: Instant,
         wall: SystemTime,
-    ) -> Result<Admitted, Failure> {
+    ) -> Result<Admitted<V>, Failure> {
         let principal = self.identity.authenticate(headers, now, wall)?;
+        principal.require(V::NEEDS)?;
         let deadline = now + wait.min(self.request_max);
         let permit = self.flow.enter(principal.tenant.clone(), now, deadline).await?;
-        Ok(Admitted { principal, deadline, permit })
+        Ok(Admitted { principal, deadline, permit, verb: PhantomData })
     }
 }
 
-impl Admitted {
+impl<V> Admitted<V> {
     /// Who is charged.
     pub(crate) fn tenant(&self) -> &Arc<str> {
         &self.permit.tenant().name
@@ -109,7 +114,8 @@ impl Admitted {
 mod tests {
     use super::*;
     use crate::flow::FlowConfig;
-    use crate::identity::{append_api_key, generate_api_key};
+    use crate::identity::access::{Infer, Operate};
+    use crate::identity::{ApiKeys, append_api_key, generate_api_key};
     use axum::http::header::AUTHORIZATION;
 
     fn door(all: usize, each: usize) -> (tempfile::TempDir, Admission, [HeaderMap; 2]) {
@@ -127,17 +133,18 @@ mod tests {
             flow: FlowConfig { queue_max: 0, ..FlowConfig::default() },
             ..GatewayConfig::new(&path)
         };
-        (dir, Admission::new(ApiKeys::load(&path).unwrap(), &config), headers)
+        let keys = ApiKeys::load(&path, Arc::default()).unwrap();
+        (dir, Admission::new(Identity::new(keys), &config), headers)
     }
 
-    fn status(result: Result<Admitted, Failure>) -> u16 {
+    fn status<V>(result: Result<Admitted<V>, Failure>) -> u16 {
         result.err().map_or(200, |failure| failure.status.as_u16())
     }
 
     #[tokio::test]
     async fn permits_are_counted_for_the_tenant_and_for_all_and_come_back() {
         let (_dir, door, [one, two]) = door(3, 2);
-        let admit = |headers| door.admit(headers, Instant::now(), SystemTime::now());
+        let admit = |headers| door.admit::<Infer>(headers, Instant::now(), SystemTime::now());
         let first = admit(&one).await.unwrap();
         let _second = admit(&one).await.unwrap();
         assert_eq!(status(admit(&one).await), 429);
@@ -161,20 +168,30 @@ mod tests {
             ("Bearer ".to_owned(), 401),
         ] {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
-            let admitted = door.admit(&headers, Instant::now(), SystemTime::now()).await;
+            let admitted = door.admit::<Infer>(&headers, Instant::now(), SystemTime::now()).await;
             assert_eq!(status(admitted), expected, "{value}");
         }
-        let none = door.admit(&HeaderMap::new(), Instant::now(), SystemTime::now()).await;
+        let none = door.admit::<Infer>(&HeaderMap::new(), Instant::now(), SystemTime::now()).await;
         assert_eq!(status(none), 401);
     }
 
     #[tokio::test]
     async fn a_key_with_a_list_of_models_opens_only_those() {
         let (_dir, door, [all, listed]) = door(9, 9);
-        let admit = |headers| door.admit(headers, Instant::now(), SystemTime::now());
+        let admit = |headers| door.admit::<Infer>(headers, Instant::now(), SystemTime::now());
         assert!(admit(&all).await.unwrap().require("any").is_ok());
         let listed = admit(&listed).await.unwrap();
         assert!(listed.require("allowed").is_ok());
         assert_eq!(listed.require("other").unwrap_err().status.as_u16(), 403);
+    }
+
+    #[tokio::test]
+    async fn a_role_without_the_verb_takes_no_room() {
+        let (_dir, door, [one, _]) = door(9, 9);
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let refused = door.admit::<Operate>(&one, now, wall).await.err().unwrap();
+        assert_eq!(refused.status.as_u16(), 403);
+        assert!(refused.message.contains("`operate`") && refused.message.contains("read, infer"));
+        assert_eq!(door.in_flight(), 0);
     }
 }

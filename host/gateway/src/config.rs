@@ -16,7 +16,7 @@ pub const REQUEST_ID_BYTES_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
-    /// File with the API keys ([`crate::ApiKeys`]). It is read again when it changes.
+    /// File with the API keys ([`crate::ApiKeyFile`]). It is read again when it changes.
     pub api_keys: PathBuf,
     /// Largest request body, also after decompression. Default 64 MiB, at most 1 GiB.
     pub body_bytes_max: usize,

@@ -49,6 +49,8 @@ pub(crate) struct Failure {
     pub(crate) retry: Retry,
     /// Further headers.
     pub(crate) fields: Option<Box<HeaderMap>>,
+    /// The value of `WWW-Authenticate`, for somebody who is not recognized or not allowed.
+    pub(crate) challenge: Option<&'static str>,
 }
 
 impl Failure {
@@ -63,6 +65,7 @@ impl Failure {
             message: message.into(),
             param: None,
             retry: Retry::Unsaid,
+            challenge: None,
             fields: None,
         }
     }
@@ -116,8 +119,8 @@ impl Failure {
         if let Some(fields) = &self.fields {
             headers.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
@@ -164,7 +167,7 @@ impl From<EngineError> for Failure {
         }
         let code = Cow::Owned(error.code().to_owned());
         let message = error.message().to_owned();
-        Failure { status, code, message, param: None, retry, fields: None }
+        Failure { status, code, message, param: None, retry, challenge: None, fields: None }
     }
 }
 

@@ -17,6 +17,7 @@ mod grpc;
 mod identity;
 mod listener;
 mod oip;
+mod openapi;
 mod router;
 mod routes;
 mod server;
@@ -30,6 +31,9 @@ pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
 pub use flow::{
     Circuit, CircuitConfig, CircuitRules, FlowConfig, Pass, Remote, RemoteRules, TenantLimits,
 };
-pub use identity::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
+pub use identity::{
+    ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, LifetimeError, NewApiKey, Role,
+    UnknownRole, Verb, append_api_key, generate_api_key, parse_lifetime,
+};
 pub use server::{Listeners, ServeError, Setup, serve, serve_until};
 pub use serving::{Answer, Done, LogLevel, Observation, Serving};

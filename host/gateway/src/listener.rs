@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 
 /// Most headers of one HTTP/1.1 request.
 const HEADERS_MAX: usize = 100;
+/// How long after it was accepted a connection is not closed by a drain: its client may be sending.
+const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// Pause after the system refuses a connection, for instance for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Data that an HTTP/2 client may send ahead, of one stream and of one connection.
@@ -57,7 +59,7 @@ pub(crate) trait Answers:
 }
 
 /// How far a server is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Connections are accepted.
     Serving,
@@ -107,7 +109,7 @@ impl Listening {
         let mut drains = stage.clone();
         loop {
             tokio::select! {
-                _ = drains.wait_for(|stage| *stage != Stage::Serving) => break,
+                () = reached(&mut drains, Stage::Draining) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.accept(&listener) => open(&mut connections, accepted),
             }
@@ -121,7 +123,7 @@ impl Listening {
         tokio::select! {
             () = all => {}
             () = tokio::time::sleep(seconds) => tracing::warn!("cut at the end of the drain time"),
-            _ = stage.wait_for(|stage| *stage == Stage::Cut) => tracing::warn!("cut"),
+            () = reached(&mut stage, Stage::Cut) => tracing::warn!("cut"),
         }
         connections.shutdown().await;
     }
@@ -212,16 +214,28 @@ fn http2(config: &GatewayConfig) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Serves a connection to its end, and asks it to end once the server drains.
+/// Waits until the server is at `least` at this stage.
+async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
+    // An error means that the server is gone, which is the last stage.
+    let _ = stage.wait_for(|stage| *stage >= least).await.map(|_| ());
+}
+
+/// Serves a connection to its end, and asks it to end once the server drains: at once, unless it is
+/// so young that its first request may be on its way. The answer to that asks the client to close.
 async fn until_drained<C: Future>(
     serving: C,
     mut stage: watch::Receiver<Stage>,
     end: impl FnOnce(std::pin::Pin<&mut C>),
 ) -> C::Output {
+    let grown = tokio::time::Instant::now() + FIRST_REQUEST_WAIT;
+    let ends = async {
+        reached(&mut stage, Stage::Draining).await;
+        tokio::time::sleep_until(grown).await;
+    };
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => ended,
-        _ = stage.wait_for(|stage| *stage != Stage::Serving) => {
+        () = ends => {
             end(serving.as_mut());
             serving.await
         }

@@ -6,18 +6,21 @@ use crate::body::Bodies;
 use crate::counters::Counters;
 use crate::failure::Failure;
 use crate::flow::Tenant;
+use crate::identity::Verb;
+use crate::identity::access::{Access, Guarded, Holds, Infer, Open, Operate, Read};
 use crate::routes::{
     metrics, oip_config, oip_generate, oip_health, oip_infer, oip_metadata, oip_repository,
-    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models,
+    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models, openapi,
 };
 use crate::serving::{Observation, Serving};
 use aimass_engine::{InferRequest, InferResponse};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
+use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -41,72 +44,126 @@ pub(crate) struct Gateway {
 /// What a handler gets of its gateway.
 pub(crate) type Shared = axum::extract::State<Arc<Gateway>>;
 
-/// One route: a path, and a handler for each of its methods.
+/// One route: a path, and what answers one of its methods.
 pub(crate) struct Route {
     pub(crate) path: &'static str,
-    handler: fn() -> MethodRouter<Arc<Gateway>>,
+    action: fn() -> Action,
 }
 
-const fn route(path: &'static str, handler: fn() -> MethodRouter<Arc<Gateway>>) -> Route {
-    Route { path, handler }
+/// A method, the verb that it asks for, and a handler that holds the proof of it.
+pub(crate) struct Action {
+    pub(crate) method: Method,
+    /// Absent for a route that is open to everybody.
+    pub(crate) verb: Option<Verb>,
+    handler: MethodRouter<Arc<Gateway>>,
 }
 
-/// Every route. `{version}` is a number, a label, or `newest`. Who may use one is in the signature
-/// of its handler: whatever takes an [`Admitted`] wants an API key.
+const fn route(path: &'static str, action: fn() -> Action) -> Route {
+    Route { path, action }
+}
+
+impl Route {
+    /// Its method, verb and handler.
+    pub(crate) fn action(&self) -> Action {
+        (self.action)()
+    }
+}
+
+fn get<A: Access, H: Handler<T, Arc<Gateway>>, T>(_: A, handler: H) -> Action
+where
+    T: Holds<A> + 'static,
+{
+    action::<A, H, T>(Method::GET, MethodFilter::GET, handler)
+}
+
+fn post<A: Access, H: Handler<T, Arc<Gateway>>, T>(_: A, handler: H) -> Action
+where
+    T: Holds<A> + 'static,
+{
+    action::<A, H, T>(Method::POST, MethodFilter::POST, handler)
+}
+
+fn delete<A: Access, H: Handler<T, Arc<Gateway>>, T>(_: A, handler: H) -> Action
+where
+    T: Holds<A> + 'static,
+{
+    action::<A, H, T>(Method::DELETE, MethodFilter::DELETE, handler)
+}
+
+fn action<A: Access, H: Handler<T, Arc<Gateway>>, T>(
+    method: Method,
+    filter: MethodFilter,
+    handler: H,
+) -> Action
+where
+    T: Holds<A> + 'static,
+{
+    Action { method, verb: A::VERB, handler: on(filter, handler) }
+}
+
+/// Every route. `{version}` is a number, a label, or `newest`. Each names the verb that it asks
+/// for, or [`Open`]; a handler that does not take an [`Admitted`] of that verb does not compile.
 pub(crate) const ROUTES: &[Route] = &[
-    route("/v2/health/live", || get(oip_health::live)),
-    route("/v2/health/ready", || get(oip_health::ready)),
-    route("/v2", || get(oip_metadata::server)),
-    route("/v2/models/{model}", || get(oip_metadata::model)),
-    route("/v2/models/{model}/versions/{version}", || get(oip_metadata::model)),
-    route("/v2/models/{model}/config", || get(oip_config::config)),
-    route("/v2/models/{model}/versions/{version}/config", || get(oip_config::config)),
-    route("/v2/models/stats", || get(oip_statistics::all)),
-    route("/v2/models/{model}/stats", || get(oip_statistics::model)),
-    route("/v2/models/{model}/versions/{version}/stats", || get(oip_statistics::model)),
-    route("/v2/repository/index", || post(oip_repository::index)),
-    route("/v2/repository/models/{model}/load", || post(oip_repository::load)),
-    route("/v2/repository/models/{model}/unload", || post(oip_repository::unload)),
-    route("/v2/models/{model}/ready", || get(oip_health::model_ready)),
-    route("/v2/models/{model}/versions/{version}/ready", || get(oip_health::model_ready)),
-    route("/v2/models/{model}/infer", || post(oip_infer::infer)),
-    route("/v2/models/{model}/versions/{version}/infer", || post(oip_infer::infer)),
-    route("/v2/models/{model}/generate", || post(oip_generate::generate)),
-    route("/v2/models/{model}/versions/{version}/generate", || post(oip_generate::generate)),
-    route("/v2/models/{model}/generate_stream", || post(oip_generate::generate_stream)),
+    route("/v2/health/live", || get(Open, oip_health::live)),
+    route("/v2/health/ready", || get(Open, oip_health::ready)),
+    route("/v2", || get(Read, oip_metadata::server)),
+    route("/v2/openapi.json", || get(Read, openapi::document)),
+    route("/v2/models/{model}", || get(Read, oip_metadata::model)),
+    route("/v2/models/{model}/versions/{version}", || get(Read, oip_metadata::model)),
+    route("/v2/models/{model}/config", || get(Read, oip_config::config)),
+    route("/v2/models/{model}/versions/{version}/config", || get(Read, oip_config::config)),
+    route("/v2/models/stats", || get(Read, oip_statistics::all)),
+    route("/v2/models/{model}/stats", || get(Read, oip_statistics::model)),
+    route("/v2/models/{model}/versions/{version}/stats", || get(Read, oip_statistics::model)),
+    route("/v2/repository/index", || post(Read, oip_repository::index)),
+    route("/v2/repository/models/{model}/load", || post(Operate, oip_repository::load)),
+    route("/v2/repository/models/{model}/unload", || post(Operate, oip_repository::unload)),
+    route("/v2/models/{model}/ready", || get(Read, oip_health::model_ready)),
+    route("/v2/models/{model}/versions/{version}/ready", || get(Read, oip_health::model_ready)),
+    route("/v2/models/{model}/infer", || post(Infer, oip_infer::infer)),
+    route("/v2/models/{model}/versions/{version}/infer", || post(Infer, oip_infer::infer)),
+    route("/v2/models/{model}/generate", || post(Infer, oip_generate::generate)),
+    route("/v2/models/{model}/versions/{version}/generate", || post(Infer, oip_generate::generate)),
+    route("/v2/models/{model}/generate_stream", || post(Infer, oip_generate::generate_stream)),
     route("/v2/models/{model}/versions/{version}/generate_stream", || {
-        post(oip_generate::generate_stream)
+        post(Infer, oip_generate::generate_stream)
     }),
-    route("/v2/logging", || get(oip_settings::log).post(oip_settings::set_log)),
-    route("/v2/trace/setting", || get(oip_settings::trace).post(oip_settings::set_trace)),
-    route("/v2/models/{model}/trace/setting", || {
-        get(oip_settings::model_trace).post(oip_settings::set_model_trace)
+    route("/v2/logging", || get(Read, oip_settings::log)),
+    route("/v2/logging", || post(Operate, oip_settings::set_log)),
+    route("/v2/trace/setting", || get(Read, oip_settings::trace)),
+    route("/v2/trace/setting", || post(Operate, oip_settings::set_trace)),
+    route("/v2/models/{model}/trace/setting", || get(Read, oip_settings::model_trace)),
+    route("/v2/models/{model}/trace/setting", || post(Operate, oip_settings::set_model_trace)),
+    route("/v2/systemsharedmemory/status", || get(Read, oip_shared_memory::status)),
+    route("/v2/systemsharedmemory/region/{region}/status", || get(Read, oip_shared_memory::status)),
+    route("/v2/systemsharedmemory/region/{region}/register", || {
+        post(Read, oip_shared_memory::register)
     }),
-    route("/v2/systemsharedmemory/status", || get(oip_shared_memory::status)),
-    route("/v2/systemsharedmemory/region/{region}/status", || get(oip_shared_memory::status)),
-    route("/v2/systemsharedmemory/region/{region}/register", || post(oip_shared_memory::register)),
     route("/v2/systemsharedmemory/region/{region}/unregister", || {
-        post(oip_shared_memory::unregister)
+        post(Read, oip_shared_memory::unregister)
     }),
-    route("/v2/systemsharedmemory/unregister", || post(oip_shared_memory::unregister)),
-    route("/v2/cudasharedmemory/status", || get(oip_shared_memory::status)),
-    route("/v2/cudasharedmemory/region/{region}/status", || get(oip_shared_memory::status)),
-    route("/v2/cudasharedmemory/region/{region}/register", || post(oip_shared_memory::register)),
+    route("/v2/systemsharedmemory/unregister", || post(Read, oip_shared_memory::unregister)),
+    route("/v2/cudasharedmemory/status", || get(Read, oip_shared_memory::status)),
+    route("/v2/cudasharedmemory/region/{region}/status", || get(Read, oip_shared_memory::status)),
+    route("/v2/cudasharedmemory/region/{region}/register", || {
+        post(Read, oip_shared_memory::register)
+    }),
     route("/v2/cudasharedmemory/region/{region}/unregister", || {
-        post(oip_shared_memory::unregister)
+        post(Read, oip_shared_memory::unregister)
     }),
-    route("/v2/cudasharedmemory/unregister", || post(oip_shared_memory::unregister)),
-    route("/v1/embeddings", || post(openai_embeddings::embeddings)),
-    route("/v1/models", || get(openai_models::list)),
-    route("/v1/models/{model}", || get(openai_models::retrieve)),
-    route("/metrics", || get(metrics::metrics)),
+    route("/v2/cudasharedmemory/unregister", || post(Read, oip_shared_memory::unregister)),
+    route("/v1/embeddings", || post(Infer, openai_embeddings::embeddings)),
+    route("/v1/models", || get(Read, openai_models::list)),
+    route("/v1/models/{model}", || get(Read, openai_models::retrieve)),
+    route("/v1/models/{model}", || delete(Operate, openai_models::refuse_delete)),
+    route("/metrics", || get(Read, metrics::metrics)),
 ];
 
 /// The routes of a gateway, with JSON answers for everything else.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     ROUTES
         .iter()
-        .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+        .fold(Router::new(), |router, route| router.route(route.path, route.action().handler))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)
@@ -134,13 +191,13 @@ impl Gateway {
     }
 }
 
-impl FromRequestParts<Arc<Gateway>> for Admitted {
+impl<V: Guarded> FromRequestParts<Arc<Gateway>> for Admitted<V> {
     type Rejection = Response<Body>;
 
     async fn from_request_parts(
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
-    ) -> Result<Admitted, Response<Body>> {
+    ) -> Result<Admitted<V>, Response<Body>> {
         let admit = gateway.admission.admit(&parts.headers, Instant::now(), SystemTime::now());
         let admitted = admit.instrument(tracing::debug_span!("admission")).await;
         let admitted = admitted.map_err(|failure| answer_at(&parts.uri, &failure))?;
@@ -162,13 +219,13 @@ pub(crate) fn answer_at(uri: &Uri, failure: &Failure) -> Response<Body> {
     if uri.path().starts_with("/v1/") { failure.openai() } else { failure.oip() }
 }
 
-async fn unknown(_admitted: Admitted, method: Method, uri: Uri) -> Response<Body> {
+async fn unknown(_admitted: Admitted<Read>, method: Method, uri: Uri) -> Response<Body> {
     let path: String = uri.path().chars().take(200).collect();
     let message = format!("no route {method} {path}");
     answer_at(&uri, &Failure::new(StatusCode::NOT_FOUND, "unknown-route", message))
 }
 
-async fn wrong_method(_admitted: Admitted, method: Method, uri: Uri) -> Response<Body> {
+async fn wrong_method(_admitted: Admitted<Read>, method: Method, uri: Uri) -> Response<Body> {
     let message = format!("{} does not take {method}", uri.path());
     answer_at(&uri, &Failure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", message))
 }

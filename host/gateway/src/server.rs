@@ -7,7 +7,7 @@ use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
 use crate::flow::rate_fields;
 use crate::grpc::{GRPC_STATUS, Grpc, http_status};
-use crate::identity::{ApiKeyError, ApiKeys};
+use crate::identity::{ApiKeyError, ApiKeys, Identity};
 use crate::listener::{Answers, Listening, Protocol, Stage};
 use crate::router::{Asker, Gateway, answer_at, router};
 use crate::serving::{Observation, Serving};
@@ -97,13 +97,13 @@ pub async fn serve_until(
 ) -> Result<(), ServeError> {
     let Setup { engine, config, listeners, observation } = setup;
     config.validate()?;
-    let keys = ApiKeys::load(&config.api_keys)?;
+    let keys = ApiKeys::load(&config.api_keys, Arc::default())?;
     if keys.is_empty() {
         tracing::warn!("there is no API key: every request but health will get 401");
     }
     let gateway = Arc::new(Gateway {
         engine,
-        admission: Admission::new(keys, &config),
+        admission: Admission::new(Identity::new(keys), &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
         observation,
@@ -237,7 +237,7 @@ impl Asked {
         if let Some(tenant) = self.asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
             rate_fields(tenant, Instant::now(), headers);
         }
-        if self.is_http1 && self.gateway.is_draining() {
+        if self.is_http1 && self.gateway.draining.load(Ordering::Relaxed) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let status = status_of(&response);

@@ -5,9 +5,11 @@
 //! that a machine that slows down slows both sides.
 
 mod engine;
+mod gateway;
 mod main_path;
 mod peer;
 mod row;
+mod server;
 mod texts;
 
 use clap::Parser;
@@ -19,6 +21,8 @@ enum Suite {
     Main(main_path::Setup),
     /// The tensor engine: models, products of matrices, joined calls, memory.
     Engine(engine::Setup),
+    /// The gateway: CPU of a request over HTTP and gRPC, bulk data, memory, start.
+    Gateway(gateway::Setup),
     /// Loads a model, asks it for one token and prints the process's peak of memory in bytes.
     #[command(hide = true)]
     Load(engine::Load),
@@ -29,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
     match Suite::parse() {
         Suite::Main(setup) => main_path::run(&setup).await,
         Suite::Engine(setup) => engine::run(&setup).await,
+        Suite::Gateway(setup) => gateway::run(&setup).await,
         Suite::Load(load) => engine::load(&load).await,
     }
 }

@@ -93,6 +93,14 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// Address for gRPC clients, `HOST:PORT`, once it has printed one.
+    pub fn grpc_address(&self) -> Option<String> {
+        let text = self.output();
+        let (_, after) = text.split_once("grpc://")?;
+        let (address, _) = after.split_once('\n')?;
+        Some(address.trim().to_owned())
+    }
+
     /// Process id.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)

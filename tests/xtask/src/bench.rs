@@ -18,6 +18,8 @@ pub(crate) enum Suite {
     Main,
     /// The tensor engine, beside ONNX Runtime, OpenVINO and tract.
     Engine,
+    /// The gateway, beside bare axum and tonic servers.
+    Gateway,
 }
 
 /// One row, as the benchmark programs print it.
@@ -42,6 +44,7 @@ pub(crate) fn bench(suite: Suite, json: bool, arguments: &[String]) -> anyhow::R
     match suite {
         Suite::Main => main_suite(&fetched, &python, &onnx, json, arguments),
         Suite::Engine => engine_suite(&fetched, &python, &onnx, json, arguments),
+        Suite::Gateway => gateway_suite(&fetched, json, arguments),
     }
 }
 
@@ -74,6 +77,53 @@ fn main_suite(
     }
     print_rows(main, json, &mut rows)?;
     summarize(&rows, json);
+    Ok(())
+}
+
+/// Plugins and models of the idle server.
+const IDLE_PLUGINS: usize = 10;
+
+fn gateway_suite(fetched: &Fetched, json: bool, arguments: &[String]) -> anyhow::Result<()> {
+    let release = build_release(&["axum_identity", "tonic_echo"])?;
+    let aimass = release.join("aimass");
+    let folder = repository::target_dir()?.join("bench/gateway");
+    let one = Installation::make(fetched, &aimass, &folder.join("one"))?;
+    let mut ten = Installation::without_models(&aimass, &folder.join("ten"))?;
+    publish_identities(&mut ten, &folder.join("ten"))?;
+    let key = run::output(one.command().args(["key", "new", "api"]))?;
+    // The same key opens both.
+    std::fs::copy(one.data.join("api_keys.toml"), ten.data.join("api_keys.toml"))?;
+    let mut gateway = Command::new(release.join("aimass-bench"));
+    gateway.arg("gateway").arg("--aimass").arg(&aimass).arg("--data").arg(&one.data);
+    gateway.arg("--data-of-ten").arg(&ten.data).arg("--api-key").arg(key.trim());
+    gateway.arg("--axum").arg(release.join("examples/axum_identity"));
+    gateway.arg("--tonic").arg(release.join("examples/tonic_echo"));
+    gateway.args(arguments);
+    let mut rows = Vec::new();
+    print_rows(gateway, json, &mut rows)?;
+    summarize(&rows, json);
+    Ok(())
+}
+
+/// Publishes `identity-0` and so on, each with a plugin that differs in nothing but its name.
+fn publish_identities(installation: &mut Installation, folder: &Path) -> anyhow::Result<()> {
+    let file = installation.components.join("identity.wasm");
+    let component = std::fs::read(&file).with_context(|| file.display().to_string())?;
+    let manifest = repository::root().join("tests/xtask/packages/identity/model.toml");
+    let manifest =
+        std::fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+    for number in 0..IDLE_PLUGINS {
+        // Names of equal length leave every size in the component as it is.
+        let plugin = format!("identit{number}");
+        let variant =
+            replaced(&component, b"aimass/identity", format!("aimass/{plugin}").as_bytes());
+        installation.publish_plugin(&plugin, &variant, &folder.join("plugins"))?;
+        let name = format!("identity-{number}");
+        let manifest = manifest
+            .replace("aimass/identity-model", &format!("aimass/{name}"))
+            .replace("plugin = \"aimass/identity\"", &format!("plugin = \"aimass/{plugin}\""));
+        installation.publish_model(&name, &manifest, &[], folder)?;
+    }
     Ok(())
 }
 

@@ -10,15 +10,16 @@ struct World {
     start: Instant,
 }
 
+const RULES: Rules = Rules {
+    len_max: 1000,
+    wait_max: Duration::from_millis(1000),
+    standing_wait: Duration::from_millis(20),
+    standing_after: Duration::from_millis(100),
+};
+
 fn world() -> World {
-    let rules = Rules {
-        len_max: 1000,
-        wait_max: 1000 * MS,
-        standing_wait: 20 * MS,
-        standing_after: 100 * MS,
-    };
     let pace = Pace { gap: MS, mean: 4 * MS, quantile: 8 * MS };
-    World { queue: Queue::new(rules), pace, start: Instant::now() }
+    World { queue: Queue::new(RULES), pace, start: Instant::now() }
 }
 
 fn tenant(name: &str) -> Arc<Tenant> {
@@ -182,4 +183,75 @@ fn who_goes_away_leaves_no_trace() {
     assert_eq!((world.queue.len(), world.queue.turns.len(), world.queue.weights), (0, 0, 0));
     assert_eq!(world.next(0), None);
     assert_eq!((a.tag.load(Ordering::Relaxed), b.tag.load(Ordering::Relaxed)), (0, 0));
+}
+
+/// What one tenant of a simulated server got.
+#[derive(Default)]
+struct Served {
+    waits: Vec<Duration>,
+    refused: usize,
+}
+
+/// Ten seconds of four places of 10 ms each: 400 requests a second. Tenants send one request every
+/// so many microseconds.
+fn simulate(every_micros: &[(u64, u32)]) -> Vec<Served> {
+    const PLACES: usize = 4;
+    const SERVICE: Duration = Duration::from_millis(10);
+    let (mut queue, start) = (Queue::new(RULES), Instant::now());
+    let pace = Pace { gap: SERVICE / PLACES as u32, mean: SERVICE, quantile: SERVICE };
+    let tenants: Vec<_> = (0..every_micros.len()).map(|at| tenant(&format!("{at}"))).collect();
+    let mut served: Vec<Served> = tenants.iter().map(|_| Served::default()).collect();
+    let mut leaving = VecDeque::new();
+    for micros in 0..10_000_000u64 {
+        let now = start + Duration::from_micros(micros);
+        while leaving.front().is_some_and(|left| *left <= now) {
+            leaving.pop_front();
+        }
+        for (at, (every, weight)) in every_micros.iter().enumerate() {
+            if micros % every != at as u64 {
+                continue;
+            }
+            let (tenant, weight) = (&tenants[at], *weight);
+            let deadline = now + Duration::from_secs(60);
+            let arrival = Arrival { tenant, weight, len_max: 256, deadline };
+            if queue.arrive(&arrival, &pace, now, (("", at as u32), now)).is_err() {
+                served[at].refused += 1;
+            }
+        }
+        while leaving.len() < PLACES
+            && let Some(turn) = queue.next(&pace, now)
+        {
+            let ((_, at), since) = turn.wake;
+            served[at as usize].waits.push(now - since);
+            leaving.push_back(now + SERVICE);
+        }
+    }
+    served
+}
+
+#[test]
+fn at_ten_times_its_capacity_a_server_answers_as_much_as_ever_and_soon() {
+    let served = &simulate(&[(250, 1)])[0];
+    assert!(served.waits.len() >= 3990, "{} of 4000", served.waits.len());
+    assert!(served.waits.len() + served.refused >= 40_000 - 10, "few are undecided at the end");
+    let standing = &served.waits[served.waits.len() / 2..];
+    assert!(standing.iter().all(|wait| *wait <= 25 * MS), "{:?}", standing.iter().max());
+}
+
+#[test]
+fn a_flood_of_twenty_times_its_share_is_not_felt_by_a_quiet_tenant() {
+    let worst = |served: &Served| served.waits.iter().max().copied().unwrap();
+    let flood = simulate(&[(50_000, 1), (2_500, 1)]);
+    let even: Vec<(u64, u32)> = std::iter::once((50_000, 1)).chain([(50_000, 1); 20]).collect();
+    let even = simulate(&even);
+    assert_eq!((flood[0].refused, flood[0].waits.len()), (0, 200));
+    assert!(worst(&flood[0]) <= 10 * MS, "one turn: {:?}", worst(&flood[0]));
+    assert!(worst(&flood[0]) <= worst(&even[0]).max(10 * MS));
+}
+
+#[test]
+fn under_overload_tenants_get_their_weights() {
+    let served = simulate(&[(500, 3), (500, 1)]);
+    let share = served[0].waits.len() as f64 / served[1].waits.len() as f64;
+    assert!((2.8..=3.2).contains(&share), "{share}");
 }

@@ -10,6 +10,7 @@ use super::messages::{
 use super::{Grpc, metadata};
 use crate::admission::Admitted;
 use crate::failure::Failure;
+use crate::identity::access::{Operate, Read};
 use crate::oip::settings::{self, LogSetting};
 use crate::oip::{EXTENSIONS, shared_memory};
 use crate::router::Gateway;
@@ -41,11 +42,11 @@ impl Grpc {
         }
     }
 
-    /// The methods that want a key, but for inference.
-    pub(super) async fn control(
+    /// The methods that look.
+    pub(super) async fn read(
         self,
         name: &str,
-        admitted: Admitted,
+        admitted: Admitted<Read>,
         method: Method,
     ) -> Response<Body> {
         let gateway = self.gateway;
@@ -82,6 +83,25 @@ impl Grpc {
                 };
                 method.unary(answer).await
             }
+            name if name.ends_with("Register") => {
+                method
+                    .unary(|_: Empty| async move { Err::<Empty, _>(shared_memory::refused()) })
+                    .await
+            }
+            // Nothing is registered: an empty status, and nothing to unregister.
+            _ => method.unary(|_: Empty| async move { Ok(Empty {}) }).await,
+        }
+    }
+
+    /// The methods that steer.
+    pub(super) async fn operate(
+        self,
+        name: &str,
+        admitted: Admitted<Operate>,
+        method: Method,
+    ) -> Response<Body> {
+        let gateway = self.gateway;
+        match name {
             "RepositoryModelLoad" => {
                 method.unary(|m: RepositoryModel| load(gateway, admitted, m)).await
             }
@@ -95,16 +115,7 @@ impl Grpc {
                     .unary(|s: TraceSettingRequest| async move { trace(&gateway, &admitted, &s) })
                     .await
             }
-            "LogSettings" => {
-                method.unary(|s: LogSettings| async move { log(&gateway, &admitted, s) }).await
-            }
-            name if name.ends_with("Register") => {
-                method
-                    .unary(|_: Empty| async move { Err::<Empty, _>(shared_memory::refused()) })
-                    .await
-            }
-            // Nothing is registered: an empty status, and nothing to unregister.
-            _ => method.unary(|_: Empty| async move { Ok(Empty {}) }).await,
+            _ => method.unary(|s: LogSettings| async move { log(&gateway, &admitted, s) }).await,
         }
     }
 }
@@ -130,14 +141,14 @@ fn server() -> ServerMetadata {
     }
 }
 
-fn select(admitted: &Admitted, model: &ModelName) -> Result<Selector, Failure> {
+fn select(admitted: &Admitted<Read>, model: &ModelName) -> Result<Selector, Failure> {
     admitted.require(&model.name)?;
     Ok(model.version.parse()?)
 }
 
 fn model_ready(
     gateway: &Gateway,
-    admitted: &Admitted,
+    admitted: &Admitted<Read>,
     model: &ModelName,
 ) -> Result<Truth, Failure> {
     let selector = select(admitted, model)?;
@@ -150,7 +161,7 @@ fn model_ready(
 
 fn statistics(
     gateway: &Gateway,
-    admitted: &Admitted,
+    admitted: &Admitted<Read>,
     model: &ModelName,
 ) -> Result<ModelStatisticsResponse, Failure> {
     if !model.name.is_empty() {
@@ -161,7 +172,7 @@ fn statistics(
     Ok(ModelStatisticsResponse { model_stats: all.iter().map(metadata::statistics).collect() })
 }
 
-fn index(gateway: &Gateway, admitted: &Admitted, ready: bool) -> RepositoryIndexResponse {
+fn index(gateway: &Gateway, admitted: &Admitted<Read>, ready: bool) -> RepositoryIndexResponse {
     let mut rows = gateway.engine.versions();
     rows.retain(|row| admitted.may_use(&row.model) && (!ready || settings::is_ready(row)));
     let models = rows.into_iter().map(|row| ModelIndex {
@@ -184,7 +195,7 @@ fn meant(request: RepositoryModel) -> Result<String, Failure> {
 
 async fn load(
     gateway: Arc<Gateway>,
-    admitted: Admitted,
+    admitted: Admitted<Operate>,
     request: RepositoryModel,
 ) -> Result<RepositoryModelDone, Failure> {
     let model_name = meant(request)?;
@@ -195,7 +206,7 @@ async fn load(
 
 fn unload(
     gateway: &Gateway,
-    admitted: &Admitted,
+    admitted: &Admitted<Operate>,
     request: RepositoryModel,
 ) -> Result<RepositoryModelDone, Failure> {
     let model_name = meant(request)?;
@@ -206,7 +217,7 @@ fn unload(
 
 fn trace(
     gateway: &Gateway,
-    admitted: &Admitted,
+    admitted: &Admitted<Operate>,
     request: &TraceSettingRequest,
 ) -> Result<TraceSettingResponse, Failure> {
     if !request.model_name.is_empty() {
@@ -228,7 +239,7 @@ fn trace(
 
 fn log(
     gateway: &Gateway,
-    admitted: &Admitted,
+    admitted: &Admitted<Operate>,
     request: LogSettings,
 ) -> Result<LogSettings, Failure> {
     let _ = admitted.tenant();

@@ -9,6 +9,7 @@ use super::{Grpc, model_of};
 use crate::admission::Admitted;
 use crate::body::off_thread;
 use crate::failure::Failure;
+use crate::identity::access::Infer;
 use crate::router::Gateway;
 use aimass_engine::InferRequest;
 use axum::body::Body;
@@ -16,7 +17,7 @@ use axum::http::{HeaderMap, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use tonic::codec::Streaming;
 use tracing::Instrument;
 
@@ -24,7 +25,7 @@ use tracing::Instrument;
 const STREAM_AHEAD: usize = 8;
 
 impl Grpc {
-    pub(super) async fn infer(self, admitted: Admitted, method: Method) -> Response<Body> {
+    pub(super) async fn infer(self, admitted: Admitted<Infer>, method: Method) -> Response<Body> {
         let gateway = self.gateway;
         let bytes_max = gateway.config.body_bytes_max;
         let meter = method.request.body().meter();
@@ -38,10 +39,15 @@ impl Grpc {
             .await
     }
 
-    pub(super) async fn stream_infer(self, admitted: Admitted, method: Method) -> Response<Body> {
+    pub(super) async fn stream_infer(
+        self,
+        admitted: Admitted<Infer>,
+        headers: HeaderMap,
+        method: Method,
+    ) -> Response<Body> {
         let bytes_max = self.gateway.config.body_bytes_max;
         let meter = method.request.body().meter();
-        let headers = Arc::new(method.request.headers().clone());
+        let headers = Arc::new(headers);
         // The stream was let in; each of its requests asks again, so that limits hold for each.
         drop(admitted);
         let gateway = self.gateway;
@@ -67,8 +73,7 @@ fn answers(
             let message = message?;
             let start = Instant::now();
             let id = infer_request::request_id(&message).map(str::to_owned);
-            let admitted = gateway.admission.admit(&headers, start, SystemTime::now()).await;
-            let answered = match admitted {
+            let answered = match super::admit::<Infer>(&gateway, &headers).await {
                 Ok(admitted) => answer(&gateway, admitted, message, start, &meter, true).await,
                 Err(failure) => Err(failure),
             };
@@ -84,7 +89,7 @@ fn answers(
 
 async fn answer(
     gateway: &Gateway,
-    mut admitted: Admitted,
+    mut admitted: Admitted<Infer>,
     message: Bytes,
     start: Instant,
     meter: &Meter,

@@ -39,10 +39,10 @@ impl MeteredBody {
     ///
     /// # Errors
     /// 429 if the tenant's rate of bytes is used up.
-    pub(super) fn charged_to(self, permit: &Permit) -> Result<MeteredBody, Failure> {
+    pub(super) fn charge_to(&self, permit: &Permit) -> Result<(), Failure> {
         permit.take_body(0, std::time::Instant::now())?;
         self.share.lock().unwrap_or_else(PoisonError::into_inner).charge_to(permit.held());
-        Ok(self)
+        Ok(())
     }
 
     /// What the body's share is given back with.

@@ -18,6 +18,8 @@ mod wire;
 
 use crate::admission::Admitted;
 use crate::failure::{Failure, Retry};
+use crate::identity::Verb;
+use crate::identity::access::{Guarded, Infer, Operate, Read};
 use crate::router::Gateway;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -36,37 +38,30 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const INFERENCE: &str = "/inference.GRPCInferenceService/";
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
-/// Who may call a method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Everybody, as health over HTTP.
-    Open,
-    /// Whoever has a key.
-    Key,
-}
-
-/// Every method of the inference service.
-pub(crate) const METHODS: [(&str, Access); 20] = [
-    ("ServerLive", Access::Open),
-    ("ServerReady", Access::Open),
-    ("ModelReady", Access::Key),
-    ("ServerMetadata", Access::Key),
-    ("ModelMetadata", Access::Key),
-    ("ModelInfer", Access::Key),
-    ("ModelStreamInfer", Access::Key),
-    ("ModelConfig", Access::Key),
-    ("ModelStatistics", Access::Key),
-    ("RepositoryIndex", Access::Key),
-    ("RepositoryModelLoad", Access::Key),
-    ("RepositoryModelUnload", Access::Key),
-    ("SystemSharedMemoryStatus", Access::Key),
-    ("SystemSharedMemoryRegister", Access::Key),
-    ("SystemSharedMemoryUnregister", Access::Key),
-    ("CudaSharedMemoryStatus", Access::Key),
-    ("CudaSharedMemoryRegister", Access::Key),
-    ("CudaSharedMemoryUnregister", Access::Key),
-    ("TraceSetting", Access::Key),
-    ("LogSettings", Access::Key),
+/// Every method of the inference service, and the verb that it asks for; absent if it is open to
+/// everybody, as health over HTTP is.
+pub(crate) const METHODS: [(&str, Option<Verb>); 20] = [
+    ("ServerLive", None),
+    ("ServerReady", None),
+    ("ModelReady", Some(Verb::Read)),
+    ("ServerMetadata", Some(Verb::Read)),
+    ("ModelMetadata", Some(Verb::Read)),
+    ("ModelInfer", Some(Verb::Infer)),
+    ("ModelStreamInfer", Some(Verb::Infer)),
+    ("ModelConfig", Some(Verb::Read)),
+    ("ModelStatistics", Some(Verb::Read)),
+    ("RepositoryIndex", Some(Verb::Read)),
+    ("RepositoryModelLoad", Some(Verb::Operate)),
+    ("RepositoryModelUnload", Some(Verb::Operate)),
+    ("SystemSharedMemoryStatus", Some(Verb::Read)),
+    ("SystemSharedMemoryRegister", Some(Verb::Read)),
+    ("SystemSharedMemoryUnregister", Some(Verb::Read)),
+    ("CudaSharedMemoryStatus", Some(Verb::Read)),
+    ("CudaSharedMemoryRegister", Some(Verb::Read)),
+    ("CudaSharedMemoryUnregister", Some(Verb::Read)),
+    // Each reads and changes: one method for both.
+    ("TraceSetting", Some(Verb::Operate)),
+    ("LogSettings", Some(Verb::Operate)),
 ];
 
 /// The gRPC service.
@@ -93,38 +88,55 @@ impl Grpc {
         let known = path
             .strip_prefix(INFERENCE)
             .and_then(|name| METHODS.iter().find(|(known, _)| *known == name));
-        let (name, access) = match known {
-            Some((name, access)) => (*name, *access),
-            None if path == HEALTH_CHECK => ("Check", Access::Open),
+        let (name, verb) = match known {
+            Some((name, verb)) => (*name, *verb),
+            None if path == HEALTH_CHECK => ("Check", None),
             None => {
                 let text: String = path.chars().take(200).collect();
-                self.admit(request.headers(), Duration::MAX).await?;
+                self.admit::<Read>(request.headers()).await?;
                 let message = format!("there is no method {text}");
                 return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "unknown-method", message));
             }
         };
-        let wait = timeout(request.headers())?;
         let (parts, body) = request.into_parts();
         let body = MeteredBody::new(body, &self.gateway.bodies);
-        if access == Access::Open {
-            let method = Method { request: Request::from_parts(parts, body) };
-            return Ok(self.open(name, method).await);
-        }
-        let admitted = self.admit(&parts.headers, wait.unwrap_or(Duration::MAX)).await?;
-        let body = body.charged_to(admitted.permit())?;
+        let headers = parts.headers.clone();
         let method = Method { request: Request::from_parts(parts, body) };
-        Ok(match name {
-            "ModelInfer" => self.infer(admitted, method).await,
-            "ModelStreamInfer" => self.stream_infer(admitted, method).await,
-            _ => self.control(name, admitted, method).await,
-        })
+        match verb {
+            None => Ok(self.open(name, method).await),
+            Some(Verb::Read) => {
+                let admitted = self.admit::<Read>(&headers).await?;
+                method.request.body().charge_to(admitted.permit())?;
+                Ok(self.read(name, admitted, method).await)
+            }
+            Some(Verb::Infer) if name == "ModelStreamInfer" => {
+                let admitted = self.admit::<Infer>(&headers).await?;
+                method.request.body().charge_to(admitted.permit())?;
+                Ok(self.stream_infer(admitted, headers, method).await)
+            }
+            Some(Verb::Infer) => {
+                let admitted = self.admit::<Infer>(&headers).await?;
+                method.request.body().charge_to(admitted.permit())?;
+                Ok(self.infer(admitted, method).await)
+            }
+            Some(Verb::Operate | Verb::Publish | Verb::Administer) => {
+                let admitted = self.admit::<Operate>(&headers).await?;
+                method.request.body().charge_to(admitted.permit())?;
+                Ok(self.operate(name, admitted, method).await)
+            }
+        }
     }
 
-    async fn admit(&self, headers: &HeaderMap, wait: Duration) -> Result<Admitted, Failure> {
-        let (now, wall) = (Instant::now(), SystemTime::now());
-        let admit = self.gateway.admission.admit_within(wait, headers, now, wall);
-        admit.instrument(tracing::debug_span!("admission")).await
+    /// Lets a call in that may do `V`, until its `grpc-timeout` at most.
+    async fn admit<V: Guarded>(&self, headers: &HeaderMap) -> Result<Admitted<V>, Failure> {
+        admit(&self.gateway, headers).instrument(tracing::debug_span!("admission")).await
     }
+}
+
+/// Lets a call in that may do `V`, until its `grpc-timeout` at most.
+async fn admit<V: Guarded>(gateway: &Gateway, headers: &HeaderMap) -> Result<Admitted<V>, Failure> {
+    let wait = timeout(headers)?.unwrap_or(Duration::MAX);
+    gateway.admission.admit_within(wait, headers, Instant::now(), SystemTime::now()).await
 }
 
 /// The wait that `grpc-timeout` allows (gRPC over HTTP/2, "Timeout").

@@ -1,24 +1,38 @@
 //! Who is asking: what a request shows becomes a [`Principal`], or 401.
 
+pub(crate) mod access;
 mod api_keys;
+mod key_file;
+mod lifetime;
+mod refusal;
+mod roles;
+mod tenants;
 
-pub use api_keys::{ApiKeyError, ApiKeyRecord, ApiKeys, append_api_key, generate_api_key};
+pub(crate) use api_keys::ApiKeys;
+pub use key_file::{
+    ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, NewApiKey, append_api_key, generate_api_key,
+};
+pub use lifetime::{LifetimeError, parse_lifetime};
+pub use roles::{Role, UnknownRole, Verb};
 
 use crate::failure::Failure;
 use crate::flow::Tenant;
-use api_keys::KeyFault;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
+use refusal::Refusal;
+use roles::Verbs;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// Somebody whose key was checked.
+/// Somebody whose credentials were checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal {
     /// Who is charged.
     pub(crate) tenant: Arc<Tenant>,
     /// Models that it may see; absent for all.
     pub(crate) models: Option<Arc<[String]>>,
+    /// What it may do.
+    pub(crate) verbs: Verbs,
 }
 
 /// Everything that can tell who is asking.
@@ -38,11 +52,8 @@ impl Identity {
         now: Instant,
         wall: SystemTime,
     ) -> Result<Principal, Failure> {
-        let key = self.keys.check(bearer(headers)?, now, wall).map_err(|fault| match fault {
-            KeyFault::Unknown => denied("unknown API key"),
-            KeyFault::Expired => denied("this API key has expired; ask for a new one"),
-        })?;
-        Ok(Principal { tenant: key.tenant, models: key.models })
+        let found = bearer(headers).and_then(|text| Ok(self.keys.check(text, now, wall)?));
+        found.map_err(Refusal::failure)
     }
 }
 
@@ -51,16 +62,29 @@ impl Principal {
     pub(crate) fn may_use(&self, model: &str) -> bool {
         self.models.as_ref().is_none_or(|models| models.iter().any(|one| one == model))
     }
+
+    /// 403 unless it may do this.
+    pub(crate) fn require(&self, verb: Verb) -> Result<(), Failure> {
+        if self.verbs.contains(verb) {
+            return Ok(());
+        }
+        let message = format!("this needs `{}`; your roles allow {}", verb.as_str(), self.verbs);
+        let failure = Failure::new(StatusCode::FORBIDDEN, "forbidden", message);
+        Err(Failure { challenge: Some(r#"Bearer error="insufficient_scope""#), ..failure })
+    }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
-    let missing = "no API key; send the header `Authorization: Bearer am_...`";
-    let value = headers.get(AUTHORIZATION).ok_or_else(|| denied(missing))?;
-    let text = value.to_str().map_err(|_| denied(missing))?;
-    let (scheme, key) = text.split_once(' ').ok_or_else(|| denied(missing))?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(key.trim()) } else { Err(denied(missing)) }
-}
-
-fn denied(message: &str) -> Failure {
-    Failure::new(StatusCode::UNAUTHORIZED, "invalid-api-key", message)
+/// The credential of the one `Authorization` header.
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Refusal::Missing)?;
+    if values.next().is_some() {
+        return Err(Refusal::Ambiguous);
+    }
+    let text = value.to_str().map_err(|_| Refusal::NotBearer)?;
+    let (scheme, credential) = text.split_once(' ').ok_or(Refusal::NotBearer)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::NotBearer);
+    }
+    Ok(credential.trim())
 }

@@ -1,6 +1,7 @@
 //! `GET /metrics`: the engine's and the gateway's metrics in the Prometheus text format.
 
 use crate::admission::Admitted;
+use crate::identity::access::Read;
 use crate::router::Shared;
 use axum::body::Body;
 use axum::extract::State;
@@ -8,7 +9,7 @@ use axum::http::Response;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 
 /// `GET /metrics`
-pub(crate) async fn metrics(State(gateway): Shared, _admitted: Admitted) -> Response<Body> {
+pub(crate) async fn metrics(State(gateway): Shared, _admitted: Admitted<Read>) -> Response<Body> {
     let mut text = gateway.engine.metrics_text();
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');

@@ -14,3 +14,4 @@ pub(crate) mod oip_shared_memory;
 pub(crate) mod oip_statistics;
 pub(crate) mod openai_embeddings;
 pub(crate) mod openai_models;
+pub(crate) mod openapi;

@@ -3,6 +3,7 @@
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{OipFailure, json, json_answer};
+use crate::identity::access::Read;
 use crate::oip::model_config::{self, DATA_TYPES};
 use crate::router::Shared;
 use aimass_engine::TensorMetadata;
@@ -50,7 +51,7 @@ struct ParameterWire {
 /// `GET /v2/models/{model}[/versions/{version}]/config`
 pub(crate) async fn config(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
     path: ModelPath,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;

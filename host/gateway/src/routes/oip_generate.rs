@@ -4,6 +4,7 @@ use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::body::off_thread;
 use crate::failure::{Failure, OipFailure, json_answer};
+use crate::identity::access::Infer;
 use crate::oip::generate;
 use crate::router::{Gateway, Shared};
 use crate::sse;
@@ -16,7 +17,7 @@ use std::time::Instant;
 /// `POST /v2/models/{model}[/versions/{version}]/generate`
 pub(crate) async fn generate(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Infer>,
     path: ModelPath,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
@@ -27,7 +28,7 @@ pub(crate) async fn generate(
 /// event. What goes wrong before the first event is an answer as on any other route.
 pub(crate) async fn generate_stream(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Infer>,
     path: ModelPath,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
@@ -37,7 +38,7 @@ pub(crate) async fn generate_stream(
 
 async fn answer(
     gateway: &Gateway,
-    mut admitted: Admitted,
+    mut admitted: Admitted<Infer>,
     path: ModelPath,
     request: Request,
 ) -> Result<Vec<u8>, Failure> {

@@ -4,6 +4,7 @@
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
+use crate::identity::access::Read;
 use crate::router::Shared;
 use aimass_engine::Family;
 use axum::body::Body;
@@ -42,7 +43,7 @@ pub(crate) async fn ready(State(gateway): Shared) -> Response<Body> {
 /// `GET /v2/models/{model}[/versions/{version}]/ready`: 200, 400 if it cannot answer now, 404.
 pub(crate) async fn model_ready(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
     path: ModelPath,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;

@@ -4,6 +4,7 @@ use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::body::off_thread;
 use crate::failure::{Failure, JSON, OipFailure};
+use crate::identity::access::Infer;
 use crate::oip::request::{self, ParsedRequest};
 use crate::oip::{raw, response};
 use crate::router::{Gateway, Shared};
@@ -22,7 +23,7 @@ const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-st
 /// `POST /v2/models/{model}[/versions/{version}]/infer`
 pub(crate) async fn infer(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Infer>,
     path: ModelPath,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
@@ -32,7 +33,7 @@ pub(crate) async fn infer(
 
 async fn answer(
     gateway: &Gateway,
-    mut admitted: Admitted,
+    mut admitted: Admitted<Infer>,
     path: ModelPath,
     request: Request,
 ) -> Result<Response<Body>, Failure> {

@@ -3,6 +3,7 @@
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{OipFailure, json, json_answer};
+use crate::identity::access::Read;
 use crate::oip::EXTENSIONS;
 use crate::oip::model_config::datatype;
 use crate::router::Shared;
@@ -36,7 +37,7 @@ struct TensorWire<'a> {
 }
 
 /// `GET /v2`
-pub(crate) async fn server(_admitted: Admitted) -> Response<Body> {
+pub(crate) async fn server(_: Shared, _admitted: Admitted<Read>) -> Response<Body> {
     json_answer(json(&ServerWire {
         name: "aimass",
         version: env!("CARGO_PKG_VERSION"),
@@ -47,7 +48,7 @@ pub(crate) async fn server(_admitted: Admitted) -> Response<Body> {
 /// `GET /v2/models/{model}[/versions/{version}]`
 pub(crate) async fn model(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
     path: ModelPath,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;

@@ -4,6 +4,7 @@ use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
 use crate::flow::Permit;
+use crate::identity::access::{Operate, Read};
 use crate::oip::settings;
 use crate::router::{Gateway, Shared};
 use axum::body::Body;
@@ -37,7 +38,7 @@ struct LoadRequest {
 /// `{"ready": true}` those that can answer now.
 pub(crate) async fn index(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
     let wanted: IndexRequest = body(&gateway, admitted.permit(), request).await?;
@@ -55,7 +56,7 @@ pub(crate) async fn index(
 /// `POST /v2/repository/models/{model}/load`: answers once the model can.
 pub(crate) async fn load(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Operate>,
     path: ModelPath,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
@@ -68,7 +69,7 @@ pub(crate) async fn load(
 /// `POST /v2/repository/models/{model}/unload`: new requests are refused, those inside finish.
 pub(crate) async fn unload(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Operate>,
     path: ModelPath,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {

@@ -4,6 +4,7 @@ use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
 use crate::flow::Permit;
+use crate::identity::access::{Operate, Read};
 use crate::oip::settings::{self, LogSetting};
 use crate::router::{Gateway, Shared};
 use axum::body::Body;
@@ -12,14 +13,14 @@ use axum::http::Response;
 use serde_json::{Map, Value};
 
 /// `GET /v2/logging`
-pub(crate) async fn log(State(gateway): Shared, _admitted: Admitted) -> Response<Body> {
+pub(crate) async fn log(State(gateway): Shared, _admitted: Admitted<Read>) -> Response<Body> {
     log_answer(&gateway)
 }
 
 /// `POST /v2/logging`
 pub(crate) async fn set_log(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Operate>,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
     let wanted =
@@ -45,14 +46,14 @@ pub(crate) async fn set_log(
 }
 
 /// `GET /v2/trace/setting`
-pub(crate) async fn trace(State(gateway): Shared, _admitted: Admitted) -> Response<Body> {
+pub(crate) async fn trace(State(gateway): Shared, _admitted: Admitted<Read>) -> Response<Body> {
     trace_answer(&gateway)
 }
 
 /// `POST /v2/trace/setting`
 pub(crate) async fn set_trace(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Operate>,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
     change_trace(&gateway, admitted.permit(), request).await
@@ -61,7 +62,7 @@ pub(crate) async fn set_trace(
 /// `GET /v2/models/{model}/trace/setting`: those of the server, which hold for every model.
 pub(crate) async fn model_trace(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
     path: ModelPath,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
@@ -72,7 +73,7 @@ pub(crate) async fn model_trace(
 /// `POST /v2/models/{model}/trace/setting`: refused, since one setting holds for every model.
 pub(crate) async fn set_model_trace(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Operate>,
     path: ModelPath,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {

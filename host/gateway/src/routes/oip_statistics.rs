@@ -4,6 +4,7 @@
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{OipFailure, json, json_answer};
+use crate::identity::access::Read;
 use crate::router::{Gateway, Shared};
 use aimass_engine::{ModelStatistics, Selector, Timed};
 use axum::body::Body;
@@ -55,7 +56,7 @@ struct TimedWire {
 /// `GET /v2/models/stats`
 pub(crate) async fn all(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
 ) -> Result<Response<Body>, OipFailure> {
     answer(&gateway, &admitted, "", &Selector::Default)
 }
@@ -63,7 +64,7 @@ pub(crate) async fn all(
 /// `GET /v2/models/{model}[/versions/{version}]/stats`
 pub(crate) async fn model(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
     path: ModelPath,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
@@ -72,7 +73,7 @@ pub(crate) async fn model(
 
 fn answer(
     gateway: &Gateway,
-    admitted: &Admitted,
+    admitted: &Admitted<Read>,
     name: &str,
     selector: &Selector,
 ) -> Result<Response<Body>, OipFailure> {

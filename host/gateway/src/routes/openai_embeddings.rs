@@ -7,6 +7,7 @@ use super::openai_models::find;
 use crate::admission::Admitted;
 use crate::body::off_thread;
 use crate::failure::{Failure, OpenAiFailure, json_answer};
+use crate::identity::access::Infer;
 use crate::oip::data::{self, DataFault};
 use crate::oip::response::{float, integer, string};
 use crate::router::{Gateway, Shared};
@@ -65,7 +66,7 @@ struct Ports {
 /// `POST /v1/embeddings`
 pub(crate) async fn embeddings(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Infer>,
     request: Request,
 ) -> Result<Response<Body>, OpenAiFailure> {
     let span = tracing::debug_span!("openai_embeddings");
@@ -74,7 +75,7 @@ pub(crate) async fn embeddings(
 
 async fn answer(
     gateway: &Gateway,
-    admitted: &Admitted,
+    admitted: &Admitted<Infer>,
     request: Request,
 ) -> Result<Response<Body>, Failure> {
     let start = Instant::now();

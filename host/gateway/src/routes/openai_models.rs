@@ -3,12 +3,13 @@
 use super::model_path::model_id;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OpenAiFailure, json, json_answer};
+use crate::identity::access::{Operate, Read};
 use crate::router::{Gateway, Shared};
 use aimass_engine::{EngineError, Family, ModelMetadata};
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
-use axum::http::Response;
+use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -27,7 +28,7 @@ struct ListWire<'a> {
 }
 
 /// `GET /v1/models`: the models that the key may use.
-pub(crate) async fn list(State(gateway): Shared, admitted: Admitted) -> Response<Body> {
+pub(crate) async fn list(State(gateway): Shared, admitted: Admitted<Read>) -> Response<Body> {
     let mut models = gateway.engine.models();
     models.retain(|model| admitted.may_use(&model.name));
     let data = models.iter().map(|model| wire(&model.name, model)).collect();
@@ -37,7 +38,7 @@ pub(crate) async fn list(State(gateway): Shared, admitted: Admitted) -> Response
 /// `GET /v1/models/{id}`: `name`, `name@label` or `name@version`.
 pub(crate) async fn retrieve(
     State(gateway): Shared,
-    admitted: Admitted,
+    admitted: Admitted<Read>,
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<Response<Body>, OpenAiFailure> {
     let params = params.map_err(|error| Failure::invalid(error.to_string()).of("model"))?;
@@ -46,10 +47,17 @@ pub(crate) async fn retrieve(
     Ok(json_answer(json(&wire(id, &model))))
 }
 
+/// `DELETE /v1/models/{id}`: refused, since a model goes as it came.
+pub(crate) async fn refuse_delete(_: Shared, _admitted: Admitted<Operate>) -> OpenAiFailure {
+    let message = "models are not deleted over this API; the operator moves labels and rolls back \
+                   with `aimass model`";
+    OpenAiFailure(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "not-over-http", message))
+}
+
 /// The model of an OpenAI `model` field, if the key may use it.
-pub(crate) fn find(
+pub(crate) fn find<V>(
     gateway: &Gateway,
-    admitted: &Admitted,
+    admitted: &Admitted<V>,
     id: &str,
 ) -> Result<ModelMetadata, Failure> {
     let path = model_id(id).map_err(|failure| failure.of("model"))?;

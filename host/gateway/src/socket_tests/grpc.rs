@@ -197,6 +197,9 @@ async fn a_call_whose_client_goes_away_is_cancelled() {
 async fn unloading_needs_no_more_than_a_name_in_either_dialect() {
     let server = Server::start().await;
     let mut client = Client::new(&server).await;
+    assert_eq!(client.call("RepositoryModelLoad", b"").await.code, Code::PermissionDenied);
+    client.key = Some(server.add_key(|record| record.roles = Some(vec![crate::Role::Operator])));
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     // KServe: the model is field 1. Triton: field 2, and 1 is the repository.
     for message in [&b"\x0a\x05embed"[..], b"\x12\x05embed", b"\x0a\x04repo\x12\x05embed"] {
         let done = client.call("RepositoryModelUnload", message).await;

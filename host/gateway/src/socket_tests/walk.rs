@@ -19,7 +19,7 @@ async fn every_route_but_health_is_shut_without_a_key() {
                     continue;
                 }
                 assert_eq!(reply.status, 401, "{method} {path}: {}", reply.text());
-                assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+                assert!(reply.header("www-authenticate").is_some_and(|c| c.starts_with("Bearer")));
                 if path.starts_with("/v1/") {
                     assert_eq!(reply.openai_error(401)["code"], "invalid_api_key");
                 } else {

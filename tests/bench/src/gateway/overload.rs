@@ -83,16 +83,17 @@ async fn overload(server: &Server, key: &str, peak: f64) -> anyhow::Result<Vec<R
     let after = resident(server)?;
     let goodput = answers.good_ms.len() as f64 / RUN.as_secs_f64();
     let refused = percentile(&answers.refused_ms, 0.99);
-    let row = |name: &str, value: f64, unit, peer: &str, beside: f64, holds: bool, goal: String| Row {
-        name: name.to_owned(),
-        value,
-        unit,
-        peer: peer.to_owned(),
-        peer_value: Some(beside),
-        ratio: value / beside,
-        goal,
-        holds,
-    };
+    let row =
+        |name: &str, value: f64, unit, peer: &str, beside: f64, holds: bool, goal: String| Row {
+            name: name.to_owned(),
+            value,
+            unit,
+            peer: peer.to_owned(),
+            peer_value: Some(beside),
+            ratio: value / beside,
+            goal,
+            holds,
+        };
     let offered = (answers.good_ms.len() + answers.refused_ms.len()) as f64 / RUN.as_secs_f64();
     let name = format!("answers a second at {:.1}x the peak", offered / peak);
     let keeps = goodput >= GOODPUT_MIN * peak;
@@ -100,8 +101,24 @@ async fn overload(server: &Server, key: &str, peak: f64) -> anyhow::Result<Vec<R
     let flat = after <= MEMORY_RATIO_MAX * before;
     Ok(vec![
         row(&name, goodput, "1/s", "its peak", peak, keeps, format!(">= {GOODPUT_MIN}")),
-        row("refused within, 99 of 100", refused, "ms", "limit", REFUSED_MS_MAX, soon, "<= 1.0".into()),
-        row("memory after it (PSS)", after, "MB", "before", before, flat, format!("<= {MEMORY_RATIO_MAX}")),
+        row(
+            "refused within, 99 of 100",
+            refused,
+            "ms",
+            "limit",
+            REFUSED_MS_MAX,
+            soon,
+            "<= 1.0".into(),
+        ),
+        row(
+            "memory after it (PSS)",
+            after,
+            "MB",
+            "before",
+            before,
+            flat,
+            format!("<= {MEMORY_RATIO_MAX}"),
+        ),
     ])
 }
 
@@ -110,14 +127,10 @@ async fn overload(server: &Server, key: &str, peak: f64) -> anyhow::Result<Vec<R
 async fn quiet(server: &Server, keys: &[String], peak: f64) -> anyhow::Result<Vec<Row>> {
     let share = peak / TENANTS as f64;
     let quiet = || Load { key: keys[0].clone(), rate: share / 2.0, connections: FEW };
-    let flood = [
-        quiet(),
-        Load { key: keys[1].clone(), rate: TENANTS as f64 * share, connections: CROWD },
-    ];
+    let flood =
+        [quiet(), Load { key: keys[1].clone(), rate: TENANTS as f64 * share, connections: CROWD }];
     let even: Vec<Load> = std::iter::once(quiet())
-        .chain(keys[1..].iter().map(|key| {
-            Load { key: key.clone(), rate: share, connections: FEW }
-        }))
+        .chain(keys[1..].iter().map(|key| Load { key: key.clone(), rate: share, connections: FEW }))
         .collect();
     let (mut beside_flood, mut beside_even) = (Vec::new(), Vec::new());
     for _ in 0..3 {

@@ -1,8 +1,8 @@
 //! (d) 64 clients, text in and vectors out over HTTP, beside ONNX Runtime on padded batches of 8.
 
 use super::Setup;
-use super::http::{Connection, Server, request};
 use crate::row::{Row, median};
+use crate::server::{Connection, Server, request};
 use crate::texts::texts;
 use anyhow::{Context, bail};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const RATIO_MIN: f64 = 1.5;
 /// The row of part (d).
 pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
     let texts = texts(&setup.model_dir, TEXTS)?;
-    let server = Server::aimass(setup).await?;
+    let server = Server::aimass(&setup.aimass, &setup.data, &[]).await?;
     let threads = std::thread::available_parallelism()?.get();
     let mut peer = setup.peer(threads).await?;
     let question = serde_json::json!({ "texts": texts, "batch": PADDED_BATCH });

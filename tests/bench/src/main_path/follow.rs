@@ -1,8 +1,8 @@
 //! (f) Labels move and versions appear while 500 requests a second are answered.
 
 use super::Setup;
-use super::http::{Connection, Server, request};
 use crate::row::Row;
+use crate::server::{Connection, Server, request};
 use aimass_registry::{Limits, Registry};
 use anyhow::{Context, bail};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const BODY: &[u8] = br#"{"inputs":[{"name":"INPUT0","datatype":"FP32","shape":[1
 /// Rows of part (f).
 pub(crate) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
     let registry = Registry::open(&setup.data.join("registry"), Limits::default())?;
-    let server = Server::aimass(setup).await?;
+    let server = Server::aimass(&setup.aimass, &setup.data, &[]).await?;
     let load = Load::start(&server, setup);
     let second = publish(setup, &registry).await?.0;
     let mut moves = Vec::new();

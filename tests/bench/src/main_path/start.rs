@@ -1,8 +1,8 @@
 //! (e) From starting the server to its first embedding, with warm caches.
 
 use super::Setup;
-use super::http::{Connection, Server, request};
 use crate::row::{Row, median};
+use crate::server::{Connection, Server, request};
 use anyhow::bail;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
