@@ -177,6 +177,9 @@ impl Serve {
         gateway.drain_seconds = self.drain_seconds.unwrap_or(gateway.drain_seconds);
         let flow = &mut gateway.flow;
         flow.unready_seconds = self.unready_seconds.unwrap_or(flow.unready_seconds);
+        let usage = &mut gateway.telemetry.usage;
+        usage.dir.get_or_insert_with(|| home.usage());
+        gateway.batch.dir.get_or_insert_with(|| home.jobs());
         gateway.validate()?;
         Ok(gateway)
     }

@@ -1,7 +1,9 @@
 //! Limits of the gateway. Each has a default that suits one machine on a private network behind a
 //! TLS proxy; nothing that a client can grow is without one.
 
+use crate::batch::BatchConfig;
 use crate::flow::FlowConfig;
+use crate::telemetry::TelemetryConfig;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -13,7 +15,7 @@ pub const TENSORS_MAX: usize = 64;
 pub const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// How the gateway listens, and what it accepts from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     /// File with the API keys ([`crate::ApiKeyFile`]). It is read again when it changes.
@@ -49,6 +51,10 @@ pub struct GatewayConfig {
     pub embedding_bytes_max: usize,
     /// Rates, shares, the wait for a place, circuits.
     pub flow: FlowConfig,
+    /// Batch inference.
+    pub batch: BatchConfig,
+    /// Usage records, traces and the access log.
+    pub telemetry: TelemetryConfig,
 }
 
 impl Default for GatewayConfig {
@@ -69,6 +75,8 @@ impl Default for GatewayConfig {
             embedding_inputs_max: 2048,
             embedding_bytes_max: 4 << 20,
             flow: FlowConfig::default(),
+            batch: BatchConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }
@@ -114,12 +122,13 @@ impl GatewayConfig {
             ("embedding_inputs_max", self.embedding_inputs_max as u64, 1, 1 << 16),
             ("embedding_bytes_max", self.embedding_bytes_max as u64, 1, 1 << 30),
         ];
-        for (field, got, min, max) in checks {
+        for (field, got, min, max) in checks.into_iter().chain(self.batch.ranges()) {
             if got < min || got > max {
                 return Err(ConfigError { field, min, max, got });
             }
         }
-        self.flow.validate()
+        self.flow.validate()?;
+        self.telemetry.validate()
     }
 }
 
@@ -141,6 +150,13 @@ mod tests {
         assert_eq!(wrong(|c| c.header_seconds = 0), "header_seconds");
         assert_eq!(wrong(|c| c.in_flight_max = 0), "in_flight_max");
         assert_eq!(wrong(|c| c.connections_max = 0), "connections_max");
+        let usage = wrong(|c| c.telemetry.usage.queue_len_max = 0);
+        assert_eq!(usage, "telemetry.usage.queue_len_max");
+        for ratio in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            let mut config = GatewayConfig::default();
+            config.telemetry.traces.ratio = ratio;
+            assert!(config.validate().is_err(), "{ratio}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! (requests may be compressed), any knowledge of plugins.
 
 mod admission;
+mod batch;
 mod body;
 mod config;
 mod counters;
@@ -25,8 +26,11 @@ mod serving;
 #[cfg(test)]
 mod socket_tests;
 mod sse;
+mod telemetry;
 mod timing;
+mod untrusted;
 
+pub use batch::BatchConfig;
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
 pub use flow::{
     Circuit, CircuitConfig, CircuitRules, FlowConfig, Pass, Remote, RemoteRules, TenantLimits,
@@ -37,3 +41,5 @@ pub use identity::{
 };
 pub use server::{Listeners, ServeError, Setup, serve, serve_until};
 pub use serving::{Answer, Done, LogLevel, Observation, Serving};
+pub use telemetry::{TelemetryConfig, TelemetryError};
+pub use untrusted::read_request;

@@ -1,6 +1,7 @@
 //! The server: its listeners, what every request passes before its route, and the drain.
 
 use crate::admission::Admission;
+use crate::batch;
 use crate::body::Bodies;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::counters::{Counters, RouteKind};
@@ -11,6 +12,10 @@ use crate::identity::{ApiKeyError, ApiKeys, Identity};
 use crate::listener::{Answers, Listening, Protocol, Stage};
 use crate::router::{Asker, Gateway, answer_at, router};
 use crate::serving::{Observation, Serving};
+use crate::telemetry::{Observing, Telemetry, TelemetryError};
+use aimass_engine::EngineError;
+use aimass_telemetry::call::Call;
+use aimass_telemetry::trace::{Attribute, SpanName};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{
@@ -30,6 +35,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+/// W3C Trace Context level 2: which trace this request became.
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from the client.
 const REQUEST_ID_LEN_MAX: usize = 128;
@@ -43,6 +50,12 @@ pub enum ServeError {
     /// The API keys cannot be read.
     #[error(transparent)]
     ApiKeys(#[from] ApiKeyError),
+    /// Usage cannot be metered, or calls cannot be traced.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Jobs cannot be kept.
+    #[error(transparent)]
+    Jobs(#[from] EngineError),
     /// The operating system has no random numbers for request ids.
     #[error("no random numbers from the operating system: {0}")]
     Random(String),
@@ -101,15 +114,18 @@ pub async fn serve_until(
     if keys.is_empty() {
         tracing::warn!("there is no API key: every request but health will get 401");
     }
+    let telemetry = Telemetry::open(&config.telemetry)?;
     let gateway = Arc::new(Gateway {
         engine,
         admission: Admission::new(Identity::new(keys), &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
-        observation,
+        observation: Arc::new(Observing::new(observation, telemetry.tracer.clone())),
+        telemetry,
         draining: AtomicBool::new(false),
         config: Arc::new(config),
     });
+    let jobs = batch::runner(&gateway)?.map(|runner| tokio::spawn(runner.run()));
     let ids = Arc::new(RequestIds::new()?);
     let router = Routes::Http(TowerToHyperService::new(router(gateway.clone())));
     let http = Front { routes: router, ids: ids.clone(), gateway: gateway.clone() };
@@ -135,6 +151,11 @@ pub async fn serve_until(
     tokio::select! {
         () = serving => {}
         () = stop(&gateway, &stage, shutdown, cut) => {}
+    }
+    if let Some(jobs) = jobs {
+        // A job in the middle goes on at the next start.
+        jobs.abort();
+        let _ = jobs.await;
     }
     Ok(())
 }
@@ -190,59 +211,81 @@ impl Service<Request<Incoming>> for Front {
     type Future = Answering;
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
-        let start = Instant::now();
-        let kind = RouteKind::of(request.uri().path());
         let id = self.ids.of(request.headers());
-        let is_http1 = request.version() <= Version::HTTP_11;
-        let gateway = self.gateway.clone();
-        let max = gateway.config.header_bytes_max;
+        let telemetry = &self.gateway.telemetry;
+        let limits_rates = self.gateway.admission.flow().limits_rates();
+        let passing = Passing {
+            start: Instant::now(),
+            kind: RouteKind::of(request.uri().path()),
+            call: telemetry.call(id.to_str().unwrap_or_default(), request.headers()),
+            gateway: self.gateway.clone(),
+            id,
+            asker: limits_rates.then(Asker::default),
+            is_http1: request.version() <= Version::HTTP_11,
+        };
+        let max = self.gateway.config.header_bytes_max;
         if let Err(failure) = check(request.headers(), max) {
             let refused = match &self.routes {
                 Routes::Http(_) => answer_at(request.uri(), &failure),
                 Routes::Grpc(_) => failure.grpc(),
             };
-            let asked = Asked { gateway, id, kind, start, asker: None, is_http1 };
-            return Box::pin(asked.finish(std::future::ready(Ok(refused))));
+            return Box::pin(passing.answer(std::future::ready(Ok(refused))));
         }
-        let asker = gateway.admission.flow().limits_rates().then(Asker::default);
-        if let Some(asker) = &asker {
+        if let Some(asker) = &passing.asker {
             request.extensions_mut().insert(asker.clone());
         }
-        let asked = Asked { gateway, id, kind, start, asker, is_http1 };
         match &self.routes {
-            Routes::Http(router) => Box::pin(asked.finish(router.call(request))),
-            Routes::Grpc(grpc) => Box::pin(asked.finish(grpc.clone().answer(request))),
+            Routes::Http(router) => Box::pin(passing.answer(router.call(request))),
+            Routes::Grpc(grpc) => Box::pin(passing.answer(grpc.clone().answer(request))),
         }
     }
 }
 
-/// What is known of a request before its answer.
-struct Asked {
-    gateway: Arc<Gateway>,
-    id: HeaderValue,
-    kind: RouteKind,
+/// A request between its header and the header of its answer.
+struct Passing {
     start: Instant,
+    kind: RouteKind,
+    id: HeaderValue,
+    call: Arc<Call>,
+    gateway: Arc<Gateway>,
     asker: Option<Asker>,
     is_http1: bool,
 }
 
-impl Asked {
-    async fn finish(
+impl Passing {
+    async fn answer(
         self,
         answer: impl Future<Output = Result<Response<Body>, Infallible>>,
     ) -> Result<Response<Body>, Infallible> {
-        let mut response = answer.await?;
-        let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, self.id);
-        if let Some(tenant) = self.asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
-            rate_fields(tenant, Instant::now(), headers);
-        }
-        if self.is_http1 && self.gateway.draining.load(Ordering::Relaxed) {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        let status = status_of(&response);
-        self.gateway.counters.answered(self.kind, status, self.start.elapsed());
-        Ok(response)
+        let call = self.call.clone();
+        call.scope(async move {
+            let route = || vec![Attribute::Route(self.kind.name())];
+            let span = self.call.trace().map(|trace| trace.enter(SpanName::Route, route()));
+            let mut response = answer.await?;
+            response.headers_mut().insert(REQUEST_ID, self.id);
+            if let Some(tenant) = self.asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
+                rate_fields(tenant, Instant::now(), response.headers_mut());
+            }
+            if self.is_http1 && self.gateway.draining.load(Ordering::Relaxed) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            let (status, took) = (status_of(&response), self.start.elapsed());
+            if let (Some(trace), Some(span)) = (self.call.trace(), span) {
+                let context = HeaderValue::try_from(trace.context().to_string());
+                let context = context.expect("hexadecimal digits are a header value");
+                response.headers_mut().insert(TRACE_RESPONSE, context);
+                span.add(Attribute::Status(status));
+                drop(span);
+                self.gateway.telemetry.tracer.finish(trace.clone());
+            }
+            if self.gateway.telemetry.access_log {
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                tracing::info!(route = self.kind.name(), status, micros, "answered");
+            }
+            self.gateway.counters.answered(self.kind, status, took);
+            Ok(response)
+        })
+        .await
     }
 }
 

@@ -10,6 +10,7 @@ mod formats;
 mod graph;
 mod mutate;
 mod random;
+mod requests;
 mod source;
 
 pub use campaign::{Campaign, Outcome, replay};
@@ -17,6 +18,7 @@ pub use formats::{Format, Package, Refused};
 pub use graph::graph;
 pub use mutate::Mutator;
 pub use random::Random;
+pub use requests::requests;
 
 /// Names bytes by content (FNV-1a, 64 bits): for events and for names of files, not for trust.
 pub fn digest(bytes: &[u8]) -> u64 {

@@ -1,6 +1,6 @@
 //! `aimass-fuzz`: campaigns of the fuzz targets on a stable compiler.
 
-use aimass_fuzz::{Campaign, Format, graph, replay};
+use aimass_fuzz::{Campaign, Format, graph, replay, requests};
 use aimass_testkit::Peak;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -61,6 +61,8 @@ enum Target {
     Onnx,
     /// The BERT plugin in the sandbox
     Bert,
+    /// Requests to the gateway: JSON, binary, raw, gRPC, generate
+    Requests,
 }
 
 impl Target {
@@ -69,6 +71,7 @@ impl Target {
             Target::Graph => "graph",
             Target::Onnx => "onnx",
             Target::Bert => "bert",
+            Target::Requests => "requests",
         }
     }
 
@@ -76,6 +79,7 @@ impl Target {
     fn bytes_max(self) -> usize {
         match self {
             Target::Graph => 64 << 20,
+            Target::Requests => 16 << 20,
             // What the guest's limits allow the host to hold for it, and a plan's arena.
             Target::Onnx | Target::Bert => 512 << 20,
         }
@@ -97,13 +101,14 @@ fn main() -> ExitCode {
 fn perform(options: &Options) -> anyhow::Result<bool> {
     let target = options.target;
     let format = match target {
-        Target::Graph => None,
+        Target::Graph | Target::Requests => None,
         Target::Onnx | Target::Bert => {
             Some(Format::open(&options.plugins.join(target.name()).with_extension("wasm"))?)
         }
     };
     let mut execute = |bytes: &[u8]| match &format {
         Some(format) => PEAK.during(|| format.execute(bytes)),
+        None if matches!(target, Target::Requests) => PEAK.during(|| requests(bytes)),
         None => PEAK.during(|| graph(bytes)),
     };
     let bytes_max = options.bytes_max.unwrap_or(target.bytes_max());

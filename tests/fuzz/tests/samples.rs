@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aimass_fuzz::{Campaign, Format, Outcome, graph};
+use aimass_fuzz::{Campaign, Format, Outcome, graph, requests};
 
 /// The campaign of one target: executions, ten times as many with `AIMASS_ALL`, and its seed.
 fn campaign(target: &str, executions: u64) -> Campaign {
@@ -32,6 +32,13 @@ fn nothing_crashed(campaign: &Campaign, outcome: &Outcome) {
 fn graphs_are_refused_or_run() {
     let campaign = campaign("graph", 5_000);
     let outcome = campaign.run(&mut |bytes| (graph(bytes), 0)).expect("files are written");
+    nothing_crashed(&campaign, &outcome);
+}
+
+#[test]
+fn requests_are_refused_or_echoed() {
+    let campaign = campaign("requests", 200_000);
+    let outcome = campaign.run(&mut |bytes| (requests(bytes), 0)).expect("files are written");
     nothing_crashed(&campaign, &outcome);
 }
 

@@ -51,8 +51,8 @@ impl<'a> Call<'a> {
         Ok(call)
     }
 
-    /// It ended, with this answer or after its deadline.
-    pub(crate) fn ended(mut self, answer: Option<&Result<InferResponse, EngineError>>) {
+    /// It ended.
+    pub(crate) fn ended(mut self, answer: &Result<InferResponse, EngineError>) {
         self.ended = true;
         let now = Instant::now();
         let failed = |reason: &str| {
@@ -61,14 +61,13 @@ impl<'a> Call<'a> {
             }
         };
         match answer {
-            Some(Err(error)) if blames_model(error, self.plenty) => failed(error.message()),
-            None if self.plenty => failed("no answer before the deadline"),
-            Some(Ok(answer)) if self.circuits.any() => {
+            Err(error) if blames_model(error, self.plenty) => failed(error.message()),
+            Ok(answer) if self.circuits.any() => {
                 let key: Key = (self.tenant.clone(), answer.model.clone(), answer.version);
                 self.circuits.ended(&key, Outcome::Good, now);
             }
             // The caller's fault says nothing against the model, and nothing for it.
-            Some(_) | None => self.say_nothing(now),
+            Ok(_) | Err(_) => self.say_nothing(now),
         }
     }
 

@@ -7,9 +7,9 @@ use super::circuit::{Circuit, CircuitRules, Pass};
 use super::config::CircuitConfig;
 use crate::failure::{Failure, Retry};
 use aimass_engine::{EngineError, Family};
+use aimass_telemetry::metrics::{Page, catalog};
 use axum::http::StatusCode;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,8 +127,8 @@ impl Circuits {
         self.len.store(table.circuits.len(), Ordering::Relaxed);
     }
 
-    /// Appends its metrics.
-    pub(crate) fn write(&self, out: &mut String) {
+    /// Adds its metrics to a page.
+    pub(crate) fn write(&self, page: &mut Page) {
         let mut open: BTreeMap<(Arc<str>, u64), usize> = BTreeMap::new();
         for ((_, model, version), tracked) in &self.table().circuits {
             let key = (model.clone(), *version);
@@ -136,15 +136,11 @@ impl Circuits {
                 *open.entry(key).or_default() += 1;
             }
         }
-        let name = "aimass_gateway_circuits_opened_total";
         let opened = self.opened.load(Ordering::Relaxed);
-        line(out, format_args!("# HELP {name} Circuits of models that opened."));
-        line(out, format_args!("# TYPE {name} counter\n{name} {opened}"));
-        let name = "aimass_gateway_circuits_open";
-        line(out, format_args!("# HELP {name} Tenants to whom a model version is closed now."));
-        line(out, format_args!("# TYPE {name} gauge"));
+        page.single(&catalog::GATEWAY_CIRCUITS_OPENED, opened as f64);
+        let mut samples = page.start(&catalog::GATEWAY_CIRCUITS_OPEN);
         for ((model, version), tenants) in open {
-            line(out, format_args!("{name}{{model=\"{model}\",version=\"{version}\"}} {tenants}"));
+            samples.add(&[&*model, &version.to_string()], tenants as f64);
         }
     }
 
@@ -190,10 +186,6 @@ fn open(key: &Key, reason: &str, wait: Duration) -> Failure {
     Failure { retry: Retry::After(wait), ..failure }
 }
 
-fn line(out: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(out, "{line}").expect("a String takes every write");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,8 +215,9 @@ mod tests {
             assert!(circuits.admit(&other, now).is_ok());
             assert_eq!(circuits.reason(&other), None);
         }
-        let mut text = String::new();
-        circuits.write(&mut text);
+        let mut page = Page::default();
+        circuits.write(&mut page);
+        let text = page.into_text();
         assert!(text.contains("circuits_opened_total 1\n"), "{text}");
         assert!(text.contains("circuits_open{model=\"m\",version=\"1\"} 1\n"), "{text}");
     }

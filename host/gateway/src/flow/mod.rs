@@ -32,6 +32,7 @@ use crate::GatewayConfig;
 use crate::failure::Failure;
 use crate::serving::Serving;
 use aimass_engine::{InferRequest, Selector};
+use aimass_telemetry::metrics::{Page, catalog};
 use axum::http::HeaderMap;
 use circuits::Circuits;
 use config::Limits;
@@ -228,25 +229,17 @@ impl Flow {
         self.config.limits_of(name, self.in_flight_per_tenant_max, self.bodies_bytes_max)
     }
 
-    /// Appends its metrics.
-    pub(crate) fn write_metrics(&self, out: &mut String) {
-        self.refused.write(out);
-        self.circuits.write(out);
+    /// Adds its metrics to a page.
+    pub(crate) fn write_metrics(&self, page: &mut Page) {
+        self.refused.write(page);
+        self.circuits.write(page);
         let (open, refused) = self.peers.counts();
-        refused::gauge(out, "connections", "Open connections.", open as f64);
-        let help = "Connections closed at once: their peer has too many.";
-        refused::counter(out, "connections_refused_total", help, refused);
+        page.single(&catalog::GATEWAY_CONNECTIONS_OPEN, open as f64);
+        page.single(&catalog::GATEWAY_CONNECTIONS_REFUSED, refused as f64);
+        page.single(&catalog::GATEWAY_WAITING, self.door.waiting() as f64);
         let (mean, quantile) = self.door.times();
-        refused::gauge(
-            out,
-            "waiting",
-            "Requests that wait for a place.",
-            self.door.waiting() as f64,
-        );
-        let help = "Mean time of recent requests in a place.";
-        refused::gauge(out, "place_seconds_mean", help, mean.as_secs_f64());
-        let help = "What nine of ten recent requests take in a place at most.";
-        refused::gauge(out, "place_seconds_p90", help, quantile.as_secs_f64());
+        page.single(&catalog::GATEWAY_PLACE_MEAN, mean.as_secs_f64());
+        page.single(&catalog::GATEWAY_PLACE_P90, quantile.as_secs_f64());
     }
 }
 

@@ -3,8 +3,8 @@
 use super::queue::Refusal;
 use super::tenant::{Exceeded, Limit, Tenant};
 use crate::failure::{Failure, Retry};
+use aimass_telemetry::metrics::{Page, catalog};
 use axum::http::{HeaderMap, StatusCode};
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -147,31 +147,14 @@ impl Refused {
         after / 2 + after.mul_f64(f64::from(part) / f64::from(u32::MAX))
     }
 
-    /// Appends the metric.
-    pub(super) fn write(&self, out: &mut String) {
-        let name = "aimass_gateway_refused_total";
-        line(out, format_args!("# HELP {name} Requests refused by flow control, by reason."));
-        line(out, format_args!("# TYPE {name} counter"));
+    /// Adds the metric to a page.
+    pub(super) fn write(&self, page: &mut Page) {
+        let mut samples = page.start(&catalog::GATEWAY_REFUSED);
         for reason in Reason::ALL {
-            let (label, count) = (reason.name(), &self.counts[reason as usize]);
-            let count = count.load(Ordering::Relaxed);
-            line(out, format_args!("{name}{{reason=\"{label}\"}} {count}"));
+            let count = self.counts[reason as usize].load(Ordering::Relaxed);
+            samples.add(&[reason.name()], count as f64);
         }
     }
-}
-
-/// Appends a counter of the gateway.
-pub(super) fn counter(out: &mut String, name: &str, help: &str, value: u64) {
-    line(out, format_args!("# HELP aimass_gateway_{name} {help}"));
-    line(out, format_args!("# TYPE aimass_gateway_{name} counter"));
-    line(out, format_args!("aimass_gateway_{name} {value}"));
-}
-
-/// Appends a gauge of the gateway.
-pub(super) fn gauge(out: &mut String, name: &str, help: &str, value: f64) {
-    line(out, format_args!("# HELP aimass_gateway_{name} {help}"));
-    line(out, format_args!("# TYPE aimass_gateway_{name} gauge"));
-    line(out, format_args!("aimass_gateway_{name} {value}"));
 }
 
 fn estimate(after: Duration) -> Duration {
@@ -185,8 +168,4 @@ fn with_fields(failure: Failure, tenant: &Tenant, now: Instant) -> Failure {
     let mut fields = HeaderMap::new();
     tenant.rate_fields(now, &mut fields);
     Failure { fields: Some(Box::new(fields)), ..failure }
-}
-
-fn line(out: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(out, "{line}").expect("a String takes every write");
 }

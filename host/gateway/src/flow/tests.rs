@@ -133,8 +133,9 @@ async fn a_wait_ends_with_its_limit_and_full_queues_are_refused_at_once() {
     let third = tenant("third");
     let (status, code, _) = refused(poll_once(enter(&flow, &third, now)).unwrap());
     assert_eq!((status, &*code), (503, "overloaded"));
-    let mut text = String::new();
-    flow.write_metrics(&mut text);
+    let mut page = Page::default();
+    flow.write_metrics(&mut page);
+    let text = page.into_text();
     for line in ["{reason=\"waited-out\"} 1", "{reason=\"tenant-queue\"} 1", "{reason=\"queue\"} 1"]
     {
         assert!(text.contains(line), "{line} in {text}");

@@ -20,6 +20,7 @@ use crate::admission::Admitted;
 use crate::failure::{Failure, Retry};
 use crate::identity::Verb;
 use crate::identity::access::{Guarded, Infer, Operate, Read};
+use crate::oip::request::ParsedRequest;
 use crate::router::Gateway;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -219,6 +220,14 @@ impl Failure {
     pub(crate) fn grpc(&self) -> Response<Body> {
         self.status().into_http::<tonic::body::Body>().map(Body::new)
     }
+}
+
+/// The infer request of a message.
+///
+/// # Errors
+/// 400 if it is none.
+pub(crate) fn read_message(message: &bytes::Bytes) -> Result<ParsedRequest, Failure> {
+    Ok(infer_request::parse(message)?.request)
 }
 
 /// The name of a model, which no message may leave out.

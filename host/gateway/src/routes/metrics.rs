@@ -3,6 +3,7 @@
 use crate::admission::Admitted;
 use crate::identity::access::Read;
 use crate::router::Shared;
+use aimass_telemetry::metrics::{Page, write_process};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
@@ -14,8 +15,12 @@ pub(crate) async fn metrics(State(gateway): Shared, _admitted: Admitted<Read>) -
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    gateway.counters.write(gateway.admission.in_flight(), gateway.bodies.bytes(), &mut text);
-    gateway.admission.flow().write_metrics(&mut text);
+    let mut page = Page::default();
+    gateway.counters.write(gateway.admission.in_flight(), gateway.bodies.bytes(), &mut page);
+    gateway.admission.flow().write_metrics(&mut page);
+    gateway.telemetry.write_metrics(&mut page);
+    write_process(&mut page);
+    text.push_str(&page.into_text());
     let mut response = Response::new(Body::from(text));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     response.headers_mut().insert(CONTENT_TYPE, kind);
