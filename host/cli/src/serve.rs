@@ -2,6 +2,7 @@
 
 mod admin;
 mod file;
+mod sockets;
 mod traced;
 
 use crate::api_key;
@@ -12,15 +13,23 @@ use aimass_engine::Engine;
 use aimass_gateway::{GatewayConfig, Listeners, Setup};
 use anyhow::Context;
 use clap::Args;
+use sockets::{HandedOver, bind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// How long a process that takes over waits until it is ready before it listens all the same.
+const READY_WAIT_MAX: Duration = Duration::from_secs(60);
+const READY_ASKED_EVERY: Duration = Duration::from_millis(5);
 
 /// Serve the registry's models over HTTP.
 ///
-/// New versions and moved labels are followed while it runs. Ctrl-C drains: requests in flight are
-/// answered, new ones are not taken.
+/// New versions and moved labels are followed while it runs. Ctrl-C or SIGTERM drains: requests in
+/// flight are answered, new ones are not taken; a second one ends it at once. Sockets that are handed
+/// over by systemd (LISTEN_FDS: HTTP, then gRPC) are used instead of --listen.
 #[derive(Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
@@ -36,6 +45,16 @@ pub(crate) struct Serve {
     /// beside a listener on loopback, else off]
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<admin::AdminListen>,
+    /// Listen beside another process on the same address (SO_REUSEPORT), so that the next one can start
+    /// before this one stops
+    #[arg(long)]
+    reuse_port: bool,
+    /// How long a shutdown waits for requests in flight [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    drain_seconds: Option<u64>,
+    /// How long a shutdown first says that it is not ready, and still accepts [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    unready_seconds: Option<u64>,
     /// TOML file with a `[gateway]` table: limits, identity, TLS, flow; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -65,14 +84,19 @@ impl Serve {
 
     async fn serve(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
         let gateway = self.gateway(home)?;
-        let http = bind(self.listen, "choose another address with --listen").await?;
-        let address = http.local_addr()?;
-        let grpc = match self.grpc_address() {
-            Some(address) => {
-                let mend = "choose another address with --grpc-listen, or none with --no-grpc";
-                Some(bind(address, mend).await?)
-            }
-            None => None,
+        let mut handed = HandedOver::from_environment();
+        let is_successor = self.reuse_port || handed.any();
+        // Beside another process the kernel would hand over connections before they can be answered.
+        let early = match self.reuse_port && !handed.any() {
+            true => None,
+            false => Some(self.listeners(&mut handed).await?),
+        };
+        let address_of = |listener: &TcpListener| listener.local_addr().ok();
+        let http_address = early.as_ref().and_then(|early| address_of(&early.http));
+        let address = http_address.unwrap_or(self.listen);
+        let grpc_address = match &early {
+            Some(early) => early.grpc.as_ref().and_then(address_of),
+            None => self.grpc_address(),
         };
         let admin = admin::listen(self.admin_listen, self.listen).await?;
         if !home.api_keys().exists() {
@@ -80,7 +104,6 @@ impl Serve {
             println!("api key   {key}  (shown once; `aimass key new api` makes more)");
         }
         let mut config = home.engine_config();
-        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
         config.loopback = address.ip().is_loopback()
             && grpc_address.is_none_or(|address| address.ip().is_loopback());
         config.threads = self.threads;
@@ -98,6 +121,16 @@ impl Serve {
             }
         }
         let engine = Engine::open(config).await?;
+        let (stop, cut) = signals();
+        if is_successor {
+            until_ready(&engine).await;
+        }
+        let listeners = match early {
+            Some(early) => early,
+            None => self.listeners(&mut handed).await?,
+        };
+        let address = listeners.http.local_addr()?;
+        let grpc_address = listeners.grpc.as_ref().and_then(address_of);
         let secure = if gateway.tls.is_some() { "s" } else { "" };
         if let Some(admin) = &admin {
             println!("admin     http{secure}://{}/admin/v1", admin.local_addr()?);
@@ -109,15 +142,28 @@ impl Serve {
         if let Some(address) = grpc_address {
             println!("serving   grpc{secure}://{address}");
         }
-        let setup = Setup {
-            engine,
-            config: gateway,
-            listeners: Listeners { http, grpc, admin },
-            observation: Arc::new(logging),
-        };
-        aimass_gateway::serve(setup, stop_signal()).await?;
-        println!("stopped   all requests were answered");
+        let listeners = Listeners { admin, ..listeners };
+        let setup = Setup { engine, config: gateway, listeners, observation: Arc::new(logging) };
+        aimass_gateway::serve_until(setup, stop, cut).await?;
+        println!("stopped");
         Ok(())
+    }
+
+    /// What was handed over, else what the flags say.
+    async fn listeners(&self, handed: &mut HandedOver) -> anyhow::Result<Listeners> {
+        if handed.any() {
+            let http = handed.take(0)?.context("LISTEN_FDS: the first socket is missing")?;
+            let grpc = if self.no_grpc { None } else { handed.take(1)? };
+            return Ok(Listeners { http, grpc });
+        }
+        let mend = "choose another address with --listen, or --reuse-port to share it";
+        let http = bind(self.listen, self.reuse_port, mend).await?;
+        let mend = "choose another address with --grpc-listen, or none with --no-grpc";
+        let grpc = match self.grpc_address() {
+            Some(address) => Some(bind(address, self.reuse_port, mend).await?),
+            None => None,
+        };
+        Ok(Listeners { http, grpc })
     }
 
     /// Where gRPC is served, if it is.
@@ -142,6 +188,9 @@ impl Serve {
         if let Some(bytes) = self.body_bytes_max {
             gateway.body_bytes_max = bytes;
         }
+        gateway.drain_seconds = self.drain_seconds.unwrap_or(gateway.drain_seconds);
+        let flow = &mut gateway.flow;
+        flow.unready_seconds = self.unready_seconds.unwrap_or(flow.unready_seconds);
         let usage = &mut gateway.telemetry.usage;
         usage.dir.get_or_insert_with(|| home.usage());
         gateway.batch.dir.get_or_insert_with(|| home.jobs());
@@ -150,10 +199,33 @@ impl Serve {
     }
 }
 
-async fn bind(address: SocketAddr, mend: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{address} cannot be listened on; {mend}"))
+/// Waits until every model can answer, for a minute at most: while the process before this one
+/// serves, there is no hurry.
+async fn until_ready(engine: &Engine) {
+    let start = Instant::now();
+    while !engine.ready().ready && start.elapsed() < READY_WAIT_MAX {
+        tokio::time::sleep(READY_ASKED_EVERY).await;
+    }
+}
+
+/// The first signal to stop, and the second.
+fn signals() -> (impl Future<Output = ()> + Send, impl Future<Output = ()> + Send) {
+    let (stop, stopped) = oneshot::channel();
+    let (cut, was_cut) = oneshot::channel();
+    tokio::spawn(async move {
+        stop_signal().await;
+        eprintln!("draining; a second signal ends it at once");
+        // Nobody listens any more once the server has ended.
+        let _ = stop.send(());
+        stop_signal().await;
+        let _ = cut.send(());
+    });
+    let ended = |signal: oneshot::Receiver<()>| async {
+        if signal.await.is_err() {
+            std::future::pending().await
+        }
+    };
+    (ended(stopped), ended(was_cut))
 }
 
 /// Ends on Ctrl-C or SIGTERM.
@@ -174,5 +246,4 @@ async fn stop_signal() {
             }
         }
     }
-    eprintln!("draining");
 }

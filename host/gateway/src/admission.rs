@@ -60,10 +60,27 @@ impl Admission {
         self.flow.in_flight()
     }
 
-    /// Lets a request in, or says why not: 401 without a good key, 403 if its roles do not include
-    /// the verb, 429 if its tenant has too many requests inside, 503 if everybody has.
-    pub(crate) fn admit<'a, V: Guarded>(
+    /// Flow control.
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Lets a request in, perhaps after a wait, or says why not: 401 without a good key, 403 if
+    /// its roles do not include the verb, 429 for a limit of its tenant, 503 if the wait would be too
+    /// long.
+    pub(crate) async fn admit<'a, V: Guarded>(
         &self,
+        caller: impl Into<Caller<'a>>,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Result<Admitted<V>, Failure> {
+        self.admit_within(self.request_max, caller, now, wall).await
+    }
+
+    /// As [`Admission::admit`], for a request that gives up after `wait`.
+    pub(crate) async fn admit_within<'a, V: Guarded>(
+        &self,
+        wait: Duration,
         caller: impl Into<Caller<'a>>,
         now: Instant,
         wall: SystemTime,
@@ -74,8 +91,8 @@ impl Admission {
             Verb::Read | Verb::Infer | Verb::Publish => &self.flow,
             Verb::Operate | Verb::Administer => &self.operators,
         };
-        let permit = flow.enter(principal.tenant.clone())?;
-        let deadline = now + self.request_max;
+        let deadline = now + wait.min(self.request_max);
+        let permit = flow.enter(principal.tenant.clone(), now, deadline).await?;
         Ok(Admitted { principal, deadline, permit, verb: PhantomData })
     }
 }
@@ -84,6 +101,11 @@ impl<V> Admitted<V> {
     /// Who is charged.
     pub(crate) fn tenant(&self) -> &Arc<str> {
         &self.permit.tenant().name
+    }
+
+    /// Its room, and whose limits apply.
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.permit
     }
 
     /// When the answer is worth nothing any more.
@@ -126,6 +148,7 @@ impl<V> Admitted<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::FlowConfig;
     use crate::identity::access::{Infer, Operate};
     use crate::identity::{append_api_key, generate_api_key};
     use axum::http::HeaderMap;
@@ -143,6 +166,7 @@ mod tests {
         let config = GatewayConfig {
             in_flight_max: all,
             in_flight_per_tenant_max: each,
+            flow: FlowConfig { queue_max: 0, ..FlowConfig::default() },
             ..GatewayConfig::new(&path)
         };
         let identity = Identity::open(&config, Instant::now()).unwrap();
@@ -153,62 +177,62 @@ mod tests {
         result.err().map_or(200, |failure| failure.status.as_u16())
     }
 
-    #[test]
-    fn permits_are_counted_for_the_tenant_and_for_all_and_come_back() {
+    #[tokio::test]
+    async fn permits_are_counted_for_the_tenant_and_for_all_and_come_back() {
         let (_dir, door, [one, two]) = door(3, 2);
         let admit = |headers| door.admit::<Infer>(headers, Instant::now(), SystemTime::now());
-        let first = admit(&one).unwrap();
-        let _second = admit(&one).unwrap();
-        assert_eq!(status(admit(&one)), 429);
-        let _third = admit(&two).unwrap();
-        assert_eq!(status(admit(&two)), 503);
+        let first = admit(&one).await.unwrap();
+        let _second = admit(&one).await.unwrap();
+        assert_eq!(status(admit(&one).await), 429);
+        let _third = admit(&two).await.unwrap();
+        assert_eq!(status(admit(&two).await), 503);
         assert_eq!(door.in_flight(), 3);
         drop(first);
-        assert_eq!(status(admit(&two)), 200);
+        assert_eq!(status(admit(&two).await), 200);
         assert_eq!(door.in_flight(), 2);
     }
 
-    #[test]
-    fn only_a_bearer_key_opens() {
+    #[tokio::test]
+    async fn only_a_bearer_key_opens() {
         let (_dir, door, [good, _]) = door(9, 9);
         let key = good[AUTHORIZATION].to_str().unwrap().to_owned();
-        let admit = |value: &str| {
+        for (value, expected) in [
+            (key.clone(), 200),
+            (key.replace("Bearer", "bearer"), 200),
+            (key.replace("Bearer ", "Basic "), 401),
+            (key.replace("Bearer ", ""), 401),
+            ("Bearer ".to_owned(), 401),
+        ] {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
-            status(door.admit::<Infer>(&headers, Instant::now(), SystemTime::now()))
-        };
-        assert_eq!(admit(&key), 200);
-        assert_eq!(admit(&key.replace("Bearer", "bearer")), 200);
-        assert_eq!(admit(&key.replace("Bearer ", "Basic ")), 401);
-        assert_eq!(admit(&key.replace("Bearer ", "")), 401);
-        assert_eq!(admit("Bearer "), 401);
-        assert_eq!(
-            status(door.admit::<Infer>(&HeaderMap::new(), Instant::now(), SystemTime::now())),
-            401
-        );
+            let admitted = door.admit::<Infer>(&headers, Instant::now(), SystemTime::now()).await;
+            assert_eq!(status(admitted), expected, "{value}");
+        }
+        let none = door.admit::<Infer>(&HeaderMap::new(), Instant::now(), SystemTime::now()).await;
+        assert_eq!(status(none), 401);
     }
 
-    #[test]
-    fn a_key_with_a_list_of_models_opens_only_those() {
+    #[tokio::test]
+    async fn a_key_with_a_list_of_models_opens_only_those() {
         let (_dir, door, [all, listed]) = door(9, 9);
-        let admit =
-            |headers| door.admit::<Infer>(headers, Instant::now(), SystemTime::now()).unwrap();
-        assert!(admit(&all).require("any").is_ok());
-        assert!(admit(&listed).require("allowed").is_ok());
-        assert_eq!(admit(&listed).require("other").unwrap_err().status.as_u16(), 403);
+        let admit = |headers| door.admit::<Infer>(headers, Instant::now(), SystemTime::now());
+        assert!(admit(&all).await.unwrap().require("any").is_ok());
+        let listed = admit(&listed).await.unwrap();
+        assert!(listed.require("allowed").is_ok());
+        assert_eq!(listed.require("other").unwrap_err().status.as_u16(), 403);
     }
 
-    #[test]
-    fn a_role_without_the_verb_takes_no_room() {
+    #[tokio::test]
+    async fn a_role_without_the_verb_takes_no_room() {
         let (_dir, door, [one, _]) = door(9, 9);
         let (now, wall) = (Instant::now(), SystemTime::now());
-        let refused = door.admit::<Operate>(&one, now, wall).err().unwrap();
+        let refused = door.admit::<Operate>(&one, now, wall).await.err().unwrap();
         assert_eq!(refused.status.as_u16(), 403);
         assert!(refused.message.contains("`operate`") && refused.message.contains("read, infer"));
         assert_eq!(door.in_flight(), 0);
     }
 
-    #[test]
-    fn operators_get_in_when_the_house_is_full() {
+    #[tokio::test]
+    async fn operators_get_in_when_the_house_is_full() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys");
         let (text, mut record) = generate_api_key("one", "").unwrap();
@@ -216,16 +240,21 @@ mod tests {
         append_api_key(&path, &record).unwrap();
         let headers =
             HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {text}").parse().unwrap())]);
-        let config = GatewayConfig { in_flight_max: 1, ..GatewayConfig::new(&path) };
+        let config = GatewayConfig {
+            in_flight_max: 1,
+            flow: FlowConfig { queue_max: 0, ..FlowConfig::default() },
+            ..GatewayConfig::new(&path)
+        };
         let door = Admission::new(Identity::open(&config, Instant::now()).unwrap(), &config);
         let (now, wall) = (Instant::now(), SystemTime::now());
-        let _inside = door.admit::<Infer>(&headers, now, wall).unwrap();
-        assert_eq!(status(door.admit::<Infer>(&headers, now, wall)), 503);
-        let inside: Vec<_> = (0..OPERATORS_MAX)
-            .map(|_| door.admit::<Operate>(&headers, now, wall).unwrap())
-            .collect();
-        assert_eq!(status(door.admit::<Operate>(&headers, now, wall)), 503);
+        let _inside = door.admit::<Infer>(&headers, now, wall).await.unwrap();
+        assert_eq!(status(door.admit::<Infer>(&headers, now, wall).await), 503);
+        let mut inside = Vec::new();
+        for _ in 0..OPERATORS_MAX {
+            inside.push(door.admit::<Operate>(&headers, now, wall).await.unwrap());
+        }
+        assert_eq!(status(door.admit::<Operate>(&headers, now, wall).await), 503);
         drop(inside);
-        assert_eq!(status(door.admit::<Operate>(&headers, now, wall)), 200);
+        assert_eq!(status(door.admit::<Operate>(&headers, now, wall).await), 200);
     }
 }

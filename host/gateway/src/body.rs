@@ -2,6 +2,7 @@
 
 use crate::GatewayConfig;
 use crate::failure::Failure;
+use crate::flow::{Held, Permit};
 use axum::body::{Body, HttpBody};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::{HeaderMap, StatusCode};
@@ -10,7 +11,7 @@ use http_body_util::BodyExt;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bodies above this size are parsed and answers above it written on a blocking thread.
 const OFF_THREAD_BYTES: usize = 256 << 10;
@@ -36,14 +37,18 @@ pub(crate) struct Share {
     used: Arc<AtomicUsize>,
     bytes: usize,
     all_max: usize,
+    of_tenant: Option<Held>,
 }
 
 impl Share {
     /// Takes more.
     ///
     /// # Errors
-    /// 503 if all bodies together have no more.
+    /// 429 if the tenant's bodies may have no more, 503 if all bodies together have no more.
     pub(crate) fn add(&mut self, bytes: usize) -> Result<(), Failure> {
+        if let Some(held) = &mut self.of_tenant {
+            held.add(bytes)?;
+        }
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if before + bytes > self.all_max {
@@ -63,9 +68,24 @@ impl Share {
         }
     }
 
+    /// From now on what is taken is also a tenant's.
+    pub(crate) fn charge_to(&mut self, held: Held) {
+        self.of_tenant = Some(held);
+    }
+
+    /// Charges bytes that were not announced to the tenant's rate.
+    pub(crate) fn charge(&self, bytes: usize) {
+        if let Some(held) = &self.of_tenant {
+            held.charge(bytes, Instant::now());
+        }
+    }
+
     /// Gives everything back.
     pub(crate) fn release(&mut self) {
         self.used.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        if let Some(held) = &mut self.of_tenant {
+            held.release();
+        }
     }
 }
 
@@ -92,7 +112,7 @@ impl Bodies {
 
     /// An empty share of the memory.
     pub(crate) fn share(&self) -> Share {
-        Share { used: self.used.clone(), bytes: 0, all_max: self.all_max }
+        Share { used: self.used.clone(), bytes: 0, all_max: self.all_max, of_tenant: None }
     }
 
     /// Longest time that one body may take to arrive.
@@ -100,15 +120,21 @@ impl Bodies {
         self.time_max
     }
 
-    /// Reads a body to its end and decompresses it.
+    /// Reads the body of a request that has a permit to its end and decompresses it.
     ///
     /// # Errors
-    /// 413 above the limit of one body, 503 above that of all, 408 if it takes too long, 415 for an
-    /// unknown `Content-Encoding`, 400 if it breaks off or does not decompress.
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReadBody, Failure> {
+    /// 413 above the limit of one body, 429 above those of its tenant, 503 above that of all, 408 if
+    /// it takes too long, 415 for an unknown `Content-Encoding`, 400 if it breaks off or does not
+    /// decompress.
+    pub(crate) async fn read(
+        &self,
+        permit: &Permit,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<ReadBody, Failure> {
         let encoding = Encoding::of(headers)?;
         let mut body = body;
-        match tokio::time::timeout(self.time_max, self.collect(headers, &mut body)).await {
+        match tokio::time::timeout(self.time_max, self.collect(permit, headers, &mut body)).await {
             Ok(Ok(read)) => self.decompress(encoding, read).await,
             Ok(Err(failure)) => {
                 linger(body, self.one_max).await;
@@ -121,11 +147,18 @@ impl Bodies {
         }
     }
 
-    async fn collect(&self, headers: &HeaderMap, body: &mut Body) -> Result<ReadBody, Failure> {
+    async fn collect(
+        &self,
+        permit: &Permit,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<ReadBody, Failure> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let announced: usize = announced.and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut share = self.share();
+        share.charge_to(permit.held());
         self.grow(&mut share, announced)?;
+        permit.take_body(announced, Instant::now())?;
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         let mut len = 0;
@@ -137,6 +170,7 @@ impl Bodies {
             };
             len += data.len();
             self.grow(&mut share, len)?;
+            share.charge(data.len().min(len.saturating_sub(announced)));
             // A body in one frame is used where it lies.
             if len == data.len() && body.is_end_stream() {
                 return Ok(ReadBody { bytes: data, _share: share });
@@ -259,14 +293,37 @@ pub(crate) async fn off_thread<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::{Flow, Tenant};
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
     use std::io::Write;
 
-    fn bodies(one: usize, all: usize) -> Bodies {
-        let mut bodies = Bodies::new(&GatewayConfig::default());
+    /// Limits of bodies, and somebody who sends them.
+    struct Reader {
+        bodies: Bodies,
+        permit: Permit,
+    }
+
+    impl Reader {
+        async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReadBody, Failure> {
+            self.bodies.read(&self.permit, headers, body).await
+        }
+
+        fn bytes(&self) -> usize {
+            self.bodies.bytes()
+        }
+    }
+
+    async fn bodies(one: usize, all: usize) -> Reader {
+        bodies_of(one, all, &GatewayConfig::default()).await
+    }
+
+    async fn bodies_of(one: usize, all: usize, config: &GatewayConfig) -> Reader {
+        let mut bodies = Bodies::new(config);
         (bodies.one_max, bodies.all_max) = (one, all);
-        bodies
+        let (now, tenant) = (Instant::now(), Arc::new(Tenant::new("acme")));
+        let entered = Flow::new(config).enter(tenant, now, now + Duration::from_secs(9)).await;
+        Reader { bodies, permit: entered.unwrap() }
     }
 
     fn encoded(encoding: &'static str) -> HeaderMap {
@@ -279,7 +336,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_body_may_be_as_large_as_the_limit_and_no_larger() {
-        let bodies = bodies(1000, 10_000);
+        let bodies = bodies(1000, 10_000).await;
         let empty = HeaderMap::new();
         let read = |len| bodies.read(&empty, Body::from(vec![7; len]));
         assert_eq!(read(1000).await.unwrap().bytes.len(), 1000);
@@ -291,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_bodies_share_their_memory() {
-        let bodies = bodies(1000, 1500);
+        let bodies = bodies(1000, 1500).await;
         let first = bodies.read(&HeaderMap::new(), Body::from(vec![0; 1000])).await.unwrap();
         assert_eq!(status(bodies.read(&HeaderMap::new(), Body::from(vec![0; 501])).await), 503);
         assert_eq!(status(bodies.read(&HeaderMap::new(), Body::from(vec![0; 500])).await), 200);
@@ -300,8 +357,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_bodies_of_one_tenant_have_limits_of_their_own() {
+        let mut config = GatewayConfig::default();
+        config.flow.default.bodies_bytes_max = Some(700);
+        let reader = bodies_of(1000, 10_000, &config).await;
+        let first = reader.read(&HeaderMap::new(), Body::from(vec![0; 500])).await.unwrap();
+        assert_eq!(status(reader.read(&HeaderMap::new(), Body::from(vec![0; 201])).await), 429);
+        assert_eq!(status(reader.read(&HeaderMap::new(), Body::from(vec![0; 200])).await), 200);
+        drop(first);
+        assert_eq!(status(reader.read(&HeaderMap::new(), Body::from(vec![0; 700])).await), 200);
+        assert_eq!(reader.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_were_not_announced_are_charged_as_they_come() {
+        let mut config = GatewayConfig::default();
+        (config.flow.default.body_bytes_per_second, config.flow.default.body_bytes_burst) =
+            (Some(1), Some(800));
+        let reader = bodies_of(1000, 10_000, &config).await;
+        let announced =
+            |len: usize| HeaderMap::from_iter([(CONTENT_LENGTH, len.to_string().parse().unwrap())]);
+        let body = || Body::from(vec![0; 500]);
+        assert_eq!(status(reader.read(&announced(500), body()).await), 200);
+        let refused = reader.read(&announced(500), body()).await.err().unwrap();
+        assert_eq!((refused.status.as_u16(), &*refused.code), (429, "rate-limit"));
+        assert!(refused.fields.is_some());
+        assert_eq!(status(reader.read(&HeaderMap::new(), body()).await), 200);
+        assert_eq!(status(reader.read(&HeaderMap::new(), body()).await), 429, "in debt");
+    }
+
+    #[tokio::test]
     async fn compressed_bodies_are_limited_by_what_they_become() {
-        let bodies = bodies(1000, 10_000);
+        let bodies = bodies(1000, 10_000).await;
         let gzip = |len: usize| {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(&vec![b'a'; len]).unwrap();

@@ -2,6 +2,7 @@
 //! nothing that a client can grow is without one.
 
 use crate::batch::BatchConfig;
+use crate::flow::FlowConfig;
 use crate::identity::IdentityConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::tls::TlsConfig;
@@ -35,9 +36,10 @@ pub struct GatewayConfig {
     pub body_seconds: u64,
     /// Longest time for an answer; a client's `timeout` can only shorten it. Default 60 s.
     pub request_seconds: u64,
-    /// Requests worked on at once, with a key. Default 1024; beyond it requests get 503.
+    /// Requests worked on at once, with a key. Default 1024; further ones wait
+    /// ([`FlowConfig::queue_max`]).
     pub in_flight_max: usize,
-    /// The same for one tenant. Default 512; beyond it its requests get 429.
+    /// Requests of one tenant, worked on or waiting. Default 512; beyond it its requests get 429.
     pub in_flight_per_tenant_max: usize,
     /// Open connections of one listener. Default 4096; further ones wait in the kernel's queue.
     pub connections_max: usize,
@@ -49,6 +51,8 @@ pub struct GatewayConfig {
     pub embedding_inputs_max: usize,
     /// Bytes of all texts of one embeddings request. Default 4 MiB.
     pub embedding_bytes_max: usize,
+    /// Rates, shares, the wait for a place, circuits.
+    pub flow: FlowConfig,
     /// Batch inference.
     pub batch: BatchConfig,
     /// Usage records, traces and the access log.
@@ -77,6 +81,7 @@ impl Default for GatewayConfig {
             drain_seconds: 30,
             embedding_inputs_max: 2048,
             embedding_bytes_max: 4 << 20,
+            flow: FlowConfig::default(),
             batch: BatchConfig::default(),
             telemetry: TelemetryConfig::default(),
             identity: IdentityConfig::default(),
@@ -176,6 +181,7 @@ impl GatewayConfig {
         for (field, got, min, max) in checks.into_iter().chain(self.batch.ranges()) {
             ConfigError::in_range(field, got, min, max)?;
         }
+        self.flow.validate()?;
         self.telemetry.validate()?;
         self.identity.validate()?;
         let client_ca = self.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());

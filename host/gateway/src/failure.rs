@@ -5,12 +5,14 @@
 //! `Content-Type: application/json` and nothing after it: stock clients compare it whole. Our own
 //! routes: problem details (RFC 9457), with our code as `code`.
 
+use crate::flow::whole_seconds;
 use aimass_engine::{EngineError, Family};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// Longest message that a client gets, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
@@ -19,6 +21,10 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// Longest wait that OpenAI's clients take from an answer; for a longer one they would come back
+/// too early, and are told not to.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Whether another attempt can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +33,8 @@ pub(crate) enum Retry {
     Unsaid,
     /// The same request fails again.
     Never,
-    /// After this many seconds.
-    After(u32),
+    /// After this time.
+    After(Duration),
 }
 
 /// A request that was not answered.
@@ -42,6 +48,8 @@ pub(crate) struct Failure {
     /// The field of an OpenAI request that is wrong.
     pub(crate) param: Option<&'static str>,
     pub(crate) retry: Retry,
+    /// Further headers.
+    pub(crate) fields: Option<Box<HeaderMap>>,
     /// The value of `WWW-Authenticate`, for somebody who is not recognized or not allowed.
     pub(crate) challenge: Option<&'static str>,
 }
@@ -59,6 +67,7 @@ impl Failure {
             param: None,
             retry: Retry::Unsaid,
             challenge: None,
+            fields: None,
         }
     }
 
@@ -70,7 +79,7 @@ impl Failure {
     /// A limit of the whole server is reached for the moment.
     pub(crate) fn overloaded(message: impl Into<String>) -> Failure {
         let failure = Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message);
-        Failure { retry: Retry::After(1), ..failure }
+        Failure { retry: Retry::After(Duration::from_secs(1)), ..failure }
     }
 
     /// Names the field of an OpenAI request that is wrong.
@@ -97,9 +106,19 @@ impl Failure {
             Retry::Never => {
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
             }
-            Retry::After(seconds) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            Retry::After(time) => {
+                let again = HeaderValue::from_static(match time <= RETRY_AFTER_MAX {
+                    true => "true",
+                    false => "false",
+                });
+                let millis = u64::try_from(time.as_nanos().div_ceil(1_000_000));
+                headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(time).max(1)));
+                headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis.unwrap_or(u64::MAX)));
+                headers.insert(SHOULD_RETRY, again);
             }
+        }
+        if let Some(fields) = &self.fields {
+            headers.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -148,15 +167,16 @@ impl Failure {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
+        let soon = Retry::After(Duration::from_secs(1));
         let (status, retry) = match error.family() {
             Family::InvalidInput => (StatusCode::BAD_REQUEST, Retry::Unsaid),
             Family::Forbidden => (StatusCode::FORBIDDEN, Retry::Unsaid),
             Family::NotFound => (StatusCode::NOT_FOUND, Retry::Unsaid),
             Family::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Retry::Unsaid),
             Family::PackageRefused => (StatusCode::UNPROCESSABLE_ENTITY, Retry::Unsaid),
-            Family::Quota => (StatusCode::TOO_MANY_REQUESTS, Retry::After(1)),
+            Family::Quota => (StatusCode::TOO_MANY_REQUESTS, soon),
             Family::Plugin => (StatusCode::INTERNAL_SERVER_ERROR, Retry::Never),
-            Family::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Retry::After(1)),
+            Family::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, soon),
             Family::Deadline => (StatusCode::GATEWAY_TIMEOUT, Retry::Unsaid),
         };
         if let Some(log) = error.log() {
@@ -164,7 +184,7 @@ impl From<EngineError> for Failure {
         }
         let code = Cow::Owned(error.code().to_owned());
         let message = error.message().to_owned();
-        Failure { status, code, message, param: None, retry, challenge: None }
+        Failure { status, code, message, param: None, retry, challenge: None, fields: None }
     }
 }
 
@@ -275,7 +295,27 @@ mod tests {
         assert_eq!(response.headers()["content-type"], "application/json");
         let full = Failure::from(EngineError::new(Family::Unavailable, "full", "")).oip();
         assert_eq!(full.headers()["retry-after"], "1");
-        assert!(!full.headers().contains_key("x-should-retry"));
+        assert_eq!(full.headers()["x-should-retry"], "true");
+    }
+
+    #[test]
+    fn a_time_to_come_back_is_rounded_up_and_a_long_one_is_not_worth_waiting_for() {
+        let answer = |nanos| {
+            let retry = Retry::After(Duration::from_nanos(nanos));
+            Failure { retry, ..Failure::overloaded("") }.oip()
+        };
+        for (nanos, seconds, millis, again) in [
+            (1, "1", "1", "true"),
+            (2_000_000_000, "2", "2000", "true"),
+            (2_000_000_001, "3", "2001", "true"),
+            (60_000_000_000, "60", "60000", "true"),
+            (60_000_000_001, "61", "60001", "false"),
+        ] {
+            let answer = answer(nanos);
+            assert_eq!(answer.headers()["retry-after"], seconds);
+            assert_eq!(answer.headers()["retry-after-ms"], millis);
+            assert_eq!(answer.headers()["x-should-retry"], again);
+        }
     }
 
     #[test]

@@ -34,13 +34,16 @@ mod untrusted;
 
 pub use batch::BatchConfig;
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, SettingError, TENSORS_MAX};
+pub use flow::{
+    Circuit, CircuitConfig, CircuitRules, FlowConfig, Pass, Remote, RemoteRules, TenantLimits,
+};
 pub use identity::fuzzing;
 pub use identity::{
     Algorithm, ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, CertificateConfig,
     IdentityConfig, IdentityError, IssuerConfig, IssuerError, LifetimeError, NewApiKey, Role,
     UnknownRole, Verb, append_api_key, generate_api_key, parse_lifetime,
 };
-pub use server::{Listeners, ServeError, Setup, serve};
+pub use server::{Listeners, ServeError, Setup, serve, serve_until};
 pub use serving::{Answer, Done, LogLevel, Observation, Serving};
 pub use telemetry::{TelemetryConfig, TelemetryError};
 pub use tls::{TlsConfig, TlsError};

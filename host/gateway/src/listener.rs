@@ -2,6 +2,7 @@
 //! time, and drain.
 
 use crate::GatewayConfig;
+use crate::flow::{Connected, Peers};
 use crate::tls::Tls;
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -22,6 +23,8 @@ use tokio::task::JoinSet;
 
 /// Most headers of one HTTP/1.1 request.
 const HEADERS_MAX: usize = 100;
+/// How long after it was accepted a connection is not closed by a drain: its client may be sending.
+const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// Pause after the system refuses a connection, for instance for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Data that an HTTP/2 client may send ahead, of one stream and of one connection.
@@ -62,6 +65,17 @@ pub(crate) trait Answers:
     fn shown(&mut self, certificate: &CertificateDer<'_>);
 }
 
+/// How far a server is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Connections are accepted.
+    Serving,
+    /// None is accepted any more; those that are open end with the request that is worked on.
+    Draining,
+    /// Everything ends at once.
+    Cut,
+}
+
 /// How connections are served.
 #[derive(Clone)]
 pub(crate) struct Listening {
@@ -71,40 +85,55 @@ pub(crate) struct Listening {
     pub(crate) slots: Arc<Semaphore>,
     /// Absent for plain connections.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Connections by peer, on all listeners.
+    pub(crate) peers: Arc<Peers>,
+}
+
+/// A connection, and its room.
+struct Accepted {
+    stream: TcpStream,
+    /// None for one that came with the backlog: no more of them can follow.
+    _slot: Option<OwnedSemaphorePermit>,
+    _connected: Connected,
 }
 
 impl Listening {
-    /// Serves `listener` until `draining` changes, then stops accepting and lets requests that are
-    /// being worked on finish for the drain time.
+    /// Serves `listener` until the stage is [`Stage::Draining`], then stops accepting and lets requests
+    /// that are being worked on finish for the drain time, or until it is [`Stage::Cut`].
+    ///
+    /// What the kernel has accepted by then is served: its clients are connected, and closing the
+    /// listener would reset them.
     pub(crate) async fn run<S: Answers>(
         self,
         service: S,
         listener: TcpListener,
-        mut draining: watch::Receiver<()>,
+        mut stage: watch::Receiver<Stage>,
     ) {
         self.warn_if_open(&listener);
         let mut connections = JoinSet::new();
+        let open = |connections: &mut JoinSet<()>, accepted: Accepted| {
+            service.accepted();
+            let (this, service, stage) = (self.clone(), service.clone(), stage.clone());
+            connections.spawn(async move { this.connection(service, accepted, stage).await });
+        };
+        let mut drains = stage.clone();
         loop {
             tokio::select! {
-                _ = draining.changed() => break,
+                () = reached(&mut drains, Stage::Draining) => break,
                 Some(_) = connections.join_next() => {}
-                (stream, slot) = accept(&listener, &self.slots) => {
-                    service.accepted();
-                    let (this, service) = (self.clone(), service.clone());
-                    let draining = draining.clone();
-                    connections.spawn(async move {
-                        this.connection(service, stream, draining).await;
-                        drop(slot);
-                    });
-                }
+                accepted = self.accept(&listener) => open(&mut connections, accepted),
             }
         }
-        drop(listener);
+        for accepted in self.backlog(listener) {
+            open(&mut connections, accepted);
+        }
         tracing::info!(connections = connections.len(), "draining");
         let all = async { while connections.join_next().await.is_some() {} };
         let seconds = Duration::from_secs(self.config.drain_seconds);
-        if tokio::time::timeout(seconds, all).await.is_err() {
-            tracing::warn!(connections = connections.len(), "cut at the end of the drain time");
+        tokio::select! {
+            () = all => {}
+            () = tokio::time::sleep(seconds) => tracing::warn!("cut at the end of the drain time"),
+            () = reached(&mut stage, Stage::Cut) => tracing::warn!("cut"),
         }
         connections.shutdown().await;
     }
@@ -121,23 +150,58 @@ impl Listening {
         }
     }
 
+    /// The next connection, once there is a slot for it.
+    async fn accept(&self, listener: &TcpListener) -> Accepted {
+        let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    // One of too many is closed by dropping it.
+                    if let Some(connected) = self.peers.connect(address.ip()) {
+                        return Accepted { stream, _slot: Some(slot), _connected: connected };
+                    }
+                }
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Closes the listener; connections that the kernel had accepted.
+    fn backlog(&self, listener: TcpListener) -> Vec<Accepted> {
+        let Ok(listener) = listener.into_std() else { return Vec::new() };
+        let mut backlog = Vec::new();
+        while let Ok((stream, address)) = listener.accept() {
+            let Some(connected) = self.peers.connect(address.ip()) else { continue };
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                backlog.push(Accepted { stream, _slot: None, _connected: connected });
+            }
+        }
+        backlog
+    }
+
     async fn connection<S: Answers>(
         &self,
         mut service: S,
-        stream: TcpStream,
-        draining: watch::Receiver<()>,
+        accepted: Accepted,
+        stage: watch::Receiver<Stage>,
     ) {
+        let Accepted { stream, _slot, _connected } = accepted;
         // A small answer must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
-            return self.requests(service, stream, self.protocol, draining).await;
+            return self.requests(service, stream, self.protocol, stage).await;
         };
         let Some(secured) = tls.accept(stream).await else { return };
         if let Some(certificate) = secured.certificate() {
             service.shown(certificate);
         }
         let protocol = if secured.http2 { Protocol::Http2 } else { self.protocol };
-        self.requests(service, secured.stream, protocol, draining).await;
+        self.requests(service, secured.stream, protocol, stage).await;
     }
 
     async fn requests<S: Answers>(
@@ -145,17 +209,17 @@ impl Listening {
         service: S,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: Protocol,
-        draining: watch::Receiver<()>,
+        stage: watch::Receiver<Stage>,
     ) {
         let stream = TokioIo::new(stream);
         let ended = match protocol {
             Protocol::Http1 => {
                 let serving = http1(&self.config).serve_connection(stream, service);
-                until_drained(serving, draining, |serving| serving.graceful_shutdown()).await
+                until_drained(serving, stage, |serving| serving.graceful_shutdown()).await
             }
             Protocol::Http2 => {
                 let serving = http2(&self.config).serve_connection(stream, service);
-                until_drained(serving, draining, |serving| serving.graceful_shutdown()).await
+                until_drained(serving, stage, |serving| serving.graceful_shutdown()).await
             }
         };
         if let Err(error) = ended {
@@ -190,36 +254,30 @@ fn http2(config: &GatewayConfig) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Serves a connection to its end, and asks it to end once the server drains.
+/// Waits until the server is at `least` at this stage.
+async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
+    // An error means that the server is gone, which is the last stage.
+    let _ = stage.wait_for(|stage| *stage >= least).await.map(|_| ());
+}
+
+/// Serves a connection to its end, and asks it to end once the server drains: at once, unless it is
+/// so young that its first request may be on its way. The answer to that asks the client to close.
 async fn until_drained<C: Future>(
     serving: C,
-    mut draining: watch::Receiver<()>,
+    mut stage: watch::Receiver<Stage>,
     end: impl FnOnce(std::pin::Pin<&mut C>),
 ) -> C::Output {
+    let grown = tokio::time::Instant::now() + FIRST_REQUEST_WAIT;
+    let ends = async {
+        reached(&mut stage, Stage::Draining).await;
+        tokio::time::sleep_until(grown).await;
+    };
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => ended,
-        _ = draining.changed() => {
+        () = ends => {
             end(serving.as_mut());
             serving.await
-        }
-    }
-}
-
-/// The next connection, once there is a slot for it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
-    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
-            Err(error) if is_of_connection(&error) => {}
-            Err(error) => {
-                tracing::error!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
         }
     }
 }

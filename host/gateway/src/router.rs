@@ -6,6 +6,7 @@ use crate::admission::{Admission, Admitted};
 use crate::body::Bodies;
 use crate::counters::Counters;
 use crate::failure::Failure;
+use crate::flow::Tenant;
 use crate::identity::access::{Access, Administer, Guarded, Holds, Infer, Open, Operate, Read};
 use crate::identity::{Caller, Principal, Verb};
 use crate::routes::{
@@ -26,8 +27,8 @@ use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
 use axum::routing::{MethodFilter, MethodRouter, any, on};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
@@ -233,7 +234,8 @@ fn of(
 }
 
 impl Gateway {
-    /// Runs one inference, and gives up on it soon after its deadline whatever the engine does.
+    /// Runs one inference unless the model's circuit is open, and gives up on it soon after its
+    /// deadline whatever the engine does.
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
         self.infer_as(UsageKind::Infer, request).await
     }
@@ -244,13 +246,15 @@ impl Gateway {
         kind: UsageKind,
         request: InferRequest,
     ) -> Result<InferResponse, Failure> {
-        let metered = self.telemetry.begin(&request, kind)?;
         let late = request.deadline + DEADLINE_GRACE;
+        let call = self.admission.flow().call(&*self.engine, &request)?;
+        let metered = self.telemetry.begin(&request, kind)?;
         let running = metered.call().clone().scope(self.engine.infer(request));
         let result = tokio::time::timeout_at(late.into(), running).await.unwrap_or_else(|_| {
             let message = "the deadline passed before there was an answer";
             Err(EngineError::new(Family::Deadline, "deadline", message))
         });
+        call.ended(&result);
         metered.end(&result).await?;
         Ok(result?)
     }
@@ -279,12 +283,16 @@ impl<V: Guarded> FromRequestParts<Arc<Gateway>> for Admitted<V> {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Admitted<V>, Response<Body>> {
+        let admit = gateway.admission.admit(caller(parts), Instant::now(), SystemTime::now());
         let trace = current(|call| call.trace().cloned()).flatten();
-        let _span = trace.map(|trace| trace.enter(SpanName::Admission, Vec::new()));
-        gateway
-            .admission
-            .admit(caller(parts), Instant::now(), SystemTime::now())
-            .map_err(|failure| answer_at(&parts.uri, &failure))
+        let span = trace.map(|trace| trace.enter(SpanName::Admission, Vec::new()));
+        let admitted = admit.await.map_err(|failure| answer_at(&parts.uri, &failure))?;
+        drop(span);
+        if let Some(Asker(asker)) = parts.extensions.get() {
+            // Set once: a request is admitted once.
+            let _ = asker.set(admitted.permit().tenant().clone());
+        }
+        Ok(admitted)
     }
 }
 
@@ -293,6 +301,11 @@ fn caller(parts: &Parts) -> Caller<'_> {
     let peer = parts.extensions.get::<Arc<Principal>>().map(Arc::as_ref);
     Caller { headers: &parts.headers, peer }
 }
+
+/// In the extensions of a request: who was admitted, for what is said of that tenant's limits once
+/// there is an answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asker(pub(crate) Arc<OnceLock<Arc<Tenant>>>);
 
 /// A failure in the words of the protocol that the path belongs to.
 pub(crate) fn answer_at(uri: &Uri, failure: &Failure) -> Response<Body> {

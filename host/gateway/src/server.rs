@@ -6,10 +6,11 @@ use crate::body::Bodies;
 use crate::config::{GatewayConfig, SettingError};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
+use crate::flow::rate_fields;
 use crate::grpc::{GRPC_STATUS, Grpc, http_status};
 use crate::identity::{Identity, IdentityError, Principal};
-use crate::listener::{Answers, Listening, Protocol};
-use crate::router::{Gateway, admin_router, answer_at, lines, router};
+use crate::listener::{Answers, Listening, Protocol, Stage};
+use crate::router::{Asker, Gateway, admin_router, answer_at, lines, router};
 use crate::serving::{Observation, Serving};
 use crate::telemetry::{Observing, Telemetry, TelemetryError};
 use crate::tls::{Tls, TlsError};
@@ -18,8 +19,11 @@ use aimass_telemetry::call::Call;
 use aimass_telemetry::trace::{Attribute, SpanName};
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Request, Response, StatusCode};
+use axum::http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue,
+};
+use axum::http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
@@ -29,7 +33,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -97,6 +101,24 @@ pub async fn serve(
     setup: Setup,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    serve_until(setup, shutdown, std::future::pending()).await
+}
+
+/// As [`serve`]; `cut` ends what is left of the drain.
+///
+/// In order: ready turns false, and answers over HTTP/1.1 ask clients to reconnect, for
+/// [`crate::FlowConfig::unready_seconds`]; the listeners are closed, what the kernel had accepted is
+/// served, idle connections end and others with the request that is worked on (HTTP/2: `GOAWAY`);
+/// requests that wait for a place get their turn; at the end of the drain time, or once `cut`
+/// resolves, the rest is dropped.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_until(
+    setup: Setup,
+    shutdown: impl Future<Output = ()> + Send,
+    cut: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
     let Setup { engine, config, listeners, observation } = setup;
     config.validate()?;
     let identity = Identity::open(&config, Instant::now())?;
@@ -118,41 +140,34 @@ pub async fn serve(
     let ids = Arc::new(RequestIds::new()?);
     let front = |routes| Front { routes, ids: ids.clone(), gateway: gateway.clone(), peer: None };
     let over_http = |router| front(Routes::Http(TowerToHyperService::new(router)));
-    let (drain, draining) = watch::channel(());
+    let (stage, stages) = watch::channel(Stage::Serving);
     let listening = |protocol, connections_max| Listening {
         protocol,
         config: gateway.config.clone(),
         slots: Arc::new(Semaphore::new(connections_max)),
         tls: tls.clone(),
+        peers: gateway.admission.flow().peers().clone(),
     };
     let connections_max = gateway.config.connections_max;
     let http = listening(Protocol::Http1, connections_max).run(
         over_http(router(gateway.clone())),
         listeners.http,
-        draining.clone(),
+        stages.clone(),
     );
     let grpc = listeners.grpc.map(|listener| {
         let grpc = front(Routes::Grpc(Grpc::new(gateway.clone())));
-        listening(Protocol::Http2, connections_max).run(grpc, listener, draining.clone())
+        listening(Protocol::Http2, connections_max).run(grpc, listener, stages.clone())
     });
     let admin = listeners.admin.map(|listener| {
         let admin = over_http(admin_router(gateway.clone()));
-        listening(Protocol::Http1, ADMIN_CONNECTIONS_MAX).run(admin, listener, draining.clone())
+        listening(Protocol::Http1, ADMIN_CONNECTIONS_MAX).run(admin, listener, stages.clone())
     });
     let serving = async { tokio::join!(http, optional(grpc), optional(admin)) };
-    let stopping = async {
-        tokio::select! {
-            () = shutdown => {}
-            () = gateway.stop.notified() => {}
-        }
-        gateway.draining.store(true, Ordering::Relaxed);
-        // Fails only if there is no listener to tell.
-        let _ = drain.send(());
-    };
     tokio::select! {
         () = gateway.admission.keep_fresh() => {}
         () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
-        _ = async { tokio::join!(serving, stopping) } => {}
+        _ = serving => {}
+        () = stop(&gateway, &stage, shutdown, cut) => {}
     }
     if let Some(jobs) = jobs {
         // A job in the middle goes on at the next start.
@@ -167,6 +182,31 @@ async fn optional(future: Option<impl Future<Output = ()>>) {
     if let Some(future) = future {
         future.await;
     }
+}
+
+/// Goes through the stages of a drain; never ends, since what is served does.
+async fn stop(
+    gateway: &Gateway,
+    stage: &watch::Sender<Stage>,
+    shutdown: impl Future<Output = ()> + Send,
+    cut: impl Future<Output = ()> + Send,
+) {
+    tokio::select! {
+        () = shutdown => {}
+        () = gateway.stop.notified() => {}
+    }
+    gateway.draining.store(true, Ordering::Relaxed);
+    let unready = Duration::from_secs(gateway.config.flow.unready_seconds);
+    tokio::pin!(cut);
+    tokio::select! {
+        () = tokio::time::sleep(unready) => {
+            stage.send_replace(Stage::Draining);
+            cut.await;
+        }
+        () = &mut cut => {}
+    }
+    stage.send_replace(Stage::Cut);
+    std::future::pending().await
 }
 
 /// What every request passes before its route: request id, limit on headers, counters.
@@ -209,21 +249,26 @@ impl Service<Request<Incoming>> for Front {
             request.extensions_mut().insert(peer.clone());
         }
         let telemetry = &self.gateway.telemetry;
+        let limits_rates = self.gateway.admission.flow().limits_rates();
         let passing = Passing {
             start: Instant::now(),
             kind: RouteKind::of(request.uri().path()),
             call: telemetry.call(id.to_str().unwrap_or_default(), request.headers()),
             gateway: self.gateway.clone(),
             id,
+            asker: limits_rates.then(Asker::default),
+            is_http1: request.version() <= Version::HTTP_11,
         };
         let max = self.gateway.config.header_bytes_max;
-        if header_bytes(request.headers()) > max {
-            let failure = headers_too_large(max);
+        if let Err(failure) = check(request.headers(), max) {
             let refused = match &self.routes {
                 Routes::Http(_) => answer_at(request.uri(), &failure),
                 Routes::Grpc(_) => failure.grpc(),
             };
             return Box::pin(passing.answer(std::future::ready(Ok(refused))));
+        }
+        if let Some(asker) = &passing.asker {
+            request.extensions_mut().insert(asker.clone());
         }
         match &self.routes {
             Routes::Http(router) => Box::pin(passing.answer(router.call(request))),
@@ -239,6 +284,8 @@ struct Passing {
     id: HeaderValue,
     call: Arc<Call>,
     gateway: Arc<Gateway>,
+    asker: Option<Asker>,
+    is_http1: bool,
 }
 
 impl Passing {
@@ -252,6 +299,12 @@ impl Passing {
             let span = self.call.trace().map(|trace| trace.enter(SpanName::Route, route()));
             let mut response = answer.await?;
             response.headers_mut().insert(REQUEST_ID, self.id);
+            if let Some(tenant) = self.asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
+                rate_fields(tenant, Instant::now(), response.headers_mut());
+            }
+            if self.is_http1 && self.gateway.draining.load(Ordering::Relaxed) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             let (status, took) = (status_of(&response), self.start.elapsed());
             if let (Some(trace), Some(span)) = (self.call.trace(), span) {
                 let context = HeaderValue::try_from(trace.context().to_string());
@@ -277,6 +330,30 @@ fn status_of(response: &Response<Body>) -> u16 {
     match response.headers().get(GRPC_STATUS) {
         Some(code) => http_status(code).as_u16(),
         None => response.status().as_u16(),
+    }
+}
+
+/// Headers of which a request has one, so that two readers of it cannot disagree about which counts.
+const SINGLE: [HeaderName; 6] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    HeaderName::from_static("inference-header-content-length"),
+];
+
+/// Refuses headers that are too large or contradict each other.
+fn check(headers: &HeaderMap, bytes_max: usize) -> Result<(), Failure> {
+    if header_bytes(headers) > bytes_max {
+        return Err(headers_too_large(bytes_max));
+    }
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    match SINGLE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        Some(name) => Err(Failure::invalid(format!("{name}: expected one, got several"))),
+        None => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ mod bulk;
 mod grpc;
 mod identity;
 mod idle;
+mod overload;
 
 use crate::row::{Row, median, print};
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub(crate) struct Setup {
     /// The bare tonic server that answers the same messages.
     #[arg(long)]
     tonic: PathBuf,
-    /// Only these parts: identity, grpc, bulk, idle.
+    /// Only these parts: identity, grpc, bulk, idle, overload, flood.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Alternating pairs of each cell.
@@ -57,6 +58,12 @@ pub(crate) async fn run(setup: &Setup) -> anyhow::Result<()> {
     }
     if wanted("idle") {
         print(idle::rows(setup).await?);
+    }
+    if wanted("overload") {
+        print(overload::rows(setup, false).await?);
+    }
+    if wanted("flood") {
+        print(overload::rows(setup, true).await?);
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ fn answers(
             let message = message?;
             let start = Instant::now();
             let id = infer_request::request_id(&message).map(str::to_owned);
-            let answered = match grpc.admit::<Infer>(&headers) {
+            let answered = match grpc.admit::<Infer>(&headers).await {
                 Ok(admitted) => answer(&grpc.gateway, admitted, message, start, &meter, true).await,
                 Err(failure) => Err(failure),
             };

@@ -3,6 +3,7 @@
 
 use crate::body::{Bodies, Share};
 use crate::failure::Failure;
+use crate::flow::Permit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -32,6 +33,16 @@ impl MeteredBody {
     pub(super) fn new(body: Incoming, bodies: &Bodies) -> MeteredBody {
         let share = Arc::new(Mutex::new(bodies.share()));
         MeteredBody { body, share, bytes: 0, wait: bodies.time_max(), late: None }
+    }
+
+    /// From now on its bytes are also those of a tenant: of its rate and of its memory.
+    ///
+    /// # Errors
+    /// 429 if the tenant's rate of bytes is used up.
+    pub(super) fn charge_to(&self, permit: &Permit) -> Result<(), Failure> {
+        permit.take_body(0, std::time::Instant::now())?;
+        self.share.lock().unwrap_or_else(PoisonError::into_inner).charge_to(permit.held());
+        Ok(())
     }
 
     /// What the body's share is given back with.
@@ -88,6 +99,7 @@ impl Body for MeteredBody {
         {
             this.bytes = this.bytes.saturating_add(data.len());
             let mut share = this.share.lock().unwrap_or_else(PoisonError::into_inner);
+            share.charge(data.len());
             if let Err(failure) = share.add(data.len()) {
                 return Poll::Ready(Some(Err(failure.status())));
             }

@@ -32,6 +32,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tonic::{Code, Status};
+use tracing::Instrument;
 
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -96,7 +97,7 @@ impl Grpc {
             None if path == HEALTH_CHECK => ("Check", None),
             None => {
                 let text: String = path.chars().take(200).collect();
-                self.admit::<Read>(request.headers())?;
+                self.admit::<Read>(request.headers()).await?;
                 let message = format!("there is no method {text}");
                 return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "unknown-method", message));
             }
@@ -108,34 +109,35 @@ impl Grpc {
         match verb {
             None => Ok(self.open(name, method).await),
             Some(Verb::Read) => {
-                let admitted = self.admit::<Read>(&headers)?;
+                let admitted = self.admit::<Read>(&headers).await?;
+                method.request.body().charge_to(admitted.permit())?;
                 Ok(self.read(name, admitted, method).await)
             }
             Some(Verb::Infer) if name == "ModelStreamInfer" => {
-                let admitted = self.admit::<Infer>(&headers)?;
+                let admitted = self.admit::<Infer>(&headers).await?;
+                method.request.body().charge_to(admitted.permit())?;
                 Ok(self.stream_infer(admitted, headers, method).await)
             }
             Some(Verb::Infer) => {
-                let admitted = self.admit::<Infer>(&headers)?;
+                let admitted = self.admit::<Infer>(&headers).await?;
+                method.request.body().charge_to(admitted.permit())?;
                 Ok(self.infer(admitted, method).await)
             }
             Some(Verb::Operate | Verb::Publish | Verb::Administer) => {
-                let admitted = self.admit::<Operate>(&headers)?;
+                let admitted = self.admit::<Operate>(&headers).await?;
+                method.request.body().charge_to(admitted.permit())?;
                 Ok(self.operate(name, admitted, method).await)
             }
         }
     }
 
     /// Lets a call in that may do `V`, until its `grpc-timeout` at most.
-    fn admit<V: Guarded>(&self, headers: &HeaderMap) -> Result<Admitted<V>, Failure> {
-        let _span = tracing::debug_span!("admission").entered();
-        let now = Instant::now();
+    async fn admit<V: Guarded>(&self, headers: &HeaderMap) -> Result<Admitted<V>, Failure> {
+        let wait = timeout(headers)?.unwrap_or(Duration::MAX);
         let caller = Caller { headers, peer: self.peer.as_deref() };
-        let mut admitted = self.gateway.admission.admit::<V>(caller, now, SystemTime::now())?;
-        if let Some(wait) = timeout(headers)? {
-            admitted.shorten(now + wait);
-        }
-        Ok(admitted)
+        let admission = &self.gateway.admission;
+        let admitting = admission.admit_within(wait, caller, Instant::now(), SystemTime::now());
+        admitting.instrument(tracing::debug_span!("admission")).await
     }
 }
 
@@ -206,7 +208,7 @@ impl Failure {
         let pushback = match self.retry {
             Retry::Unsaid => None,
             Retry::Never => Some("-1".to_owned()),
-            Retry::After(seconds) => Some((u64::from(seconds) * 1000).to_string()),
+            Retry::After(time) => Some(time.as_nanos().div_ceil(1_000_000).to_string()),
         };
         // gRFC A6: how long a client waits before it tries again; negative for never.
         if let Some(value) = pushback.and_then(|text| text.parse().ok()) {

@@ -81,7 +81,7 @@ pub(crate) async fn create(
     admitted: Admitted<Administer>,
     request: Request,
 ) -> Result<Response<Body>, ProblemFailure> {
-    let wire: CreateWire = body(&gateway, request).await?;
+    let wire: CreateWire = body(&gateway, &admitted, request).await?;
     let lifetime = wire.expires.as_deref().map(|text| parse_lifetime(text, now())).transpose();
     let expires = lifetime.map_err(|error| Failure::invalid(format!("expires: {error}")))?;
     let new = NewApiKey {
@@ -104,7 +104,7 @@ pub(crate) async fn rotate(
     request: Request,
 ) -> Result<Response<Body>, ProblemFailure> {
     let id = id(&params);
-    let wire: RotateWire = body(&gateway, request).await?;
+    let wire: RotateWire = body(&gateway, &admitted, request).await?;
     let text = wire.grace.as_deref().unwrap_or("1h");
     let wrong = || Failure::invalid("grace: expected a duration such as 0s, 30m, 1h or 7d");
     let grace = duration_seconds(text).ok_or_else(wrong)?;
@@ -122,7 +122,7 @@ pub(crate) async fn revoke(
     request: Request,
 ) -> Result<Response<Body>, ProblemFailure> {
     let id = id(&params);
-    let wire: RevokeWire = body(&gateway, request).await?;
+    let wire: RevokeWire = body(&gateway, &admitted, request).await?;
     let record = on_file(&gateway, move |file, now| file.revoke(&id, wire.forget, now)).await?;
     tracing::info!(by = %admitted.tenant(), id = record.id, "API key revoked");
     Ok(answer(StatusCode::OK, &record, None))
@@ -135,10 +135,11 @@ fn id(params: &RawPathParams) -> String {
 /// The JSON body of a request; nothing is an empty object.
 async fn body<T: for<'a> Deserialize<'a>>(
     gateway: &Gateway,
+    admitted: &Admitted<Administer>,
     request: Request,
 ) -> Result<T, Failure> {
     let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(&parts.headers, body).await?;
+    let body = gateway.bodies.read(admitted.permit(), &parts.headers, body).await?;
     if body.bytes.len() > BODY_BYTES_MAX {
         let message = format!("expected a body of at most {BODY_BYTES_MAX} bytes");
         return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message));

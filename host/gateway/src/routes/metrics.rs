@@ -31,6 +31,7 @@ fn text(gateway: &Gateway) -> Response<Body> {
     }
     let mut page = Page::default();
     gateway.counters.write(gateway.admission.in_flight(), gateway.bodies.bytes(), &mut page);
+    gateway.admission.flow().write_metrics(&mut page);
     gateway.telemetry.write_metrics(&mut page);
     write_process(&mut page);
     text.push_str(&page.into_text());

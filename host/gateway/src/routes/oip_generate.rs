@@ -45,7 +45,7 @@ async fn answer(
     let start = Instant::now();
     admitted.require(&path.name)?;
     let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(&parts.headers, body).await?;
+    let body = gateway.bodies.read(admitted.permit(), &parts.headers, body).await?;
     let model = gateway.engine.model(&path.name, &path.selector)?;
     let bytes = body.bytes.clone();
     let parsed = off_thread(bytes.len(), move || generate::parse(&model, &bytes)).await?;

@@ -55,6 +55,11 @@ pub(crate) async fn model_ready(
     path: ModelPath,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
+    let flow = gateway.admission.flow();
+    let tenant = admitted.tenant();
+    if let Some(reason) = flow.closed(&*gateway.engine, tenant, &path.name, &path.selector) {
+        return Err(OipFailure(Failure::invalid(reason)));
+    }
     match gateway.engine.model(&path.name, &path.selector) {
         Ok(_) if gateway.telemetry.failing().is_some() => {
             let reason = gateway.telemetry.failing().unwrap_or_default();

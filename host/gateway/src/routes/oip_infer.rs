@@ -41,7 +41,7 @@ async fn answer(
     admitted.require(&path.name)?;
     let (parts, body) = request.into_parts();
     let json_len = json_len(&parts.headers)?;
-    let body = gateway.bodies.read(&parts.headers, body).await?;
+    let body = gateway.bodies.read(admitted.permit(), &parts.headers, body).await?;
     let bytes = body.bytes.clone();
     let read = Instant::now();
     let parsed = if json_len == Some(0) {

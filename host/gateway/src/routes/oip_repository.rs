@@ -3,6 +3,7 @@
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
+use crate::flow::Permit;
 use crate::identity::access::{Operate, Read};
 use crate::oip::settings;
 use crate::router::{Gateway, Shared};
@@ -40,7 +41,7 @@ pub(crate) async fn index(
     admitted: Admitted<Read>,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
-    let wanted: IndexRequest = body(&gateway, request).await?;
+    let wanted: IndexRequest = body(&gateway, admitted.permit(), request).await?;
     let mut rows = gateway.engine.versions();
     rows.retain(|row| admitted.may_use(&row.model) && (!wanted.ready || settings::is_ready(row)));
     let rows = rows.into_iter().map(|row| IndexWire {
@@ -60,7 +61,7 @@ pub(crate) async fn load(
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
-    without_parameters(&gateway, request).await?;
+    without_parameters(&gateway, admitted.permit(), request).await?;
     gateway.engine.load(&path.name, admitted.deadline()).await?;
     Ok(json_answer(Vec::from(b"{}")))
 }
@@ -73,13 +74,17 @@ pub(crate) async fn unload(
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
-    without_parameters(&gateway, request).await?;
+    without_parameters(&gateway, admitted.permit(), request).await?;
     gateway.engine.unload(&path.name)?;
     Ok(json_answer(Vec::from(b"{}")))
 }
 
-async fn without_parameters(gateway: &Gateway, request: Request) -> Result<(), Failure> {
-    let LoadRequest { parameters } = body(gateway, request).await?;
+async fn without_parameters(
+    gateway: &Gateway,
+    permit: &Permit,
+    request: Request,
+) -> Result<(), Failure> {
+    let LoadRequest { parameters } = body(gateway, permit, request).await?;
     match parameters.keys().find(|name| *name != "unload_dependents") {
         Some(name) => Err(settings::load_parameter(name)),
         None => Ok(()),
@@ -89,10 +94,11 @@ async fn without_parameters(gateway: &Gateway, request: Request) -> Result<(), F
 /// The body as JSON; an empty one is an empty object.
 async fn body<T: for<'de> Deserialize<'de> + Default>(
     gateway: &Gateway,
+    permit: &Permit,
     request: Request,
 ) -> Result<T, Failure> {
     let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(&parts.headers, body).await?;
+    let body = gateway.bodies.read(permit, &parts.headers, body).await?;
     if body.bytes.is_empty() {
         return Ok(T::default());
     }

@@ -3,6 +3,7 @@
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
+use crate::flow::Permit;
 use crate::identity::access::{Operate, Read};
 use crate::oip::settings::{self, LogSetting};
 use crate::router::{Gateway, Shared};
@@ -19,23 +20,26 @@ pub(crate) async fn log(State(gateway): Shared, _admitted: Admitted<Read>) -> Re
 /// `POST /v2/logging`
 pub(crate) async fn set_log(
     State(gateway): Shared,
-    _admitted: Admitted<Operate>,
+    admitted: Admitted<Operate>,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
-    let wanted = object(&gateway, request).await?.into_iter().map(|(name, value)| {
-        let value = match value {
-            Value::Bool(value) => LogSetting::Bool(value),
-            Value::String(value) => LogSetting::Text(value),
-            Value::Number(number) => {
-                let number = number.as_u64();
-                LogSetting::Number(number.ok_or_else(|| wrong(&name, "a number of 0 and more"))?)
-            }
-            Value::Null | Value::Array(_) | Value::Object(_) => {
-                return Err(wrong(&name, "true, false, a number or a string"));
-            }
-        };
-        Ok((name, value))
-    });
+    let wanted =
+        object(&gateway, admitted.permit(), request).await?.into_iter().map(|(name, value)| {
+            let value = match value {
+                Value::Bool(value) => LogSetting::Bool(value),
+                Value::String(value) => LogSetting::Text(value),
+                Value::Number(number) => {
+                    let number = number.as_u64();
+                    LogSetting::Number(
+                        number.ok_or_else(|| wrong(&name, "a number of 0 and more"))?,
+                    )
+                }
+                Value::Null | Value::Array(_) | Value::Object(_) => {
+                    return Err(wrong(&name, "true, false, a number or a string"));
+                }
+            };
+            Ok((name, value))
+        });
     let wanted: Vec<(String, LogSetting)> = wanted.collect::<Result<_, Failure>>()?;
     settings::set_log(&*gateway.observation, wanted)?;
     Ok(log_answer(&gateway))
@@ -49,10 +53,10 @@ pub(crate) async fn trace(State(gateway): Shared, _admitted: Admitted<Read>) -> 
 /// `POST /v2/trace/setting`
 pub(crate) async fn set_trace(
     State(gateway): Shared,
-    _admitted: Admitted<Operate>,
+    admitted: Admitted<Operate>,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
-    change_trace(&gateway, request).await
+    change_trace(&gateway, admitted.permit(), request).await
 }
 
 /// `GET /v2/models/{model}/trace/setting`: those of the server, which hold for every model.
@@ -75,14 +79,18 @@ pub(crate) async fn set_model_trace(
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
     gateway.engine.model(&path.name, &path.selector)?;
-    if object(&gateway, request).await?.values().all(Value::is_null) {
+    if object(&gateway, admitted.permit(), request).await?.values().all(Value::is_null) {
         return Ok(trace_answer(&gateway));
     }
     Err(OipFailure(settings::model_trace()))
 }
 
-async fn change_trace(gateway: &Gateway, request: Request) -> Result<Response<Body>, OipFailure> {
-    for (name, value) in object(gateway, request).await? {
+async fn change_trace(
+    gateway: &Gateway,
+    permit: &Permit,
+    request: Request,
+) -> Result<Response<Body>, OipFailure> {
+    for (name, value) in object(gateway, permit, request).await? {
         let values = match &value {
             // Clears a setting: back to its default.
             Value::Null => Vec::new(),
@@ -120,9 +128,13 @@ fn trace_answer(gateway: &Gateway) -> Response<Body> {
     json_answer(json(&wire.collect::<Map<_, _>>()))
 }
 
-async fn object(gateway: &Gateway, request: Request) -> Result<Map<String, Value>, Failure> {
+async fn object(
+    gateway: &Gateway,
+    permit: &Permit,
+    request: Request,
+) -> Result<Map<String, Value>, Failure> {
     let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(&parts.headers, body).await?;
+    let body = gateway.bodies.read(permit, &parts.headers, body).await?;
     if body.bytes.is_empty() {
         return Ok(Map::new());
     }

@@ -80,7 +80,7 @@ async fn answer(
 ) -> Result<Response<Body>, Failure> {
     let start = Instant::now();
     let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(&parts.headers, body).await?;
+    let body = gateway.bodies.read(admitted.permit(), &parts.headers, body).await?;
     let bytes = body.bytes.clone();
     let limits = (gateway.config.embedding_inputs_max, gateway.config.embedding_bytes_max);
     let parsed = off_thread(bytes.len(), move || parse(&bytes, limits)).await?;

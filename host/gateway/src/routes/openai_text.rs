@@ -48,7 +48,7 @@ async fn answer(
     request: Request,
 ) -> Result<Response<Body>, Failure> {
     let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(&parts.headers, body).await?;
+    let body = gateway.bodies.read(admitted.permit(), &parts.headers, body).await?;
     let wanted = TextRequest::parse(kind, &body.bytes)?;
     let model = find(gateway, admitted, &wanted.model)?;
     check(&model, kind)?;

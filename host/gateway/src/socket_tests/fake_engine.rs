@@ -7,7 +7,7 @@ use aimass_engine::{
 };
 use aimass_tensor::{DType, Tensor};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ pub(super) struct FakeEngine {
     /// Set while `slow` runs.
     pub(super) started: Notify,
     pub(super) release: Notify,
+    /// Calls of [`Serving::infer`].
+    pub(super) calls: AtomicUsize,
     /// Set when a call was dropped before its answer.
     pub(super) cancelled: Arc<AtomicBool>,
     unloaded: Mutex<BTreeSet<String>>,
@@ -28,6 +30,7 @@ pub(super) struct FakeEngine {
 
 impl Serving for FakeEngine {
     fn infer(&self, request: InferRequest) -> Answer<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         Box::pin(self.answer(request))
     }
 

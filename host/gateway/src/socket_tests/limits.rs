@@ -102,6 +102,7 @@ async fn requests_in_flight_are_limited_for_all_and_for_a_tenant() {
     for (all, each, status) in [(1, 9, 503), (9, 1, 429)] {
         let server = Server::with(|config| {
             (config.in_flight_max, config.in_flight_per_tenant_max) = (all, each);
+            config.flow.queue_max = 0;
         })
         .await;
         let waiting = server.send("POST", "/v2/models/slow/infer", &body);
@@ -134,4 +135,45 @@ async fn a_client_that_goes_away_cancels_its_call() {
     while !server.engine.cancelled.load(std::sync::atomic::Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_limited_tenant_reads_what_it_has_left_and_when_to_come_back() {
+    let server = Server::with(|config| {
+        config.flow.default.requests_per_minute = Some(2);
+        config.flow.default.requests_burst = Some(2);
+    })
+    .await;
+    let first = server.get("/v2").await;
+    assert_eq!(first.status, 200);
+    let policy = "\"requests\";q=2;w=60, \"concurrency\";q=512;qu=\"concurrent-requests\"";
+    assert_eq!(first.header("ratelimit-policy"), Some(policy));
+    assert_eq!(first.header("ratelimit"), Some("\"requests\";r=1;t=30, \"concurrency\";r=512"));
+    assert_eq!(server.get("/v1/models").await.status, 200);
+    let refused = server.get("/v1/models").await;
+    assert_eq!(refused.openai_error(429)["code"], "rate_limit");
+    assert_eq!(refused.header("retry-after"), Some("30"));
+    assert_eq!(refused.header("x-should-retry"), Some("true"));
+    assert!(refused.header("ratelimit").unwrap().starts_with("\"requests\";r=0;t=30,"));
+    let millis: u64 = refused.header("retry-after-ms").unwrap().parse().unwrap();
+    assert!((20_000..=30_000).contains(&millis));
+    let health = server.get("/v2/health/ready").await;
+    assert_eq!((health.status, health.header("ratelimit")), (200, None));
+}
+
+#[tokio::test]
+async fn beyond_the_places_a_request_waits_its_turn() {
+    let server = Server::with(|config| config.in_flight_max = 1).await;
+    let body = body_of(13);
+    let slow = server.send("POST", "/v2/models/slow/infer", &body);
+    let meanwhile = async {
+        server.engine.started.notified().await;
+        let mut waiting = std::pin::pin!(server.get("/v2"));
+        let early = tokio::time::timeout(Duration::from_millis(100), waiting.as_mut()).await;
+        assert!(early.is_err());
+        server.engine.release.notify_one();
+        waiting.await.status
+    };
+    let (answered, waited) = tokio::join!(slow, meanwhile);
+    assert_eq!((answered.status, waited), (200, 200));
 }

@@ -1,6 +1,8 @@
 //! The gateway over real sockets, with an engine that echoes and fails on purpose.
 
+mod abuse;
 mod admin;
+mod circuit;
 mod drain;
 mod everybody;
 mod fake_engine;
@@ -13,7 +15,7 @@ mod tls;
 mod walk;
 
 use crate::{
-    ApiKeyRecord, GatewayConfig, Listeners, Setup, append_api_key, generate_api_key, serve,
+    ApiKeyRecord, GatewayConfig, Listeners, Setup, append_api_key, generate_api_key, serve_until,
 };
 use fake_engine::{FakeEngine, FakeObservation};
 use std::net::SocketAddr;
@@ -33,6 +35,7 @@ struct Server {
     engine: Arc<FakeEngine>,
     key: String,
     stop: Option<oneshot::Sender<()>>,
+    cut: Option<oneshot::Sender<()>>,
     done: JoinHandle<Result<(), crate::ServeError>>,
     dir: tempfile::TempDir,
 }
@@ -65,10 +68,14 @@ impl Server {
             listeners,
             observation: Arc::new(FakeObservation::default()),
         };
-        let done = tokio::spawn(serve(setup, async {
-            let _ = stopped.await;
-        }));
-        Server { address, grpc, admin, engine, key, stop: Some(stop), done, dir }
+        let (cut, was_cut) = oneshot::channel();
+        let ended = |signal: oneshot::Receiver<()>| async {
+            if signal.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let done = tokio::spawn(serve_until(setup, ended(stopped), ended(was_cut)));
+        Server { address, grpc, admin, engine, key, stop: Some(stop), cut: Some(cut), done, dir }
     }
 
     /// Another key; `change` says what it may do. In force once the file is looked at again.

@@ -123,6 +123,22 @@ metrics! {
         "Memory of request bodies.";
     GATEWAY_CONNECTIONS: Counter "aimass_gateway_connections_total" []
         "Connections accepted.";
+    GATEWAY_CONNECTIONS_OPEN: Gauge "aimass_gateway_connections" []
+        "Open connections.";
+    GATEWAY_CONNECTIONS_REFUSED: Counter "aimass_gateway_connections_refused_total" []
+        "Connections closed at once: their peer has too many.";
+    GATEWAY_WAITING: Gauge "aimass_gateway_waiting" []
+        "Requests that wait for a place.";
+    GATEWAY_REFUSED: Counter "aimass_gateway_refused_total" ["reason"]
+        "Requests that flow control refused, by reason.";
+    GATEWAY_PLACE_MEAN: Gauge "aimass_gateway_place_seconds_mean" []
+        "How long recent requests held places.";
+    GATEWAY_PLACE_P90: Gauge "aimass_gateway_place_seconds_p90" []
+        "How long nine of ten recent requests held places at most.";
+    GATEWAY_CIRCUITS_OPENED: Counter "aimass_gateway_circuits_opened_total" []
+        "Circuits of models that opened.";
+    GATEWAY_CIRCUITS_OPEN: Gauge "aimass_gateway_circuits_open" ["model", "version"]
+        "Tenants to whom a version is closed now; at most 256 versions.";
     USAGE_RECORDS: Counter "aimass_usage_records_total" []
         "Usage records written.";
     USAGE_WRITES: Counter "aimass_usage_writes_total" []

@@ -50,7 +50,7 @@ pub(super) async fn rows(setup: &Setup) -> anyhow::Result<Vec<Row>> {
 }
 
 /// The process's share of physical memory, in megabytes.
-fn resident(server: &Server) -> anyhow::Result<f64> {
+pub(super) fn resident(server: &Server) -> anyhow::Result<f64> {
     let pid = server.id().context("the server runs")?;
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("a Pss line")?;
