@@ -43,6 +43,16 @@ impl Home {
         self.dir.join("trust.toml")
     }
 
+    /// The journal of usage records.
+    pub(crate) fn usage(&self) -> PathBuf {
+        self.dir.join("usage")
+    }
+
+    /// Jobs of batch inference.
+    pub(crate) fn jobs(&self) -> PathBuf {
+        self.dir.join("jobs")
+    }
+
     /// Hashed API keys.
     pub(crate) fn api_keys(&self) -> PathBuf {
         self.dir.join("api_keys.toml")

@@ -1,6 +1,7 @@
 //! The `aimass` binary: configuration -> engine -> gateway, and the tools of publishers and operators.
 
 mod api_key;
+mod batch;
 mod dispatch_flags;
 mod home;
 mod infer;
@@ -12,8 +13,11 @@ mod passphrase;
 mod plugin;
 mod report;
 mod serve;
+mod top;
 mod trust;
+mod usage;
 
+use aimass_telemetry::logs;
 use clap::{Parser, Subcommand};
 use home::Home;
 use logging::Logging;
@@ -35,8 +39,19 @@ struct Arguments {
     /// File with the passphrase of sealed signing keys; else AIMASS_PASSPHRASE, else a prompt
     #[arg(long, global = true, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    /// Time, level, message, `key=value`
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -60,11 +75,22 @@ enum Command {
     Market(market::Market),
     /// Ask a model of the registry once, without a server
     Infer(infer::Infer),
+    /// Ask a model many times: a file of requests becomes a file of answers
+    #[command(subcommand)]
+    Batch(batch::Batch),
+    /// Show what a running server does, in the terminal
+    Top(top::Top),
+    /// Show what tenants used, by day and model
+    Usage(usage::Usage),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let logging = logging::start(&arguments.log);
+    let format = match arguments.log_format {
+        LogFormat::Text => logs::LogFormat::Text,
+        LogFormat::Json => logs::LogFormat::Json,
+    };
+    let logging = logging::start(&arguments.log, format);
     match run(arguments, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -75,7 +101,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, logging: Logging) -> anyhow::Result<()> {
-    let Arguments { data, passphrase_file, command, log: _ } = arguments;
+    let Arguments { data, passphrase_file, command, .. } = arguments;
     let home = || Home::open(data, passphrase_file);
     match command {
         Command::Serve(serve) => serve.run(&home()?, logging),
@@ -85,6 +111,9 @@ fn run(arguments: Arguments, logging: Logging) -> anyhow::Result<()> {
         Command::Trust(trust) => trust.run(home),
         Command::Market(market) => market.run(&home()?),
         Command::Infer(infer) => infer.run(&home()?),
+        Command::Batch(batch) => batch.run(&home()?),
+        Command::Top(top) => top.run(),
+        Command::Usage(usage) => usage.run(&home()?),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `aimass serve`: the server.
 
+mod admin;
 mod file;
 mod traced;
 
@@ -31,7 +32,11 @@ pub(crate) struct Serve {
     /// Do not serve gRPC
     #[arg(long, conflicts_with = "grpc_listen")]
     no_grpc: bool,
-    /// TOML file with a `[gateway]` table: limits, identity, flow; flags win over it
+    /// Address of the admin API, for operators and super-users, or `off` [default: 127.0.0.1:8003
+    /// beside a listener on loopback, else off]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<admin::AdminListen>,
+    /// TOML file with a `[gateway]` table: limits, identity, TLS, flow; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Kernel threads [default: all cores]
@@ -69,6 +74,7 @@ impl Serve {
             }
             None => None,
         };
+        let admin = admin::listen(self.admin_listen, self.listen).await?;
         if !home.api_keys().exists() {
             let key = api_key::create(home, "default", "made at first start")?;
             println!("api key   {key}  (shown once; `aimass key new api` makes more)");
@@ -92,14 +98,21 @@ impl Serve {
             }
         }
         let engine = Engine::open(config).await?;
-        println!("serving   http://{address}  (data {}; Ctrl-C drains)", home.dir().display());
+        let secure = if gateway.tls.is_some() { "s" } else { "" };
+        if let Some(admin) = &admin {
+            println!("admin     http{secure}://{}/admin/v1", admin.local_addr()?);
+        }
+        println!(
+            "serving   http{secure}://{address}  (data {}; Ctrl-C drains)",
+            home.dir().display()
+        );
         if let Some(address) = grpc_address {
-            println!("serving   grpc://{address}");
+            println!("serving   grpc{secure}://{address}");
         }
         let setup = Setup {
             engine,
             config: gateway,
-            listeners: Listeners { http, grpc },
+            listeners: Listeners { http, grpc, admin },
             observation: Arc::new(logging),
         };
         aimass_gateway::serve(setup, stop_signal()).await?;
@@ -129,6 +142,9 @@ impl Serve {
         if let Some(bytes) = self.body_bytes_max {
             gateway.body_bytes_max = bytes;
         }
+        let usage = &mut gateway.telemetry.usage;
+        usage.dir.get_or_insert_with(|| home.usage());
+        gateway.batch.dir.get_or_insert_with(|| home.jobs());
         gateway.validate()?;
         Ok(gateway)
     }

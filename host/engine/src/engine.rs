@@ -9,6 +9,7 @@ use crate::market_watch::watch_markets;
 use crate::metrics::Metrics;
 use crate::packed::packed_store;
 use crate::pipeline::Host;
+use crate::sandbox_metrics;
 use crate::{
     EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
     Selector,
@@ -18,6 +19,9 @@ use aimass_graph::CompileOptions;
 use aimass_market::host::MarketHost;
 use aimass_registry::{Registry, Selector as RegistrySelector, Sha256Digest};
 use aimass_sandbox::{Sandbox, SandboxConfig};
+use aimass_telemetry::call::{room, served_by};
+use aimass_telemetry::metrics::Page;
+use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_trust::TrustPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -108,10 +112,11 @@ impl Engine {
         let inner = &self.inner;
         let start = Instant::now();
         let name = request.model.clone();
+        inner.metrics.asked_by(&request.tenant);
         let result = inner.infer(request).await;
         match &result {
             Ok(answer) => {
-                inner.metrics.answered(&name, start.elapsed(), answer.usage.tokens.unwrap_or(0));
+                inner.metrics.answered(answer, start.elapsed());
             }
             Err(error) => {
                 let known = inner.catalog().model(&name).is_ok();
@@ -182,13 +187,13 @@ impl Engine {
     /// Counters of engine, dispatcher and sandbox as Prometheus text.
     pub fn metrics_text(&self) -> String {
         let inner = &self.inner;
-        let mut text = inner.metrics.text();
-        dispatch_metrics::totals(&mut text, &inner.dispatcher.stats());
-        dispatch_metrics::plans(&mut text, &inner.catalog(), &inner.dispatcher.plan_stats());
-        inner.freshness_text(&mut text);
-        let sandbox = inner.loader.sandbox.metrics();
-        sandbox.each(|name, value| text.push_str(&format!("aimass_sandbox_{name} {value}\n")));
-        text
+        let mut page = Page::default();
+        inner.metrics.write(&mut page);
+        dispatch_metrics::totals(&mut page, &inner.dispatcher.stats());
+        dispatch_metrics::plans(&mut page, &inner.catalog(), &inner.dispatcher.plan_stats());
+        inner.write_freshness(&mut page);
+        sandbox_metrics::write(&mut page, inner.loader.sandbox.metrics());
+        page.into_text()
     }
 
     /// The registry, for tools that manage it.
@@ -238,13 +243,17 @@ impl Inner {
         let (result, plan_steps) = match self.loaded(&cell, request.deadline).await {
             Ok(model) => {
                 let answer = (model.name.clone(), model.version);
+                served_by(model.version, model.pipeline.plugins());
+                let attributes = || vec![Attribute::Model(model.name.clone())];
                 let host = self.host();
-                let result = tokio::select! {
-                    biased;
-                    answer = model.pipeline.run(&host, request, answer) => answer,
-                    stopped = model.stopped(self.config.revoked_drain) => Err(stopped),
+                let run = async {
+                    tokio::select! {
+                        biased;
+                        answer = model.pipeline.run(&host, request, answer) => answer,
+                        stopped = model.stopped(self.config.revoked_drain) => Err(stopped),
+                    }
                 };
-                (result, model.pipeline.plan_steps())
+                (room(SpanName::Infer, attributes, run).await, model.pipeline.plan_steps())
             }
             Err(error) => (Err(error), 0..0),
         };

@@ -12,9 +12,9 @@ use crate::{EngineError, Family};
 use aimass_market::host::Refreshed;
 use aimass_market::host::audit::Event;
 use aimass_registry::{Sha256Digest, digest_hex};
+use aimass_telemetry::metrics::{Page, catalog};
 use aimass_trust::{PackageName, Subscription, TrustPolicy};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -228,16 +228,14 @@ impl Inner {
     }
 
     /// Freshness and stops as Prometheus text. Names come from the trust policy.
-    pub(crate) fn freshness_text(&self, text: &mut String) {
-        let freshness = self.freshness.lock().unwrap_or_else(PoisonError::into_inner);
-        for (market, fresh) in &*freshness {
-            // Writing to a string cannot fail.
-            let stale = u8::from(!fresh);
-            let _ = writeln!(text, "aimass_trust_stale{{market=\"{market}\"}} {stale}");
+    pub(crate) fn write_freshness(&self, page: &mut Page) {
+        let freshness = self.freshness.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut stale = page.start(&catalog::TRUST_STALE);
+        for (market, fresh) in &freshness {
+            stale.add(&[market], f64::from(u8::from(!fresh)));
         }
-        drop(freshness);
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(text, "aimass_trust_stopped_plugins {}", stopped.len());
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner).len();
+        page.single(&catalog::TRUST_STOPPED, stopped as f64);
     }
 }
 

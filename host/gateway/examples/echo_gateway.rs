@@ -148,7 +148,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let setup = Setup {
         engine: Arc::new(Echo),
         config: GatewayConfig::new(keys),
-        listeners: Listeners { http, grpc: Some(grpc) },
+        listeners: Listeners { http, grpc: Some(grpc), admin: None },
         observation: Arc::new(Silent),
     };
     serve(setup, std::future::pending()).await?;

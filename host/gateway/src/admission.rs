@@ -5,16 +5,21 @@ use crate::GatewayConfig;
 use crate::failure::Failure;
 use crate::flow::{Flow, Permit};
 use crate::identity::access::Guarded;
-use crate::identity::{Identity, Principal};
-use axum::http::{HeaderMap, StatusCode};
+use crate::identity::{Caller, Identity, Principal, Verb};
+use axum::http::StatusCode;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+
+/// Requests of operators inside at once. They have room of their own, so that a full house can be
+/// looked after.
+const OPERATORS_MAX: usize = 64;
 
 /// The door: who comes, and how many are inside.
 pub(crate) struct Admission {
     identity: Identity,
     flow: Flow,
+    operators: Flow,
     request_max: Duration,
 }
 
@@ -31,26 +36,45 @@ impl Admission {
         Admission {
             identity,
             flow: Flow::new(config),
+            operators: Flow::new(&GatewayConfig {
+                in_flight_max: OPERATORS_MAX,
+                in_flight_per_tenant_max: usize::MAX,
+                ..config.clone()
+            }),
             request_max: Duration::from_secs(config.request_seconds),
         }
     }
 
-    /// Requests inside now.
+    /// Keeps what identities depend on up to date, until it is dropped.
+    pub(crate) async fn keep_fresh(&self) {
+        self.identity.keep_fresh().await;
+    }
+
+    /// What tells who is asking.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Requests inside now, those of operators aside.
     pub(crate) fn in_flight(&self) -> usize {
         self.flow.in_flight()
     }
 
     /// Lets a request in, or says why not: 401 without a good key, 403 if its roles do not include
     /// the verb, 429 if its tenant has too many requests inside, 503 if everybody has.
-    pub(crate) fn admit<V: Guarded>(
+    pub(crate) fn admit<'a, V: Guarded>(
         &self,
-        headers: &HeaderMap,
+        caller: impl Into<Caller<'a>>,
         now: Instant,
         wall: SystemTime,
     ) -> Result<Admitted<V>, Failure> {
-        let principal = self.identity.authenticate(headers, now, wall)?;
+        let principal = self.identity.authenticate(caller.into(), now, wall)?;
         principal.require(V::NEEDS)?;
-        let permit = self.flow.enter(principal.tenant.clone())?;
+        let flow = match V::NEEDS {
+            Verb::Read | Verb::Infer | Verb::Publish => &self.flow,
+            Verb::Operate | Verb::Administer => &self.operators,
+        };
+        let permit = flow.enter(principal.tenant.clone())?;
         let deadline = now + self.request_max;
         Ok(Admitted { principal, deadline, permit, verb: PhantomData })
     }
@@ -77,6 +101,17 @@ impl<V> Admitted<V> {
         self.principal.may_use(model)
     }
 
+    /// 403 for a key with a list of models: what follows is about all of them.
+    pub(crate) fn require_all_models(&self) -> Result<(), Failure> {
+        match self.principal.models {
+            None => Ok(()),
+            Some(_) => {
+                let message = "this API key has a list of models; this is about all of them";
+                Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message))
+            }
+        }
+    }
+
     /// 403 unless the key may use this model.
     pub(crate) fn require(&self, model: &str) -> Result<(), Failure> {
         if self.may_use(model) {
@@ -92,7 +127,8 @@ impl<V> Admitted<V> {
 mod tests {
     use super::*;
     use crate::identity::access::{Infer, Operate};
-    use crate::identity::{ApiKeys, append_api_key, generate_api_key};
+    use crate::identity::{append_api_key, generate_api_key};
+    use axum::http::HeaderMap;
     use axum::http::header::AUTHORIZATION;
 
     fn door(all: usize, each: usize) -> (tempfile::TempDir, Admission, [HeaderMap; 2]) {
@@ -109,8 +145,8 @@ mod tests {
             in_flight_per_tenant_max: each,
             ..GatewayConfig::new(&path)
         };
-        let keys = ApiKeys::load(&path, Arc::default()).unwrap();
-        (dir, Admission::new(Identity::new(keys), &config), headers)
+        let identity = Identity::open(&config, Instant::now()).unwrap();
+        (dir, Admission::new(identity, &config), headers)
     }
 
     fn status<V>(result: Result<Admitted<V>, Failure>) -> u16 {
@@ -169,5 +205,27 @@ mod tests {
         assert_eq!(refused.status.as_u16(), 403);
         assert!(refused.message.contains("`operate`") && refused.message.contains("read, infer"));
         assert_eq!(door.in_flight(), 0);
+    }
+
+    #[test]
+    fn operators_get_in_when_the_house_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        let (text, mut record) = generate_api_key("one", "").unwrap();
+        record.roles = Some(vec![crate::identity::Role::Operator]);
+        append_api_key(&path, &record).unwrap();
+        let headers =
+            HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {text}").parse().unwrap())]);
+        let config = GatewayConfig { in_flight_max: 1, ..GatewayConfig::new(&path) };
+        let door = Admission::new(Identity::open(&config, Instant::now()).unwrap(), &config);
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let _inside = door.admit::<Infer>(&headers, now, wall).unwrap();
+        assert_eq!(status(door.admit::<Infer>(&headers, now, wall)), 503);
+        let inside: Vec<_> = (0..OPERATORS_MAX)
+            .map(|_| door.admit::<Operate>(&headers, now, wall).unwrap())
+            .collect();
+        assert_eq!(status(door.admit::<Operate>(&headers, now, wall)), 503);
+        drop(inside);
+        assert_eq!(status(door.admit::<Operate>(&headers, now, wall)), 200);
     }
 }

@@ -1,6 +1,10 @@
-//! Limits of the gateway. Each has a default that suits one machine on a private network behind a
-//! TLS proxy; nothing that a client can grow is without one.
+//! Settings of the gateway. Each limit has a default that suits one machine on a private network;
+//! nothing that a client can grow is without one.
 
+use crate::batch::BatchConfig;
+use crate::identity::IdentityConfig;
+use crate::telemetry::TelemetryConfig;
+use crate::tls::TlsConfig;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -12,7 +16,7 @@ pub const TENSORS_MAX: usize = 64;
 pub const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// How the gateway listens, and what it accepts from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     /// File with the API keys ([`crate::ApiKeyFile`]). It is read again when it changes.
@@ -45,6 +49,15 @@ pub struct GatewayConfig {
     pub embedding_inputs_max: usize,
     /// Bytes of all texts of one embeddings request. Default 4 MiB.
     pub embedding_bytes_max: usize,
+    /// Batch inference.
+    pub batch: BatchConfig,
+    /// Usage records, traces and the access log.
+    pub telemetry: TelemetryConfig,
+    /// Who is recognized beside the owners of API keys. Default nobody.
+    pub identity: IdentityConfig,
+    /// Certificate of the server; absent for plain HTTP, which is for loopback and for private
+    /// networks behind a proxy.
+    pub tls: Option<TlsConfig>,
 }
 
 impl Default for GatewayConfig {
@@ -64,6 +77,10 @@ impl Default for GatewayConfig {
             drain_seconds: 30,
             embedding_inputs_max: 2048,
             embedding_bytes_max: 4 << 20,
+            batch: BatchConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            identity: IdentityConfig::default(),
+            tls: None,
         }
     }
 }
@@ -82,6 +99,53 @@ pub struct ConfigError {
     pub got: u64,
 }
 
+impl ConfigError {
+    /// Checks a number against its range.
+    pub(crate) fn in_range(
+        field: &'static str,
+        got: u64,
+        min: u64,
+        max: u64,
+    ) -> Result<(), ConfigError> {
+        if got < min || got > max {
+            return Err(ConfigError { field, min, max, got });
+        }
+        Ok(())
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// A number outside its range.
+    #[error(transparent)]
+    Range(#[from] ConfigError),
+    /// A text that does not fit, or that contradicts another setting.
+    #[error("gateway.{field}: expected {expected}, got {got:?}")]
+    Value {
+        /// The setting.
+        field: &'static str,
+        /// The rule.
+        expected: &'static str,
+        /// What came, at most 200 characters of it.
+        got: String,
+    },
+}
+
+impl SettingError {
+    pub(crate) fn value(field: &'static str, expected: &'static str, got: &str) -> SettingError {
+        SettingError::Value { field, expected, got: got.chars().take(200).collect() }
+    }
+
+    /// The setting.
+    pub fn field(&self) -> &'static str {
+        match self {
+            SettingError::Range(error) => error.field,
+            SettingError::Value { field, .. } => field,
+        }
+    }
+}
+
 impl GatewayConfig {
     /// The defaults with this file of API keys.
     pub fn new(api_keys: impl Into<PathBuf>) -> GatewayConfig {
@@ -91,8 +155,8 @@ impl GatewayConfig {
     /// Checks every setting against its range.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first setting out of range.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    /// [`SettingError`] for the first setting that cannot be.
+    pub fn validate(&self) -> Result<(), SettingError> {
         let body = self.body_bytes_max as u64;
         let checks = [
             ("body_bytes_max", body, 1 << 10, 1 << 30),
@@ -109,12 +173,17 @@ impl GatewayConfig {
             ("embedding_inputs_max", self.embedding_inputs_max as u64, 1, 1 << 16),
             ("embedding_bytes_max", self.embedding_bytes_max as u64, 1, 1 << 30),
         ];
-        for (field, got, min, max) in checks {
-            if got < min || got > max {
-                return Err(ConfigError { field, min, max, got });
-            }
+        for (field, got, min, max) in checks.into_iter().chain(self.batch.ranges()) {
+            ConfigError::in_range(field, got, min, max)?;
         }
-        Ok(())
+        self.telemetry.validate()?;
+        self.identity.validate()?;
+        let client_ca = self.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
+        if !self.identity.certificate.is_empty() && client_ca.is_none() {
+            let expected = "tls.client_ca, when certificates identify tenants";
+            return Err(SettingError::value("identity.certificate", expected, "none"));
+        }
+        self.tls.as_ref().map_or(Ok(()), TlsConfig::validate)
     }
 }
 
@@ -129,13 +198,20 @@ mod tests {
         let wrong = |change: fn(&mut GatewayConfig)| {
             let mut config = GatewayConfig::default();
             change(&mut config);
-            config.validate().unwrap_err().field
+            config.validate().unwrap_err().field()
         };
         assert_eq!(wrong(|c| c.body_bytes_max = (1 << 30) + 1), "body_bytes_max");
         assert_eq!(wrong(|c| c.bodies_bytes_max = (64 << 20) - 1), "bodies_bytes_max");
         assert_eq!(wrong(|c| c.header_seconds = 0), "header_seconds");
         assert_eq!(wrong(|c| c.in_flight_max = 0), "in_flight_max");
         assert_eq!(wrong(|c| c.connections_max = 0), "connections_max");
+        let usage = wrong(|c| c.telemetry.usage.queue_len_max = 0);
+        assert_eq!(usage, "telemetry.usage.queue_len_max");
+        for ratio in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            let mut config = GatewayConfig::default();
+            config.telemetry.traces.ratio = ratio;
+            assert!(config.validate().is_err(), "{ratio}");
+        }
     }
 
     #[test]

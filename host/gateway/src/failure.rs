@@ -2,7 +2,8 @@
 //! families become HTTP status codes.
 //!
 //! OIP v2: `{"error":"<text>"}`. OpenAI: `{"error":{"message","type","param","code"}}`. Both with
-//! `Content-Type: application/json` and nothing after it: stock clients compare it whole.
+//! `Content-Type: application/json` and nothing after it: stock clients compare it whole. Our own
+//! routes: problem details (RFC 9457), with our code as `code`.
 
 use aimass_engine::{EngineError, Family};
 use axum::body::Body;
@@ -129,6 +130,22 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The answer of our own routes (RFC 9457 §3).
+    pub(crate) fn problem(&self) -> Response<Body> {
+        let mut response = self.respond(json(&ProblemBody {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("error"),
+            status: self.status.as_u16(),
+            detail: self.text(),
+            code: &self.code,
+        }));
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
         let (status, retry) = match error.family() {
@@ -181,6 +198,21 @@ impl IntoResponse for OpenAiFailure {
     }
 }
 
+/// A [`Failure`] that is answered as problem details.
+pub(crate) struct ProblemFailure(pub(crate) Failure);
+
+impl<E: Into<Failure>> From<E> for ProblemFailure {
+    fn from(error: E) -> ProblemFailure {
+        ProblemFailure(error.into())
+    }
+}
+
+impl IntoResponse for ProblemFailure {
+    fn into_response(self) -> Response<Body> {
+        self.0.problem()
+    }
+}
+
 /// `value` as JSON. Our wire types have string keys only, so that this cannot fail.
 pub(crate) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("wire types have string keys")
@@ -196,6 +228,16 @@ pub(crate) fn json_answer(body: Vec<u8>) -> Response<Body> {
 #[derive(serde::Serialize)]
 struct OipBody<'a> {
     error: &'a str,
+}
+
+#[derive(serde::Serialize)]
+struct ProblemBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
 }
 
 #[derive(serde::Serialize)]

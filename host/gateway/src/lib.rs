@@ -1,13 +1,15 @@
-//! The gateway: Open Inference Protocol v2 over HTTP/1.1 and gRPC, and the OpenAI API.
+//! The gateway: Open Inference Protocol v2 over HTTP and gRPC, and the OpenAI API.
 //!
 //! The only floor that knows HTTP and JSON. A request passes `routes/` (room 1) and
 //! `admission.rs` (room 2), becomes plain named tensors, and meets every other protocol in
-//! [`Serving::infer`]. Every route but health wants an API key; a test walks them all.
+//! [`Serving::infer`]. Every route but health wants an identity with the verb that the
+//! route names; a test walks them all.
 //!
-//! Deliberately absent: TLS (a proxy's work), sessions and cookies, compression of answers
-//! (requests may be compressed), any knowledge of plugins.
+//! Deliberately absent: sessions and cookies, compression of answers (requests may be compressed),
+//! any knowledge of plugins.
 
 mod admission;
+mod batch;
 mod body;
 mod config;
 mod counters;
@@ -25,14 +27,21 @@ mod serving;
 #[cfg(test)]
 mod socket_tests;
 mod sse;
+mod telemetry;
 mod timing;
+mod tls;
 mod untrusted;
 
-pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, TENSORS_MAX};
+pub use batch::BatchConfig;
+pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, SettingError, TENSORS_MAX};
+pub use identity::fuzzing;
 pub use identity::{
-    ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, LifetimeError, NewApiKey, Role,
+    Algorithm, ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, CertificateConfig,
+    IdentityConfig, IdentityError, IssuerConfig, IssuerError, LifetimeError, NewApiKey, Role,
     UnknownRole, Verb, append_api_key, generate_api_key, parse_lifetime,
 };
 pub use server::{Listeners, ServeError, Setup, serve};
 pub use serving::{Answer, Done, LogLevel, Observation, Serving};
+pub use telemetry::{TelemetryConfig, TelemetryError};
+pub use tls::{TlsConfig, TlsError};
 pub use untrusted::read_request;

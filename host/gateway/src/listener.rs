@@ -2,17 +2,20 @@
 //! time, and drain.
 
 use crate::GatewayConfig;
+use crate::tls::Tls;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -34,7 +37,7 @@ const PING_WAIT: Duration = Duration::from_secs(20);
 /// What is spoken on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// HTTP/1.1.
+    /// HTTP/1.1, or HTTP/2 where TLS agreed on it.
     Http1,
     /// HTTP/2 with prior knowledge, as gRPC wants it.
     Http2,
@@ -53,6 +56,10 @@ pub(crate) trait Answers:
 {
     /// A connection was accepted.
     fn accepted(&self);
+
+    /// The client of this connection showed a certificate that an authority of the configuration
+    /// signed.
+    fn shown(&mut self, certificate: &CertificateDer<'_>);
 }
 
 /// How connections are served.
@@ -62,6 +69,8 @@ pub(crate) struct Listening {
     pub(crate) config: Arc<GatewayConfig>,
     /// Room for connections.
     pub(crate) slots: Arc<Semaphore>,
+    /// Absent for plain connections.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 impl Listening {
@@ -73,6 +82,7 @@ impl Listening {
         listener: TcpListener,
         mut draining: watch::Receiver<()>,
     ) {
+        self.warn_if_open(&listener);
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -99,16 +109,46 @@ impl Listening {
         connections.shutdown().await;
     }
 
+    /// Says loudly that keys would go over the network in the clear.
+    fn warn_if_open(&self, listener: &TcpListener) {
+        let Ok(address) = listener.local_addr() else { return };
+        if self.tls.is_none() && !address.ip().is_loopback() {
+            tracing::warn!(
+                %address,
+                "API KEYS ARE SENT IN THE CLEAR: this listener is no loopback and has no TLS; set \
+                 [gateway.tls] certificate and key, or let a proxy speak TLS in front of it"
+            );
+        }
+    }
+
     async fn connection<S: Answers>(
         &self,
-        service: S,
+        mut service: S,
         stream: TcpStream,
         draining: watch::Receiver<()>,
     ) {
         // A small answer must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return self.requests(service, stream, self.protocol, draining).await;
+        };
+        let Some(secured) = tls.accept(stream).await else { return };
+        if let Some(certificate) = secured.certificate() {
+            service.shown(certificate);
+        }
+        let protocol = if secured.http2 { Protocol::Http2 } else { self.protocol };
+        self.requests(service, secured.stream, protocol, draining).await;
+    }
+
+    async fn requests<S: Answers>(
+        &self,
+        service: S,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        protocol: Protocol,
+        draining: watch::Receiver<()>,
+    ) {
         let stream = TokioIo::new(stream);
-        let ended = match self.protocol {
+        let ended = match protocol {
             Protocol::Http1 => {
                 let serving = http1(&self.config).serve_connection(stream, service);
                 until_drained(serving, draining, |serving| serving.graceful_shutdown()).await

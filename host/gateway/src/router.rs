@@ -1,28 +1,35 @@
-//! Which path leads where, and who may go there. Adding a route is one line in [`ROUTES`].
+//! Which path leads where, and who may go there. Adding a route is one line in
+//! [`ROUTES`], or in [`ADMIN_ROUTES`] for the listener of operators.
 
 use crate::GatewayConfig;
 use crate::admission::{Admission, Admitted};
 use crate::body::Bodies;
 use crate::counters::Counters;
 use crate::failure::Failure;
-use crate::identity::Verb;
-use crate::identity::access::{Access, Guarded, Holds, Infer, Open, Operate, Read};
+use crate::identity::access::{Access, Administer, Guarded, Holds, Infer, Open, Operate, Read};
+use crate::identity::{Caller, Principal, Verb};
 use crate::routes::{
-    metrics, oip_config, oip_generate, oip_health, oip_infer, oip_metadata, oip_repository,
-    oip_settings, oip_shared_memory, oip_statistics, openai_embeddings, openai_models, openapi,
+    admin_keys, admin_server, metrics, oip_config, oip_generate, oip_health, oip_infer,
+    oip_metadata, oip_repository, oip_settings, oip_shared_memory, oip_statistics,
+    openai_embeddings, openai_models, openai_text, openapi,
 };
 use crate::serving::{Observation, Serving};
-use aimass_engine::{InferRequest, InferResponse};
+use crate::telemetry::Telemetry;
+use aimass_engine::{EngineError, Family, InferRequest, InferResponse};
+use aimass_telemetry::call::current;
+use aimass_telemetry::trace::SpanName;
+use aimass_telemetry::usage::UsageKind;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::routing::{MethodFilter, MethodRouter, any, on};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Notify;
 
 /// How long after its deadline the gateway waits for the engine to say so itself.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
@@ -34,9 +41,25 @@ pub(crate) struct Gateway {
     pub(crate) admission: Admission,
     pub(crate) bodies: Bodies,
     pub(crate) counters: Counters,
+    pub(crate) telemetry: Telemetry,
     pub(crate) observation: Arc<dyn Observation>,
-    /// Set once the server shuts down: not ready any more.
+    /// Set once the server shuts down, or an operator asks for it: not ready any more.
     pub(crate) draining: AtomicBool,
+    /// Told by an operator to shut down.
+    pub(crate) stop: Notify,
+    /// Every route of every listener, for operators. Here because a handler cannot name the table
+    /// that it is in.
+    pub(crate) routes: Vec<RouteLine>,
+}
+
+/// What operators read about a route.
+#[derive(serde::Serialize)]
+pub(crate) struct RouteLine {
+    pub(crate) listener: &'static str,
+    pub(crate) method: String,
+    pub(crate) path: &'static str,
+    /// `open` if no identity is asked for.
+    pub(crate) verb: &'static str,
 }
 
 /// What a handler gets of its gateway.
@@ -150,6 +173,8 @@ pub(crate) const ROUTES: &[Route] = &[
         post(Read, oip_shared_memory::unregister)
     }),
     route("/v2/cudasharedmemory/unregister", || post(Read, oip_shared_memory::unregister)),
+    route("/v1/chat/completions", || post(Infer, openai_text::chat)),
+    route("/v1/completions", || post(Infer, openai_text::completions)),
     route("/v1/embeddings", || post(Infer, openai_embeddings::embeddings)),
     route("/v1/models", || get(Read, openai_models::list)),
     route("/v1/models/{model}", || get(Read, openai_models::retrieve)),
@@ -157,9 +182,49 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/metrics", || get(Read, metrics::metrics)),
 ];
 
-/// The routes of a gateway, with JSON answers for everything else.
+/// Every route of the admin listener.
+pub(crate) const ADMIN_ROUTES: &[Route] = &[
+    route("/admin/v1/keys", || get(Administer, admin_keys::list)),
+    route("/admin/v1/keys", || post(Administer, admin_keys::create)),
+    route("/admin/v1/keys/{id}/rotate", || post(Administer, admin_keys::rotate)),
+    route("/admin/v1/keys/{id}/revoke", || post(Administer, admin_keys::revoke)),
+    route("/admin/v1/tenants", || get(Operate, admin_server::tenants)),
+    route("/admin/v1/routes", || get(Operate, admin_server::routes)),
+    route("/admin/v1/ready", || get(Operate, admin_server::ready)),
+    route("/admin/v1/drain", || post(Operate, admin_server::drain)),
+    route("/admin/v1/resume", || post(Operate, admin_server::resume)),
+    route("/admin/v1/metrics", || get(Operate, metrics::all)),
+];
+
+/// A line for each route of both listeners.
+pub(crate) fn lines() -> Vec<RouteLine> {
+    let line = |listener: &'static str| {
+        move |route: &Route| {
+            let action = route.action();
+            let verb = action.verb.map_or("open", Verb::as_str);
+            RouteLine { listener, method: action.method.to_string(), path: route.path, verb }
+        }
+    };
+    ROUTES.iter().map(line("main")).chain(ADMIN_ROUTES.iter().map(line("admin"))).collect()
+}
+
+/// The routes for clients, with JSON answers for everything else.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
-    ROUTES
+    of(ROUTES, gateway, any(unknown::<Read>), any(wrong_method::<Read>))
+}
+
+/// The routes of the admin listener. Whoever is no operator does not learn what exists.
+pub(crate) fn admin_router(gateway: Arc<Gateway>) -> Router {
+    of(ADMIN_ROUTES, gateway, any(unknown::<Operate>), any(wrong_method::<Operate>))
+}
+
+fn of(
+    routes: &[Route],
+    gateway: Arc<Gateway>,
+    unknown: MethodRouter<Arc<Gateway>>,
+    wrong_method: MethodRouter<Arc<Gateway>>,
+) -> Router {
+    routes
         .iter()
         .fold(Router::new(), |router, route| router.route(route.path, route.action().handler))
         .fallback(unknown)
@@ -170,19 +235,40 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 impl Gateway {
     /// Runs one inference, and gives up on it soon after its deadline whatever the engine does.
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
+        self.infer_as(UsageKind::Infer, request).await
+    }
+
+    /// As [`Gateway::infer`], recorded as another kind of use.
+    pub(crate) async fn infer_as(
+        &self,
+        kind: UsageKind,
+        request: InferRequest,
+    ) -> Result<InferResponse, Failure> {
+        let metered = self.telemetry.begin(&request, kind)?;
         let late = request.deadline + DEADLINE_GRACE;
-        match tokio::time::timeout_at(late.into(), self.engine.infer(request)).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => {
-                let message = "the deadline passed before there was an answer";
-                Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message))
-            }
-        }
+        let running = metered.call().clone().scope(self.engine.infer(request));
+        let result = tokio::time::timeout_at(late.into(), running).await.unwrap_or_else(|_| {
+            let message = "the deadline passed before there was an answer";
+            Err(EngineError::new(Family::Deadline, "deadline", message))
+        });
+        metered.end(&result).await?;
+        Ok(result?)
+    }
+
+    /// Why requests cannot be answered now, one sentence each; nothing if they can.
+    pub(crate) fn unready(&self) -> Vec<String> {
+        let engine = self.engine.ready();
+        let draining = self.draining.load(Ordering::Relaxed);
+        let draining = draining.then(|| "the server is shutting down".to_owned());
+        let unsaid = !engine.ready && engine.reasons.is_empty();
+        let unsaid = unsaid.then(|| "the engine cannot answer".to_owned());
+        let ours = draining.into_iter().chain(self.telemetry.failing()).chain(unsaid);
+        ours.chain(engine.reasons).collect()
     }
 
     /// Whether every model can answer and new requests are welcome.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.engine.ready().ready
+        self.unready().is_empty()
     }
 }
 
@@ -193,26 +279,40 @@ impl<V: Guarded> FromRequestParts<Arc<Gateway>> for Admitted<V> {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Admitted<V>, Response<Body>> {
-        let _span = tracing::debug_span!("admission").entered();
+        let trace = current(|call| call.trace().cloned()).flatten();
+        let _span = trace.map(|trace| trace.enter(SpanName::Admission, Vec::new()));
         gateway
             .admission
-            .admit(&parts.headers, Instant::now(), SystemTime::now())
+            .admit(caller(parts), Instant::now(), SystemTime::now())
             .map_err(|failure| answer_at(&parts.uri, &failure))
     }
 }
 
-/// A failure in the words of the protocol that the path belongs to.
-pub(crate) fn answer_at(uri: &Uri, failure: &Failure) -> Response<Body> {
-    if uri.path().starts_with("/v1/") { failure.openai() } else { failure.oip() }
+/// What a request shows of its sender.
+fn caller(parts: &Parts) -> Caller<'_> {
+    let peer = parts.extensions.get::<Arc<Principal>>().map(Arc::as_ref);
+    Caller { headers: &parts.headers, peer }
 }
 
-async fn unknown(_admitted: Admitted<Read>, method: Method, uri: Uri) -> Response<Body> {
+/// A failure in the words of the protocol that the path belongs to.
+pub(crate) fn answer_at(uri: &Uri, failure: &Failure) -> Response<Body> {
+    let path = uri.path();
+    if path.starts_with("/v1/") {
+        failure.openai()
+    } else if path.starts_with("/admin/") {
+        failure.problem()
+    } else {
+        failure.oip()
+    }
+}
+
+async fn unknown<V: Guarded>(_: Admitted<V>, method: Method, uri: Uri) -> Response<Body> {
     let path: String = uri.path().chars().take(200).collect();
     let message = format!("no route {method} {path}");
     answer_at(&uri, &Failure::new(StatusCode::NOT_FOUND, "unknown-route", message))
 }
 
-async fn wrong_method(_admitted: Admitted<Read>, method: Method, uri: Uri) -> Response<Body> {
+async fn wrong_method<V: Guarded>(_: Admitted<V>, method: Method, uri: Uri) -> Response<Body> {
     let message = format!("{} does not take {method}", uri.path());
     answer_at(&uri, &Failure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", message))
 }

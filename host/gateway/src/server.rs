@@ -1,15 +1,21 @@
 //! The server: its listeners, what every request passes before its route, and the drain.
 
 use crate::admission::Admission;
+use crate::batch;
 use crate::body::Bodies;
-use crate::config::{ConfigError, GatewayConfig};
+use crate::config::{GatewayConfig, SettingError};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
 use crate::grpc::{GRPC_STATUS, Grpc, http_status};
-use crate::identity::{ApiKeyError, ApiKeys, Identity};
+use crate::identity::{Identity, IdentityError, Principal};
 use crate::listener::{Answers, Listening, Protocol};
-use crate::router::{Gateway, answer_at, router};
+use crate::router::{Gateway, admin_router, answer_at, lines, router};
 use crate::serving::{Observation, Serving};
+use crate::telemetry::{Observing, Telemetry, TelemetryError};
+use crate::tls::{Tls, TlsError};
+use aimass_engine::EngineError;
+use aimass_telemetry::call::Call;
+use aimass_telemetry::trace::{Attribute, SpanName};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{HeaderName, HeaderValue};
@@ -17,6 +23,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -24,21 +31,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
+/// W3C Trace Context level 2: which trace this request became.
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from the client.
 const REQUEST_ID_LEN_MAX: usize = 128;
+/// Most open connections of the admin listener.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A setting is out of range.
+    /// A setting cannot be.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The API keys cannot be read.
+    Config(#[from] SettingError),
+    /// API keys or keys of issuers cannot be read.
     #[error(transparent)]
-    ApiKeys(#[from] ApiKeyError),
+    Identity(#[from] IdentityError),
+    /// The certificate of the server cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Usage cannot be metered, or calls cannot be traced.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Jobs cannot be kept.
+    #[error(transparent)]
+    Jobs(#[from] EngineError),
     /// The operating system has no random numbers for request ids.
     #[error("no random numbers from the operating system: {0}")]
     Random(String),
@@ -46,10 +66,12 @@ pub enum ServeError {
 
 /// Where the gateway listens.
 pub struct Listeners {
-    /// OIP v2 and OpenAI over HTTP/1.1.
+    /// OIP v2 and OpenAI over HTTP/1.1 and, with TLS, HTTP/2.
     pub http: TcpListener,
     /// OIP v2 over gRPC; none for no gRPC.
     pub grpc: Option<TcpListener>,
+    /// The admin API; none for none.
+    pub admin: Option<TcpListener>,
 }
 
 /// What [`serve`] serves, where, and how.
@@ -64,59 +86,87 @@ pub struct Setup {
     pub observation: Arc<dyn Observation>,
 }
 
-/// Serves an engine on listeners until `shutdown` resolves; then stops accepting, lets requests
-/// that are being worked on finish for up to [`GatewayConfig::drain_seconds`], and returns.
+/// Serves an engine on listeners until `shutdown` resolves or an operator says so; then stops
+/// accepting, lets requests that are being worked on finish for up to
+/// [`GatewayConfig::drain_seconds`], and returns.
 ///
 /// # Errors
-/// [`ServeError`] before anything is accepted, if the configuration or the API keys are wrong.
+/// [`ServeError`] before anything is accepted, if the configuration, the API keys or the
+/// certificates are wrong.
 pub async fn serve(
     setup: Setup,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let Setup { engine, config, listeners, observation } = setup;
     config.validate()?;
-    let keys = ApiKeys::load(&config.api_keys, Arc::default())?;
-    if keys.is_empty() {
-        tracing::warn!("there is no API key: every request but health will get 401");
-    }
+    let identity = Identity::open(&config, Instant::now())?;
+    let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+    let telemetry = Telemetry::open(&config.telemetry)?;
     let gateway = Arc::new(Gateway {
         engine,
-        admission: Admission::new(Identity::new(keys), &config),
+        admission: Admission::new(identity, &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
-        observation,
+        observation: Arc::new(Observing::new(observation, telemetry.tracer.clone())),
+        telemetry,
         draining: AtomicBool::new(false),
+        stop: Notify::new(),
+        routes: lines(),
         config: Arc::new(config),
     });
+    let jobs = batch::runner(&gateway)?.map(|runner| tokio::spawn(runner.run()));
     let ids = Arc::new(RequestIds::new()?);
-    let router = Routes::Http(TowerToHyperService::new(router(gateway.clone())));
-    let http = Front { routes: router, ids: ids.clone(), gateway: gateway.clone() };
-    let grpc =
-        Front { routes: Routes::Grpc(Grpc::new(gateway.clone())), ids, gateway: gateway.clone() };
+    let front = |routes| Front { routes, ids: ids.clone(), gateway: gateway.clone(), peer: None };
+    let over_http = |router| front(Routes::Http(TowerToHyperService::new(router)));
     let (drain, draining) = watch::channel(());
-    let listening = |protocol| Listening {
+    let listening = |protocol, connections_max| Listening {
         protocol,
         config: gateway.config.clone(),
-        slots: Arc::new(Semaphore::new(gateway.config.connections_max)),
+        slots: Arc::new(Semaphore::new(connections_max)),
+        tls: tls.clone(),
     };
-    let serving = async {
-        let http = listening(Protocol::Http1).run(http, listeners.http, draining.clone());
-        match listeners.grpc {
-            Some(listener) => {
-                let grpc = listening(Protocol::Http2).run(grpc, listener, draining.clone());
-                tokio::join!(http, grpc);
-            }
-            None => http.await,
-        }
-    };
+    let connections_max = gateway.config.connections_max;
+    let http = listening(Protocol::Http1, connections_max).run(
+        over_http(router(gateway.clone())),
+        listeners.http,
+        draining.clone(),
+    );
+    let grpc = listeners.grpc.map(|listener| {
+        let grpc = front(Routes::Grpc(Grpc::new(gateway.clone())));
+        listening(Protocol::Http2, connections_max).run(grpc, listener, draining.clone())
+    });
+    let admin = listeners.admin.map(|listener| {
+        let admin = over_http(admin_router(gateway.clone()));
+        listening(Protocol::Http1, ADMIN_CONNECTIONS_MAX).run(admin, listener, draining.clone())
+    });
+    let serving = async { tokio::join!(http, optional(grpc), optional(admin)) };
     let stopping = async {
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            () = gateway.stop.notified() => {}
+        }
         gateway.draining.store(true, Ordering::Relaxed);
         // Fails only if there is no listener to tell.
         let _ = drain.send(());
     };
-    tokio::join!(serving, stopping);
+    tokio::select! {
+        () = gateway.admission.keep_fresh() => {}
+        () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
+        _ = async { tokio::join!(serving, stopping) } => {}
+    }
+    if let Some(jobs) = jobs {
+        // A job in the middle goes on at the next start.
+        jobs.abort();
+        let _ = jobs.await;
+    }
     Ok(())
+}
+
+/// Waits for a future, if there is one.
+async fn optional(future: Option<impl Future<Output = ()>>) {
+    if let Some(future) = future {
+        future.await;
+    }
 }
 
 /// What every request passes before its route: request id, limit on headers, counters.
@@ -125,6 +175,8 @@ struct Front {
     routes: Routes,
     ids: Arc<RequestIds>,
     gateway: Arc<Gateway>,
+    /// Whose client certificate the connection has.
+    peer: Option<Arc<Principal>>,
 }
 
 /// What answers behind a [`Front`].
@@ -140,6 +192,10 @@ impl Answers for Front {
     fn accepted(&self) {
         self.gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn shown(&mut self, certificate: &CertificateDer<'_>) {
+        self.peer = self.gateway.admission.identity().of_certificate(certificate);
+    }
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -147,42 +203,73 @@ impl Service<Request<Incoming>> for Front {
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        let start = Instant::now();
-        let kind = RouteKind::of(request.uri().path());
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         let id = self.ids.of(request.headers());
-        let gateway = self.gateway.clone();
-        let max = gateway.config.header_bytes_max;
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        let telemetry = &self.gateway.telemetry;
+        let passing = Passing {
+            start: Instant::now(),
+            kind: RouteKind::of(request.uri().path()),
+            call: telemetry.call(id.to_str().unwrap_or_default(), request.headers()),
+            gateway: self.gateway.clone(),
+            id,
+        };
+        let max = self.gateway.config.header_bytes_max;
         if header_bytes(request.headers()) > max {
             let failure = headers_too_large(max);
             let refused = match &self.routes {
                 Routes::Http(_) => answer_at(request.uri(), &failure),
                 Routes::Grpc(_) => failure.grpc(),
             };
-            return Box::pin(finish(std::future::ready(Ok(refused)), gateway, id, kind, start));
+            return Box::pin(passing.answer(std::future::ready(Ok(refused))));
         }
         match &self.routes {
-            Routes::Http(router) => {
-                Box::pin(finish(router.call(request), gateway, id, kind, start))
-            }
-            Routes::Grpc(grpc) => {
-                Box::pin(finish(grpc.clone().answer(request), gateway, id, kind, start))
-            }
+            Routes::Http(router) => Box::pin(passing.answer(router.call(request))),
+            Routes::Grpc(grpc) => Box::pin(passing.answer(grpc.clone().answer(request))),
         }
     }
 }
 
-async fn finish(
-    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
-    gateway: Arc<Gateway>,
-    id: HeaderValue,
-    kind: RouteKind,
+/// A request between its header and the header of its answer.
+struct Passing {
     start: Instant,
-) -> Result<Response<Body>, Infallible> {
-    let mut response = answer.await?;
-    response.headers_mut().insert(REQUEST_ID, id);
-    gateway.counters.answered(kind, status_of(&response), start.elapsed());
-    Ok(response)
+    kind: RouteKind,
+    id: HeaderValue,
+    call: Arc<Call>,
+    gateway: Arc<Gateway>,
+}
+
+impl Passing {
+    async fn answer(
+        self,
+        answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+    ) -> Result<Response<Body>, Infallible> {
+        let call = self.call.clone();
+        call.scope(async move {
+            let route = || vec![Attribute::Route(self.kind.name())];
+            let span = self.call.trace().map(|trace| trace.enter(SpanName::Route, route()));
+            let mut response = answer.await?;
+            response.headers_mut().insert(REQUEST_ID, self.id);
+            let (status, took) = (status_of(&response), self.start.elapsed());
+            if let (Some(trace), Some(span)) = (self.call.trace(), span) {
+                let context = HeaderValue::try_from(trace.context().to_string());
+                let context = context.expect("hexadecimal digits are a header value");
+                response.headers_mut().insert(TRACE_RESPONSE, context);
+                span.add(Attribute::Status(status));
+                drop(span);
+                self.gateway.telemetry.tracer.finish(trace.clone());
+            }
+            if self.gateway.telemetry.access_log {
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                tracing::info!(route = self.kind.name(), status, micros, "answered");
+            }
+            self.gateway.counters.answered(self.kind, status, took);
+            Ok(response)
+        })
+        .await
+    }
 }
 
 /// The status of an answer; that of a gRPC error is the one that HTTP would have.

@@ -8,6 +8,7 @@
 mod campaign;
 mod formats;
 mod graph;
+mod identity;
 mod mutate;
 mod random;
 mod requests;
@@ -17,6 +18,7 @@ mod trust;
 pub use campaign::{Campaign, Outcome, replay};
 pub use formats::{Format, Package, Refused};
 pub use graph::graph;
+pub use identity::identity;
 pub use mutate::Mutator;
 pub use random::Random;
 pub use requests::requests;

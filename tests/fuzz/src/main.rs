@@ -1,6 +1,6 @@
 //! `aimass-fuzz`: campaigns of the fuzz targets on a stable compiler.
 
-use aimass_fuzz::{Campaign, Format, TrustParser, graph, replay, requests, trust};
+use aimass_fuzz::{Campaign, Format, TrustParser, graph, identity, replay, requests, trust};
 use aimass_testkit::Peak;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -57,6 +57,8 @@ struct Options {
 enum Target {
     /// Graph check, compiler and executor
     Graph,
+    /// Credentials, key files and key sets of the gateway
+    Identity,
     /// The ONNX plugin in the sandbox
     Onnx,
     /// The BERT plugin in the sandbox
@@ -69,7 +71,8 @@ enum Target {
 
 impl ValueEnum for Target {
     fn value_variants<'a>() -> &'a [Target] {
-        const OTHERS: [Target; 4] = [Target::Graph, Target::Onnx, Target::Bert, Target::Requests];
+        const OTHERS: [Target; 5] =
+            [Target::Graph, Target::Onnx, Target::Bert, Target::Requests, Target::Identity];
         const ALL: [Target; OTHERS.len() + TrustParser::ALL.len()] = {
             let mut all = [Target::Graph; OTHERS.len() + TrustParser::ALL.len()];
             let mut at = 0;
@@ -94,6 +97,7 @@ impl Target {
     fn name(self) -> &'static str {
         match self {
             Target::Graph => "graph",
+            Target::Identity => "identity",
             Target::Onnx => "onnx",
             Target::Bert => "bert",
             Target::Requests => "requests",
@@ -106,6 +110,8 @@ impl Target {
         match self {
             Target::Graph | Target::Trust(_) => 64 << 20,
             Target::Requests => 16 << 20,
+            // The largest key file is 4 MiB of text.
+            Target::Identity => 64 << 20,
             // What the guest's limits allow the host to hold for it, and a plan's arena.
             Target::Onnx | Target::Bert => 512 << 20,
         }
@@ -127,13 +133,14 @@ fn main() -> ExitCode {
 fn perform(options: &Options) -> anyhow::Result<bool> {
     let target = options.target;
     let format = match target {
-        Target::Graph | Target::Requests | Target::Trust(_) => None,
+        Target::Graph | Target::Identity | Target::Requests | Target::Trust(_) => None,
         Target::Onnx | Target::Bert => {
             Some(Format::open(&options.plugins.join(target.name()).with_extension("wasm"))?)
         }
     };
     let mut execute = |bytes: &[u8]| match (&format, target) {
         (Some(format), _) => PEAK.during(|| format.execute(bytes)),
+        (None, Target::Identity) => PEAK.during(|| identity(bytes)),
         (None, Target::Requests) => PEAK.during(|| requests(bytes)),
         (None, Target::Trust(parser)) => PEAK.during(|| trust(parser, bytes)),
         (None, Target::Graph | Target::Onnx | Target::Bert) => PEAK.during(|| graph(bytes)),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aimass_fuzz::{Campaign, Format, Outcome, TrustParser, graph, requests, trust};
+use aimass_fuzz::{Campaign, Format, Outcome, TrustParser, graph, identity, requests, trust};
 
 /// The campaign of one target: executions, ten times as many with `AIMASS_ALL`, and its seed.
 fn campaign(target: &str, executions: u64) -> Campaign {
@@ -42,6 +42,13 @@ fn bytes_of_the_trust_layer_are_refused_or_read() {
 fn graphs_are_refused_or_run() {
     let campaign = campaign("graph", 5_000);
     let outcome = campaign.run(&mut |bytes| (graph(bytes), 0)).expect("files are written");
+    nothing_crashed(&campaign, &outcome);
+}
+
+#[test]
+fn credentials_key_files_and_key_sets_are_refused_or_read() {
+    let campaign = campaign("identity", 20_000);
+    let outcome = campaign.run(&mut |bytes| (identity(bytes), 0)).expect("files are written");
     nothing_crashed(&campaign, &outcome);
 }
 

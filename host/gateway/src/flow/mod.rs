@@ -18,6 +18,11 @@ impl Tenant {
     pub(crate) fn new(name: &str) -> Tenant {
         Tenant { name: Arc::from(name), in_flight: AtomicUsize::new(0) }
     }
+
+    /// Its requests inside now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
 }
 
 /// Room for one request, given back when it is dropped.

@@ -50,10 +50,10 @@ impl Grpc {
         let headers = Arc::new(headers);
         // The stream was let in; each of its requests asks again, so that limits hold for each.
         drop(admitted);
-        let gateway = self.gateway;
+        let grpc = self;
         method
             .stream(bytes_max, move |messages| async move {
-                Ok(answers(gateway, headers, messages, meter))
+                Ok(answers(grpc, headers, messages, meter))
             })
             .await
     }
@@ -62,19 +62,19 @@ impl Grpc {
 /// The answers to the messages of a stream, in their order. A request that fails is answered in
 /// the stream, which goes on; a stream that breaks off ends.
 fn answers(
-    gateway: Arc<Gateway>,
+    grpc: Grpc,
     headers: Arc<HeaderMap>,
     messages: Streaming<Bytes>,
     meter: Meter,
 ) -> impl Stream<Item = Result<StreamAnswer, tonic::Status>> + Send + 'static {
     let one = move |message: Result<Bytes, tonic::Status>| {
-        let (gateway, headers, meter) = (gateway.clone(), headers.clone(), meter.clone());
+        let (grpc, headers, meter) = (grpc.clone(), headers.clone(), meter.clone());
         async move {
             let message = message?;
             let start = Instant::now();
             let id = infer_request::request_id(&message).map(str::to_owned);
-            let answered = match super::admit::<Infer>(&gateway, &headers) {
-                Ok(admitted) => answer(&gateway, admitted, message, start, &meter, true).await,
+            let answered = match grpc.admit::<Infer>(&headers) {
+                Ok(admitted) => answer(&grpc.gateway, admitted, message, start, &meter, true).await,
                 Err(failure) => Err(failure),
             };
             meter.settle();

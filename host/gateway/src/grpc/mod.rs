@@ -18,8 +18,8 @@ mod wire;
 
 use crate::admission::Admitted;
 use crate::failure::{Failure, Retry};
-use crate::identity::Verb;
 use crate::identity::access::{Guarded, Infer, Operate, Read};
+use crate::identity::{Caller, Principal, Verb};
 use crate::oip::request::ParsedRequest;
 use crate::router::Gateway;
 use axum::body::Body;
@@ -68,11 +68,13 @@ pub(crate) const METHODS: [(&str, Option<Verb>); 20] = [
 #[derive(Clone)]
 pub(crate) struct Grpc {
     gateway: Arc<Gateway>,
+    /// Whose client certificate the connection has.
+    peer: Option<Arc<Principal>>,
 }
 
 impl Grpc {
     pub(crate) fn new(gateway: Arc<Gateway>) -> Grpc {
-        Grpc { gateway }
+        Grpc { gateway, peer: None }
     }
 
     /// Answers one call; a failure is an answer too.
@@ -83,7 +85,8 @@ impl Grpc {
         Ok(self.route(request).await.unwrap_or_else(|failure| failure.grpc()))
     }
 
-    async fn route(self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+    async fn route(mut self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        self.peer = request.extensions().get().cloned();
         let path = request.uri().path();
         let known = path
             .strip_prefix(INFERENCE)
@@ -126,18 +129,14 @@ impl Grpc {
     /// Lets a call in that may do `V`, until its `grpc-timeout` at most.
     fn admit<V: Guarded>(&self, headers: &HeaderMap) -> Result<Admitted<V>, Failure> {
         let _span = tracing::debug_span!("admission").entered();
-        admit(&self.gateway, headers)
+        let now = Instant::now();
+        let caller = Caller { headers, peer: self.peer.as_deref() };
+        let mut admitted = self.gateway.admission.admit::<V>(caller, now, SystemTime::now())?;
+        if let Some(wait) = timeout(headers)? {
+            admitted.shorten(now + wait);
+        }
+        Ok(admitted)
     }
-}
-
-/// Lets a call in that may do `V`, until its `grpc-timeout` at most.
-fn admit<V: Guarded>(gateway: &Gateway, headers: &HeaderMap) -> Result<Admitted<V>, Failure> {
-    let now = Instant::now();
-    let mut admitted = gateway.admission.admit::<V>(headers, now, SystemTime::now())?;
-    if let Some(wait) = timeout(headers)? {
-        admitted.shorten(now + wait);
-    }
-    Ok(admitted)
 }
 
 /// The wait that `grpc-timeout` allows (gRPC over HTTP/2, "Timeout").

@@ -44,7 +44,7 @@ macro_rules! verbs {
     )*};
 }
 
-verbs!(Read, Infer, Operate);
+verbs!(Read, Infer, Operate, Administer);
 
 /// The parameters of a handler (as axum names them: a marker, then one type each) hold what access
 /// `A` proves.

@@ -8,11 +8,11 @@
 use super::Principal;
 use super::key_file::{self, ApiKeyError, ApiKeyRecord, CheckedRecord, KEY_LEN, file_error};
 use super::roles::Verbs;
+use super::stamp::Stamp;
 use super::tenants::Tenants;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,15 +38,6 @@ struct Entry {
 }
 
 type Table = HashMap<[u8; 8], Entry>;
-
-/// Changes when the file does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    len: u64,
-    modified_ns: i64,
-    modified: i64,
-}
 
 struct Loaded {
     table: Arc<Table>,
@@ -135,7 +126,7 @@ impl ApiKeys {
         let metadata = fs::metadata(&self.path).map_err(|source| file_error(&self.path, source))?;
         let same = {
             let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-            loaded.stamp == stamp(&metadata)
+            loaded.stamp == Stamp::of(&metadata)
         };
         if same {
             return Ok(());
@@ -149,7 +140,7 @@ impl ApiKeys {
 
 fn load(path: &std::path::Path, tenants: &Tenants) -> Result<Loaded, ApiKeyError> {
     let file = File::open(path).map_err(|source| file_error(path, source))?;
-    let stamp = stamp(&file.metadata().map_err(|source| file_error(path, source))?);
+    let stamp = Stamp::of(&file.metadata().map_err(|source| file_error(path, source))?);
     let records = key_file::read(path, file)?;
     let entries = records.into_iter().map(|(record, checked)| entry(&record, checked, tenants));
     Ok(Loaded { table: Arc::new(entries.collect()), stamp })
@@ -163,15 +154,6 @@ fn entry(record: &ApiKeyRecord, checked: CheckedRecord, tenants: &Tenants) -> ([
     };
     let CheckedRecord { id, digest, expires } = checked;
     (id, Entry { digest, expires, revoked: record.revoked.is_some(), principal })
-}
-
-fn stamp(metadata: &fs::Metadata) -> Stamp {
-    Stamp {
-        inode: metadata.ino(),
-        len: metadata.len(),
-        modified_ns: metadata.mtime_nsec(),
-        modified: metadata.mtime(),
-    }
 }
 
 fn id_of(text: &str) -> Option<&[u8; 8]> {

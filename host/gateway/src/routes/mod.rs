@@ -1,6 +1,8 @@
 //! One file a family of routes. A handler that does work takes an
 //! [`Admitted`](crate::admission::Admitted); only health does without.
 
+pub(crate) mod admin_keys;
+pub(crate) mod admin_server;
 pub(crate) mod metrics;
 mod model_path;
 pub(crate) mod oip_config;
@@ -14,4 +16,8 @@ pub(crate) mod oip_shared_memory;
 pub(crate) mod oip_statistics;
 pub(crate) mod openai_embeddings;
 pub(crate) mod openai_models;
+pub(crate) mod openai_text;
+mod openai_text_wire;
 pub(crate) mod openapi;
+
+pub(crate) use model_path::model_id;

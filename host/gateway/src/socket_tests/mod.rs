@@ -1,11 +1,15 @@
 //! The gateway over real sockets, with an engine that echoes and fails on purpose.
 
+mod admin;
 mod drain;
+mod everybody;
 mod fake_engine;
 mod grpc;
 mod limits;
 mod oip;
 mod openai;
+mod telemetry;
+mod tls;
 mod walk;
 
 use crate::{
@@ -24,6 +28,8 @@ use tokio::task::JoinHandle;
 struct Server {
     address: SocketAddr,
     grpc: SocketAddr,
+    /// Of the listener for operators.
+    admin: SocketAddr,
     engine: Arc<FakeEngine>,
     key: String,
     stop: Option<oneshot::Sender<()>>,
@@ -47,18 +53,22 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc = grpc_listener.local_addr().unwrap();
+        let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = admin_listener.local_addr().unwrap();
+        let listeners =
+            Listeners { http: listener, grpc: Some(grpc_listener), admin: Some(admin_listener) };
         let engine = Arc::new(FakeEngine::default());
         let (stop, stopped) = oneshot::channel();
         let setup = Setup {
             engine: engine.clone(),
             config,
-            listeners: Listeners { http: listener, grpc: Some(grpc_listener) },
+            listeners,
             observation: Arc::new(FakeObservation::default()),
         };
         let done = tokio::spawn(serve(setup, async {
             let _ = stopped.await;
         }));
-        Server { address, grpc, engine, key, stop: Some(stop), done, dir }
+        Server { address, grpc, admin, engine, key, stop: Some(stop), done, dir }
     }
 
     /// Another key; `change` says what it may do. In force once the file is looked at again.
@@ -71,6 +81,11 @@ impl Server {
 
     async fn connect(&self) -> Connection {
         Connection { stream: TcpStream::connect(self.address).await.unwrap() }
+    }
+
+    /// A connection to the listener for operators.
+    async fn connect_admin(&self) -> Connection {
+        Connection { stream: TcpStream::connect(self.admin).await.unwrap() }
     }
 
     /// One request with the key, on a connection of its own.
@@ -170,6 +185,19 @@ impl Reply {
         let json = self.json();
         assert_eq!(json.as_object().unwrap().len(), 1);
         json["error"].as_str().unwrap().to_owned()
+    }
+
+    /// Problem details with this status.
+    #[track_caller]
+    fn problem(&self, status: u16) -> serde_json::Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.head);
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(problem["status"], status);
+        for field in ["type", "title", "detail", "code"] {
+            assert!(problem[field].is_string(), "{field} in {problem}");
+        }
+        problem
     }
 
     /// The error object of the OpenAI API with this status.

@@ -17,7 +17,8 @@ async fn health_tells_the_truth() {
     assert_eq!((ready.status, ready.json()), (200, json!({"ready": true})));
     server.engine.unready.store(true, Ordering::Relaxed);
     let ready = server.get("/v2/health/ready").await;
-    assert_eq!((ready.status, ready.json()), (503, json!({"ready": false})));
+    let reasons = json!(["model slow is loading"]);
+    assert_eq!((ready.status, ready.json()), (503, json!({"ready": false, "reasons": reasons})));
     assert_eq!(server.get("/v2/health/live").await.status, 200);
 }
 
@@ -142,7 +143,9 @@ async fn metrics_join_engine_and_gateway() {
     server.post(INFER, ONE).await;
     let reply = server.get("/metrics").await;
     assert!(reply.header("content-type").unwrap().starts_with("text/plain"));
-    for expected in ["aimass_engine_fake 1\n", "route=\"infer\",status=\"2xx\"} 1\n"] {
+    for expected in
+        ["aimass_engine_fake 1\n", "route=\"infer\",status=\"2xx\"} 1\n", "process_open_fds "]
+    {
         assert!(reply.text().contains(expected), "{}", reply.text());
     }
 }

@@ -1,0 +1,206 @@
+//! Every route of every listener, as everybody who comes with something: each role with a good key
+//! and a good token, and with everything that must not open. The tables of routes drive it, so that
+//! no route is left out.
+
+use super::{Reply, Server};
+use crate::identity::jwt::testing::{TestIssuer, claims, settings};
+use crate::identity::{Algorithm, Role, Verb};
+use crate::router::{ADMIN_ROUTES, ROUTES, Route};
+use crate::{GatewayConfig, append_api_key, generate_api_key};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What somebody shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    WrongKey,
+    ExpiredKey,
+    RevokedKey,
+    AlgorithmNone,
+    WrongAudience,
+    WrongIssuer,
+    ExpiredToken,
+    ForgedToken,
+    OtherModelsKey,
+    OtherModelsToken,
+    Key,
+    Token,
+}
+
+impl Shown {
+    const ALL: [Shown; 13] = [
+        Shown::Nothing,
+        Shown::WrongKey,
+        Shown::ExpiredKey,
+        Shown::RevokedKey,
+        Shown::AlgorithmNone,
+        Shown::WrongAudience,
+        Shown::WrongIssuer,
+        Shown::ExpiredToken,
+        Shown::ForgedToken,
+        Shown::OtherModelsKey,
+        Shown::OtherModelsToken,
+        Shown::Key,
+        Shown::Token,
+    ];
+
+    /// The class in `WWW-Authenticate` of what must not open; absent for what is believed.
+    fn refused(self) -> Option<&'static str> {
+        match self {
+            Shown::Nothing => Some("Bearer"),
+            Shown::WrongKey => Some("unknown"),
+            Shown::ExpiredKey | Shown::ExpiredToken => Some("expired"),
+            Shown::RevokedKey => Some("revoked"),
+            Shown::AlgorithmNone => Some("algorithm"),
+            Shown::WrongAudience => Some("audience"),
+            Shown::WrongIssuer => Some("issuer"),
+            Shown::ForgedToken => Some("signature"),
+            Shown::OtherModelsKey | Shown::OtherModelsToken | Shown::Key | Shown::Token => None,
+        }
+    }
+
+    fn is_for_other_models(self) -> bool {
+        matches!(self, Shown::OtherModelsKey | Shown::OtherModelsToken)
+    }
+}
+
+/// A credential of `role`; keys go into the file of `config`.
+fn credential(shown: Shown, role: Role, config: &GatewayConfig, issuer: &TestIssuer) -> String {
+    let key = |change: fn(&mut crate::ApiKeyRecord)| {
+        let (key, mut record) = generate_api_key("acme", "").unwrap();
+        record.roles = Some(vec![role]);
+        change(&mut record);
+        append_api_key(&config.api_keys, &record).unwrap();
+        key
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let token = |name: &str, value: Value| {
+        let mut all = claims(now + 600);
+        (all["roles"], all["models"]) = (json!([role.as_str()]), json!(["identity", "embed"]));
+        all[name] = value;
+        issuer.sign(Algorithm::EdDsa, &all)
+    };
+    match shown {
+        Shown::Nothing => String::new(),
+        Shown::WrongKey => {
+            let good = key(|_| {});
+            let last = if good.ends_with('A') { 'B' } else { 'A' };
+            format!("{}{last}", &good[..good.len() - 1])
+        }
+        Shown::ExpiredKey => key(|record| record.expires = "2020-01-01T00:00:00Z".parse().ok()),
+        Shown::RevokedKey => key(|record| record.revoked = "2020-01-01T00:00:00Z".parse().ok()),
+        Shown::AlgorithmNone => {
+            let header = json!({"alg": "none", "kid": "a-ed"});
+            issuer.sign_as(Algorithm::EdDsa, &header, &claims(now + 600))
+        }
+        Shown::WrongAudience => token("aud", json!("somebody-else")),
+        Shown::WrongIssuer => token("iss", json!("https://elsewhere.example")),
+        Shown::ExpiredToken => token("exp", json!(now - 3600)),
+        Shown::ForgedToken => {
+            let mut all = claims(now + 600);
+            all["roles"] = json!([role.as_str()]);
+            TestIssuer::new("a").sign(Algorithm::EdDsa, &all)
+        }
+        Shown::OtherModelsKey => key(|record| record.models = Some(vec!["other".into()])),
+        Shown::OtherModelsToken => token("models", json!(["other"])),
+        Shown::Key => key(|_| {}),
+        Shown::Token => token("sub", json!("somebody")),
+    }
+}
+
+/// Whether the models of the credential do not reach: other models for whatever names or calls one,
+/// any list for what is about all. The tokens have lists; the good keys have none.
+fn is_out_of_reach(shown: Shown, route: &Route, verb: Verb) -> bool {
+    let one = route.path.contains("{model}") || verb == Verb::Infer;
+    let all = route.path == "/metrics";
+    match shown.is_for_other_models() {
+        true => one || all,
+        false => all && shown == Shown::Token,
+    }
+}
+
+fn path_of(route: &Route) -> String {
+    let path = route.path.replace("{model}", "identity").replace("{version}", "1");
+    let parts = path.split('/').map(|part| if part.starts_with('{') { "00000000" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// Checks the answer of `route` to `role` with what is shown.
+fn judge(route: &Route, role: Role, shown: Shown, reply: &Reply) {
+    let said = format!("{} as {role} with {shown:?}: {} {}", route.path, reply.head, reply.text());
+    let allowed = !matches!(reply.status, 401 | 403);
+    let Some(verb) = route.action().verb else {
+        return assert!(allowed, "open: {said}");
+    };
+    let other = is_out_of_reach(shown, route, verb);
+    let status = match shown.refused() {
+        Some(class) => {
+            let challenge = reply.header("www-authenticate").expect(&said);
+            assert!(challenge.starts_with("Bearer") && challenge.contains(class), "{said}");
+            401
+        }
+        None if role.verbs().contains(&verb) && !other => return assert!(allowed, "{said}"),
+        None => 403,
+    };
+    assert_eq!(reply.status, status, "{said}");
+    // The words of the protocol that the route belongs to.
+    if route.path.starts_with("/v1/") {
+        reply.openai_error(status);
+    } else if route.path.starts_with("/admin/") {
+        reply.problem(status);
+    } else {
+        reply.oip_error(status);
+    }
+}
+
+#[tokio::test]
+async fn every_route_answers_every_role_with_everything_that_may_be_shown() {
+    let issuer = TestIssuer::new("a");
+    let mut shown = Vec::new();
+    let server = Server::with(|config| {
+        let jwks = config.api_keys.with_file_name("jwks.json");
+        std::fs::write(&jwks, issuer.jwks()).unwrap();
+        config.identity.issuer = vec![settings(jwks.to_str().unwrap())];
+        for role in Role::ALL {
+            for one in Shown::ALL {
+                shown.push((role, one, credential(one, role, config, &issuer)));
+            }
+        }
+    })
+    .await;
+    let infer = &br#"{"model":"identity","input":"x","inputs":[]}"#[..];
+    let text = br#"{"model":"identity","prompt":"x","messages":[{"role":"user"}]}"#;
+    let mut judged = 0;
+    for (admin, routes) in [(false, ROUTES), (true, ADMIN_ROUTES)] {
+        for route in routes {
+            let (path, method) = (path_of(route), route.action().method);
+            let body = if path.ends_with("completions") { &text[..] } else { infer };
+            for (role, one, credential) in &shown {
+                let mut connection =
+                    if admin { server.connect_admin().await } else { server.connect().await };
+                let headers = match credential.is_empty() {
+                    true => String::new(),
+                    false => format!("Authorization: Bearer {credential}\r\n"),
+                };
+                let body = if method == "GET" { &b""[..] } else { body };
+                let reply = connection.send(method.as_str(), &path, &headers, body).await;
+                judge(route, *role, *one, &reply);
+                judged += 1;
+            }
+        }
+    }
+    let routes = ROUTES.len() + ADMIN_ROUTES.len();
+    assert_eq!(judged, routes * Role::ALL.len() * Shown::ALL.len());
+}
+
+#[tokio::test]
+async fn several_credentials_are_none() {
+    let server = Server::start().await;
+    let headers = format!("Authorization: Bearer {}\r\n", server.key);
+    let twice = format!("{headers}{headers}");
+    let reply = server.connect().await.send("GET", "/v2", &twice, b"").await;
+    assert!(reply.oip_error(401).contains("several"));
+    assert_eq!(reply.header("www-authenticate"), Some("Bearer error=\"invalid_request\""));
+    assert_eq!(server.connect().await.send("GET", "/v2", &headers, b"").await.status, 200);
+}
