@@ -3,7 +3,7 @@
 
 use aimass_engine::{
     Engine, EngineError, InferRequest, InferResponse, ModelMetadata, ModelStatistics, Readiness,
-    Selector, VersionStatus,
+    Selector, TrustState, VersionStatus,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -61,6 +61,11 @@ pub trait Serving: Send + Sync + 'static {
         name: &str,
         selector: &Selector,
     ) -> Result<Vec<ModelStatistics>, EngineError>;
+
+    /// How fresh what is known of marketplaces is; `Local` where there are none.
+    fn trust_state(&self) -> TrustState {
+        TrustState::Local
+    }
 }
 
 /// How much is logged.
@@ -145,5 +150,9 @@ impl Serving for Engine {
         selector: &Selector,
     ) -> Result<Vec<ModelStatistics>, EngineError> {
         Engine::statistics(self, name, selector)
+    }
+
+    fn trust_state(&self) -> TrustState {
+        Engine::trust_state(self)
     }
 }

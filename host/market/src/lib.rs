@@ -2,8 +2,8 @@
 //!
 //! - [`desk`]: a marketplace's own folder and everything that is done at it: ceremony, delegations,
 //!   the inbox, reviews, publishing, revocations, the log.
-//! - [`mirror`]: where a marketplace is read from: a folder, an HTTP server of static files, or an OCI
-//!   registry. Mirrors are never believed; they are bounded in size and time.
+//! - [`mirror`]: where a marketplace is read from: a folder, or an HTTP server of static files.
+//!   Mirrors are never believed; they are bounded in size and time.
 //! - [`submit`]: what a publisher prepares for a marketplace.
 //! - [`host`]: what a server remembers of the marketplaces that its operator follows, and every
 //!   decision that it takes about their packages, in an audit log.

@@ -105,12 +105,6 @@ fn a_running_server_ends_a_revoked_plugin_within_a_minute() {
     until_the_call(&walk);
     let log = walk.path().join("server.log");
     let data = walk.path().join("operator");
-    // The location in trust.toml is relative to where the server runs.
-    let policy = data.join("trust.toml");
-    let text = std::fs::read_to_string(&policy).expect("a policy");
-    let public = walk.path().join("market/public").display().to_string();
-    std::fs::write(&policy, text.replace("\"market/public\"", &format!("\"{public}\"")))
-        .expect("x");
     let server = Server::start(&prepared("AIMASS_BIN"), &data, &[], &log).expect("a server");
     let body = r#"{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":["secret"]}]}"#;
     let ask = || server.ask("POST", "/v2/models/greeter/infer", body).expect("an answer");

@@ -13,6 +13,7 @@ mod mutate;
 mod random;
 mod requests;
 mod source;
+mod trust;
 
 pub use campaign::{Campaign, Outcome, replay};
 pub use formats::{Format, Package, Refused};
@@ -21,6 +22,7 @@ pub use identity::identity;
 pub use mutate::Mutator;
 pub use random::Random;
 pub use requests::requests;
+pub use trust::{TrustParser, trust};
 
 /// Names bytes by content (FNV-1a, 64 bits): for events and for names of files, not for trust.
 pub fn digest(bytes: &[u8]) -> u64 {

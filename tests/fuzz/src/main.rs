@@ -1,6 +1,6 @@
 //! `aimass-fuzz`: campaigns of the fuzz targets on a stable compiler.
 
-use aimass_fuzz::{Campaign, Format, graph, identity, replay, requests};
+use aimass_fuzz::{Campaign, Format, TrustParser, graph, identity, replay, requests, trust};
 use aimass_testkit::Peak;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -53,7 +53,7 @@ struct Options {
     replay: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug)]
 enum Target {
     /// Graph check, compiler and executor
     Graph,
@@ -65,6 +65,32 @@ enum Target {
     Bert,
     /// Requests to the gateway: JSON, binary, raw, gRPC, generate
     Requests,
+    /// A parser of the trust layer
+    Trust(TrustParser),
+}
+
+impl ValueEnum for Target {
+    fn value_variants<'a>() -> &'a [Target] {
+        const OTHERS: [Target; 5] =
+            [Target::Graph, Target::Onnx, Target::Bert, Target::Requests, Target::Identity];
+        const ALL: [Target; OTHERS.len() + TrustParser::ALL.len()] = {
+            let mut all = [Target::Graph; OTHERS.len() + TrustParser::ALL.len()];
+            let mut at = 0;
+            while at < all.len() {
+                all[at] = match at < OTHERS.len() {
+                    true => OTHERS[at],
+                    false => Target::Trust(TrustParser::ALL[at - OTHERS.len()]),
+                };
+                at += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.name()))
+    }
 }
 
 impl Target {
@@ -75,13 +101,14 @@ impl Target {
             Target::Onnx => "onnx",
             Target::Bert => "bert",
             Target::Requests => "requests",
+            Target::Trust(parser) => parser.name(),
         }
     }
 
     /// Bytes that one execution may hold at once.
     fn bytes_max(self) -> usize {
         match self {
-            Target::Graph => 64 << 20,
+            Target::Graph | Target::Trust(_) => 64 << 20,
             Target::Requests => 16 << 20,
             // The largest key file is 4 MiB of text.
             Target::Identity => 64 << 20,
@@ -106,16 +133,17 @@ fn main() -> ExitCode {
 fn perform(options: &Options) -> anyhow::Result<bool> {
     let target = options.target;
     let format = match target {
-        Target::Graph | Target::Identity | Target::Requests => None,
+        Target::Graph | Target::Identity | Target::Requests | Target::Trust(_) => None,
         Target::Onnx | Target::Bert => {
             Some(Format::open(&options.plugins.join(target.name()).with_extension("wasm"))?)
         }
     };
-    let mut execute = |bytes: &[u8]| match &format {
-        Some(format) => PEAK.during(|| format.execute(bytes)),
-        None if matches!(target, Target::Identity) => PEAK.during(|| identity(bytes)),
-        None if matches!(target, Target::Requests) => PEAK.during(|| requests(bytes)),
-        None => PEAK.during(|| graph(bytes)),
+    let mut execute = |bytes: &[u8]| match (&format, target) {
+        (Some(format), _) => PEAK.during(|| format.execute(bytes)),
+        (None, Target::Identity) => PEAK.during(|| identity(bytes)),
+        (None, Target::Requests) => PEAK.during(|| requests(bytes)),
+        (None, Target::Trust(parser)) => PEAK.during(|| trust(parser, bytes)),
+        (None, Target::Graph | Target::Onnx | Target::Bert) => PEAK.during(|| graph(bytes)),
     };
     let bytes_max = options.bytes_max.unwrap_or(target.bytes_max());
     if let Some(file) = &options.replay {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aimass_fuzz::{Campaign, Format, Outcome, graph, identity, requests};
+use aimass_fuzz::{Campaign, Format, Outcome, TrustParser, graph, identity, requests, trust};
 
 /// The campaign of one target: executions, ten times as many with `AIMASS_ALL`, and its seed.
 fn campaign(target: &str, executions: u64) -> Campaign {
@@ -25,7 +25,17 @@ fn nothing_crashed(campaign: &Campaign, outcome: &Outcome) {
     let Outcome { crashes, kinds, events, executions, .. } = outcome;
     assert_eq!(*crashes, 0, "{kinds:?}; the inputs are in {}", campaign.findings.display());
     assert!(*executions > campaign.executions, "the corpus was read, too");
-    assert!(*events > 10, "{events} events");
+    let small = campaign.corpus.display().to_string().contains("trust-");
+    assert!(*events > if small { 2 } else { 10 }, "{events} events");
+}
+
+#[test]
+fn bytes_of_the_trust_layer_are_refused_or_read() {
+    for parser in TrustParser::ALL {
+        let campaign = campaign(parser.name(), 3_000);
+        let outcome = campaign.run(&mut |bytes| (trust(parser, bytes), 0));
+        nothing_crashed(&campaign, &outcome.expect("files are written"));
+    }
 }
 
 #[test]

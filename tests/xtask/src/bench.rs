@@ -20,6 +20,8 @@ pub(crate) enum Suite {
     Engine,
     /// The gateway, beside bare axum and tonic servers.
     Gateway,
+    /// The verifier of marketplaces' releases, beside its goals.
+    Trust,
 }
 
 /// One row, as the benchmark programs print it.
@@ -37,6 +39,9 @@ struct Row {
 
 /// Measures `suite`; rows go to standard output, as a table or as JSON lines.
 pub(crate) fn bench(suite: Suite, json: bool, arguments: &[String]) -> anyhow::Result<()> {
+    if matches!(suite, Suite::Trust) {
+        return trust_suite();
+    }
     let fetched = fetch::fetch()?;
     let cache = cache::dir()?;
     let python = python::ensure(&cache, python::BENCH)?;
@@ -45,7 +50,15 @@ pub(crate) fn bench(suite: Suite, json: bool, arguments: &[String]) -> anyhow::R
         Suite::Main => main_suite(&fetched, &python, &onnx, json, arguments),
         Suite::Engine => engine_suite(&fetched, &python, &onnx, json, arguments),
         Suite::Gateway => gateway_suite(&fetched, json, arguments),
+        Suite::Trust => trust_suite(),
     }
+}
+
+/// The cost of verification as `verify_cost` prints it; fails where it misses a goal.
+fn trust_suite() -> anyhow::Result<()> {
+    let mut run = repository::cargo();
+    run.args(["run", "--release", "-p", "aimass-trust", "--example", "verify_cost"]);
+    run::check(&mut run)
 }
 
 fn main_suite(

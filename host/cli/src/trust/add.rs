@@ -25,7 +25,7 @@ use std::time::SystemTime;
 pub(crate) struct Add {
     /// This host's name for it: 2 to 40 of a-z, 0-9 and `-`
     name: String,
-    /// Where it is served: `https://…`, `http://…`, `oci://…` or a folder; mirrors may follow
+    /// Where it is served: `https://…`, `http://…` or a folder; mirrors may follow
     #[arg(required = true)]
     locations: Vec<String>,
     /// Its fingerprint, as you compared it
@@ -52,7 +52,8 @@ pub(crate) struct Add {
 }
 
 impl Add {
-    pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
+    pub(crate) fn run(mut self, home: &Home) -> anyhow::Result<()> {
+        self.whole_locations()?;
         let first = self.fetch()?;
         let seen = hex(&first.fingerprint);
         let mut report = Report::new(self.json);
@@ -94,6 +95,15 @@ impl Add {
         report.field("trusted", true);
         report.next("aimass plugin install PUBLISHER/NAME");
         report.print();
+        Ok(())
+    }
+
+    /// Folders as whole paths, since a server may run elsewhere.
+    fn whole_locations(&mut self) -> anyhow::Result<()> {
+        for location in self.locations.iter_mut().filter(|one| !one.contains("://")) {
+            let path = std::fs::canonicalize(&*location).with_context(|| location.clone())?;
+            *location = path.display().to_string();
+        }
         Ok(())
     }
 

@@ -18,6 +18,8 @@ struct ServerWire {
     name: &'static str,
     version: &'static str,
     extensions: [&'static str; 9],
+    /// How fresh what the host knows of its marketplaces is: `local`, `fresh` or `stale`.
+    trust: &'static str,
 }
 
 #[derive(Serialize)]
@@ -37,11 +39,12 @@ struct TensorWire<'a> {
 }
 
 /// `GET /v2`
-pub(crate) async fn server(_: Shared, _admitted: Admitted<Read>) -> Response<Body> {
+pub(crate) async fn server(State(gateway): Shared, _admitted: Admitted<Read>) -> Response<Body> {
     json_answer(json(&ServerWire {
         name: "aimass",
         version: env!("CARGO_PKG_VERSION"),
         extensions: EXTENSIONS,
+        trust: gateway.engine.trust_state().as_str(),
     }))
 }
 

@@ -132,12 +132,18 @@ impl Audit {
         self.sign(&key, line.seq, &line.hash)
     }
 
-    /// Every line of the present file, after the chain and the signed checkpoint were checked.
+    /// Every line of the present file, after the chain and the signed checkpoint were checked. One line
+    /// may follow the signed end: a process was killed between the two, and the next line signs both.
     ///
     /// # Errors
     /// [`MarketError::Wrong`] naming the first line that breaks the chain.
     pub fn verify(&self) -> Result<Vec<AuditLine>, MarketError> {
         let path = self.file();
+        let lock = self.dir.join("lock");
+        let guard = File::open(&lock).ok();
+        if let Some(guard) = &guard {
+            guard.lock_shared().map_err(MarketError::file(&lock))?;
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -150,14 +156,17 @@ impl Audit {
             let follows = lines.last().is_none_or(|before| {
                 before.hash == line.prev && before.seq.checked_add(1) == Some(line.seq)
             });
-            if !follows || files::hex(&hash_of(&line)?) != line.hash {
+            if line.seq == 0 || !follows || files::hex(&hash_of(&line)?) != line.hash {
                 return Err(damaged(&format!("line {}", line.seq), "another one"));
             }
             lines.push(line);
         }
-        let signed = self.checkpoint()?;
-        let end = lines.last().map(|line| (line.seq, line.hash.clone()));
-        match signed.map(|one| (one.size, files::hex(&one.root))) == end {
+        let signed = self.checkpoint()?.map(|one| (one.size, files::hex(&one.root)));
+        let signed = signed.unwrap_or_else(|| (0, "0".repeat(64)));
+        let known = |line: &AuditLine| {
+            signed == (line.seq, line.hash.clone()) || signed == (line.seq - 1, line.prev.clone())
+        };
+        match lines.last().map_or(signed.0 == 0, known) {
             true => Ok(lines),
             false => Err(damaged("the end that this host signed", "another end")),
         }
@@ -327,6 +336,22 @@ mod tests {
         std::fs::write(audit.file(), &good).expect("written");
         decide(&audit, "d/dd@1.0.0");
         assert_eq!(audit.verify().expect("whole").len(), 4);
+    }
+
+    #[test]
+    fn one_line_may_follow_the_signed_end_and_no_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let audit = Audit::new(folder.path());
+        let path = folder.path().join("checkpoint");
+        decide(&audit, "a/aa@1.0.0");
+        let first = std::fs::read(&path).expect("signed");
+        decide(&audit, "b/bb@1.0.0");
+        std::fs::write(&path, &first).expect("as if killed before signing");
+        assert_eq!(audit.verify().expect("whole").len(), 2);
+        decide(&audit, "c/cc@1.0.0");
+        assert_eq!(audit.verify().expect("whole").len(), 3);
+        std::fs::write(&path, &first).expect("two lines behind");
+        assert!(audit.verify().is_err());
     }
 
     #[test]

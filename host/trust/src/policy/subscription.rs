@@ -3,7 +3,7 @@
 //! ```toml
 //! [[market]]
 //! name = "shop"
-//! locations = ["https://market.example.org", "oci://registry.example.org/market"]
+//! locations = ["https://market.example.org", "/mnt/mirror"]
 //! fingerprint = "<64 hexadecimal digits>"    # of first root and log policy, as the marketplace shows it
 //! update = "auto"                            # or "manual", the default
 //! hold = ["acme/resize-norm"]                # packages that stay as they are
@@ -37,7 +37,7 @@ const DAYS_MAX: u64 = 365;
 pub struct Subscription {
     /// The operator's name for it: `[a-z0-9-]{2,40}`.
     pub name: String,
-    /// Where it is served, tried in this order: `https://…`, `http://…`, `oci://…` or a folder. 1 to 8.
+    /// Where it is served, tried in this order: `https://…`, `http://…` or a folder. 1 to 8.
     pub locations: Vec<String>,
     /// [`crate::market_fingerprint`] of its first root and its log policy.
     pub fingerprint: [u8; 32],
