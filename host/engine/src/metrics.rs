@@ -2,6 +2,7 @@
 //! from a request, so that nobody can grow them.
 
 use crate::{EngineError, InferResponse};
+use aimass_telemetry::call::{Call, current};
 use aimass_telemetry::metrics::{Page, catalog};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +45,8 @@ struct TraceCounters {
 struct ModelCounters {
     answered: u64,
     seconds: f64,
+    plugin_seconds: f64,
+    kernel_seconds: f64,
     tokens: u64,
     buckets: [u64; BUCKETS_US.len()],
     /// Steps of every version together; a pipeline has at most 64.
@@ -52,11 +55,14 @@ struct ModelCounters {
 }
 
 impl Metrics {
-    /// Counts a request that was answered.
+    /// Counts a request that was answered, and what the present call used for it.
     pub(crate) fn answered(&self, answer: &InferResponse, took: Duration) {
+        let used = current(Call::used).unwrap_or_default();
         self.of_model(&answer.model, |counters| {
             counters.answered += 1;
             counters.seconds += took.as_secs_f64();
+            counters.plugin_seconds += used.plugin.as_secs_f64();
+            counters.kernel_seconds += used.kernel.as_secs_f64();
             counters.tokens += answer.usage.tokens.unwrap_or(0);
             let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             if let Some(bucket) = BUCKETS_US.iter().position(|&bound| us <= bound) {
@@ -155,6 +161,8 @@ impl Metrics {
             }
         };
         each(&catalog::REQUEST_SECONDS, |counters| counters.seconds);
+        each(&catalog::PLUGIN_SECONDS, |counters| counters.plugin_seconds);
+        each(&catalog::KERNEL_SECONDS, |counters| counters.kernel_seconds);
         each(&catalog::TOKENS, |counters| counters.tokens as f64);
         let mut samples = page.start(&catalog::REQUEST_LATENCY);
         for (model, counters) in &*models {

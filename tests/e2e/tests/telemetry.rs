@@ -52,6 +52,9 @@ fn prometheus_own_parser_reads_the_metrics_and_the_reference_lists_them() {
     for name in names.lines() {
         assert!(reference.contains(&format!("| `{name}` |")), "{name} is not in the reference");
     }
+    let plugin = "aimass_plugin_seconds_total{model=\"identity\"} ";
+    let seconds = text.lines().find_map(|line| line.strip_prefix(plugin)).expect("plugin time");
+    assert!(seconds.parse::<f64>().unwrap() > 0.0, "{seconds}");
     for name in ["aimass_requests_total", "aimass_dispatch_batch_calls", "process_open_fds"] {
         assert!(names.lines().any(|line| line == name), "{name} in {names}");
     }
@@ -140,8 +143,9 @@ fn no_line_of_the_log_holds_a_key_and_each_names_its_request() {
     let site = Site::new();
     let config = config(&site, "[gateway.telemetry]\naccess_log = true\n");
     let log = site.folder().join("json.log");
-    // Everything is logged; the format is a flag of the whole program.
-    let arguments = ["--config", &config, "--log-format", "json", "--log", "trace"];
+    // All of ours and of HTTP is logged; the format is a flag of the whole program.
+    let arguments =
+        ["--config", &config, "--log-format", "json", "--log", "warn,aimass=trace,hyper=trace"];
     let server = Server::start(&site.aimass, &site.data(), &arguments, &log).expect("a server");
     let key = server.api_key.clone();
     let secret = key.rsplit_once('_').map_or(&*key, |(_, secret)| secret).to_owned();

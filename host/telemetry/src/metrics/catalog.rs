@@ -29,6 +29,10 @@ metrics! {
         "Inferences by tenant; those of tenants beyond the 1000th as _other.";
     TOKENS: Counter "aimass_tokens_total" ["model"]
         "Tokens of answered inferences, where the model counts them.";
+    PLUGIN_SECONDS: Counter "aimass_plugin_seconds_total" ["model"]
+        "Time on a thread inside plugins, of inferences that came by the gateway.";
+    KERNEL_SECONDS: Counter "aimass_kernel_seconds_total" ["model"]
+        "Shares of the launches that computed plans, of inferences that came by the gateway.";
     STEP_SECONDS: Counter "aimass_step_seconds_total" ["model", "step"]
         "Time of answered inferences in each step of their pipeline.";
     PLUGIN_FAILURES: Counter "aimass_plugin_failures_total" ["plugin", "cause"]
