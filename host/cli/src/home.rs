@@ -1,5 +1,6 @@
 //! The data folder: where the registry, the trust policy, keys and caches are.
 
+use crate::passphrase::Passphrases;
 use aimass_engine::{Engine, EngineConfig};
 use aimass_registry::Registry;
 use aimass_trust::SigningKey;
@@ -10,18 +11,22 @@ use std::sync::Arc;
 /// The data folder of one installation.
 pub(crate) struct Home {
     dir: PathBuf,
+    passphrases: Passphrases,
 }
 
 impl Home {
     /// Opens the folder, making it if it is new.
-    pub(crate) fn open(dir: Option<PathBuf>) -> anyhow::Result<Home> {
+    pub(crate) fn open(
+        dir: Option<PathBuf>,
+        passphrase_file: Option<PathBuf>,
+    ) -> anyhow::Result<Home> {
         let dir = match dir {
             Some(dir) => dir,
             None => default_dir()?,
         };
         std::fs::create_dir_all(&dir)
             .with_context(|| format!("the data folder {} cannot be made", dir.display()))?;
-        let home = Home { dir };
+        let home = Home { dir, passphrases: Passphrases::new(passphrase_file) };
         if !home.trust_policy().exists() {
             std::fs::write(home.trust_policy(), EMPTY_POLICY)
                 .with_context(|| home.trust_policy().display().to_string())?;
@@ -36,6 +41,16 @@ impl Home {
     /// The operator's trust policy.
     pub(crate) fn trust_policy(&self) -> PathBuf {
         self.dir.join("trust.toml")
+    }
+
+    /// The journal of usage records.
+    pub(crate) fn usage(&self) -> PathBuf {
+        self.dir.join("usage")
+    }
+
+    /// Jobs of batch inference.
+    pub(crate) fn jobs(&self) -> PathBuf {
+        self.dir.join("jobs")
     }
 
     /// Hashed API keys.
@@ -63,7 +78,44 @@ impl Home {
                 path.display()
             );
         }
-        Ok(SigningKey::load(path)?)
+        self.load_key(path)
+    }
+
+    /// The signing key in `path`; asks for the passphrase if it is sealed.
+    pub(crate) fn load_key(&self, path: &Path) -> anyhow::Result<SigningKey> {
+        Ok(SigningKey::load_with(path, || self.passphrases.ask(path))?)
+    }
+
+    /// Writes a new key file, sealed if there is a passphrase or somebody to ask for one; whether it is.
+    pub(crate) fn create_key(
+        &self,
+        key: &SigningKey,
+        path: &Path,
+        plain: bool,
+    ) -> anyhow::Result<bool> {
+        if path.exists() {
+            bail!("{} exists already; a key is never overwritten", path.display());
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        let passphrase = if plain { None } else { self.passphrases.choose(path)? };
+        match &passphrase {
+            Some(passphrase) => key.create_sealed_file(path, passphrase)?,
+            None => key.create_file(path)?,
+        }
+        Ok(passphrase.is_some())
+    }
+
+    /// The trust policy, read now.
+    pub(crate) fn read_trust(&self) -> anyhow::Result<aimass_trust::TrustPolicy> {
+        Ok(aimass_trust::TrustPolicy::load(&self.trust_policy())?)
+    }
+
+    /// The marketplaces that this host follows.
+    pub(crate) fn markets(&self) -> aimass_market::host::MarketHost {
+        let limits = aimass_market::mirror::FetchLimits::default();
+        aimass_market::host::MarketHost::open(&self.dir, limits)
     }
 
     /// The registry alone, for commands that move labels.

@@ -1,29 +1,35 @@
-//! `aimass key`: signing keys of publishers and API keys of clients.
+//! `aimass key`: signing keys of publishers and ceremonies, and API keys of clients.
+
+mod export;
+mod rotate;
 
 use crate::api_key;
 use crate::home::Home;
+use crate::report::Report;
 use aimass_trust::{Capability, PublicKey, SigningKey};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Make signing keys and API keys.
+/// Make, rotate and export signing keys; make API keys.
 #[derive(Subcommand)]
 pub(crate) enum Key {
-    /// Make a key: `aimass key new publisher acme`, `aimass key new api --tenant shop`
+    /// Make a key: `aimass key new publisher acme`, `aimass key new signing root-1.key`
     #[command(subcommand)]
     New(New),
     /// List keys: `aimass key list api`
     #[command(subcommand)]
     List(List),
-    /// Replace a key: `aimass key rotate api ID --grace 1h`
+    /// Replace a key: `aimass key rotate api ID --grace 1h`, `aimass key rotate publisher acme`
     #[command(subcommand)]
     Rotate(Rotate),
     /// End a key: `aimass key revoke api ID`
     #[command(subcommand)]
     Revoke(Revoke),
+    /// Show a key's public half in every form, or write a sealed copy
+    Export(export::Export),
 }
 
 #[derive(Subcommand)]
@@ -36,6 +42,8 @@ pub(crate) enum List {
 pub(crate) enum Rotate {
     /// A new API key in the place of an old one: same tenant, roles, models and lifetime
     Api(api_key::RotateApi),
+    /// A new signing key in the place of a publisher's old one, which is kept
+    Publisher(rotate::Rotate),
 }
 
 #[derive(Subcommand)]
@@ -60,6 +68,26 @@ pub(crate) enum New {
         /// Trust it on every address, not only while the server listens on loopback
         #[arg(long, conflicts_with = "no_trust")]
         anywhere: bool,
+        /// Do not seal the file with a passphrase
+        #[arg(long)]
+        plain: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// A signing key for a ceremony: of a root, of targets, of a reviewer. Nothing trusts it yet
+    ///
+    /// Each key holder makes one on a machine of its own, keeps the file, and gives away what
+    /// `aimass key export FILE` prints. Example: `aimass key new signing root-1.key`
+    Signing {
+        /// Where the key goes
+        file: PathBuf,
+        /// Do not seal the file with a passphrase
+        #[arg(long)]
+        plain: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// An API key for clients; it is shown once and stored hashed
     Api(api_key::NewApi),
@@ -68,62 +96,93 @@ pub(crate) enum New {
 impl Key {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
         match self {
-            Key::New(New::Publisher { name, out, no_trust, anywhere }) => {
+            Key::New(New::Publisher { name, out, no_trust, anywhere, plain, json }) => {
                 let path = out.unwrap_or_else(|| home.signing_key(&name));
-                new_publisher(home, &name, &path, (!no_trust).then_some(anywhere))
+                let trust = (!no_trust).then_some(anywhere);
+                new_publisher(home, &name, (&path, plain), trust, Report::new(json))
+            }
+            Key::New(New::Signing { file, plain, json }) => {
+                let mut report = Report::new(json);
+                new_key(home, &file, plain, &mut report)?;
+                report.next(format!("aimass key export {}", file.display()));
+                report.print();
+                Ok(())
             }
             Key::New(New::Api(new)) => new.run(home),
             Key::List(List::Api(list)) => list.run(home),
             Key::Rotate(Rotate::Api(rotate)) => rotate.run(home),
+            Key::Rotate(Rotate::Publisher(rotate)) => rotate.run(home),
             Key::Revoke(Revoke::Api(revoke)) => revoke.run(home),
+            Key::Export(export) => export.run(home),
         }
     }
+}
+
+/// Makes a key file and says so.
+pub(crate) fn new_key(
+    home: &Home,
+    path: &Path,
+    plain: bool,
+    report: &mut Report,
+) -> anyhow::Result<SigningKey> {
+    let key = SigningKey::generate()?;
+    let sealed = home.create_key(&key, path, plain)?;
+    let how =
+        if sealed { "sealed with its passphrase" } else { "NOT sealed: only its mode protects it" };
+    report.line("signing key", format!("{}  ({how}; keep a copy)", path.display()));
+    report.line("public key", key.public().to_string());
+    report.field("file", path.display().to_string());
+    report.field("sealed", sealed);
+    report.field("public_key", key.public().to_string());
+    Ok(key)
 }
 
 /// Makes a key file and, if `trust` says on which listeners, an entry in the trust policy.
 fn new_publisher(
     home: &Home,
     name: &str,
-    path: &std::path::Path,
+    (path, plain): (&Path, bool),
     trust: Option<bool>,
+    mut report: Report,
 ) -> anyhow::Result<()> {
     // The name is checked as the first half of a package name.
     aimass_trust::PackageName::of(name, "any")?;
-    if path.exists() {
-        bail!("{} exists already; a key is never overwritten", path.display());
+    if trust.is_some() {
+        refuse_known(home, name)?;
     }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    let key = SigningKey::generate()?;
+    let key = new_key(home, path, plain, &mut report)?;
     if let Some(anywhere) = trust {
         add_publisher(home, name, &key.public(), anywhere)?;
     }
-    key.create_file(path)?;
-    println!("signing key   {}  (keep it secret, keep a copy)", path.display());
-    println!("public key    {}", key.public());
+    let policy = home.trust_policy();
+    let policy = policy.display();
     match trust {
-        Some(true) => println!("trusted       for {name}/* in {}", home.trust_policy().display()),
-        Some(false) => println!(
-            "trusted       for {name}/* in {}, while the server listens on loopback",
-            home.trust_policy().display()
+        Some(true) => report.line("trusted", format!("for {name}/* in {policy}")),
+        Some(false) => report.line(
+            "trusted",
+            format!("for {name}/* in {policy}, while the server listens on loopback"),
         ),
-        None => println!("not trusted   by this host; add the public key to its trust.toml"),
+        None => report.line("not trusted", "by this host; add the public key to its trust.toml"),
     }
-    println!("next          aimass plugin new {name}/hello");
+    report.field("trusted", trust.is_some());
+    report.next(format!("aimass plugin new {name}/hello"));
+    report.print();
+    Ok(())
+}
+
+fn refuse_known(home: &Home, name: &str) -> anyhow::Result<()> {
+    if home.read_trust()?.publishers().any(|publisher| publisher == name) {
+        bail!(
+            "{} names publisher {name} already; `aimass key rotate publisher {name}` takes a new key, or choose \
+             another name",
+            home.trust_policy().display()
+        );
+    }
     Ok(())
 }
 
 fn add_publisher(home: &Home, name: &str, key: &PublicKey, anywhere: bool) -> anyhow::Result<()> {
     let path = home.trust_policy();
-    let policy = aimass_trust::TrustPolicy::load(&path)?;
-    if policy.publishers().any(|publisher| publisher == name) {
-        bail!(
-            "{} names publisher {name} already; add the key to its `keys` there, or choose another \
-             name",
-            path.display()
-        );
-    }
     let capabilities: Vec<String> =
         Capability::ALL.iter().map(|capability| format!("\"{}\"", capability.as_str())).collect();
     let mut entry = String::new();

@@ -1,9 +1,12 @@
 //! Logging to standard error, whose level an operator may change while the server runs.
 
 use aimass_gateway::{LogLevel, Observation};
+use aimass_telemetry::logs::{LogFormat, LogLayer};
 use std::sync::{Mutex, PoisonError};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Logging as it was started.
 pub(crate) struct Logging {
@@ -17,17 +20,13 @@ pub(crate) struct Logging {
 /// Puts another filter in force.
 type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
-/// Starts logging with this filter.
-pub(crate) fn start(filter: &str) -> Logging {
+/// Starts logging with this filter and this kind of line.
+pub(crate) fn start(filter: &str, format: LogFormat) -> Logging {
     let parsed = EnvFilter::new(filter);
     let level = level_of(&parsed);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
-    builder.init();
+    let (parsed, handle) = reload::Layer::new(parsed);
+    let lines = LogLayer::new(format, std::io::stderr());
+    tracing_subscriber::registry().with(parsed).with(lines).init();
     Logging {
         filter: filter.to_owned(),
         started: level,
@@ -76,7 +75,8 @@ impl Observation for Logging {
         if ratio == 0.0 {
             return Ok(());
         }
-        Err("this server was started without a place to send traces to".to_owned())
+        let mend = "set gateway.telemetry.traces.endpoint";
+        Err(format!("this server was started without a place to send traces to; {mend}"))
     }
 }
 

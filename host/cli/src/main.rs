@@ -1,16 +1,23 @@
 //! The `aimass` binary: configuration -> engine -> gateway, and the tools of publishers and operators.
 
 mod api_key;
+mod batch;
 mod dispatch_flags;
 mod home;
 mod infer;
 mod key;
 mod logging;
+mod market;
 mod model;
+mod passphrase;
 mod plugin;
+mod report;
 mod serve;
+mod top;
 mod trust;
+mod usage;
 
+use aimass_telemetry::logs;
 use clap::{Parser, Subcommand};
 use home::Home;
 use logging::Logging;
@@ -29,8 +36,22 @@ struct Arguments {
     /// Log filter, as `info` or `aimass_engine=debug`
     #[arg(long, global = true, default_value = "warn,aimass=info,aimass_engine=info")]
     log: String,
+    /// File with the passphrase of sealed signing keys; else AIMASS_PASSPHRASE, else a prompt
+    #[arg(long, global = true, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    /// Time, level, message, `key=value`
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -43,20 +64,34 @@ enum Command {
     /// Publish models, move labels, roll back
     #[command(subcommand)]
     Model(model::Model),
-    /// Make signing keys; make, list, rotate and revoke API keys
+    /// Make, rotate and export signing keys; make, list, rotate and revoke API keys
     #[command(subcommand)]
     Key(key::Key),
-    /// Check signatures by the rule of this host
+    /// Say whom this host trusts, and see what it decided
     #[command(subcommand)]
     Trust(trust::Trust),
+    /// Run a marketplace: ceremony, delegations, reviews, releases, revocations
+    #[command(subcommand)]
+    Market(market::Market),
     /// Ask a model of the registry once, without a server
     Infer(infer::Infer),
+    /// Ask a model many times: a file of requests becomes a file of answers
+    #[command(subcommand)]
+    Batch(batch::Batch),
+    /// Show what a running server does, in the terminal
+    Top(top::Top),
+    /// Show what tenants used, by day and model
+    Usage(usage::Usage),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let logging = logging::start(&arguments.log);
-    match run(arguments.data, arguments.command, logging) {
+    let format = match arguments.log_format {
+        LogFormat::Text => logs::LogFormat::Text,
+        LogFormat::Json => logs::LogFormat::Json,
+    };
+    let logging = logging::start(&arguments.log, format);
+    match run(arguments, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -65,15 +100,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(data: Option<PathBuf>, command: Command, logging: Logging) -> anyhow::Result<()> {
-    let home = || Home::open(data);
+fn run(arguments: Arguments, logging: Logging) -> anyhow::Result<()> {
+    let Arguments { data, passphrase_file, command, .. } = arguments;
+    let home = || Home::open(data, passphrase_file);
     match command {
         Command::Serve(serve) => serve.run(&home()?, logging),
         Command::Plugin(plugin) => plugin.run(&home()?),
         Command::Model(model) => model.run(&home()?),
         Command::Key(key) => key.run(&home()?),
-        Command::Trust(trust) => trust.run(),
+        Command::Trust(trust) => trust.run(home),
+        Command::Market(market) => market.run(&home()?),
         Command::Infer(infer) => infer.run(&home()?),
+        Command::Batch(batch) => batch.run(&home()?),
+        Command::Top(top) => top.run(),
+        Command::Usage(usage) => usage.run(&home()?),
     }
 }
 
@@ -84,5 +124,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         let engine = error.downcast_ref::<aimass_engine::EngineError>()?;
         aimass_trust::RefusalCode::ALL.into_iter().find(|code| code.as_str() == engine.code())
     };
-    of_refusal.or_else(of_engine).map_or(1, aimass_trust::RefusalCode::exit_code)
+    let of_market = || {
+        let market = error.downcast_ref::<aimass_market::MarketError>()?;
+        market.refusal().map(|refusal| refusal.code)
+    };
+    of_refusal.or_else(of_market).or_else(of_engine).map_or(1, aimass_trust::RefusalCode::exit_code)
 }

@@ -142,6 +142,9 @@ impl Serve {
         if let Some(bytes) = self.body_bytes_max {
             gateway.body_bytes_max = bytes;
         }
+        let usage = &mut gateway.telemetry.usage;
+        usage.dir.get_or_insert_with(|| home.usage());
+        gateway.batch.dir.get_or_insert_with(|| home.jobs());
         gateway.validate()?;
         Ok(gateway)
     }

@@ -1,11 +1,25 @@
-//! `aimass trust`: looking at signatures and at what this host trusts.
+//! `aimass trust`: whom this host trusts, what it decided, and its rule for signatures.
 
+mod add;
+mod audit;
+mod policy;
+mod show;
+
+use crate::home::Home;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 
-/// Check what this host would believe.
+/// Say whom this host trusts, and see what it decided.
 #[derive(Subcommand)]
 pub(crate) enum Trust {
+    /// Follow a marketplace: compare its fingerprint, and say what it may bring
+    Add(add::Add),
+    /// Show publishers and marketplaces that this host trusts, and how fresh it is
+    Show(show::Show),
+    /// Check trust.toml, and explain what holds for a package
+    Policy(policy::Policy),
+    /// Check the audit log from its first line, and show its end
+    Audit(audit::AuditLog),
     /// Check one Ed25519 signature by the strict rule; exit code 0 only if it is accepted
     CheckSignature(CheckSignature),
 }
@@ -25,8 +39,13 @@ pub(crate) struct CheckSignature {
 }
 
 impl Trust {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    /// `home` is opened only by verbs that need it.
+    pub(crate) fn run(self, home: impl FnOnce() -> anyhow::Result<Home>) -> anyhow::Result<()> {
         match self {
+            Trust::Add(add) => add.run(&home()?),
+            Trust::Show(show) => show.run(&home()?),
+            Trust::Policy(policy) => policy.run(&home()?),
+            Trust::Audit(audit) => audit.run(&home()?),
             Trust::CheckSignature(check) => check.run(),
         }
     }

@@ -7,6 +7,7 @@ use crate::slots::Slots;
 use crate::stats::{Counters, PlanStats, Refusal};
 use crate::{Clock, DispatchConfig, DispatchError, DispatchStats, SlotKey, lock};
 use aimass_graph::{Plan, PlanState, RunError};
+use aimass_telemetry::call::plan_ran;
 use aimass_tensor::Tensor;
 use std::hash::RandomState;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -119,12 +120,15 @@ impl Dispatcher {
     /// wait.
     pub async fn call(&self, call: PlanCall) -> Result<PlanAnswer, DispatchError> {
         let deadline = call.deadline;
+        let arrived = Instant::now();
         let (id, answer) = self.shared.submit(call)?;
         let mut ticket = Ticket { shared: &self.shared, id, refusal: Some(Refusal::Cancelled) };
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(outcome) => {
                 ticket.refusal = None;
-                outcome.unwrap_or(Err(DispatchError::Closed))
+                let answer = outcome.unwrap_or(Err(DispatchError::Closed))?;
+                plan_ran(arrived, answer.queued, answer.ran, answer.batch_calls);
+                Ok(answer)
             }
             Err(_elapsed) => {
                 ticket.refusal = Some(Refusal::Late);

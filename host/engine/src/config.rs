@@ -1,6 +1,7 @@
 //! Configuration of the engine.
 
 use aimass_dispatch::DispatchConfig;
+use aimass_market::mirror::FetchLimits;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,13 @@ pub struct EngineConfig {
     /// Bytes of packed weights that are kept on disk for the next start, in `cache/packed` of the data
     /// folder; what was used longest ago goes first, and 0 keeps none. Default 16 GiB.
     pub packed_bytes_max: u64,
+    /// How often the marketplaces of the trust policy are asked for news, revocations among them.
+    /// Default 20 s, so that a revocation ends the last call within 60 s.
+    pub market_poll: Duration,
+    /// How long a mirror of a marketplace may take.
+    pub market_fetch: FetchLimits,
+    /// How long calls that are under way may go on after a plugin of theirs was revoked. Default 5 s.
+    pub revoked_drain: Duration,
     /// Whether the registry's ready versions are loaded and followed; tools that only publish do
     /// not. Default true.
     pub serve_registry: bool,
@@ -52,6 +60,9 @@ impl EngineConfig {
             inputs_max: 64,
             traced: TracedConfig::default(),
             packed_bytes_max: 16 << 30,
+            market_poll: Duration::from_secs(20),
+            market_fetch: FetchLimits::default(),
+            revoked_drain: Duration::from_secs(5),
             serve_registry: true,
         }
     }

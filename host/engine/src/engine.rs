@@ -5,17 +5,23 @@ use crate::dispatch_metrics;
 use crate::errors::of_registry;
 use crate::files::FileBytes;
 use crate::loader::{LoadedModel, Loader, MANIFEST_FILE, VersionSource};
+use crate::market_watch::watch_markets;
 use crate::metrics::Metrics;
 use crate::packed::packed_store;
 use crate::pipeline::Host;
+use crate::sandbox_metrics;
 use crate::{
     EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
     Selector,
 };
 use aimass_dispatch::{Dispatcher, SystemClock};
 use aimass_graph::CompileOptions;
-use aimass_registry::{Registry, Selector as RegistrySelector};
+use aimass_market::host::MarketHost;
+use aimass_registry::{Registry, Selector as RegistrySelector, Sha256Digest};
 use aimass_sandbox::{Sandbox, SandboxConfig};
+use aimass_telemetry::call::{room, served_by};
+use aimass_telemetry::metrics::Page;
+use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_trust::TrustPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -38,7 +44,11 @@ pub(crate) struct Inner {
     /// Names that an operator took out of service, until the process ends.
     pub(crate) unloaded: Mutex<BTreeSet<String>>,
     synced: AtomicBool,
-    closing: AtomicBool,
+    pub(crate) closing: AtomicBool,
+    /// Plugins that must not run anymore, and why.
+    pub(crate) stopped: Mutex<BTreeMap<Sha256Digest, EngineError>>,
+    /// Whether each marketplace's metadata is fresh.
+    pub(crate) freshness: Mutex<BTreeMap<String, bool>>,
     /// One load at a time: loading takes memory and both cores.
     loads: Arc<Semaphore>,
 }
@@ -65,8 +75,19 @@ impl Engine {
         };
         let metrics = Arc::new(Metrics::default());
         let traced = config.traced.clone();
+        let markets = Arc::new(MarketHost::open(&config.data_dir, config.market_fetch));
+        let metrics_of_loader = metrics.clone();
         let inner = Arc::new(Inner {
-            loader: Loader { registry, sandbox, options, traced, metrics: metrics.clone() },
+            loader: Loader {
+                registry,
+                sandbox,
+                options,
+                traced,
+                metrics: metrics_of_loader,
+                markets,
+            },
+            stopped: Mutex::default(),
+            freshness: Mutex::default(),
             dispatcher,
             metrics,
             catalog: RwLock::default(),
@@ -78,6 +99,7 @@ impl Engine {
         });
         if inner.config.serve_registry {
             tokio::spawn(inner.clone().follow());
+            watch_markets(&inner)?;
         }
         Ok(Arc::new(Engine { inner }))
     }
@@ -90,10 +112,11 @@ impl Engine {
         let inner = &self.inner;
         let start = Instant::now();
         let name = request.model.clone();
+        inner.metrics.asked_by(&request.tenant);
         let result = inner.infer(request).await;
         match &result {
             Ok(answer) => {
-                inner.metrics.answered(&name, start.elapsed(), answer.usage.tokens.unwrap_or(0));
+                inner.metrics.answered(answer, start.elapsed());
             }
             Err(error) => {
                 let known = inner.catalog().model(&name).is_ok();
@@ -164,12 +187,13 @@ impl Engine {
     /// Counters of engine, dispatcher and sandbox as Prometheus text.
     pub fn metrics_text(&self) -> String {
         let inner = &self.inner;
-        let mut text = inner.metrics.text();
-        dispatch_metrics::totals(&mut text, &inner.dispatcher.stats());
-        dispatch_metrics::plans(&mut text, &inner.catalog(), &inner.dispatcher.plan_stats());
-        let sandbox = inner.loader.sandbox.metrics();
-        sandbox.each(|name, value| text.push_str(&format!("aimass_sandbox_{name} {value}\n")));
-        text
+        let mut page = Page::default();
+        inner.metrics.write(&mut page);
+        dispatch_metrics::totals(&mut page, &inner.dispatcher.stats());
+        dispatch_metrics::plans(&mut page, &inner.catalog(), &inner.dispatcher.plan_stats());
+        inner.write_freshness(&mut page);
+        sandbox_metrics::write(&mut page, inner.loader.sandbox.metrics());
+        page.into_text()
     }
 
     /// The registry, for tools that manage it.
@@ -219,8 +243,17 @@ impl Inner {
         let (result, plan_steps) = match self.loaded(&cell, request.deadline).await {
             Ok(model) => {
                 let answer = (model.name.clone(), model.version);
-                let result = model.pipeline.run(&self.host(), request, answer).await;
-                (result, model.pipeline.plan_steps())
+                served_by(model.version, model.pipeline.plugins());
+                let attributes = || vec![Attribute::Model(model.name.clone())];
+                let host = self.host();
+                let run = async {
+                    tokio::select! {
+                        biased;
+                        answer = model.pipeline.run(&host, request, answer) => answer,
+                        stopped = model.stopped(self.config.revoked_drain) => Err(stopped),
+                    }
+                };
+                (room(SpanName::Infer, attributes, run).await, model.pipeline.plan_steps())
             }
             Err(error) => (Err(error), 0..0),
         };
@@ -323,6 +356,11 @@ impl Inner {
                 Err(EngineError::new(Family::Unavailable, "load-panic", panic.to_string()))
             });
             drop(permit);
+            // A plugin may have been revoked while it was loading.
+            let outcome = outcome.and_then(|model| match inner.reason_to_stop(&model.plugins) {
+                Some(reason) => Err(reason),
+                None => Ok(model),
+            });
             cell.state.send_replace(match outcome {
                 Ok(model) => {
                     tracing::info!(model = %cell.name, version = cell.version, "ready");

@@ -101,3 +101,11 @@ pub(crate) fn of_registry(error: &RegistryError) -> EngineError {
     };
     EngineError::new(family, code, error.to_string())
 }
+
+/// An error of a marketplace: a refusal of a package, or a mirror that does not answer.
+pub(crate) fn of_market(error: &aimass_market::MarketError) -> EngineError {
+    match error.refusal() {
+        Some(refusal) => of_refusal(refusal),
+        None => EngineError::new(Family::Unavailable, "market", error.to_string()),
+    }
+}

@@ -14,13 +14,17 @@ mod engine;
 mod errors;
 mod files;
 mod fixtures;
+mod jobs;
 mod loader;
+mod market_watch;
+mod marketplace;
 mod metrics;
 mod opened;
 mod package;
 mod packed;
 mod pipeline;
 mod publish;
+mod sandbox_metrics;
 mod statistics;
 mod traced;
 mod types;
@@ -29,6 +33,8 @@ pub use config::{EngineConfig, TracedConfig};
 pub use control::{Serviceability, VersionStatus};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
+pub use jobs::{Job, JobEnd, JobRecord, JobRunner, JobState, JobStore, JobsConfig, Progress};
+pub use marketplace::{Installed, TrustState};
 pub use opened::{ModelStage, OpenModel, StepRun, StepSummary};
 pub use package::{
     FormatSection, MODEL_TOML_BYTES_MAX, ModelManifest, ModelSection, OutputPort, Port, PortDim,

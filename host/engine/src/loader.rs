@@ -1,7 +1,7 @@
 //! From a package's bytes to a model that can answer: verify, build, resolve.
 
 use crate::config::TracedConfig;
-use crate::errors::{of_refusal, of_registry, of_sandbox};
+use crate::errors::{of_market, of_refusal, of_registry, of_sandbox};
 use crate::files::{FileBytes, PackageFiles, VerifiedFile};
 use crate::fixtures::{Fixture, parse_fixtures};
 use crate::metrics::Metrics;
@@ -10,12 +10,14 @@ use crate::pipeline::{Parts, Pipeline};
 use crate::traced::{TracedModel, TracedSetup};
 use crate::{EngineError, Family};
 use aimass_graph::{CompileOptions, Plan};
-use aimass_registry::{Registry, Sha256Digest};
+use aimass_market::host::MarketHost;
+use aimass_registry::{PluginPackage, Registry, Sha256Digest};
 use aimass_sandbox::{PlanSet, Plugin, PluginSetup, Sandbox, World};
-use aimass_trust::{CHUNK_BYTES, ChunkList, TrustPolicy};
+use aimass_trust::{CHUNK_BYTES, ChunkList, TrustPolicy, VerifiedPackage};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// File that holds the manifest; it is among the signed files.
 pub(crate) const MANIFEST_FILE: &str = "model.toml";
@@ -35,6 +37,23 @@ pub(crate) struct LoadedModel {
     pub(crate) created: u64,
     pub(crate) pipeline: Pipeline,
     pub(crate) fixtures: Vec<Fixture>,
+    /// Digests of its plugins.
+    pub(crate) plugins: Vec<Sha256Digest>,
+    /// Why it must not run anymore; calls under way end a while after this is set.
+    pub(crate) stopped: watch::Sender<Option<EngineError>>,
+}
+
+impl LoadedModel {
+    /// Waits until the model was stopped, and `drain` longer.
+    pub(crate) async fn stopped(&self, drain: Duration) -> EngineError {
+        let mut stopped = self.stopped.subscribe();
+        let reason = match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone(),
+            Err(_) => None,
+        };
+        tokio::time::sleep(drain).await;
+        reason.unwrap_or_else(|| EngineError::new(Family::Unavailable, "stopped", "it was stopped"))
+    }
 }
 
 /// Everything that a load needs of one version, staged or published.
@@ -60,6 +79,7 @@ pub(crate) struct Loader {
     pub(crate) options: CompileOptions,
     pub(crate) traced: TracedConfig,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) markets: Arc<MarketHost>,
 }
 
 impl Loader {
@@ -107,6 +127,8 @@ impl Loader {
             created: seconds(source.admitted),
             pipeline,
             fixtures: read_fixtures(&files)?,
+            plugins: source.locks.into_values().collect(),
+            stopped: watch::Sender::new(None),
         })
     }
 
@@ -140,11 +162,33 @@ impl Loader {
         policy: &TrustPolicy,
     ) -> Result<Arc<Plugin>, EngineError> {
         let package = self.registry.read_plugin(digest).map_err(|error| of_registry(&error))?;
-        let admitted = UNIX_EPOCH + Duration::from_millis(package.record.published_ms);
-        let verified = policy
-            .verify_plugin(package.wasm, &package.dsse, Some(name), admitted)
-            .map_err(|refusal| of_refusal(&refusal))?;
+        let verified = self.verify(name, package, policy)?;
         self.sandbox.load(&verified, setup).await.map_err(|error| of_sandbox(step, &error))
+    }
+}
+
+impl Loader {
+    /// Checks an installed plugin: by its marketplace if one admitted it, else by the publishers that
+    /// the policy trusts directly.
+    fn verify(
+        &self,
+        name: &str,
+        package: PluginPackage,
+        policy: &TrustPolicy,
+    ) -> Result<VerifiedPackage, EngineError> {
+        let files = (&package.record.digest, &package.wasm[..], &package.dsse[..]);
+        if let Some(judged) = self.markets.verify_load(policy, files, SystemTime::now()) {
+            let verified = judged.map_err(|error| of_market(&error))?;
+            if verified.name().as_str() != name {
+                let message = format!("expected the plugin {name}, got {}", verified.name());
+                return Err(EngineError::new(Family::PackageRefused, "AMT-NAME", message));
+            }
+            return Ok(verified);
+        }
+        let admitted = UNIX_EPOCH + Duration::from_millis(package.record.published_ms);
+        policy
+            .verify_plugin(package.wasm, &package.dsse, Some(name), admitted)
+            .map_err(|refusal| of_refusal(&refusal))
     }
 }
 

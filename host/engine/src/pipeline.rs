@@ -8,6 +8,8 @@ use crate::{EngineError, Family, InferRequest, InferResponse, Parameter, TensorM
 use aimass_dispatch::{Dispatcher, PlanCall};
 use aimass_graph::Plan;
 use aimass_sandbox::{Call, PlanSet, Plugin};
+use aimass_telemetry::call::room;
+use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_tensor::{DType, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -22,6 +24,7 @@ pub(crate) struct Pipeline {
     slots: usize,
     token_slot: Option<usize>,
     plans: Arc<PlanSet>,
+    plugins: Arc<[Arc<str>]>,
 }
 
 struct Port {
@@ -91,7 +94,9 @@ impl Pipeline {
             port: port(&output.name, &output.dtype, &output.shape),
             slot: slots[&output.from],
         });
+        let plugins = parts_in_order(manifest, parts);
         Ok(Pipeline {
+            plugins,
             inputs: manifest
                 .inputs
                 .iter()
@@ -113,6 +118,11 @@ impl Pipeline {
     /// Outputs as clients see them.
     pub(crate) fn output_metadata(&self) -> Vec<TensorMetadata> {
         self.outputs.iter().map(|output| metadata(&output.port)).collect()
+    }
+
+    /// Plugins of the steps, as `publisher/name@version`, in order.
+    pub(crate) fn plugins(&self) -> &Arc<[Arc<str>]> {
+        &self.plugins
     }
 
     /// What each step runs, in order.
@@ -180,7 +190,8 @@ impl Pipeline {
         let mut rooms = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
             let start = Instant::now();
-            step.run(&call, &mut values).await?;
+            let attributes = || vec![Attribute::Step(step.name.clone())];
+            room(SpanName::Step, attributes, step.run(&call, &mut values)).await?;
             rooms.push((step.name.clone(), start.elapsed()));
         }
         let usage = Usage { tokens: self.token_slot.and_then(|slot| sum(values[slot].as_ref()?)) };
@@ -356,6 +367,11 @@ impl Step {
             format!("step {}: nothing came for its input {name}", self.name),
         )
     }
+}
+
+fn parts_in_order(manifest: &ModelManifest, parts: &Parts) -> Arc<[Arc<str>]> {
+    let plugins = manifest.steps.iter().filter_map(|step| parts.plugins.get(&step.name));
+    plugins.map(|plugin| format!("{}@{}", plugin.name(), plugin.version()).into()).collect()
 }
 
 fn build_step(

@@ -1,7 +1,9 @@
 //! Settings of the gateway. Each limit has a default that suits one machine on a private network;
 //! nothing that a client can grow is without one.
 
+use crate::batch::BatchConfig;
 use crate::identity::IdentityConfig;
+use crate::telemetry::TelemetryConfig;
 use crate::tls::TlsConfig;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ pub const TENSORS_MAX: usize = 64;
 pub const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// How the gateway listens, and what it accepts from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     /// File with the API keys ([`crate::ApiKeyFile`]). It is read again when it changes.
@@ -52,6 +54,10 @@ pub struct GatewayConfig {
     /// Certificate of the server; absent for plain HTTP, which is for loopback and for private
     /// networks behind a proxy.
     pub tls: Option<TlsConfig>,
+    /// Batch inference.
+    pub batch: BatchConfig,
+    /// Usage records, traces and the access log.
+    pub telemetry: TelemetryConfig,
 }
 
 impl Default for GatewayConfig {
@@ -73,6 +79,8 @@ impl Default for GatewayConfig {
             embedding_bytes_max: 4 << 20,
             identity: IdentityConfig::default(),
             tls: None,
+            batch: BatchConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }
@@ -165,9 +173,10 @@ impl GatewayConfig {
             ("embedding_inputs_max", self.embedding_inputs_max as u64, 1, 1 << 16),
             ("embedding_bytes_max", self.embedding_bytes_max as u64, 1, 1 << 30),
         ];
-        for (field, got, min, max) in checks {
+        for (field, got, min, max) in checks.into_iter().chain(self.batch.ranges()) {
             ConfigError::in_range(field, got, min, max)?;
         }
+        self.telemetry.validate()?;
         self.identity.validate()?;
         let client_ca = self.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
         if !self.identity.certificate.is_empty() && client_ca.is_none() {
@@ -196,6 +205,13 @@ mod tests {
         assert_eq!(wrong(|c| c.header_seconds = 0), "header_seconds");
         assert_eq!(wrong(|c| c.in_flight_max = 0), "in_flight_max");
         assert_eq!(wrong(|c| c.connections_max = 0), "connections_max");
+        let usage = wrong(|c| c.telemetry.usage.queue_len_max = 0);
+        assert_eq!(usage, "telemetry.usage.queue_len_max");
+        for ratio in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            let mut config = GatewayConfig::default();
+            config.telemetry.traces.ratio = ratio;
+            assert!(config.validate().is_err(), "{ratio}");
+        }
     }
 
     #[test]

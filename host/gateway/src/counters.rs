@@ -1,12 +1,15 @@
-//! What the gateway itself counts, in the Prometheus text format (version 0.0.4).
+//! What the gateway itself counts, for Prometheus.
 
-use std::fmt::Write;
+use aimass_telemetry::metrics::{Page, catalog};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper bounds of the latency buckets, in microseconds.
 const BUCKETS_US: [u64; 9] =
     [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 1_000_000, 10_000_000];
+
+/// Classes of status, as metrics name them.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Kinds of route, as metrics name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl RouteKind {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             RouteKind::Health => "health",
             RouteKind::Metadata => "metadata",
@@ -93,68 +96,42 @@ impl Counters {
         }
     }
 
-    /// Appends the metrics.
-    pub(crate) fn write(&self, in_flight: usize, bodies_bytes: usize, out: &mut String) {
-        self.write_requests(out);
-        self.write_seconds(out);
+    /// Adds the counters to a page.
+    pub(crate) fn write(&self, in_flight: usize, bodies_bytes: usize, page: &mut Page) {
+        self.write_requests(page);
+        self.write_seconds(page);
         let connections = self.connections.load(Ordering::Relaxed);
-        let singles = [
-            ("aimass_gateway_in_flight", "gauge", "Requests inside now.", in_flight as u64),
-            ("aimass_gateway_bodies_bytes", "gauge", "Memory of bodies.", bodies_bytes as u64),
-            ("aimass_gateway_connections_total", "counter", "Connections accepted.", connections),
-        ];
-        for (name, kind, help, value) in singles {
-            head(out, name, kind, help);
-            line(out, format_args!("{name} {value}"));
-        }
+        page.single(&catalog::GATEWAY_IN_FLIGHT, in_flight as f64);
+        page.single(&catalog::GATEWAY_BODIES, bodies_bytes as f64);
+        page.single(&catalog::GATEWAY_CONNECTIONS, connections as f64);
     }
 
-    fn write_requests(&self, out: &mut String) {
-        let name = "aimass_gateway_requests_total";
-        head(out, name, "counter", "Requests answered, by kind of route and class of status.");
+    fn write_requests(&self, page: &mut Page) {
+        let mut samples = page.start(&catalog::GATEWAY_REQUESTS);
         for kind in RouteKind::ALL {
             for (class, count) in self.routes[kind as usize].requests.iter().enumerate() {
                 let count = count.load(Ordering::Relaxed);
                 if count > 0 {
-                    let (kind, class) = (kind.name(), class + 1);
-                    line(
-                        out,
-                        format_args!("{name}{{route=\"{kind}\",status=\"{class}xx\"}} {count}"),
-                    );
+                    samples.add(&[kind.name(), CLASSES[class]], count as f64);
                 }
             }
         }
     }
 
-    fn write_seconds(&self, out: &mut String) {
-        let name = "aimass_gateway_request_seconds";
-        head(out, name, "histogram", "From the request's header to the answer's, in seconds.");
+    fn write_seconds(&self, page: &mut Page) {
+        let mut samples = page.start(&catalog::GATEWAY_SECONDS);
         for kind in RouteKind::ALL {
             let route = &self.routes[kind as usize];
             let total: u64 = route.requests.iter().map(|one| one.load(Ordering::Relaxed)).sum();
             if total == 0 {
                 continue;
             }
-            let (kind, mut below) = (kind.name(), 0);
-            for (bound, count) in BUCKETS_US.iter().zip(&route.buckets) {
-                below += count.load(Ordering::Relaxed);
-                let bound = *bound as f64 / 1e6;
-                line(out, format_args!("{name}_bucket{{route=\"{kind}\",le=\"{bound}\"}} {below}"));
-            }
+            let counts = route.buckets.iter().map(|count| count.load(Ordering::Relaxed));
+            let bounds = BUCKETS_US.iter().map(|bound| *bound as f64 / 1e6);
             let seconds = route.micros.load(Ordering::Relaxed) as f64 / 1e6;
-            line(out, format_args!("{name}_bucket{{route=\"{kind}\",le=\"+Inf\"}} {total}"));
-            line(out, format_args!("{name}_sum{{route=\"{kind}\"}} {seconds}"));
-            line(out, format_args!("{name}_count{{route=\"{kind}\"}} {total}"));
+            samples.add_histogram(&[kind.name()], bounds.zip(counts), total, seconds);
         }
     }
-}
-
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    line(out, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
-}
-
-fn line(out: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(out, "{line}").expect("a String takes every write");
 }
 
 #[cfg(test)]
@@ -169,8 +146,9 @@ mod tests {
         for path in ["/a", "/b", "/v1/other"] {
             counters.answered(RouteKind::of(path), 404, Duration::ZERO);
         }
-        let mut text = String::new();
-        counters.write(1, 2, &mut text);
+        let mut page = Page::default();
+        counters.write(1, 2, &mut page);
+        let text = page.into_text();
         for expected in [
             "requests_total{route=\"infer\",status=\"2xx\"} 1\n",
             "requests_total{route=\"infer\",status=\"4xx\"} 1\n",

@@ -9,6 +9,7 @@
 //! any knowledge of plugins.
 
 mod admission;
+mod batch;
 mod body;
 mod config;
 mod counters;
@@ -26,10 +27,12 @@ mod serving;
 #[cfg(test)]
 mod socket_tests;
 mod sse;
+mod telemetry;
 mod timing;
 mod tls;
 mod untrusted;
 
+pub use batch::BatchConfig;
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, SettingError, TENSORS_MAX};
 pub use identity::fuzzing;
 pub use identity::{
@@ -39,5 +42,6 @@ pub use identity::{
 };
 pub use server::{Listeners, ServeError, Setup, serve};
 pub use serving::{Answer, Done, LogLevel, Observation, Serving};
+pub use telemetry::{TelemetryConfig, TelemetryError};
 pub use tls::{TlsConfig, TlsError};
 pub use untrusted::read_request;

@@ -11,10 +11,14 @@ use crate::identity::{Caller, Principal, Verb};
 use crate::routes::{
     admin_keys, admin_server, metrics, oip_config, oip_generate, oip_health, oip_infer,
     oip_metadata, oip_repository, oip_settings, oip_shared_memory, oip_statistics,
-    openai_embeddings, openai_models, openapi,
+    openai_embeddings, openai_models, openai_text, openapi,
 };
 use crate::serving::{Observation, Serving};
-use aimass_engine::{InferRequest, InferResponse};
+use crate::telemetry::Telemetry;
+use aimass_engine::{EngineError, Family, InferRequest, InferResponse};
+use aimass_telemetry::call::current;
+use aimass_telemetry::trace::SpanName;
+use aimass_telemetry::usage::UsageKind;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -37,6 +41,7 @@ pub(crate) struct Gateway {
     pub(crate) admission: Admission,
     pub(crate) bodies: Bodies,
     pub(crate) counters: Counters,
+    pub(crate) telemetry: Telemetry,
     pub(crate) observation: Arc<dyn Observation>,
     /// Set once the server shuts down, or an operator asks for it: not ready any more.
     pub(crate) draining: AtomicBool,
@@ -168,6 +173,8 @@ pub(crate) const ROUTES: &[Route] = &[
         post(Read, oip_shared_memory::unregister)
     }),
     route("/v2/cudasharedmemory/unregister", || post(Read, oip_shared_memory::unregister)),
+    route("/v1/chat/completions", || post(Infer, openai_text::chat)),
+    route("/v1/completions", || post(Infer, openai_text::completions)),
     route("/v1/embeddings", || post(Infer, openai_embeddings::embeddings)),
     route("/v1/models", || get(Read, openai_models::list)),
     route("/v1/models/{model}", || get(Read, openai_models::retrieve)),
@@ -228,19 +235,40 @@ fn of(
 impl Gateway {
     /// Runs one inference, and gives up on it soon after its deadline whatever the engine does.
     pub(crate) async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
+        self.infer_as(UsageKind::Infer, request).await
+    }
+
+    /// As [`Gateway::infer`], recorded as another kind of use.
+    pub(crate) async fn infer_as(
+        &self,
+        kind: UsageKind,
+        request: InferRequest,
+    ) -> Result<InferResponse, Failure> {
+        let metered = self.telemetry.begin(&request, kind)?;
         let late = request.deadline + DEADLINE_GRACE;
-        match tokio::time::timeout_at(late.into(), self.engine.infer(request)).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => {
-                let message = "the deadline passed before there was an answer";
-                Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message))
-            }
-        }
+        let running = metered.call().clone().scope(self.engine.infer(request));
+        let result = tokio::time::timeout_at(late.into(), running).await.unwrap_or_else(|_| {
+            let message = "the deadline passed before there was an answer";
+            Err(EngineError::new(Family::Deadline, "deadline", message))
+        });
+        metered.end(&result).await?;
+        Ok(result?)
+    }
+
+    /// Why requests cannot be answered now, one sentence each; nothing if they can.
+    pub(crate) fn unready(&self) -> Vec<String> {
+        let engine = self.engine.ready();
+        let draining = self.draining.load(Ordering::Relaxed);
+        let draining = draining.then(|| "the server is shutting down".to_owned());
+        let unsaid = !engine.ready && engine.reasons.is_empty();
+        let unsaid = unsaid.then(|| "the engine cannot answer".to_owned());
+        let ours = draining.into_iter().chain(self.telemetry.failing()).chain(unsaid);
+        ours.chain(engine.reasons).collect()
     }
 
     /// Whether every model can answer and new requests are welcome.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.engine.ready().ready
+        self.unready().is_empty()
     }
 }
 
@@ -251,7 +279,8 @@ impl<V: Guarded> FromRequestParts<Arc<Gateway>> for Admitted<V> {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Admitted<V>, Response<Body>> {
-        let _span = tracing::debug_span!("admission").entered();
+        let trace = current(|call| call.trace().cloned()).flatten();
+        let _span = trace.map(|trace| trace.enter(SpanName::Admission, Vec::new()));
         gateway
             .admission
             .admit(caller(parts), Instant::now(), SystemTime::now())

@@ -1,6 +1,7 @@
 //! The server: its listeners, what every request passes before its route, and the drain.
 
 use crate::admission::Admission;
+use crate::batch;
 use crate::body::Bodies;
 use crate::config::{GatewayConfig, SettingError};
 use crate::counters::{Counters, RouteKind};
@@ -10,7 +11,11 @@ use crate::identity::{Identity, IdentityError, Principal};
 use crate::listener::{Answers, Listening, Protocol};
 use crate::router::{Gateway, admin_router, answer_at, lines, router};
 use crate::serving::{Observation, Serving};
+use crate::telemetry::{Observing, Telemetry, TelemetryError};
 use crate::tls::{Tls, TlsError};
+use aimass_engine::EngineError;
+use aimass_telemetry::call::Call;
+use aimass_telemetry::trace::{Attribute, SpanName};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{HeaderName, HeaderValue};
@@ -28,6 +33,8 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
+/// W3C Trace Context level 2: which trace this request became.
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from the client.
 const REQUEST_ID_LEN_MAX: usize = 128;
@@ -46,6 +53,12 @@ pub enum ServeError {
     /// The certificate of the server cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Usage cannot be metered, or calls cannot be traced.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Jobs cannot be kept.
+    #[error(transparent)]
+    Jobs(#[from] EngineError),
     /// The operating system has no random numbers for request ids.
     #[error("no random numbers from the operating system: {0}")]
     Random(String),
@@ -88,17 +101,42 @@ pub async fn serve(
     config.validate()?;
     let identity = Identity::open(&config, Instant::now())?;
     let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+    let telemetry = Telemetry::open(&config.telemetry)?;
     let gateway = Arc::new(Gateway {
         engine,
         admission: Admission::new(identity, &config),
         bodies: Bodies::new(&config),
         counters: Counters::default(),
-        observation,
+        observation: Arc::new(Observing::new(observation, telemetry.tracer.clone())),
+        telemetry,
         draining: AtomicBool::new(false),
         stop: Notify::new(),
         routes: lines(),
         config: Arc::new(config),
     });
+    let jobs = batch::runner(&gateway)?.map(|runner| tokio::spawn(runner.run()));
+    let served = gateway.clone();
+    let serving = listen(gateway.clone(), listeners, tls.clone(), shutdown);
+    tokio::select! {
+        () = served.admission.keep_fresh() => {}
+        () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
+        ended = serving => ended?,
+    }
+    if let Some(jobs) = jobs {
+        // A job in the middle goes on at the next start.
+        jobs.abort();
+        let _ = jobs.await;
+    }
+    Ok(())
+}
+
+/// Serves until `shutdown` or an operator ends it, and everything was answered.
+async fn listen(
+    gateway: Arc<Gateway>,
+    listeners: Listeners,
+    tls: Option<Arc<Tls>>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
     let ids = Arc::new(RequestIds::new()?);
     let front = |routes| Front { routes, ids: ids.clone(), gateway: gateway.clone(), peer: None };
     let over_http = |router| front(Routes::Http(TowerToHyperService::new(router)));
@@ -133,11 +171,7 @@ pub async fn serve(
         // Fails only if there is no listener to tell.
         let _ = drain.send(());
     };
-    tokio::select! {
-        () = gateway.admission.keep_fresh() => {}
-        () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
-        _ = async { tokio::join!(serving, stopping) } => {}
-    }
+    tokio::join!(serving, stopping);
     Ok(())
 }
 
@@ -183,44 +217,72 @@ impl Service<Request<Incoming>> for Front {
     type Future = Answering;
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
-        let start = Instant::now();
-        let kind = RouteKind::of(request.uri().path());
         let id = self.ids.of(request.headers());
         if let Some(peer) = &self.peer {
             request.extensions_mut().insert(peer.clone());
         }
-        let gateway = self.gateway.clone();
-        let max = gateway.config.header_bytes_max;
+        let telemetry = &self.gateway.telemetry;
+        let passing = Passing {
+            start: Instant::now(),
+            kind: RouteKind::of(request.uri().path()),
+            call: telemetry.call(id.to_str().unwrap_or_default(), request.headers()),
+            gateway: self.gateway.clone(),
+            id,
+        };
+        let max = self.gateway.config.header_bytes_max;
         if header_bytes(request.headers()) > max {
             let failure = headers_too_large(max);
             let refused = match &self.routes {
                 Routes::Http(_) => answer_at(request.uri(), &failure),
                 Routes::Grpc(_) => failure.grpc(),
             };
-            return Box::pin(finish(std::future::ready(Ok(refused)), gateway, id, kind, start));
+            return Box::pin(passing.answer(std::future::ready(Ok(refused))));
         }
         match &self.routes {
-            Routes::Http(router) => {
-                Box::pin(finish(router.call(request), gateway, id, kind, start))
-            }
-            Routes::Grpc(grpc) => {
-                Box::pin(finish(grpc.clone().answer(request), gateway, id, kind, start))
-            }
+            Routes::Http(router) => Box::pin(passing.answer(router.call(request))),
+            Routes::Grpc(grpc) => Box::pin(passing.answer(grpc.clone().answer(request))),
         }
     }
 }
 
-async fn finish(
-    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
-    gateway: Arc<Gateway>,
-    id: HeaderValue,
-    kind: RouteKind,
+/// A request between its header and the header of its answer.
+struct Passing {
     start: Instant,
-) -> Result<Response<Body>, Infallible> {
-    let mut response = answer.await?;
-    response.headers_mut().insert(REQUEST_ID, id);
-    gateway.counters.answered(kind, status_of(&response), start.elapsed());
-    Ok(response)
+    kind: RouteKind,
+    id: HeaderValue,
+    call: Arc<Call>,
+    gateway: Arc<Gateway>,
+}
+
+impl Passing {
+    async fn answer(
+        self,
+        answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+    ) -> Result<Response<Body>, Infallible> {
+        let call = self.call.clone();
+        call.scope(async move {
+            let route = || vec![Attribute::Route(self.kind.name())];
+            let span = self.call.trace().map(|trace| trace.enter(SpanName::Route, route()));
+            let mut response = answer.await?;
+            response.headers_mut().insert(REQUEST_ID, self.id);
+            let (status, took) = (status_of(&response), self.start.elapsed());
+            if let (Some(trace), Some(span)) = (self.call.trace(), span) {
+                let context = HeaderValue::try_from(trace.context().to_string());
+                let context = context.expect("hexadecimal digits are a header value");
+                response.headers_mut().insert(TRACE_RESPONSE, context);
+                span.add(Attribute::Status(status));
+                drop(span);
+                self.gateway.telemetry.tracer.finish(trace.clone());
+            }
+            if self.gateway.telemetry.access_log {
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                tracing::info!(route = self.kind.name(), status, micros, "answered");
+            }
+            self.gateway.counters.answered(self.kind, status, took);
+            Ok(response)
+        })
+        .await
+    }
 }
 
 /// The status of an answer; that of a gRPC error is the one that HTTP would have.

@@ -67,8 +67,11 @@ fn generated(body: &Bytes) -> Result<ParsedRequest, Failure> {
     })
 }
 
-fn model(inputs: &[(&str, Option<DType>, Option<Vec<i64>>)]) -> ModelMetadata {
-    let tensor = |(name, dtype, shape): &(&str, Option<DType>, Option<Vec<i64>>)| TensorMetadata {
+/// Name, datatype and shape of an input.
+type Input<'a> = (&'a str, Option<DType>, Option<Vec<i64>>);
+
+fn model(inputs: &[Input<'_>]) -> ModelMetadata {
+    let tensor = |(name, dtype, shape): &Input<'_>| TensorMetadata {
         name: (*name).into(),
         dtype: *dtype,
         shape: shape.clone(),

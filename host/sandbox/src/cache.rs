@@ -25,27 +25,31 @@ const SUFFIX: &str = "cwasm";
 
 /// Name of an entry: a digest of everything that decides what was compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CacheKey([u8; 32]);
+pub(crate) struct CacheKey {
+    hash: [u8; 32],
+    /// Start of the component's digest: what a purge finds entries by.
+    component: [u8; 16],
+}
 
 impl CacheKey {
-    /// The key of these parts, in this order.
-    pub(crate) fn of(parts: [&[u8]; 5]) -> CacheKey {
+    /// The key of what was made, with these parts, of the component with this digest.
+    pub(crate) fn of(component: &[u8; 32], parts: [&[u8]; 4]) -> CacheKey {
         let mut hash = Sha256::new();
-        for part in parts {
+        for part in parts.into_iter().chain([&component[..]]) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        CacheKey(hash.finalize().into())
+        let start = std::array::from_fn(|at| component[at]);
+        CacheKey { hash: hash.finalize().into(), component: start }
     }
 
     fn file_name(&self) -> String {
-        use std::fmt::Write as _;
-        let mut name = String::with_capacity(2 * self.0.len() + 1 + SUFFIX.len());
-        for byte in self.0 {
-            let _ = write!(name, "{byte:02x}");
-        }
-        name + "." + SUFFIX
+        format!("{}-{}.{SUFFIX}", hex(&self.component), hex(&self.hash))
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a look into the cache found.
@@ -130,9 +134,19 @@ impl CompileCache {
 
     fn mac(&self, key: &CacheKey, code: &[u8]) -> [u8; MAC_BYTES] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes any key length");
-        mac.update(&key.0);
+        mac.update(&key.hash);
         mac.update(code);
         mac.finalize().into_bytes().into()
+    }
+
+    /// Removes everything that was made of a component; how many entries that were.
+    pub(crate) fn purge(&self, component: &[u8; 32]) -> u64 {
+        let start = format!("{}-", hex(&component[..16]));
+        let Ok(entries) = fs::read_dir(&self.folder) else { return 0 };
+        let of_it = entries.flatten().filter(|entry| {
+            entry.file_name().to_str().is_some_and(|name| name.starts_with(&start))
+        });
+        of_it.filter(|entry| fs::remove_file(entry.path()).is_ok()).count() as u64
     }
 
     /// Removes the entries used longest ago until the rest fits.
@@ -201,7 +215,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> CacheKey {
-        CacheKey::of([name.as_bytes(), b"", b"", b"", b""])
+        CacheKey::of(&[7; 32], [name.as_bytes(), b"", b"", b""])
     }
 
     fn entry(cache: &CompileCache, name: &str) -> Option<Vec<u8>> {
@@ -221,6 +235,19 @@ mod tests {
         let other = CompileCache::open(elsewhere.path(), 1 << 20).unwrap();
         fs::copy(here.path().join(&file), elsewhere.path().join(&file)).unwrap();
         assert!(matches!(other.get(&key("a")), Found::Rejected));
+    }
+
+    #[test]
+    fn a_purge_takes_what_was_made_of_one_component() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CompileCache::open(folder.path(), 1 << 20).unwrap();
+        let other = CacheKey::of(&[8; 32], [b"a", b"", b"", b""]);
+        cache.put(&key("a"), b"code");
+        cache.put(&key("b"), b"code");
+        cache.put(&other, b"other");
+        assert_eq!(cache.purge(&[7; 32]), 2);
+        assert!(matches!(cache.get(&key("a")), Found::Nothing));
+        assert!(matches!(cache.get(&other), Found::Entry(_)));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::worlds::exports::{
     Processed,
 };
 use aimass_graph::{CompileOptions, Graph, Plan};
+use aimass_telemetry::call::{in_plugin, room};
+use aimass_telemetry::trace::{Attribute, SpanName};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{Component, InstancePre};
@@ -157,6 +159,15 @@ impl Plugin {
     /// # Errors
     /// [`PluginError`]; its cause says whether the caller, a limit or the plugin is at fault.
     pub async fn process(
+        &self,
+        call: Call,
+        inputs: NamedTensors,
+    ) -> Result<CallResult, PluginError> {
+        let attributes = || vec![Attribute::Plugin(self.package.name.clone())];
+        room(SpanName::Instance, attributes, in_plugin(self.process_fresh(call, inputs))).await
+    }
+
+    async fn process_fresh(
         &self,
         call: Call,
         inputs: NamedTensors,

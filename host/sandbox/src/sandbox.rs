@@ -120,6 +120,11 @@ impl Sandbox {
             .map_err(|error| refused(error.code, error.message))
     }
 
+    /// Removes what was compiled of a component that must not run anymore; how many entries that were.
+    pub fn purge(&self, component: &[u8; 32]) -> u64 {
+        self.cache.purge(component)
+    }
+
     async fn load_blocking(
         self: Arc<Sandbox>,
         package: Arc<PackageInfo>,
@@ -173,7 +178,7 @@ impl Sandbox {
 
     fn cache_key(&self, package: &PackageInfo, files: [u8; 32]) -> CacheKey {
         let config = Sha256::digest(&package.config);
-        CacheKey::of([IMAGE_FORMAT, &package.digest, &config, &files, &self.engine.settings])
+        CacheKey::of(&package.digest, [IMAGE_FORMAT, &config, &files, &self.engine.settings])
     }
 
     fn cached(&self, key: &CacheKey) -> Option<Component> {

@@ -51,6 +51,28 @@ pub enum TrustError {
         /// What was wrong, without any part of the secret.
         got: &'static str,
     },
+    /// A key file is sealed, and no passphrase was given.
+    #[error(
+        "{path}: expected a passphrase for this sealed signing key, got none. Remedy: type it at the prompt, or set AIMASS_PASSPHRASE or name a file with --passphrase-file"
+    )]
+    KeyFileLocked {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// A key file does not open with this passphrase.
+    #[error(
+        "{path}: expected the passphrase that sealed this key, got another, or the file was changed. Remedy: try again; without the passphrase only a backup helps"
+    )]
+    KeyFilePassphrase {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// A passphrase that no key should be sealed with.
+    #[error("passphrase: expected 8 to 1,024 bytes, got {got}. Remedy: take a few random words")]
+    Passphrase {
+        /// Its length in bytes.
+        got: usize,
+    },
     /// What should be signed has not the form that can be signed.
     #[error("cannot sign: {0}")]
     Sign(#[from] Refusal),

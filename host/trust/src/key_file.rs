@@ -1,10 +1,12 @@
-//! The file of a signing key: three lines of text that only the owner can read.
+//! The file of a signing key: a few lines of text that only the owner can read.
 //!
 //! ```text
-//! aimass signing key 1
-//! public ed25519:<64 hexadecimal digits>
-//! secret <64 hexadecimal digits>
+//! aimass signing key 1                      aimass sealed signing key 1
+//! public ed25519:<64 hexadecimal digits>    public ed25519:<64 hexadecimal digits>
+//! secret <64 hexadecimal digits>            kdf argon2id 65536 3 1 <32 hexadecimal digits of salt>
+//!                                           sealed <144 hexadecimal digits>
 //! ```
+//! The right form is sealed with a passphrase, see [`crate::sealed`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -14,7 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::error::TrustError;
 use crate::hex;
-use crate::keys::SigningKey;
+use crate::keys::{PublicKey, SigningKey};
+use crate::sealed;
 
 const FIRST_LINE: &str = "aimass signing key 1";
 const BYTES_MAX: u64 = 4096;
@@ -28,28 +31,90 @@ impl SigningKey {
         let secret = Zeroizing::new(hex::encode(self.seed()));
         let text =
             Zeroizing::new(format!("{FIRST_LINE}\npublic {}\nsecret {}\n", self.public(), *secret));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(path).map_err(TrustError::file(path))?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(TrustError::file(path))
+        write_new(path, &text)
+    }
+
+    /// As [`SigningKey::create_file`], sealed with a passphrase of 8 to 1,024 bytes: Argon2id
+    /// (RFC 9106, 64 MiB, 3 passes) and XChaCha20-Poly1305.
+    ///
+    /// # Errors
+    /// As [`SigningKey::create_file`], and [`TrustError::Passphrase`], [`TrustError::Randomness`].
+    pub fn create_sealed_file(&self, path: &Path, passphrase: &str) -> Result<(), TrustError> {
+        write_new(path, &sealed::text(self, passphrase)?)
     }
 
     /// Reads the key from its file.
     ///
     /// # Errors
     /// [`TrustError::KeyFileMode`] if anybody but the owner may read or write it,
-    /// [`TrustError::KeyFile`] if it holds something else, [`TrustError::File`] if it cannot be read.
+    /// [`TrustError::KeyFileLocked`] if it is sealed, [`TrustError::KeyFile`] if it holds something
+    /// else, [`TrustError::File`] if it cannot be read.
     pub fn load(path: &Path) -> Result<Self, TrustError> {
-        let file = File::open(path).map_err(TrustError::file(path))?;
-        refuse_shared(&file, path)?;
-        let mut text = Zeroizing::new(String::with_capacity(BYTES_MAX as usize));
-        file.take(BYTES_MAX).read_to_string(&mut text).map_err(TrustError::file(path))?;
-        parse(&text).map_err(|got| TrustError::KeyFile { path: path.to_owned(), got })
+        let locked = || Err(TrustError::KeyFileLocked { path: path.to_owned() });
+        Self::load_with(path, locked)
     }
+
+    /// As [`SigningKey::load`]; `passphrase` is asked only if the file is sealed.
+    ///
+    /// # Errors
+    /// As [`SigningKey::load`], what `passphrase` answers, and [`TrustError::KeyFilePassphrase`] if it
+    /// is not the one.
+    pub fn load_with(
+        path: &Path,
+        passphrase: impl FnOnce() -> Result<Zeroizing<String>, TrustError>,
+    ) -> Result<Self, TrustError> {
+        let text = read(path)?;
+        let wrong = |got| TrustError::KeyFile { path: path.to_owned(), got };
+        if !sealed::is_sealed(&text) {
+            return parse(&text).map_err(wrong);
+        }
+        let sealed = sealed::Sealed::parse(&text).map_err(wrong)?;
+        let opened = sealed.open(&passphrase()?);
+        opened.ok_or_else(|| TrustError::KeyFilePassphrase { path: path.to_owned() })
+    }
+
+    /// Whether the file at `path` is sealed with a passphrase.
+    ///
+    /// # Errors
+    /// [`TrustError::File`], [`TrustError::KeyFileMode`].
+    pub fn is_sealed_file(path: &Path) -> Result<bool, TrustError> {
+        Ok(sealed::is_sealed(&read(path)?))
+    }
+}
+
+impl PublicKey {
+    /// The public half that a key file states, sealed or not. For messages and drafts: nothing proves
+    /// that the secret belongs to it.
+    ///
+    /// # Errors
+    /// As [`SigningKey::load`], but for passphrases.
+    pub fn of_key_file(path: &Path) -> Result<Self, TrustError> {
+        let text = read(path)?;
+        let known = text.starts_with(FIRST_LINE) || sealed::is_sealed(&text);
+        let stated = text.lines().nth(1).and_then(|line| line.strip_prefix("public "));
+        let got = "no public key in line 2";
+        stated
+            .filter(|_| known)
+            .ok_or_else(|| TrustError::KeyFile { path: path.to_owned(), got })?
+            .parse()
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), TrustError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(TrustError::file(path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(TrustError::file(path))
+}
+
+fn read(path: &Path) -> Result<Zeroizing<String>, TrustError> {
+    let file = File::open(path).map_err(TrustError::file(path))?;
+    refuse_shared(&file, path)?;
+    let mut text = Zeroizing::new(String::with_capacity(BYTES_MAX as usize));
+    file.take(BYTES_MAX).read_to_string(&mut text).map_err(TrustError::file(path))?;
+    Ok(text)
 }
 
 #[cfg(unix)]

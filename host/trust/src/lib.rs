@@ -44,6 +44,7 @@ pub mod publishing;
 mod refusal;
 mod release;
 mod revocation;
+mod sealed;
 mod sign;
 mod statement;
 mod timestamp;
@@ -68,10 +69,14 @@ pub use log::proof::proof_text;
 pub use log::tiles::{TILE_WIDTH, TileReader, TileSource, tile_path};
 pub use log::tree::{Hash, extends, includes, leaf_hash};
 pub use manifest::Manifest;
-pub use market::{Current, METADATA_AGE_SECONDS, MarketPolicy, MarketState, Purpose, Update};
+pub use market::{
+    Current, Listed, METADATA_AGE_SECONDS, MarketPolicy, MarketState, Purpose, Update,
+    market_fingerprint,
+};
 pub use merkle::{CHUNK_BYTES, ChunkList, FileDigest};
 pub use names::{NameError, PackageName, Version, World};
 pub use policy::TrustPolicy;
+pub use policy::subscription::{Subscription, SubscriptionAllow};
 pub use refusal::{Refusal, RefusalCode};
 pub use release::{Admission, Admitted, ReleaseFiles};
 pub use revocation::{Revocation, Revocations, Revoked};

@@ -20,11 +20,11 @@ use crate::log::policy::{LogPolicy, Witnessed};
 use crate::log::proof::LogProof;
 use crate::log::tiles::{TileReader, TileSource};
 use crate::log::tree::extends;
-use crate::names::{PackageName, matches};
+use crate::names::{PackageName, Version, matches};
 use crate::refusal::{Refusal, RefusalCode, excerpt};
 use crate::revocation::Revocations;
 use crate::timestamp::Timestamp;
-use crate::tuf::metadata::MarketBounds;
+use crate::tuf::metadata::{MarketBounds, Target};
 use crate::tuf::signed::METADATA_BYTES_MAX;
 use crate::tuf::trusted::{Trusted, Validity};
 use crate::tuf::updater::{self, MetadataSource};
@@ -227,10 +227,62 @@ impl Current {
         self.trusted.stale()
     }
 
+    /// Releases that `publisher`, whose metadata was taken, lists under `name` of any version.
+    ///
+    /// # Errors
+    /// `AMT-MIX` if the publisher's metadata was not among what the update asked for.
+    pub fn releases(&self, name: &PackageName) -> Result<Vec<Listed>, Refusal> {
+        let start = format!("{name}@");
+        let read = |(path, target): (&String, &Target)| {
+            let version = path.strip_prefix(&start)?.strip_suffix(".wasm")?;
+            let listed = target.custom.as_ref()?.aimass.as_ref()?;
+            Some(Listed {
+                version: version.parse().ok()?,
+                sequence: listed.sequence,
+                bytes: target.length,
+                sha256: target.hashes.sha256.0,
+            })
+        };
+        Ok(self.trusted.publisher_targets(name.publisher())?.iter().filter_map(read).collect())
+    }
+
+    /// Names of all packages that `publisher`, whose metadata was taken, lists.
+    ///
+    /// # Errors
+    /// As [`Current::releases`].
+    pub fn packages(&self, publisher: &str) -> Result<Vec<PackageName>, Refusal> {
+        let name = |path: &String| path.split_once('@')?.0.parse().ok();
+        let mut names: Vec<PackageName> =
+            self.trusted.publisher_targets(publisher)?.keys().filter_map(name).collect();
+        names.dedup();
+        Ok(names)
+    }
+
     /// Everything that was revoked.
     pub fn revocations(&self) -> &Revocations {
         &self.revocations
     }
+}
+
+/// A release that a publisher lists, before anything of it was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its version.
+    pub version: Version,
+    /// Its place in the package's order of releases.
+    pub sequence: u64,
+    /// Length of the component.
+    pub bytes: u64,
+    /// SHA-256 of the component.
+    pub sha256: [u8; 32],
+}
+
+/// What an operator compares with the marketplace's own page before trusting it: SHA-256 of
+/// `"AMT-1 market"`, the first root's SHA-256 and the log policy's.
+pub fn market_fingerprint(first_root: &[u8], log_policy: &[u8]) -> [u8; 32] {
+    let hash = Sha256::new_with_prefix(b"AMT-1 market");
+    let hash = hash.chain_update(Sha256::digest(first_root));
+    hash.chain_update(Sha256::digest(log_policy)).finalize().into()
 }
 
 impl MarketState {

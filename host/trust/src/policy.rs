@@ -16,6 +16,9 @@
 //! required = 1
 //! keys = ["ed25519:…"]
 //! ```
+//! Marketplaces stand there too: [`subscription`].
+
+pub(crate) mod subscription;
 
 use std::path::Path;
 
@@ -27,6 +30,7 @@ use crate::keys::PublicKey;
 use crate::names::{is_publisher, matches};
 use crate::refusal::excerpt;
 use crate::timestamp::Timestamp;
+use subscription::{Subscription, SubscriptionText};
 
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -37,6 +41,7 @@ pub struct TrustPolicy {
     pub(crate) operator: Bounds,
     pub(crate) reviewers: Vec<PublicKey>,
     pub(crate) reviews_required: usize,
+    pub(crate) markets: Vec<Subscription>,
 }
 
 /// One publisher's entry.
@@ -96,6 +101,7 @@ impl TrustPolicy {
             operator: read_bounds("operator", read.operator.capabilities, read.operator.limits)?,
             reviewers,
             reviews_required: read.review.required,
+            markets: subscription::read(read.market)?,
         };
         policy.refuse_contradictions()?;
         Ok(policy)
@@ -232,6 +238,8 @@ struct PolicyText {
     operator: OperatorText,
     #[serde(default)]
     review: ReviewText,
+    #[serde(default)]
+    market: Vec<SubscriptionText>,
 }
 
 #[derive(Deserialize)]

@@ -163,11 +163,20 @@ impl Refusal {
         Refusal { code, expected: expected.into(), got, remedy: remedy.into() }
     }
 
+    /// Whether the operator alone can let the release in: it asks for more than the one that runs.
+    pub fn waits_for_approval(&self) -> bool {
+        self.code == RefusalCode::Cap && self.remedy == APPROVE
+    }
+
     /// A refusal of a form that only damage, or a foreign tool, can produce.
     pub(crate) fn format(expected: impl Into<String>, got: impl Into<String>) -> Self {
         Self::new(RefusalCode::Format, expected, got, GET_AGAIN)
     }
 }
+
+/// The remedy where a release asks for more than the one that runs.
+pub(crate) const APPROVE: &str =
+    "look at the change, then approve it with `aimass plugin approve`, or keep the running release";
 
 /// The remedy where the bytes are not what their publisher made.
 pub(crate) const GET_AGAIN: &str =

@@ -40,9 +40,10 @@ use crate::manifest::Manifest;
 use crate::market::{Current, MarketPolicy, MarketState, check_checkpoint};
 use crate::names::PackageName;
 use crate::policy::{Bounds, Publisher, TrustPolicy};
-use crate::refusal::{GET_AGAIN, Refusal, RefusalCode, excerpt};
+use crate::refusal::{APPROVE, GET_AGAIN, Refusal, RefusalCode, excerpt};
 use crate::revocation::Facts;
 use crate::statement::PluginStatement;
+use crate::timestamp::Timestamp;
 use crate::tuf::metadata::Target;
 use crate::verify::VerifiedPackage;
 
@@ -64,10 +65,13 @@ pub struct Admission<'a> {
     pub name: &'a PackageName,
     /// Greatest sequence that was admitted under this name.
     pub last_sequence: Option<u64>,
-    /// The release that runs now; what asks for more than it is held.
-    pub running: Option<&'a VerifiedPackage>,
+    /// The manifest of the release that runs now; what asks for more than it does is held.
+    pub running: Option<&'a Manifest>,
     /// Whether the operator approved that it asks for more.
     pub approved: bool,
+    /// For a release that was admitted before, and is checked whole again: when. Its validity is
+    /// judged at that moment, since expiry ends admission and not serving.
+    pub admitted_at: Option<Timestamp>,
 }
 
 /// A release that passed every step.
@@ -152,7 +156,8 @@ impl MarketPolicy {
         check_digest(&statement, digest)?;
         check_binding(&statement, &manifest, signed.parts.manifest)?;
         check_target(&statement, name, path, target)?;
-        check_validity(&publisher, &statement, current.time.now)?;
+        let at = admission.admitted_at.unwrap_or(current.time.now);
+        check_validity(&publisher, &statement, at)?;
         check_sequence(name, statement.predicate.sequence, admission.last_sequence)?;
         let log = log?;
         let checkpoint = check_checkpoint(&self.log, &current.checkpoints, &log)?;
@@ -221,6 +226,38 @@ impl MarketPolicy {
         Ok(VerifiedPackage { limits, ..package.clone() })
     }
 
+    /// Checks what a publisher submits, before anybody reviewed or logged it: steps 0, 3 to 7, 9 and
+    /// 12, against metadata in which the publisher lists it already.
+    ///
+    /// # Errors
+    /// A [`Refusal`] whose code names the first step that failed.
+    pub fn verify_submission(
+        &self,
+        current: &Current,
+        wasm: &[u8],
+        dsse: &[u8],
+        admission: &Admission<'_>,
+    ) -> Result<Manifest, Refusal> {
+        check_size(wasm)?;
+        let name = admission.name;
+        let digest: [u8; 32] = Sha256::digest(wasm).into();
+        self.check_name(current, name)?;
+        let (path, target) = current.trusted.find_target(name, &digest, wasm.len() as u64)?;
+        current.trusted.check_path(name, path)?;
+        let publisher = publisher_of(current, name)?;
+        let (parts, envelope, _) = check_publisher(current, &publisher, wasm, dsse, u64::MAX)?;
+        let statement = PluginStatement::parse(&envelope.payload)?;
+        let manifest = Manifest::parse(parts.manifest)?;
+        check_digest(&statement, digest)?;
+        check_binding(&statement, &manifest, parts.manifest)?;
+        check_target(&statement, name, path, target)?;
+        check_validity(&publisher, &statement, current.time.now)?;
+        check_sequence(name, statement.predicate.sequence, admission.last_sequence)?;
+        self.check_asked(&publisher, &manifest)?;
+        check_imports(&manifest.capabilities, parts.imports.iter().copied())?;
+        Ok(manifest)
+    }
+
     fn check_name(&self, current: &Current, name: &PackageName) -> Result<(), Refusal> {
         if !self.allows(name) {
             let expected = format!("a name among {:?}", self.names);
@@ -244,6 +281,24 @@ impl MarketPolicy {
         let limits = of(&operator.bounds).check_asked(publisher, manifest)?;
         of(&publisher.bounds).check_asked(&operator, manifest)?;
         Ok(limits)
+    }
+}
+
+impl Current {
+    /// Keys of the marketplace's reviewers whose signature on `dsse` holds, and how many are needed.
+    /// What the statement says is not looked at.
+    ///
+    /// # Errors
+    /// `AMT-FORMAT` if `dsse` is no envelope, `AMT-SIG` for a reviewer's signature that does not hold.
+    pub fn reviews(&self, dsse: &[u8]) -> Result<(Vec<PublicKey>, u64), Refusal> {
+        let envelope = Envelope::parse(dsse)?;
+        let (reviewers, needed) = self.trusted.reviewers()?;
+        let mut signed = Vec::new();
+        for key in reviewers.into_iter().filter(|key| envelope.names(*key)) {
+            envelope.check(key)?;
+            signed.push(key);
+        }
+        Ok((signed, needed))
     }
 }
 
@@ -308,6 +363,20 @@ fn check_signatures<'a>(
     dsse: &[u8],
     index: u64,
 ) -> Result<Signed<'a>, Refusal> {
+    let (parts, envelope, key) = check_publisher(current, publisher, wasm, dsse, index)?;
+    let mut keys = vec![key];
+    keys.extend(check_reviews(current, publisher, &envelope, index)?);
+    Ok(Signed { parts, envelope, keys })
+}
+
+/// Steps 5 to 7; the publisher's key that signed both.
+fn check_publisher<'a>(
+    current: &Current,
+    publisher: &Publisher,
+    wasm: &'a [u8],
+    dsse: &[u8],
+    index: u64,
+) -> Result<(Parts<'a>, Envelope, PublicKey), Refusal> {
     let parts = Parts::read(wasm)?;
     let unsigned = || {
         let remedy = "sign it with `aimass plugin sign`: there is no unsigned mode";
@@ -331,9 +400,7 @@ fn check_signatures<'a>(
         return Err(Refusal::new(RefusalCode::Sig, expected, "two different keys", GET_AGAIN));
     }
     envelope.check(key)?;
-    let mut keys = vec![key];
-    keys.extend(check_reviews(current, publisher, &envelope, index)?);
-    Ok(Signed { parts, envelope, keys })
+    Ok((parts, envelope, key))
 }
 
 /// Step 8; the reviewers that signed.
@@ -412,17 +479,17 @@ fn check_logged(
 }
 
 /// Refuses what asks for more than the running release, until the operator approves it.
-fn check_growth(running: &VerifiedPackage, new: &Manifest) -> Result<(), Refusal> {
+fn check_growth(running: &Manifest, new: &Manifest) -> Result<(), Refusal> {
     let held = |what: String| {
         Err(Refusal::new(
             RefusalCode::Cap,
-            format!("an update that asks for no more than {} does", running.version()),
+            format!("an update that asks for no more than {} does", running.version),
             what,
-            "look at the change, then approve it with `aimass plugin approve`, or keep the running release",
+            APPROVE,
         ))
     };
     for (capability, grant) in new.capabilities.iter() {
-        let within = match (running.capabilities().get(capability), grant) {
+        let within = match (running.capabilities.get(capability), grant) {
             (Some(Grant::All(_)), _) => true,
             (Some(Grant::Only(had)), Grant::Only(asked)) => {
                 asked.iter().all(|one| had.contains(one))
@@ -433,9 +500,7 @@ fn check_growth(running: &VerifiedPackage, new: &Manifest) -> Result<(), Refusal
             return held(format!("`{capability}`"));
         }
     }
-    for ((name, asked), (_, had)) in
-        new.limits.named().into_iter().zip(running.manifest().limits.named())
-    {
+    for ((name, asked), (_, had)) in new.limits.named().into_iter().zip(running.limits.named()) {
         if asked.is_some_and(|asked| had.is_none_or(|had| asked > had)) {
             return held(format!("{name} {}", asked.unwrap_or_default()));
         }

@@ -104,8 +104,9 @@ fn an_update_that_asks_for_more_waits_for_the_operator() {
     let mut admission = Admission {
         name: &name,
         last_sequence: Some(16),
-        running: Some(running.package()),
+        running: Some(running.package().manifest()),
         approved: false,
+        admitted_at: None,
     };
     let verify = |admission: &Admission<'_>| {
         host.policy.verify_bundle(&host.state, &bytes, admission, host.wall)
@@ -246,4 +247,75 @@ fn a_log_is_followed_as_long_as_it_continues() {
     assert_eq!(lie.expect_err("other tiles").code, RefusalCode::Equivocation);
     let none = policy.follow_log(&last, &note, &mut StoredTiles(&Memory::default()));
     assert_eq!(none.expect_err("no tiles").code, RefusalCode::Log);
+}
+
+#[test]
+fn a_release_that_was_admitted_in_time_passes_the_whole_check_after_it_expired() {
+    let mut scene = Scene::new();
+    scene.release.expires = aimass_trust::Timestamp::from_unix(NOW + 3600);
+    let (bytes, host) = scene.stage();
+    let name = "acme/resize-norm".parse().expect("a name");
+    let verify = |admitted_at: Option<u64>| {
+        let admission = Admission {
+            name: &name,
+            last_sequence: None,
+            running: None,
+            approved: true,
+            admitted_at: admitted_at.map(aimass_trust::Timestamp::from_unix),
+        };
+        let later = at(NOW + 7200);
+        host.policy.verify_bundle(&host.state, &bytes, &admission, later).map(|_| ())
+    };
+    assert_eq!(verify(None).expect_err("expired").code, RefusalCode::Expired);
+    assert_eq!(verify(Some(NOW + 3600)).expect_err("expired").code, RefusalCode::Expired);
+    verify(Some(NOW)).expect("admitted while it was valid");
+}
+
+#[test]
+fn a_submission_needs_neither_review_nor_log_but_everything_else() {
+    let submit = |change: fn(&mut Scene)| {
+        let mut scene = Scene::new();
+        scene.reviewers.clear();
+        change(&mut scene);
+        let (bytes, host) = scene.stage();
+        let bundle = Bundle::parse(&bytes).expect("a bundle");
+        let name = "acme/resize-norm".parse().expect("a name");
+        let proofless = host.verify(&bytes).expect_err("not reviewed").code;
+        let (wasm, dsse) = (bundle.get("plugin.wasm"), bundle.get("release.dsse.json"));
+        let mut source = Bundle::parse(&bytes).expect("a bundle");
+        let asked = Update {
+            publishers: &["acme"],
+            revocations: bundle.get("revocations.json").expect("a list"),
+            cosigned: None,
+            purpose: Purpose::Admission,
+            wall: at(NOW),
+        };
+        let (now, _) = host.policy.update(&host.state, &mut source, &asked).expect("current");
+        assert_eq!(now.reviews(dsse.expect("a statement")).expect("an envelope"), (vec![], 2));
+        let releases = now.releases(&name).expect("listed");
+        assert_eq!((releases.len(), releases[0].sequence), (1, 17));
+        assert_eq!(now.packages("acme").expect("listed"), [name.clone()]);
+        let admission = Admission {
+            name: &name,
+            last_sequence: None,
+            running: None,
+            approved: false,
+            admitted_at: None,
+        };
+        let (wasm, dsse) = (wasm.expect("a component"), dsse.expect("a statement"));
+        let checked = host.policy.verify_submission(&now, wasm, dsse, &admission);
+        (proofless, checked.map_err(|refusal| refusal.code).err())
+    };
+    assert_eq!(submit(|_| ()), (RefusalCode::Review, None));
+    let greedy = submit(|scene| scene.manifest.limits.wall_ms_max = Some(9999));
+    assert_eq!(greedy.1, Some(RefusalCode::Cap));
+    assert_eq!(submit(|scene| scene.signer = market::keys().acme[2]).1, Some(RefusalCode::Key));
+    let bent = submit(|scene| {
+        scene.plugin = Some(Box::new(|plugin| {
+            plugin.dsse =
+                aimass_trust::sign_statement(b"{}", &[market::keys().acme[0]]).expect("x");
+        }));
+        scene.log = Box::new(|_| market::logged(&[[1; 32]], &[0, 1], NOW - 30));
+    });
+    assert_eq!(bent.1, Some(RefusalCode::Format));
 }

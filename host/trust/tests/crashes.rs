@@ -164,7 +164,13 @@ fn client(
     let name = "acme/resize-norm".parse().expect("a name");
     let bundle = make_bundle(storage, &name, &version.parse().expect("a version"), 1);
     let bundle = bundle.map_err(|_| None)?;
-    let admission = Admission { name: &name, last_sequence: None, running: None, approved: false };
+    let admission = Admission {
+        name: &name,
+        last_sequence: None,
+        running: None,
+        approved: false,
+        admitted_at: None,
+    };
     Scene::new().policy.verify_bundle(state, &bundle, &admission, at(NOW)).map_err(Some)
 }
 

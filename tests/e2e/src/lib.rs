@@ -64,7 +64,8 @@ impl Site {
 
     /// Serves this data folder.
     pub fn serve(&self, arguments: &[&str]) -> Server {
-        let log = self.folder().join(format!("server-{}.log", arguments.join("-")));
+        let log = format!("server-{}.log", arguments.join("-").replace('/', "_"));
+        let log = self.folder().join(log);
         Server::start(&self.aimass, &self.data(), arguments, &log).expect("a server")
     }
 

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
         "aimass-testkit",
         "aimass-tidy",
     ],
-    &["aimass-cpu", "aimass-cuda", "aimass-media", "aimass-registry"],
+    &["aimass-cpu", "aimass-cuda", "aimass-media", "aimass-market", "aimass-registry"],
     &["aimass-graph"],
     &["aimass-dispatch", "aimass-train", "aimass-op-tests"],
     &["aimass-sandbox", "aimass-compress", "aimass-cluster"],

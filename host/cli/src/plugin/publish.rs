@@ -1,21 +1,10 @@
-//! `aimass plugin verify` and `publish`: what this host admits.
+//! `aimass plugin publish`: what this host admits of publishers that it trusts directly.
 
 use super::sign::statement_path;
 use crate::home::{Home, runtime};
 use anyhow::Context;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-/// Check a signed plugin against this host's trust policy; nothing is published.
-#[derive(Args)]
-pub(crate) struct Verify {
-    /// Signed component; its statement lies beside it
-    file: PathBuf,
-    /// Name that it must have: `acme/hello`
-    #[arg(long)]
-    name: Option<String>,
-}
 
 /// Admit a signed plugin to this host's registry.
 ///
@@ -25,19 +14,6 @@ pub(crate) struct Verify {
 pub(crate) struct Publish {
     /// Signed component; its statement lies beside it
     file: PathBuf,
-}
-
-impl Verify {
-    pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
-        let (wasm, dsse) = read(&self.file)?;
-        let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
-        let name = self.name.as_deref();
-        let package = policy.verify_plugin(wasm, &dsse, name, SystemTime::now())?;
-        println!("accepted  {}@{}", package.name(), package.version());
-        println!("publisher {}", package.publisher());
-        println!("sha256    {}", hex(package.digest()));
-        Ok(())
-    }
 }
 
 impl Publish {
@@ -52,7 +28,7 @@ impl Publish {
     }
 }
 
-fn read(component: &Path) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+pub(super) fn read(component: &Path) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let wasm = std::fs::read(component).with_context(|| component.display().to_string())?;
     let statement = statement_path(component);
     let dsse = std::fs::read(&statement).with_context(|| {

@@ -129,6 +129,14 @@ impl Operation {
         post("/v2/cudasharedmemory/region/{region}/unregister", "Empty", "Nothing is registered, so there is nothing to do")
             .without_body(),
         post("/v2/cudasharedmemory/unregister", "Empty", "The same for all regions").without_body(),
+        post("/v1/chat/completions", "ChatRequest", "An answer to messages, whole or as server-sent events; from models with a BYTES input `messages` and a BYTES output `text`")
+            .answers(Content::Json("Completion"))
+            .needs_body()
+            .example(r#"{"model":"chat","messages":[{"role":"user","content":"Hello"}]}"#),
+        post("/v1/completions", "CompletionRequest", "Text after a prompt, whole or as server-sent events; from models with a BYTES input `prompt` and a BYTES output `text`")
+            .answers(Content::Json("Completion"))
+            .needs_body()
+            .example(r#"{"model":"complete","prompt":"Hello"}"#),
         post("/v1/embeddings", "EmbeddingsRequest", "Vectors of texts")
             .answers(Content::Json("Embeddings"))
             .needs_body()

@@ -4,6 +4,7 @@ use crate::admission::Admitted;
 use crate::failure::OipFailure;
 use crate::identity::access::{Operate, Read};
 use crate::router::{Gateway, Shared};
+use aimass_telemetry::metrics::{Page, write_process};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
@@ -28,7 +29,11 @@ fn text(gateway: &Gateway) -> Response<Body> {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    gateway.counters.write(gateway.admission.in_flight(), gateway.bodies.bytes(), &mut text);
+    let mut page = Page::default();
+    gateway.counters.write(gateway.admission.in_flight(), gateway.bodies.bytes(), &mut page);
+    gateway.telemetry.write_metrics(&mut page);
+    write_process(&mut page);
+    text.push_str(&page.into_text());
     let mut response = Response::new(Body::from(text));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     response.headers_mut().insert(CONTENT_TYPE, kind);

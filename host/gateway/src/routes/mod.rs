@@ -16,4 +16,8 @@ pub(crate) mod oip_shared_memory;
 pub(crate) mod oip_statistics;
 pub(crate) mod openai_embeddings;
 pub(crate) mod openai_models;
+pub(crate) mod openai_text;
+mod openai_text_wire;
 pub(crate) mod openapi;
+
+pub(crate) use model_path::model_id;

@@ -12,6 +12,11 @@ use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
 
+/// Reasons that an answer gives.
+const REASONS_MAX: usize = 16;
+/// Characters of each.
+const REASON_CHARS_MAX: usize = 300;
+
 #[derive(Serialize)]
 struct Live {
     live: bool,
@@ -20,6 +25,8 @@ struct Live {
 #[derive(Serialize)]
 struct Ready {
     ready: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -34,10 +41,11 @@ pub(crate) async fn live(State(gateway): Shared) -> Response<Body> {
     with_status(live, json(&Live { live }))
 }
 
-/// `GET /v2/health/ready`
+/// `GET /v2/health/ready`: 200, or 503 with the reasons, one sentence each.
 pub(crate) async fn ready(State(gateway): Shared) -> Response<Body> {
-    let ready = gateway.is_ready();
-    with_status(ready, json(&Ready { ready }))
+    let reasons: Vec<String> = gateway.unready().into_iter().take(REASONS_MAX).map(short).collect();
+    let ready = reasons.is_empty();
+    with_status(ready, json(&Ready { ready, reasons }))
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`: 200, 400 if it cannot answer now, 404.
@@ -48,12 +56,23 @@ pub(crate) async fn model_ready(
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
     match gateway.engine.model(&path.name, &path.selector) {
+        Ok(_) if gateway.telemetry.failing().is_some() => {
+            let reason = gateway.telemetry.failing().unwrap_or_default();
+            Err(OipFailure(Failure::invalid(format!(
+                "model {} cannot answer: {reason}",
+                path.name
+            ))))
+        }
         Ok(_) => Ok(json_answer(json(&ModelReady { name: &path.name, ready: true }))),
         Err(error) if error.family() == Family::Unavailable => {
             Err(OipFailure(Failure::invalid(error.message())))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn short(reason: String) -> String {
+    reason.chars().take(REASON_CHARS_MAX).collect()
 }
 
 fn with_status(good: bool, body: Vec<u8>) -> Response<Body> {

@@ -47,6 +47,13 @@ impl Serving for FakeEngine {
                 vec![tensor("INPUT0", Some(DType::F32), Some(&[-1, 2]))],
                 vec![tensor("OUTPUT0", Some(DType::F32), Some(&[-1, 2]))],
             ),
+            "chat" | "complete" => {
+                let input = if name == "chat" { "messages" } else { "prompt" };
+                (
+                    vec![tensor(input, Some(DType::Bytes), Some(&[1]))],
+                    vec![tensor("text", Some(DType::Bytes), Some(&[1]))],
+                )
+            }
             "embed" | "embed-trap" => (
                 vec![tensor("text", Some(DType::Bytes), Some(&[-1]))],
                 vec![tensor("embedding", Some(DType::F32), Some(&[-1, 2]))],
@@ -137,7 +144,9 @@ impl FakeEngine {
             _ => {}
         }
         guard.0 = None;
-        let (outputs, tokens) = if request.model == "embed" {
+        let (outputs, tokens) = if let "chat" | "complete" = request.model.as_str() {
+            (vec![("text".into(), request.inputs[0].1.clone())], Some(2))
+        } else if request.model == "embed" {
             embed(&request.inputs[0].1)
         } else {
             (echo(request.inputs), None)

@@ -11,28 +11,32 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 /// What came back.
-struct Answer {
-    code: Code,
+pub(super) struct Answer {
+    pub(super) code: Code,
     message: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
-struct Client {
+pub(super) struct Client {
     sender: SendRequest<Full<Bytes>>,
     key: Option<String>,
 }
 
 impl Client {
     async fn new(server: &Server) -> Client {
+        Client::with_key(server, Some(server.key.clone())).await
+    }
+
+    pub(super) async fn with_key(server: &Server, key: Option<String>) -> Client {
         let stream = TcpStream::connect(server.grpc).await.unwrap();
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        Client { sender, key: Some(server.key.clone()) }
+        Client { sender, key }
     }
 
-    async fn call(&mut self, method: &str, message: &[u8]) -> Answer {
+    pub(super) async fn call(&mut self, method: &str, message: &[u8]) -> Answer {
         let path = format!("/inference.GRPCInferenceService/{method}");
         self.call_at(&path, &[], framed(&[message])).await
     }

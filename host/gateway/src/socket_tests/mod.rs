@@ -8,6 +8,7 @@ mod grpc;
 mod limits;
 mod oip;
 mod openai;
+mod telemetry;
 mod tls;
 mod walk;
 

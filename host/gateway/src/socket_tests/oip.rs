@@ -142,7 +142,9 @@ async fn metrics_join_engine_and_gateway() {
     server.post(INFER, ONE).await;
     let reply = server.get("/metrics").await;
     assert!(reply.header("content-type").unwrap().starts_with("text/plain"));
-    for expected in ["aimass_engine_fake 1\n", "route=\"infer\",status=\"2xx\"} 1\n"] {
+    for expected in
+        ["aimass_engine_fake 1\n", "route=\"infer\",status=\"2xx\"} 1\n", "process_open_fds "]
+    {
         assert!(reply.text().contains(expected), "{}", reply.text());
     }
 }

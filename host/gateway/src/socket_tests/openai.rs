@@ -103,3 +103,31 @@ async fn the_number_and_the_bytes_of_texts_are_limited() {
     let error = send(json!(["01234567", "890"])).await.openai_error(400);
     assert!(error["message"].as_str().unwrap().contains("more than 10 bytes"), "{error}");
 }
+
+#[tokio::test]
+async fn text_comes_whole_or_as_events() {
+    let server = Server::start().await;
+    let chat = "/v1/chat/completions";
+    let body = r#"{"model":"chat","messages":[{"role":"user","content":"hi"}]}"#;
+    let whole = server.post(chat, body).await.json();
+    assert_eq!(whole["object"], "chat.completion");
+    let content = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    assert_eq!(content, r#"[{"role":"user","content":"hi"}]"#);
+    assert_eq!(whole["usage"]["total_tokens"], 2);
+    let stream = r#"{"model":"complete","prompt":"once","stream":true}"#;
+    let reply = server.post("/v1/completions", stream).await;
+    assert_eq!(reply.header("content-type"), Some("text/event-stream"));
+    let events: Vec<&str> = reply.text().split_terminator("\n\n").collect();
+    assert_eq!(events.len(), 3);
+    assert!(events[0].contains("\"text\":\"once\"") && events[1].contains("\"stop\""));
+    assert_eq!(events[2], "data: [DONE]");
+    for (body, word) in [
+        (r#"{"model":"embed","messages":[{"role":"user"}]}"#, "does not chat"),
+        (r#"{"model":"chat","messages":[]}"#, "at least one"),
+    ] {
+        let error = server.post(chat, body).await.openai_error(400);
+        assert!(error["message"].as_str().unwrap().contains(word), "{error}");
+    }
+    let missing = server.post(chat, r#"{"model":"gone","messages":[{"role":"user"}]}"#).await;
+    assert_eq!(missing.openai_error(404)["code"], "model_not_found");
+}

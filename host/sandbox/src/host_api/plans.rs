@@ -12,6 +12,8 @@ use crate::worlds::bindings::types::Signature;
 use crate::worlds::convert::signature_out;
 use aimass_dispatch::{DispatchError, PlanCall, SlotKey};
 use aimass_graph::Plan;
+use aimass_telemetry::call::room;
+use aimass_telemetry::trace::SpanName;
 use aimass_tensor::Tensor;
 use std::sync::Arc;
 use wasmtime::Result;
@@ -79,7 +81,8 @@ impl HostPlan for CallState {
         self.count_host_call()?;
         let call = self.plan_call(&plan, &inputs, slot)?;
         let plan = call.plan.clone();
-        let answer = self.dispatcher.call(call).await.map_err(failed)?;
+        let answer = room(SpanName::Plans, Vec::new, self.dispatcher.call(call)).await;
+        let answer = answer.map_err(failed)?;
         let names = plan.signature().outputs.iter().map(|spec| spec.name.to_string());
         names
             .zip(answer.outputs)

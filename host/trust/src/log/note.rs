@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use super::checkpoint::Checkpoint;
 use crate::error::TrustError;
 use crate::hex;
 use crate::keys::{PublicKey, SigningKey};
@@ -97,6 +98,18 @@ impl NoteKey {
     /// The key itself.
     pub fn public(&self) -> PublicKey {
         self.key
+    }
+
+    /// `checkpoint` as a note that `key`, which must be this one's secret half, has signed.
+    ///
+    /// # Errors
+    /// [`TrustError::NoteKey`] if the key is another, or a witness's: those cosign at a time.
+    pub fn sign(&self, checkpoint: &Checkpoint, key: &SigningKey) -> Result<String, TrustError> {
+        if self.kind != NoteKeyKind::Log || key.public() != self.key {
+            return Err(wrong_key(&self.name));
+        }
+        let text = checkpoint.to_text();
+        Ok(format!("{text}\n{}", self.line(&text, 0, key)))
     }
 
     /// `SHA-256(name ‖ "\n" ‖ type ‖ key)[..4]`, by which signature lines name the key.

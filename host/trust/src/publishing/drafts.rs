@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::canonical;
-use crate::dsse::HexDigest;
+use crate::dsse::{Envelope, HexDigest};
 use crate::error::TrustError;
 use crate::hex;
 use crate::json::{self as strict, Floats};
 use crate::keys::{PublicKey, SigningKey};
 use crate::names::{PackageName, Version, World};
 use crate::refusal::Refusal;
+use crate::statement::PluginStatement;
 use crate::timestamp::Timestamp;
 use crate::tuf::metadata::{
     Custom, Delegation, Delegations, Hashes, MarketBounds, NameRules, REVIEW, ReleaseTarget, Root,
@@ -95,6 +96,24 @@ impl ReleaseContent {
     pub fn path(&self) -> String {
         format!("{}@{}.wasm", self.name, self.version)
     }
+}
+
+/// What a publisher lists of a signed plugin.
+///
+/// # Errors
+/// [`TrustError::Sign`] if the component has no manifest, or `dsse` is no statement about a release.
+/// Signatures are not checked.
+pub fn read_release(wasm: &[u8], dsse: &[u8]) -> Result<ReleaseContent, TrustError> {
+    let manifest = crate::sign::read_manifest(wasm)?;
+    let statement = PluginStatement::parse(&Envelope::parse(dsse)?.payload)?;
+    Ok(ReleaseContent {
+        name: manifest.name,
+        version: manifest.version,
+        sequence: statement.predicate.sequence,
+        world: manifest.world,
+        length: wasm.len() as u64,
+        sha256: Sha256::digest(wasm).into(),
+    })
 }
 
 /// Drafts a root without signatures.

@@ -289,6 +289,14 @@ impl Trusted {
         })
     }
 
+    /// Every target of a publisher whose targets were taken, by path.
+    pub(crate) fn publisher_targets(
+        &self,
+        publisher: &str,
+    ) -> Result<&BTreeMap<String, Target>, Refusal> {
+        Ok(&self.listed(publisher)?.targets.targets)
+    }
+
     /// The strict keys of a publisher whose targets were taken.
     pub(crate) fn publisher_keys(&self, publisher: &str) -> Result<&[PublicKey], Refusal> {
         Ok(&self.listed(publisher)?.keys)

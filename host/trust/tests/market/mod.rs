@@ -488,8 +488,9 @@ impl Host {
         let admission = Admission {
             name: &name,
             last_sequence: self.last_sequence,
-            running: self.running.as_ref(),
+            running: self.running.as_ref().map(VerifiedPackage::manifest),
             approved: false,
+            admitted_at: None,
         };
         self.policy.verify_bundle(&self.state, bundle, &admission, self.wall)
     }

@@ -1,0 +1,57 @@
+//! `aimass trust show`: whom this host trusts, and how fresh that is.
+
+use crate::home::Home;
+use crate::report::Report;
+use clap::Args;
+use serde_json::json;
+use std::time::SystemTime;
+
+/// Show publishers and marketplaces that this host trusts, and how fresh it is.
+#[derive(Args)]
+pub(crate) struct Show {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
+        let policy = home.read_trust()?;
+        let (markets, now) = (home.markets(), SystemTime::now());
+        let mut report = Report::new(self.json);
+        let local: Vec<&str> = policy.local_publishers().collect();
+        for name in policy.publishers() {
+            let where_ = if local.contains(&name) { "on loopback only" } else { "everywhere" };
+            report.line("publisher", format!("{name}  directly, {where_}"));
+        }
+        report.field("publishers", policy.publishers().collect::<Vec<_>>());
+        let mut all = Vec::new();
+        for market in policy.subscriptions() {
+            let state = match markets.stale(market, now) {
+                Ok(false) => "fresh".to_owned(),
+                Ok(true) => "stale: its metadata has expired".to_owned(),
+                Err(error) => format!("unknown: {error}"),
+            };
+            let admitted = markets.admitted(&market.name)?.len();
+            let held = markets.held(&market.name)?;
+            report.line("marketplace", format!("{}  {}", market.name, market.locations.join(", ")));
+            report.line("  state", state.clone());
+            report.line("  admitted", format!("{admitted} releases, {} updates held", held.len()));
+            for entry in &market.allow {
+                let may: Vec<&str> =
+                    entry.bounds.capabilities.iter().map(|it| it.as_str()).collect();
+                report.line("  allows", format!("{}  {}", entry.names.join(", "), may.join(", ")));
+            }
+            let expires = markets.expires(&market.name).map(|at| at.to_string());
+            all.push(json!({ "name": market.name, "locations": market.locations, "state": state,
+                             "admitted": admitted, "held": held.len(), "expires": expires,
+                             "auto_update": market.auto_update }));
+        }
+        report.field("markets", all);
+        if policy.subscriptions().is_empty() {
+            report.next("aimass trust add NAME https://MARKETPLACE");
+        }
+        report.print();
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! A marketplace's own folder: what it is, its online keys, drafts, the inbox, and what it serves.
+//!
+//! ```text
+//! market.toml                 name and title
+//! keys/                       snapshot.key timestamp.key log.key witness.key: the online keys
+//! drafts/                     root.json targets.json revocations.json: waiting for signatures
+//! inbox/<publisher>.<name>.<version>.ampkg       submitted, and reviewed one signature at a time
+//! rejected/                   what was turned down, each with its reason
+//! witness/                    what the local witness has seen
+//! public/                     what is served, as `docs/security/trust-format.md` has it, and log.policy
+//! ```
+//! Root, targets, review and publishers' keys never need to be here: every draft is a file that each
+//! key holder signs where its key is. One process changes a desk at a time (`market.lock`).
+
+mod changes;
+mod drafts;
+mod inbox;
+mod journal;
+mod overlay;
+
+pub use changes::{Published, Waiting};
+pub use drafts::{Delegate, DraftStatus, Roles, sign_draft};
+pub use inbox::{Reviewed, Submission, SubmissionSummary, submission_bytes};
+pub use journal::{CatalogRelease, LogEntry};
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use aimass_trust::publishing::repository::{OnlineKeys, Repository};
+use aimass_trust::publishing::storage::{Folder, Storage};
+use aimass_trust::{
+    LogPolicy, MarketBounds, MarketPolicy, NoteKey, NoteKeyKind, PublicKey, SigningKey,
+    market_fingerprint,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::MarketError;
+
+/// The file with the log policy, below what is served.
+pub const LOG_POLICY_FILE: &str = "log.policy";
+/// The name of the local witness in the log policy.
+const WITNESS: &str = "local";
+/// The online keys, by role.
+pub const ONLINE_KEYS: [&str; 4] = ["snapshot", "timestamp", "log", "witness"];
+const FILE_BYTES_MAX: usize = 64 << 10;
+
+/// What a marketplace says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeskConfig {
+    /// Name of the marketplace and origin of its log, best a host name: `market.example.org`.
+    pub name: String,
+    /// What people read on its page.
+    pub title: String,
+}
+
+/// A marketplace's folder.
+#[derive(Debug)]
+pub struct Desk {
+    dir: PathBuf,
+    config: DeskConfig,
+}
+
+/// The online keys of a marketplace.
+#[derive(Debug)]
+pub struct DeskKeys {
+    /// Signs snapshots.
+    pub snapshot: SigningKey,
+    /// Signs timestamps.
+    pub timestamp: SigningKey,
+    /// Signs the log's checkpoints.
+    pub log: SigningKey,
+    /// Cosigns them.
+    pub witness: SigningKey,
+}
+
+impl DeskKeys {
+    pub(crate) fn online(&self) -> OnlineKeys<'_> {
+        OnlineKeys { snapshot: &self.snapshot, timestamp: &self.timestamp }
+    }
+}
+
+impl Desk {
+    /// Opens the folder of a marketplace.
+    ///
+    /// # Errors
+    /// [`MarketError::Wrong`] if it is none, [`MarketError::File`].
+    pub fn open(dir: &Path) -> Result<Desk, MarketError> {
+        let path = dir.join("market.toml");
+        let text = crate::files::read_text(&path, FILE_BYTES_MAX)?.ok_or_else(|| {
+            let remedy = "make one with `aimass market init`, or name its folder with --dir";
+            MarketError::wrong(dir.display().to_string(), "a marketplace's folder", "none", remedy)
+        })?;
+        let config = toml::from_str(&text).map_err(|error| {
+            let remedy = "correct the file";
+            let what = path.display().to_string();
+            MarketError::wrong(what, "`name` and `title`", error.to_string(), remedy)
+        })?;
+        Ok(Desk { dir: dir.to_owned(), config })
+    }
+
+    /// Makes the folder of a new marketplace: its log policy, and drafts of the first root and targets
+    /// for the ceremony. `online` are the public halves of its online keys, in the order of
+    /// [`ONLINE_KEYS`], whose files lie in `keys/` already.
+    ///
+    /// # Errors
+    /// [`MarketError::Wrong`] if the folder is a marketplace's, or a threshold cannot be reached;
+    /// [`MarketError::File`].
+    pub fn create(
+        dir: &Path,
+        config: DeskConfig,
+        roles: &Roles,
+        online: [PublicKey; 4],
+        now: aimass_trust::Timestamp,
+    ) -> Result<Desk, MarketError> {
+        if dir.join("market.toml").exists() {
+            let remedy = "open it as it is, or take another folder";
+            let what = dir.display().to_string();
+            return Err(MarketError::wrong(what, "a new folder", "a marketplace", remedy));
+        }
+        let desk = Desk { dir: dir.to_owned(), config };
+        let [snapshot, timestamp, log, witness] = online;
+        let log = NoteKey::new(&desk.config.name, NoteKeyKind::Log, log)?;
+        let witness =
+            NoteKey::new(&format!("witness.{}", desk.config.name), NoteKeyKind::Witness, witness)?;
+        let policy = format!("log {log}\nwitness {WITNESS} {witness}\nquorum {WITNESS}\n");
+        LogPolicy::parse(&policy)?;
+        let mut public = desk.public();
+        public.write(LOG_POLICY_FILE, policy.as_bytes()).map_err(desk.io())?;
+        desk.draft_first(roles, snapshot, timestamp, now)?;
+        let text = toml::to_string(&desk.config).map_err(|error| {
+            let what = "market.toml".to_owned();
+            MarketError::wrong(what, "a name and a title", error.to_string(), "choose others")
+        })?;
+        // Last, since it is what makes the folder a marketplace's.
+        crate::files::write(&dir.join("market.toml"), text.as_bytes())?;
+        Ok(desk)
+    }
+
+    /// What the marketplace says of itself.
+    pub fn config(&self) -> &DeskConfig {
+        &self.config
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The folder that is served.
+    pub fn public_dir(&self) -> PathBuf {
+        self.dir.join("public")
+    }
+
+    /// The file of an online key.
+    pub fn key_file(&self, role: &str) -> PathBuf {
+        self.dir.join("keys").join(format!("{role}.key"))
+    }
+
+    /// What operators must compare before they trust the marketplace; `None` before its first root is
+    /// published.
+    ///
+    /// # Errors
+    /// [`MarketError::File`].
+    pub fn fingerprint(&self) -> Result<Option<[u8; 32]>, MarketError> {
+        let root = self.public().read("metadata/1.root.json", 1 << 20).map_err(self.io())?;
+        let policy = self.log_policy_text()?;
+        Ok(root.map(|root| market_fingerprint(&root, policy.as_bytes())))
+    }
+
+    /// Keeps other processes from changing the marketplace until it is dropped.
+    ///
+    /// # Errors
+    /// [`MarketError::Wrong`] while another holds it.
+    pub fn lock(&self) -> Result<File, MarketError> {
+        let path = self.dir.join("market.lock");
+        let file = File::create(&path).map_err(MarketError::file(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(_) => {
+                let what = self.dir.display().to_string();
+                let remedy = "wait until it has ended";
+                Err(MarketError::wrong(what, "one writer", "another at work", remedy))
+            }
+        }
+    }
+
+    pub(crate) fn public(&self) -> Folder {
+        Folder::new(&self.public_dir())
+    }
+
+    pub(crate) fn log_policy_text(&self) -> Result<String, MarketError> {
+        let path = self.public_dir().join(LOG_POLICY_FILE);
+        crate::files::read_text(&path, FILE_BYTES_MAX)?.ok_or_else(|| {
+            let what = path.display().to_string();
+            MarketError::wrong(what, "a log policy", "none", "restore it from a backup")
+        })
+    }
+
+    pub(crate) fn log_policy(&self) -> Result<LogPolicy, MarketError> {
+        Ok(LogPolicy::parse(&self.log_policy_text()?)?)
+    }
+
+    /// A policy that allows whatever the marketplace's own delegations allow.
+    pub(crate) fn own_policy(&self) -> Result<MarketPolicy, MarketError> {
+        let bounds = MarketBounds {
+            capabilities: aimass_trust::Capability::ALL.to_vec(),
+            limits: aimass_trust::Limits::default(),
+            models: vec!["*".to_owned()],
+        };
+        Ok(MarketPolicy::new(self.log_policy()?, vec!["*".to_owned()], bounds))
+    }
+
+    /// The current file of `targets` or of a publisher.
+    pub(crate) fn current(&self, name: &str) -> Result<Option<Vec<u8>>, MarketError> {
+        let mut public = self.public();
+        Ok(Repository::new(&mut public).current(name)?)
+    }
+
+    /// The newest root, or `None` before the first is published.
+    pub(crate) fn root(&self, first: bool) -> Result<Option<Vec<u8>>, MarketError> {
+        let mut public = self.public();
+        if public.read("metadata/1.root.json", 1 << 20).map_err(self.io())?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Repository::new(&mut public).root(first)?))
+    }
+
+    pub(crate) fn io(&self) -> impl FnOnce(std::io::Error) -> MarketError {
+        MarketError::file(&self.dir)
+    }
+}

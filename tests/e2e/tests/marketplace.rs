@@ -1,0 +1,231 @@
+//! The stranger's walk of docs/recipes/marketplace.md, word for word, and what a server does when a
+//! plugin that it runs is revoked.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use aimass_e2e::{prepared, repository};
+use aimass_testkit::Server;
+
+/// How long after its publication a revocation may take to end the last call.
+const REVOCATION_MAX: Duration = Duration::from_secs(60);
+
+/// The fenced script of the recipe.
+fn script() -> String {
+    let text = std::fs::read_to_string(repository().join("docs/recipes/marketplace.md"));
+    let text = text.expect("the recipe");
+    let (_, rest) = text.split_once("```sh\n").expect("a script");
+    rest.split_once("\n```").expect("its end").0.to_owned()
+}
+
+struct Walk {
+    folder: tempfile::TempDir,
+}
+
+impl Walk {
+    fn new() -> Walk {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bin = folder.path().join("bin");
+        std::fs::create_dir(&bin).expect("a folder");
+        let aimass = prepared("AIMASS_BIN");
+        std::os::unix::fs::symlink(aimass, bin.join("aimass")).expect("a link");
+        Walk { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn shell(&self, script: &str) -> Output {
+        let path = std::env::var("PATH").unwrap_or_default();
+        Command::new("bash")
+            .args(["-c", script])
+            .current_dir(self.path())
+            .env("PATH", format!("{}:{path}", self.path().join("bin").display()))
+            // The compiled SDK of other runs may be used again.
+            .env("BUILD", repository().join("target/author"))
+            .env("AIMASS_PASSPHRASE", "a few random words")
+            .env_remove("AIMASS_DATA")
+            .output()
+            .expect("bash runs")
+    }
+
+    /// Runs a part of the script in one shell; returns what it printed.
+    fn succeed(&self, script: &str) -> String {
+        let output = self.shell(script);
+        let (out, error) = texts(&output);
+        assert!(output.status.success(), "{script}\n{out}\n{error}");
+        out
+    }
+
+    /// A command that must be refused with this exit code and text.
+    fn refuse(&self, command: &str, exit: i32, wanted: &str) {
+        let output = self.shell(command);
+        let (out, error) = texts(&output);
+        assert_eq!(output.status.code(), Some(exit), "{command}\n{out}\n{error}");
+        assert!(error.contains(wanted), "{command}: {error}");
+    }
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_strangers_walk_ends_with_a_revoked_plugin_that_is_refused() {
+    let walk = Walk::new();
+    let printed = walk.succeed(&script());
+    for wanted in ["accepted", "cosigned by", "installed", "***", "AMT-REVOKED", "none changed"] {
+        assert!(printed.contains(wanted), "{wanted}:\n{printed}");
+    }
+    let secret = std::fs::read_to_string(walk.path().join("publisher/keys/acme.key"));
+    assert!(secret.expect("a key").contains("argon2id"), "keys are sealed");
+}
+
+/// The script up to where the marketplace's files are all on the disk, and the plugin is called; the
+/// operator reads them from the folder, so that no server is needed.
+fn until_the_call(walk: &Walk) {
+    let script = script();
+    let (before, _) = script.split_once("# 7.").expect("step 7");
+    let (ceremony, rest) = before.split_once("# 2.").expect("step 2");
+    let (_, rest) = rest.split_once("# 3.").expect("step 3");
+    walk.succeed(
+        &format!("{ceremony}\naddress=market/public\n#{rest}")
+            .replace("--to \"$address\"", "--to market"),
+    );
+}
+
+#[test]
+fn a_running_server_ends_a_revoked_plugin_within_a_minute() {
+    let walk = Walk::new();
+    until_the_call(&walk);
+    let log = walk.path().join("server.log");
+    let data = walk.path().join("operator");
+    // The location in trust.toml is relative to where the server runs.
+    let policy = data.join("trust.toml");
+    let text = std::fs::read_to_string(&policy).expect("a policy");
+    let public = walk.path().join("market/public").display().to_string();
+    std::fs::write(&policy, text.replace("\"market/public\"", &format!("\"{public}\"")))
+        .expect("x");
+    let server = Server::start(&prepared("AIMASS_BIN"), &data, &[], &log).expect("a server");
+    let body = r#"{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":["secret"]}]}"#;
+    let ask = || server.ask("POST", "/v2/models/greeter/infer", body).expect("an answer");
+    assert_eq!(ask().status, 200);
+    let shown = server.ask("GET", "/v2", "").expect("an answer").text();
+    assert!(shown.contains(r#""trust":"fresh""#), "{shown}");
+    walk.succeed(
+        "aimass --data marketplace market revoke --dir market --versions acme/hello --reason bad \
+         --sign-with root-1.key --sign-with root-2.key --publish",
+    );
+    let published = Instant::now();
+    let refused = loop {
+        let answer = ask();
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(published.elapsed() < REVOCATION_MAX, "still served");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(refused.text().contains("AMT-REVOKED"), "{}", refused.text());
+    let metrics = server.ask("GET", "/metrics", "").expect("an answer").text();
+    assert!(metrics.contains("aimass_trust_stopped_plugins 1"), "{metrics}");
+    assert!(metrics.contains(r#"aimass_trust_refusals_total{code="AMT-REVOKED"}"#), "{metrics}");
+    let audit = walk.succeed("aimass --data operator trust audit");
+    assert!(audit.contains("stopped") && audit.contains("compiled files removed"), "{audit}");
+}
+
+/// Answers every request by `answer`, which may take as long as it likes.
+fn mirror(answer: impl Fn(&str, &mut dyn Write) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let answer = std::sync::Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (Ok(mut stream), answer) = (stream, answer.clone()) else { return };
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).unwrap_or(0);
+                let text = String::from_utf8_lossy(&request[..length]).into_owned();
+                let path = text.split(' ').nth(1).unwrap_or("/").to_owned();
+                answer(&path, &mut stream);
+            });
+        }
+    });
+    address
+}
+
+fn respond(to: &mut dyn Write, file: &PathBuf) {
+    match std::fs::read(file) {
+        Ok(bytes) => {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                bytes.len()
+            );
+            let _ = to.write_all(head.as_bytes()).and_then(|()| to.write_all(&bytes));
+        }
+        Err(_) => {
+            let _ = to.write_all(
+                b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            );
+        }
+    }
+}
+
+/// Points the operator's trust at another location.
+fn move_to(walk: &Walk, location: &str) {
+    let policy = walk.path().join("operator/trust.toml");
+    let text = std::fs::read_to_string(&policy).expect("a policy");
+    let line = text.lines().find(|line| line.starts_with("locations")).expect("locations");
+    let new = text.replace(line, &format!("locations = [\"{location}\"]"));
+    std::fs::write(policy, new).expect("a policy");
+}
+
+#[test]
+fn mirrors_that_lie_or_never_end_are_refused_and_wrong_clocks_too() {
+    let walk = Walk::new();
+    until_the_call(&walk);
+    let install = "aimass --data operator plugin install acme/hello@0.1.0";
+    walk.succeed(install);
+    let public = walk.path().join("market/public");
+
+    // The component with one byte changed.
+    let folder = public.clone();
+    let lying = mirror(move |path, to| {
+        let file = folder.join(path.trim_start_matches('/'));
+        if !path.ends_with(".wasm") {
+            return respond(to, &file);
+        }
+        let mut bytes = std::fs::read(&file).expect("a component");
+        *bytes.last_mut().expect("a byte") ^= 1;
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            bytes.len()
+        );
+        let _ = to.write_all(head.as_bytes()).and_then(|()| to.write_all(&bytes));
+    });
+    move_to(&walk, &lying);
+    walk.refuse(install, 24, "AMT-DIGEST");
+
+    // A timestamp that never ends.
+    let endless = mirror(|_, to| {
+        let _ = to.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+        while to.write_all(&[b' '; 65_536]).is_ok() {}
+    });
+    move_to(&walk, &endless);
+    walk.refuse(install, 20, "AMT-SIZE");
+
+    // A mirror that withholds what is newer is stale, a clock that is ahead finds it expired.
+    move_to(&walk, &public.display().to_string());
+    walk.succeed(
+        "aimass --data marketplace market bundle acme/hello@0.1.0 --dir market --out x.ampkg",
+    );
+    let year = "aimass --data operator plugin verify --offline x.ampkg --at";
+    walk.refuse(&format!("{year} 2099-01-01T00:00:00Z"), 22, "AMT-EXPIRED");
+    walk.refuse(&format!("{year} 2020-01-01T00:00:00Z"), 21, "AMT-CLOCK");
+    walk.succeed("aimass --data operator plugin verify --offline x.ampkg");
+}
