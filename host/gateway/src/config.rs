@@ -49,15 +49,15 @@ pub struct GatewayConfig {
     pub embedding_inputs_max: usize,
     /// Bytes of all texts of one embeddings request. Default 4 MiB.
     pub embedding_bytes_max: usize,
+    /// Batch inference.
+    pub batch: BatchConfig,
+    /// Usage records, traces and the access log.
+    pub telemetry: TelemetryConfig,
     /// Who is recognized beside the owners of API keys. Default nobody.
     pub identity: IdentityConfig,
     /// Certificate of the server; absent for plain HTTP, which is for loopback and for private
     /// networks behind a proxy.
     pub tls: Option<TlsConfig>,
-    /// Batch inference.
-    pub batch: BatchConfig,
-    /// Usage records, traces and the access log.
-    pub telemetry: TelemetryConfig,
 }
 
 impl Default for GatewayConfig {
@@ -77,10 +77,10 @@ impl Default for GatewayConfig {
             drain_seconds: 30,
             embedding_inputs_max: 2048,
             embedding_bytes_max: 4 << 20,
-            identity: IdentityConfig::default(),
-            tls: None,
             batch: BatchConfig::default(),
             telemetry: TelemetryConfig::default(),
+            identity: IdentityConfig::default(),
+            tls: None,
         }
     }
 }

@@ -171,7 +171,16 @@ async fn listen(
         // Fails only if there is no listener to tell.
         let _ = drain.send(());
     };
-    tokio::join!(serving, stopping);
+    tokio::select! {
+        () = gateway.admission.keep_fresh() => {}
+        () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
+        _ = async { tokio::join!(serving, stopping) } => {}
+    }
+    if let Some(jobs) = jobs {
+        // A job in the middle goes on at the next start.
+        jobs.abort();
+        let _ = jobs.await;
+    }
     Ok(())
 }
 

@@ -294,7 +294,7 @@ fn a_submission_needs_neither_review_nor_log_but_everything_else() {
         assert_eq!(now.reviews(dsse.expect("a statement")).expect("an envelope"), (vec![], 2));
         let releases = now.releases(&name).expect("listed");
         assert_eq!((releases.len(), releases[0].sequence), (1, 17));
-        assert_eq!(now.packages("acme").expect("listed"), [name.clone()]);
+        assert_eq!(now.packages("acme").expect("listed"), std::slice::from_ref(&name));
         let admission = Admission {
             name: &name,
             last_sequence: None,

@@ -52,7 +52,7 @@ fn live_and_die(
 ) {
     let over = AtomicBool::new(false);
     let server = &Mutex::new(Some(server));
-    let shared = server.lock().unwrap().take().expect("a server");
+    let shared = server.lock().expect("no thread panicked").take().expect("a server");
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (shared, over) = (&shared, &over);
@@ -64,7 +64,7 @@ fn live_and_die(
                     let request = format!("{life}-{client}-{call}");
                     sent.fetch_add(1, Ordering::Relaxed);
                     if infer(shared, &request) == Some(200) {
-                        answered.lock().unwrap().insert(request);
+                        answered.lock().expect("no thread panicked").insert(request);
                     }
                 }
             });

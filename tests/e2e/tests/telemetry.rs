@@ -68,14 +68,14 @@ impl Collector {
     fn start() -> Collector {
         let mut process =
             client("otlp_receiver.py").stdout(Stdio::piped()).spawn().expect("python runs");
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let url = lines.next().expect("an address").unwrap();
+        let mut lines = BufReader::new(process.stdout.take().expect("its output is piped")).lines();
+        let url = lines.next().expect("an address").expect("text");
         Collector { process, url, lines }
     }
 
     fn spans(&mut self, count: usize) -> Vec<Value> {
         let spans = self.lines.by_ref().take(count);
-        spans.map(|line| serde_json::from_str(&line.unwrap()).expect("a span")).collect()
+        spans.map(|line| serde_json::from_str(&line.expect("text")).expect("a span")).collect()
     }
 }
 
@@ -206,7 +206,7 @@ fn over(site: &Site, job: &str) -> Value {
     let start = std::time::Instant::now();
     loop {
         let status: Value =
-            serde_json::from_str(&site.succeed(&["batch", "status", job, "--json"])).unwrap();
+            serde_json::from_str(&site.succeed(&["batch", "status", job, "--json"])).expect("JSON");
         if !matches!(status["state"].as_str(), Some("queued" | "running")) {
             return status;
         }

@@ -80,7 +80,7 @@ async fn a_hit_allocates_little_and_never_enters_the_sandbox() {
     let server = Server::start("double", TracedConfig::default()).await;
     let server = server.unwrap_or_else(|error| panic!("{error}"));
     server.ask(&[("x", x.clone())]).await.expect("an answer");
-    let calls = server.counter("aimass_sandbox_calls");
+    let calls = server.counter("aimass_sandbox_calls_total");
     let inputs = [("x", x.clone())];
     let (mut alone, mut hit) = ((u64::MAX, Duration::MAX), (u64::MAX, Duration::MAX));
     for _ in 0..ROUNDS {
@@ -102,6 +102,6 @@ async fn a_hit_allocates_little_and_never_enters_the_sandbox() {
     }
     let ((alone, alone_time), (hit, hit_time)) = (alone, hit);
     println!("plan {alone_time:?}, {alone} allocations; hit {hit_time:?}, {hit} allocations");
-    assert_eq!(server.counter("aimass_sandbox_calls"), calls);
+    assert_eq!(server.counter("aimass_sandbox_calls_total"), calls);
     assert!(hit <= alone + ALLOCATIONS_MAX, "{hit} allocations over {alone}");
 }

@@ -52,13 +52,13 @@ async fn a_model_of_known_shapes_is_traced_before_it_is_ready() {
     }
     let before = server.traced();
     assert_eq!(before, (2, 2), "one at publishing, one at loading");
-    let calls = server.counter("aimass_sandbox_calls");
+    let calls = server.counter("aimass_sandbox_calls_total");
     for batch in [1, 3, 7] {
         let y = server.ask(&[("x", ones(&[batch, 2]))]).await.expect("an answer");
         assert_eq!(values(&y), vec![2.0; 2 * batch]);
     }
     assert_eq!(server.traced_since(before), (0, 0));
-    assert_eq!(server.counter("aimass_sandbox_calls"), calls, "no call entered the sandbox");
+    assert_eq!(server.counter("aimass_sandbox_calls_total"), calls, "no call entered the sandbox");
 }
 
 #[tokio::test(flavor = "multi_thread")]

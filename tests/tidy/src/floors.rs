@@ -22,9 +22,9 @@ const FLOORS: &[&[&str]] = &[
     &["aimass-dispatch", "aimass-train", "aimass-op-tests"],
     &["aimass-sandbox", "aimass-compress", "aimass-cluster"],
     &["aimass-engine"],
-    &["aimass-gateway", "aimass-guest-tests", "aimass-fuzz"],
+    &["aimass-gateway", "aimass-guest-tests"],
     &["aimass"],
-    &["xtask", "aimass-e2e", "aimass-bench", "aimass-onnx-tests"],
+    &["xtask", "aimass-e2e", "aimass-bench", "aimass-fuzz", "aimass-onnx-tests"],
 ];
 
 /// Folders of plugins: their crates know `aimass-sdk` and nothing else of ours.

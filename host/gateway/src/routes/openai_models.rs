@@ -48,10 +48,20 @@ pub(crate) async fn retrieve(
 }
 
 /// `DELETE /v1/models/{id}`: refused, since a model goes as it came.
-pub(crate) async fn refuse_delete(_: Shared, _admitted: Admitted<Operate>) -> OpenAiFailure {
-    let message = "models are not deleted over this API; the operator moves labels and rolls back \
-                   with `aimass model`";
-    OpenAiFailure(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "not-over-http", message))
+pub(crate) async fn refuse_delete(
+    State(gateway): Shared,
+    admitted: Admitted<Operate>,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> OpenAiFailure {
+    let params = params.map_err(|error| Failure::invalid(error.to_string()).of("model"));
+    let found = params.and_then(|params| {
+        find(&gateway, &admitted, params.iter().next().map_or("", |(_, value)| value))
+    });
+    OpenAiFailure(found.err().unwrap_or_else(|| {
+        let message = "models are not deleted over this API; the operator moves labels and rolls \
+                       back with `aimass model`";
+        Failure::new(StatusCode::METHOD_NOT_ALLOWED, "not-over-http", message)
+    }))
 }
 
 /// The model of an OpenAI `model` field, if the key may use it.

@@ -174,19 +174,14 @@ async fn every_route_answers_every_role_with_everything_that_may_be_shown() {
         }
     })
     .await;
-    judge_http(&server, &shown).await;
-    judge_grpc(&server, &shown).await;
-}
-
-/// Every route of the main and the admin listener.
-async fn judge_http(server: &Server, shown: &[(Role, Shown, String)]) {
-    let body = br#"{"model":"identity","input":"x","inputs":[],"prompt":"x",
-        "messages":[{"role":"user","content":"x"}]}"#;
+    let infer = &br#"{"model":"identity","input":"x","inputs":[]}"#[..];
+    let text = br#"{"model":"identity","prompt":"x","messages":[{"role":"user"}]}"#;
     let mut judged = 0;
     for (admin, routes) in [(false, ROUTES), (true, ADMIN_ROUTES)] {
         for route in routes {
             let (path, method) = (path_of(route), route.action().method);
-            for (role, one, credential) in shown {
+            let body = if path.ends_with("completions") { &text[..] } else { infer };
+            for (role, one, credential) in &shown {
                 let mut connection =
                     if admin { server.connect_admin().await } else { server.connect().await };
                 let headers = match credential.is_empty() {

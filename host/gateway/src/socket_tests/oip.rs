@@ -17,7 +17,8 @@ async fn health_tells_the_truth() {
     assert_eq!((ready.status, ready.json()), (200, json!({"ready": true})));
     server.engine.unready.store(true, Ordering::Relaxed);
     let ready = server.get("/v2/health/ready").await;
-    assert_eq!((ready.status, ready.json()), (503, json!({"ready": false})));
+    let reasons = json!(["model slow is loading"]);
+    assert_eq!((ready.status, ready.json()), (503, json!({"ready": false, "reasons": reasons})));
     assert_eq!(server.get("/v2/health/live").await.status, 200);
 }
 

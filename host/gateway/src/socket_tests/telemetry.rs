@@ -89,6 +89,6 @@ async fn readiness_says_why_not() {
     server.engine.unready.store(true, Ordering::Relaxed);
     let unready = server.get("/v2/health/ready").await;
     assert_eq!(unready.status, 503);
-    let expected = serde_json::json!({ "ready": false, "reasons": ["the engine cannot answer"] });
+    let expected = serde_json::json!({ "ready": false, "reasons": ["model slow is loading"] });
     assert_eq!(unready.json(), expected);
 }

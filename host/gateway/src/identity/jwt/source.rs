@@ -45,10 +45,7 @@ impl Source {
     ///
     /// # Errors
     /// Why it cannot be read, for people.
-    pub(super) fn read(
-        &self,
-        last: Option<Stamp>,
-    ) -> Result<Option<(Vec<u8>, Option<Stamp>)>, String> {
+    pub(super) fn read(&self, last: Option<Stamp>) -> Result<Changed, String> {
         match self {
             Source::File(path) => read_file(path, last).map_err(|error| error.to_string()),
             Source::Url { url, ca, .. } => Ok(Some((fetch(url, ca.as_deref())?, None))),
@@ -56,7 +53,8 @@ impl Source {
     }
 }
 
-type Changed = Option<(Vec<u8>, Option<Stamp>)>;
+/// The bytes of a key set that is another than before, and the stamp of its file if it has one.
+pub(super) type Changed = Option<(Vec<u8>, Option<Stamp>)>;
 
 fn read_file(path: &Path, last: Option<Stamp>) -> std::io::Result<Changed> {
     let file = File::open(path)?;
