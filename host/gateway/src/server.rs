@@ -115,28 +115,6 @@ pub async fn serve(
         config: Arc::new(config),
     });
     let jobs = batch::runner(&gateway)?.map(|runner| tokio::spawn(runner.run()));
-    let served = gateway.clone();
-    let serving = listen(gateway.clone(), listeners, tls.clone(), shutdown);
-    tokio::select! {
-        () = served.admission.keep_fresh() => {}
-        () = optional(tls.clone().map(Tls::keep_fresh)), if tls.is_some() => {}
-        ended = serving => ended?,
-    }
-    if let Some(jobs) = jobs {
-        // A job in the middle goes on at the next start.
-        jobs.abort();
-        let _ = jobs.await;
-    }
-    Ok(())
-}
-
-/// Serves until `shutdown` or an operator ends it, and everything was answered.
-async fn listen(
-    gateway: Arc<Gateway>,
-    listeners: Listeners,
-    tls: Option<Arc<Tls>>,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), ServeError> {
     let ids = Arc::new(RequestIds::new()?);
     let front = |routes| Front { routes, ids: ids.clone(), gateway: gateway.clone(), peer: None };
     let over_http = |router| front(Routes::Http(TowerToHyperService::new(router)));

@@ -11,32 +11,28 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 /// What came back.
-pub(super) struct Answer {
-    pub(super) code: Code,
+struct Answer {
+    code: Code,
     message: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
-pub(super) struct Client {
+struct Client {
     sender: SendRequest<Full<Bytes>>,
     key: Option<String>,
 }
 
 impl Client {
     async fn new(server: &Server) -> Client {
-        Client::with_key(server, Some(server.key.clone())).await
-    }
-
-    pub(super) async fn with_key(server: &Server, key: Option<String>) -> Client {
         let stream = TcpStream::connect(server.grpc).await.unwrap();
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        Client { sender, key }
+        Client { sender, key: Some(server.key.clone()) }
     }
 
-    pub(super) async fn call(&mut self, method: &str, message: &[u8]) -> Answer {
+    async fn call(&mut self, method: &str, message: &[u8]) -> Answer {
         let path = format!("/inference.GRPCInferenceService/{method}");
         self.call_at(&path, &[], framed(&[message])).await
     }
