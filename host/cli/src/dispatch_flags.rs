@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How calls of tensor plans wait and share launches.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Batching and fairness")]
 pub(crate) struct DispatchFlags {
     /// How long a plan call waits for others to join it, in milliseconds; less if its deadline is near

@@ -109,7 +109,7 @@ impl Serve {
         config.threads = self.threads;
         config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
-        config.dispatch = self.dispatch.config();
+        config.dispatch = self.dispatch.clone().config();
         config.traced = self.traced.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
         for publisher in policy.local_publishers() {
@@ -154,7 +154,7 @@ impl Serve {
         if handed.any() {
             let http = handed.take(0)?.context("LISTEN_FDS: the first socket is missing")?;
             let grpc = if self.no_grpc { None } else { handed.take(1)? };
-            return Ok(Listeners { http, grpc });
+            return Ok(Listeners { http, grpc, admin: None });
         }
         let mend = "choose another address with --listen, or --reuse-port to share it";
         let http = bind(self.listen, self.reuse_port, mend).await?;
@@ -163,7 +163,7 @@ impl Serve {
             Some(address) => Some(bind(address, self.reuse_port, mend).await?),
             None => None,
         };
-        Ok(Listeners { http, grpc })
+        Ok(Listeners { http, grpc, admin: None })
     }
 
     /// Where gRPC is served, if it is.

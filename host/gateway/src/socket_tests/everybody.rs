@@ -200,7 +200,6 @@ async fn several_credentials_are_none() {
     let headers = format!("Authorization: Bearer {}\r\n", server.key);
     let twice = format!("{headers}{headers}");
     let reply = server.connect().await.send("GET", "/v2", &twice, b"").await;
-    assert!(reply.oip_error(401).contains("several"));
-    assert_eq!(reply.header("www-authenticate"), Some("Bearer error=\"invalid_request\""));
+    assert!(reply.oip_error(400).contains("several"));
     assert_eq!(server.connect().await.send("GET", "/v2", &headers, b"").await.status, 200);
 }
