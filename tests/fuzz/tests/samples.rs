@@ -22,11 +22,16 @@ fn campaign(target: &str, executions: u64) -> Campaign {
 }
 
 fn nothing_crashed(campaign: &Campaign, outcome: &Outcome) {
+    nothing_crashed_in(campaign, outcome, 10);
+}
+
+/// As [`nothing_crashed`], with more than so many ways to end.
+fn nothing_crashed_in(campaign: &Campaign, outcome: &Outcome, events_min: usize) {
     let Outcome { crashes, kinds, events, executions, .. } = outcome;
     assert_eq!(*crashes, 0, "{kinds:?}; the inputs are in {}", campaign.findings.display());
     assert!(*executions > campaign.executions, "the corpus was read, too");
-    let small = campaign.corpus.display().to_string().contains("trust-");
-    assert!(*events > if small { 2 } else { 10 }, "{events} events");
+    println!("{}: {events} events", campaign.corpus.display());
+    assert!(*events > events_min, "{events} events");
 }
 
 #[test]
@@ -34,7 +39,8 @@ fn bytes_of_the_trust_layer_are_refused_or_read() {
     for parser in TrustParser::ALL {
         let campaign = campaign(parser.name(), 3_000);
         let outcome = campaign.run(&mut |bytes| (trust(parser, bytes), 0));
-        nothing_crashed(&campaign, &outcome.expect("files are written"));
+        // A refusal is one event, whatever it says: small parsers have few.
+        nothing_crashed_in(&campaign, &outcome.expect("files are written"), 1);
     }
 }
 
