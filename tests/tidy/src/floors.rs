@@ -15,6 +15,8 @@ const FLOORS: &[&[&str]] = &[
         "aimass-sdk",
         "aimass-build",
         "aimass-testkit",
+        "aimass-vgpu",
+        "aimass-vgpu-cublaslt",
         "aimass-tidy",
     ],
     &["aimass-cpu", "aimass-cuda", "aimass-media", "aimass-market", "aimass-registry"],
