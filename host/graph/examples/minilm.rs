@@ -9,12 +9,14 @@
 //! (tests/golden) it compares mean-pooled, normalized embeddings with the reference numbers. With
 //! `--int8` its layers are quantized as ONNX Runtime's `quantize_dynamic` does with a scale a column,
 //! with `--reduce-range` to 7 bits; `--exact` keeps one scale for all activations of a layer then;
-//! `--no-vnni` multiplies without dot-product instructions, `--avx2` without AVX-512.
+//! `--no-vnni` multiplies without dot-product instructions, `--avx2` without AVX-512. `--device N` runs
+//! on GPU N, `--f16` in half precision, `--tf32` with products of f32 on tensor cores; `--embedding`
+//! leaves out the hidden states, which take longer to copy from a GPU than to compute.
 
 use aimass_cpu::{Level, set_dot_products, set_level_max};
 use aimass_graph::{
-    AttentionOptions, AttentionValues, CompileOptions, Dim, GeluForm, Graph, GraphBuilder,
-    GraphLimits, Plan, ValueId, WeightError, WeightSource, compile,
+    AttentionOptions, AttentionValues, CompileOptions, Dim, GeluForm, Gpu, GpuOptions, Graph,
+    GraphBuilder, GraphLimits, Plan, ValueId, WeightError, WeightSource, compile,
 };
 use aimass_tensor::{Buffer, DType, Tensor};
 use anyhow::{Context, Result, bail};
@@ -46,9 +48,19 @@ impl WeightSource for Mapped {
     }
 }
 
-struct Model {
+/// What is made of the file.
+#[derive(Clone, Copy)]
+struct Form {
     /// The largest quantized weight, where layers are quantized.
     most: Option<f32>,
+    /// Whether to compute in f16.
+    half: bool,
+    /// Whether the hidden states are an output.
+    hidden: bool,
+}
+
+struct Model {
+    form: Form,
     builder: GraphBuilder,
     source: Arc<dyn WeightSource>,
     header: serde_json::Value,
@@ -56,13 +68,13 @@ struct Model {
 }
 
 impl Model {
-    fn open(path: &Path, most: Option<f32>) -> Result<Model> {
+    fn open(path: &Path, form: Form) -> Result<Model> {
         let bytes = std::fs::read(path).context("model file")?;
         let header_len = u64::from_le_bytes(bytes[..8].try_into()?);
         let header = serde_json::from_slice(&bytes[8..8 + header_len as usize])?;
         let source = Arc::new(Mapped { bytes: Buffer::shared(Arc::new(bytes)) });
         let builder = GraphBuilder::new(GraphLimits::default());
-        Ok(Model { most, builder, source, header, data_start: 8 + header_len })
+        Ok(Model { form, builder, source, header, data_start: 8 + header_len })
     }
 
     fn weight(&mut self, name: &str, rows: Option<u64>) -> Result<ValueId> {
@@ -74,12 +86,16 @@ impl Model {
             dims.remove(0);
         }
         let offset = self.data_start + start;
-        Ok(self.builder.weight(name, DType::F32, &dims, self.source.clone(), offset)?)
+        let weight = self.builder.weight(name, DType::F32, &dims, self.source.clone(), offset)?;
+        match self.form.half {
+            true => Ok(self.builder.cast(weight, DType::F16)?),
+            false => Ok(weight),
+        }
     }
 
     fn linear(&mut self, x: ValueId, name: &str) -> Result<ValueId> {
         let bias = self.weight(&format!("{name}.bias"), None)?;
-        if let Some(most) = self.most {
+        if let Some(most) = self.form.most {
             let product = self.quantized(x, &format!("{name}.weight"), most)?;
             return Ok(self.builder.add(product, bias)?);
         }
@@ -149,7 +165,12 @@ impl Model {
         for layer in 0..6 {
             x = self.layer(x, offsets, &format!("encoder.layer.{layer}"))?;
         }
-        self.builder.output("hidden", x)?;
+        if self.form.half {
+            x = self.builder.cast(x, DType::F32)?;
+        }
+        if self.form.hidden {
+            self.builder.output("hidden", x)?;
+        }
         let mean = self.builder.ragged_mean(x, offsets)?;
         let embedding = self.builder.l2_normalize(mean, 1e-12)?;
         self.builder.output("embedding", embedding)?;
@@ -199,12 +220,15 @@ fn table(plan: &Plan) -> Result<()> {
     for sequence in [32, 128, 256] {
         for batch in [1, 8, 32] {
             let inputs = inputs(&vec![sequence; batch])?;
-            let runs = (4096 / (batch * sequence)).clamp(5, 40);
+            let runs = (4096 / (batch * sequence)).clamp(9, 40);
             let mut times = Vec::with_capacity(runs);
             for _ in 0..runs {
                 times.push(one_run(plan, &inputs)?);
             }
             times.sort_by(f64::total_cmp);
+            if let Some(error) = plan.device_error() {
+                bail!("not on the device: {error}");
+            }
             println!("{batch} {sequence} {:.3}", times[runs / 2]);
         }
     }
@@ -235,7 +259,7 @@ fn golden(plan: &Plan, folder: &Path) -> Result<()> {
     for (text, expected) in ids.iter().zip(expected.chunks_exact(HIDDEN as usize)) {
         let offsets = Tensor::from_slice(&[2], &[0, text.len() as u32])?;
         let outputs = plan.run(&[offsets, Tensor::from_slice(&[text.len()], text)?], None)?;
-        let got = outputs[1].as_slice::<f32>()?;
+        let got = outputs[outputs.len() - 1].as_slice::<f32>()?;
         alone.extend_from_slice(got);
         let differences = got.iter().zip(expected).map(|(a, b)| (a - b).abs());
         largest = differences.fold(largest, f32::max);
@@ -250,7 +274,7 @@ fn golden(plan: &Plan, folder: &Path) -> Result<()> {
     let all: Vec<i32> = ids.concat();
     let offsets = Tensor::from_slice(&[offsets.len()], &offsets)?;
     let outputs = plan.run(&[offsets, Tensor::from_slice(&[all.len()], &all)?], None)?;
-    let equal = outputs[1].as_slice::<f32>()? == alone;
+    let equal = outputs[outputs.len() - 1].as_slice::<f32>()? == alone;
     let mean = total / ids.len() as f32;
     println!("{} texts: largest difference {largest:e}, batched = alone: {equal}", ids.len());
     println!("cosine: {mean:.5} in the mean, {least:.5} at least");
@@ -271,12 +295,32 @@ fn main() -> Result<()> {
         set_level_max(Level::Avx2);
     }
     let most = if says("--reduce-range") { 63.0 } else { 127.0 };
-    let graph = Model::open(Path::new(model), says("--int8").then_some(most))?.graph()?;
+    let form = Form {
+        most: says("--int8").then_some(most),
+        half: says("--f16"),
+        hidden: !says("--embedding"),
+    };
+    let graph = Model::open(Path::new(model), form)?.graph()?;
+    let mut gpu = GpuOptions::default();
+    gpu.device.tf32 = says("--tf32");
+    gpu.device.deterministic = says("--deterministic");
+    let device = match after("--device") {
+        Some(number) => {
+            let gpu = Gpu::open(number.parse()?, &gpu)?;
+            eprintln!("{:?}\n{:?}", gpu.info(), gpu.self_test());
+            Some(gpu)
+        }
+        None => None,
+    };
     let start = Instant::now();
     let exact_quantization = says("--exact");
-    let options = CompileOptions { threads, exact_quantization, ..CompileOptions::default() };
+    let options =
+        CompileOptions { threads, exact_quantization, device, ..CompileOptions::default() };
     let plan = compile(graph, &options)?;
     eprintln!("compiled in {:?}\n{}", start.elapsed(), plan.describe());
+    if let Some(report) = plan.device_report() {
+        eprintln!("{report:?}");
+    }
     if let Some(folder) = after("--golden") {
         return golden(&plan, Path::new(folder));
     }

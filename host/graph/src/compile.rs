@@ -19,11 +19,10 @@ mod rows;
 mod strides;
 mod widen;
 
-pub(crate) use draft::{ImageInst, ImageKind};
-pub(crate) use memory::{Memory, Place};
+pub(crate) use draft::{Draft, ImageInst, ImageKind, Inst, LinearInst};
+pub(crate) use memory::{Memory, Place, Use, plan as plan_memory};
 
-use draft::{Draft, Inst, LinearInst};
-
+use crate::device::{Gpu, Program};
 use crate::packing::{Constant, MatrixSource, PackedStore, packed};
 use crate::plan::{CostNode, Names, Plan, PlanParts};
 use crate::{Graph, PlanError};
@@ -45,6 +44,8 @@ pub struct CompileOptions {
     /// Most floating-point operations of one run of a plan with regions; 2^44, minutes of a core.
     /// Every step that a loop may start counts as 65,536 at least.
     pub flops_max: u64,
+    /// Where plans run, with the CPU as what catches them when the device fails; none runs on the CPU.
+    pub device: Option<Arc<Gpu>>,
 }
 
 impl Default for CompileOptions {
@@ -55,6 +56,7 @@ impl Default for CompileOptions {
             exact_quantization: false,
             packed_store: None,
             flops_max: 1 << 44,
+            device: None,
         }
     }
 }
@@ -69,7 +71,8 @@ pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanE
         dynamic::linears(&mut graph);
     }
     let live = draft::live_nodes(&graph);
-    regions::compiled(&mut graph, &live, options)?;
+    // What an op with regions runs, it runs on the CPU.
+    regions::compiled(&mut graph, &live, &CompileOptions { device: None, ..options.clone() })?;
     let coalescing = coalesce::coalescing(&graph, &live);
     let key = key::digest(&graph, &live);
     let costs: Vec<CostNode> = graph
@@ -83,24 +86,16 @@ pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanE
             outputs: node.outputs.clone(),
         })
         .collect();
-    let mut draft = Draft::new(graph, &live);
-    widen::narrow_floats(&mut draft);
-    lower::linears(&mut draft);
-    draft.remove_dead();
-    fold::constants(&mut draft)?;
-    patterns::activations(&mut draft);
-    draft.remove_dead();
-    lift::sequences(&mut draft);
-    affine::into_convolutions(&mut draft)?;
-    strides::into_makers(&mut draft);
-    images::channels_last(&mut draft)?;
-    integers::scaled_products(&mut draft);
-    fuse::epilogues(&mut draft);
-    fuse::merged_linears(&mut draft)?;
+    let program = match &options.device {
+        Some(gpu) => Some(Program::new(gpu, &rewritten(graph.clone(), &live, true)?)),
+        None => None,
+    };
+    let mut draft = rewritten(graph, &live, false)?;
     prepare::constants(&mut draft)?;
     draft.remove_dead();
     let (steps, parts) = rows::steps(&draft)?;
-    let memory = memory::plan(&draft, &steps);
+    let uses: Vec<Use<'_>> = steps.iter().map(Use::of).collect();
+    let memory = memory::plan(&draft, &uses);
     let mut matrices = Vec::with_capacity(parts.len());
     for parts in &parts {
         matrices.push(packed(parts, options.packed_store.as_deref())?);
@@ -132,5 +127,26 @@ pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanE
         options: options.clone(),
         state_inits: draft.state_inits,
         constant_bytes,
+        program,
     })
+}
+
+/// The graph after every pass that does not depend on the layout of constants. With `narrow`, what
+/// devices compute in 16-bit floats stays there.
+fn rewritten(graph: Graph, live: &[bool], narrow: bool) -> Result<Draft, PlanError> {
+    let mut draft = Draft::new(graph, live);
+    widen::narrow_floats(&mut draft, narrow);
+    lower::linears(&mut draft, narrow);
+    draft.remove_dead();
+    fold::constants(&mut draft)?;
+    patterns::activations(&mut draft);
+    draft.remove_dead();
+    lift::sequences(&mut draft);
+    affine::into_convolutions(&mut draft)?;
+    strides::into_makers(&mut draft);
+    images::channels_last(&mut draft)?;
+    integers::scaled_products(&mut draft);
+    fuse::epilogues(&mut draft);
+    fuse::merged_linears(&mut draft)?;
+    Ok(draft)
 }

@@ -11,6 +11,7 @@
 
 mod builder;
 mod compile;
+mod device;
 mod dim;
 mod error;
 mod executor;
@@ -29,11 +30,15 @@ mod state;
 mod step;
 mod weight;
 
+pub use aimass_cuda::{DeviceError, DeviceInfo, DeviceOptions};
 pub use builder::{
     AttentionValues, BatchNormValues, Contraction, ConvValues, GraphBuilder, QuantizedLinearValues,
     RecurrentValues, RegionId,
 };
 pub use compile::{CompileOptions, compile};
+pub use device::{
+    DeviceReport, DeviceState, Gpu, GpuOptions, SelfTest, SelfTestCase, StepPlace, gpu_count,
+};
 pub use dim::{Dim, Signature, TensorSpec, ValueSpec};
 pub use error::{BadRow, ErrorFamily, GraphError, PlanError, RunError};
 pub use graph::{Graph, StateInit, ValueId};
@@ -48,6 +53,6 @@ pub use report::{
     ConstantReport, MatrixReport, OpFamily, PartReport, PlanReport, ReadReport, SlotReport,
     StepReport, ValuePlace, ValueReport,
 };
-pub use run_op::{Attribute, run_op};
+pub use run_op::{Attribute, run_op, run_op_on};
 pub use state::PlanState;
 pub use weight::{BytesSource, WeightError, WeightSource};

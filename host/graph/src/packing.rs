@@ -37,6 +37,13 @@ impl Constant {
         }
     }
 
+    pub(crate) fn dtype(&self) -> DType {
+        match self {
+            Constant::Weight(weight) => weight.dtype,
+            Constant::Tensor(tensor) => tensor.dtype(),
+        }
+    }
+
     /// The name of a weight; what was folded or given by value has none.
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
         match self {

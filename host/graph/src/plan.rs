@@ -1,6 +1,7 @@
 //! A compiled graph: what a dispatcher joins, charges and runs.
 
 use crate::compile::{Memory, Place};
+use crate::device::{DeviceReport, Placed, Program};
 use crate::dim::Dims;
 use crate::executor::{Arena, Frame, KEPT_ARENAS_MAX};
 use crate::extents::{Bound, Extents};
@@ -106,6 +107,7 @@ pub(crate) struct PlanParts {
     pub(crate) options: CompileOptions,
     pub(crate) state_inits: Vec<Constant>,
     pub(crate) constant_bytes: u64,
+    pub(crate) program: Option<Result<Program, String>>,
 }
 
 /// A compiled graph. Immutable and shared; runs of several threads do not disturb each other.
@@ -135,6 +137,8 @@ pub struct Plan {
     nested: Vec<usize>,
     constant_bytes: u64,
     arenas: Mutex<Vec<Arena>>,
+    /// The plan for a device, or why there is none.
+    pub(crate) program: Option<Result<Program, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -196,6 +200,7 @@ impl Plan {
             key: parts.key,
             options: parts.options,
             arenas: Mutex::new(Vec::new()),
+            program: parts.program,
         })
     }
 
@@ -319,7 +324,31 @@ impl Plan {
         }
         self.signature.inputs = inputs;
         self.extents.reorder(&moved);
+        if let Some(Ok(program)) = &mut self.program {
+            program.reorder(&self.signature, &moved);
+        }
         self
+    }
+
+    /// Whether all or a part of it runs on a device while that works.
+    pub fn is_on_device(&self) -> bool {
+        matches!(self.program, Some(Ok(_)))
+    }
+
+    /// What the plan does on its device, or why it stays on the CPU; none without a device.
+    pub fn device_report(&self) -> Option<Result<DeviceReport, String>> {
+        self.program.as_ref().map(|program| match program {
+            Ok(program) => Ok(program.report()),
+            Err(reason) => Err(reason.clone()),
+        })
+    }
+
+    /// What went wrong last on the plan's device, so that runs were done on the CPU.
+    pub fn device_error(&self) -> Option<String> {
+        match &self.program {
+            Some(Ok(program)) => program.gpu().state().last_error,
+            Some(Err(_)) | None => None,
+        }
     }
 
     /// Whether the plan declares states, so that what it answers depends on earlier calls.
@@ -366,6 +395,14 @@ impl Plan {
     ) -> Result<Vec<Tensor>, RunError> {
         if state.as_ref().is_some_and(|state| state.key != self.key) {
             return Err(RunError::WrongState);
+        }
+        let mut state = state;
+        if let Some(Ok(program)) = &self.program {
+            match program.run(inputs, state.as_mut().map(|state| &mut state.tensors), profiler) {
+                Placed::Done(outputs) => return Ok(outputs),
+                Placed::Refused(error) => return Err(error),
+                Placed::Elsewhere => {}
+            }
         }
         let bound = self.extents.bind(&self.signature, inputs)?;
         let Sizes { shapes, regions, .. } = self.sizes(&bound, true)?;

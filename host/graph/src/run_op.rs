@@ -6,7 +6,7 @@
 mod arguments;
 
 use crate::dim::Dim;
-use crate::{CompileOptions, GraphBuilder, GraphError, GraphLimits, Plan, RunError, compile};
+use crate::{CompileOptions, Gpu, GraphBuilder, GraphError, GraphLimits, Plan, RunError, compile};
 use aimass_tensor::{DType, Tensor};
 use arguments::build;
 use std::collections::HashMap;
@@ -72,6 +72,22 @@ pub fn run_op(
         None => compiled(hash, name, inputs, attributes)?,
     };
     plan.run_alone(inputs)
+}
+
+/// As [`run_op`], on a device, with a plan of its own for each call: for tests and the device's own. The
+/// second value says whether the op has a kernel there.
+///
+/// # Errors
+/// As [`run_op`].
+pub fn run_op_on(
+    gpu: &Arc<Gpu>,
+    name: &str,
+    inputs: &[Tensor],
+    attributes: &[(String, Attribute)],
+) -> Result<(Vec<Tensor>, bool), RunError> {
+    let options = CompileOptions { device: Some(gpu.clone()), ..CompileOptions::default() };
+    let plan = one_node(name, inputs, attributes, &options)?;
+    Ok((plan.run(inputs, None)?, plan.is_on_device()))
 }
 
 static CACHE: Mutex<Option<HashMap<u64, Entry>>> = Mutex::new(None);
@@ -152,7 +168,7 @@ fn compiled(
     inputs: &[Tensor],
     attributes: &[(String, Attribute)],
 ) -> Result<Arc<Plan>, RunError> {
-    let plan = Arc::new(one_node(name, inputs, attributes)?);
+    let plan = Arc::new(one_node(name, inputs, attributes, &CompileOptions::default())?);
     let short = attributes.iter().all(|(name, attribute)| {
         let len = match attribute {
             Attribute::Bool(_) | Attribute::Int(_) | Attribute::Float(_) => 0,
@@ -182,10 +198,11 @@ fn compiled(
     Ok(plan)
 }
 
-fn one_node(
+pub(crate) fn one_node(
     name: &str,
     inputs: &[Tensor],
     attributes: &[(String, Attribute)],
+    options: &CompileOptions,
 ) -> Result<Plan, RunError> {
     for (what, max, got) in
         [("attributes", ATTRIBUTES_MAX, attributes.len()), ("inputs", INPUTS_MAX, inputs.len())]
@@ -234,8 +251,8 @@ fn one_node(
     for (index, output) in outputs.into_iter().enumerate() {
         builder.output(&format!("output {index}"), output)?;
     }
-    let plan = compile(builder.finish()?, &CompileOptions::default())
-        .map_err(|error| RunError::Plan(Box::new(error)))?;
+    let plan =
+        compile(builder.finish()?, options).map_err(|error| RunError::Plan(Box::new(error)))?;
     Ok(plan.with_input_order(&order))
 }
 

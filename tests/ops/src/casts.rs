@@ -1,9 +1,9 @@
 //! Conversions: every pair of dtypes, and every code of the narrow floats.
 
+use crate::backend::run_op;
 use crate::moves::WHOLE;
 use crate::narrow::Format;
 use crate::reference::{Array, Case, check, codes, numbers, refused, text};
-use aimass_graph::run_op;
 use aimass_tensor::{DType, Shape, Tensor};
 
 pub(crate) const CASES: &[Case] = &[("cast", cast)];

@@ -1,7 +1,7 @@
 //! Elements and slices by index: gathered, scattered, found.
 
+use crate::backend::run_op;
 use crate::reference::{Array, Case, check, check_outputs, index_of, int, numbers, refused, text};
-use aimass_graph::run_op;
 use aimass_tensor::{DType, Tensor};
 
 pub(crate) const CASES: &[Case] = &[

@@ -1,8 +1,11 @@
-//! One suite of op cases, run on every backend (so far the CPU) through one-node graphs.
+//! One suite of op cases, run on every backend through one-node graphs: on the CPU, and with
+//! `AIMASS_DEVICE=virtual` on the virtual GPU, with `cuda:0` on the one of this machine.
 //!
 //! Each op of `wit/graph.wit` has an entry in the table of its family; a test reads the contract
 //! and finds the ops that have none. References are naive loops in f64, written here.
 
+#[cfg(test)]
+mod backend;
 #[cfg(test)]
 mod casts;
 #[cfg(test)]
@@ -37,8 +40,8 @@ mod signals;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::run_op;
     use crate::reference::Case;
-    use aimass_graph::run_op;
     use std::collections::BTreeSet;
 
     /// Methods of the builder that are no ops.

@@ -1,7 +1,8 @@
 //! Ops that move elements do so for elements of every dtype: as they move numbers of 64 bits.
 
+use crate::backend::run_op;
 use crate::reference::{Array, float, int, ints, text};
-use aimass_graph::{Attribute, run_op};
+use aimass_graph::Attribute;
 use aimass_tensor::{DType, Shape, Tensor};
 
 /// Dtypes whose elements are whole bytes.

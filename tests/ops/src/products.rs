@@ -1,7 +1,7 @@
 //! Products of matrices and contractions, of every number dtype.
 
+use crate::backend::run_op;
 use crate::reference::{Array, Case, check, flag, ints, numbers, refused, text};
-use aimass_graph::run_op;
 use aimass_tensor::{DType, Tensor};
 
 pub(crate) const CASES: &[Case] = &[

@@ -1,9 +1,9 @@
 //! Positions, transforms, bags of rows, boxes and random bits.
 
+use crate::backend::run_op;
 use crate::reference::{
     Array, Case, check, check_outputs, flag, float, int, ints, numbers, refused,
 };
-use aimass_graph::run_op;
 use aimass_tensor::{DType, Tensor};
 
 pub(crate) const CASES: &[Case] = &[

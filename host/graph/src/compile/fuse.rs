@@ -9,7 +9,7 @@ use crate::packing::{Constant, Part};
 use crate::step::ColumnView;
 use crate::{Dim, PlanError, ValueSpec};
 use aimass_cpu::activation::{Activation, Finish};
-use aimass_tensor::{DType, Tensor};
+use aimass_tensor::{Shape, Tensor};
 use std::collections::HashMap;
 
 /// An epilogue: what a layer does with its sums.
@@ -216,23 +216,24 @@ fn merge(draft: &mut Draft, group: &[usize]) -> Result<LinearInst, PlanError> {
     if let Some(last) = dims.last_mut() {
         *last = Dim::Fixed(columns as u64);
     }
-    let base = draft.add_value(DType::F32, dims);
+    let dtype = draft.spec(layers[0].out).dtype;
+    let base = draft.add_value(dtype, dims);
     let (mut start, mut bias) = (0, Vec::new());
     for layer in &layers {
         draft.views.insert(layer.out, ColumnView { base, start, columns });
         start += layer.columns();
         if let Some(own) = layer.bias {
             let tensor = draft.constant(draft.root(own))?.load()?;
-            let numbers = tensor.as_slice::<f32>();
-            bias.extend_from_slice(numbers.map_err(|_| PlanError::Internal("a bias is no f32"))?);
+            bias.extend_from_slice(tensor.bytes());
         }
     }
     let bias = match bias.is_empty() {
         true => None,
         false => {
-            let tensor = Tensor::from_slice(&[bias.len()], &bias)
-                .map_err(|_| PlanError::Internal("a merged bias has another size"))?;
-            let value = draft.add_value(DType::F32, vec![Dim::Fixed(columns as u64)]);
+            let tensor = Shape::new(&[columns]).ok();
+            let tensor = tensor.and_then(|shape| Tensor::copy_from(dtype, shape, &bias).ok());
+            let tensor = tensor.ok_or(PlanError::Internal("a merged bias has another size"))?;
+            let value = draft.add_value(dtype, vec![Dim::Fixed(columns as u64)]);
             draft.constants.insert(value, Constant::Tensor(tensor));
             Some(value)
         }

@@ -8,8 +8,9 @@ use crate::packing::{Constant, Int8Scaling, Part};
 use aimass_tensor::DType;
 use std::collections::HashMap;
 
-/// Rewrites `linear`, and `matmul` with a constant matrix, to packed linears of f32.
-pub(super) fn linears(draft: &mut Draft) {
+/// Rewrites `linear`, and `matmul` with a constant matrix, to packed linears of f32; with `narrow`, of
+/// floats of 16 bits as well.
+pub(super) fn linears(draft: &mut Draft, narrow: bool) {
     let makers = draft.makers();
     for index in 0..draft.insts.len() {
         let Inst::Op { op, inputs, outputs } = &draft.insts[index] else { continue };
@@ -27,8 +28,10 @@ pub(super) fn linears(draft: &mut Draft) {
         } else {
             continue;
         };
-        if draft.spec(inputs[0]).dtype != DType::F32 {
-            continue;
+        match draft.spec(inputs[0]).dtype {
+            DType::F32 => {}
+            DType::F16 | DType::Bf16 if narrow => {}
+            _ => continue,
         }
         let Some(part) = weight_part(draft, &makers, inputs[1], transposed) else { continue };
         let linear = LinearInst::new(inputs[0], part, inputs.get(2).copied(), outputs[0]);

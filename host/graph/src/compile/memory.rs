@@ -50,8 +50,28 @@ struct Planner<'a> {
     sizes: Vec<u64>,
 }
 
+/// What a step does to memory.
+pub(crate) struct Use<'s> {
+    /// Values that it reads.
+    pub(crate) reads: Vec<ValueId>,
+    /// Values that it makes.
+    pub(crate) writes: &'s [ValueId],
+    /// The op, if its first output may lie where its first input does.
+    pub(crate) in_place: Option<&'s OpStep>,
+}
+
+impl<'s> Use<'s> {
+    pub(super) fn of(step: &'s Step) -> Use<'s> {
+        let in_place = match step {
+            Step::Op(op) => Some(op),
+            Step::Rows(_) | Step::Image(_) => None,
+        };
+        Use { reads: step.reads(), writes: step.writes(), in_place }
+    }
+}
+
 /// Assigns a place to every value that a step or an output reads.
-pub(super) fn plan(draft: &Draft, steps: &[Step]) -> Memory {
+pub(crate) fn plan(draft: &Draft, steps: &[Use<'_>]) -> Memory {
     let mut planner = Planner {
         draft,
         memory: Memory::default(),
@@ -61,7 +81,7 @@ pub(super) fn plan(draft: &Draft, steps: &[Step]) -> Memory {
     };
     planner.memory.places = vec![Place::None; draft.graph.values.len()];
     for (number, step) in steps.iter().enumerate() {
-        for value in step.reads() {
+        for &value in &step.reads {
             let base = planner.base(value);
             planner.last_use.insert(base, number);
         }
@@ -82,31 +102,31 @@ impl Planner<'_> {
         self.draft.base(value)
     }
 
-    fn step(&mut self, number: usize, step: &Step) {
+    fn step(&mut self, number: usize, step: &Use<'_>) {
         let mut in_place = false;
-        for (index, &output) in step.writes().iter().enumerate() {
+        for (index, &output) in step.writes.iter().enumerate() {
             if self.memory.results.contains(&output) {
                 continue;
             }
-            let reused = match step {
-                Step::Op(op) if index == 0 => self.reusable(number, op),
-                Step::Op(_) | Step::Rows(_) | Step::Image(_) => None,
+            let reused = match step.in_place {
+                Some(op) if index == 0 => self.reusable(number, op),
+                Some(_) | None => None,
             };
             in_place |= reused.is_some();
             let slot = reused.unwrap_or_else(|| self.take(output));
             self.memory.slots[slot].push(output);
             self.memory.places[output.index()] = Place::Region(slot);
         }
-        let mut done: Vec<ValueId> = step.reads().into_iter().map(|v| self.base(v)).collect();
-        done.extend_from_slice(step.writes());
+        let mut done: Vec<ValueId> = step.reads.iter().map(|&v| self.base(v)).collect();
+        done.extend_from_slice(step.writes);
         done.sort_unstable();
         done.dedup();
         for value in done {
             let over = self.last_use.get(&value).is_none_or(|&last| last <= number);
-            let moved = in_place && !step.writes().contains(&value);
+            let moved = in_place && !step.writes.contains(&value);
             if let (true, Place::Region(slot)) = (over, self.memory.places[value.index()]) {
                 let taken_over = moved
-                    && step.writes().first().is_some_and(|&output| {
+                    && step.writes.first().is_some_and(|&output| {
                         self.memory.places[output.index()] == Place::Region(slot)
                     });
                 if !taken_over {
@@ -166,12 +186,13 @@ impl Planner<'_> {
     }
 
     /// Places of everything that is not in a slot.
-    fn finish(mut self, steps: &[Step]) -> Memory {
+    fn finish(mut self, steps: &[Use<'_>]) -> Memory {
         let slots = self.memory.slots.len();
         for (index, result) in self.memory.results.iter().enumerate() {
             self.memory.places[result.index()] = Place::Region(slots + index);
         }
-        let mut read: Vec<ValueId> = steps.iter().flat_map(Step::reads).collect();
+        let mut read: Vec<ValueId> =
+            steps.iter().flat_map(|step| step.reads.iter().copied()).collect();
         read.extend_from_slice(&self.draft.graph.outputs);
         read.extend(self.draft.graph.states.iter().filter_map(|state| state.write));
         for value in read {

@@ -4,20 +4,24 @@
 //! graph: planned, charged and fused like any other.
 
 use super::{Draft, Inst};
+use crate::device::computes_narrow;
 use crate::graph::ValueId;
 use crate::op::{Cast, Op};
 use aimass_tensor::DType;
 use std::collections::HashMap;
 
-/// Rewrites the ops that have no kernel of their own for floats below 32 bits.
-pub(super) fn narrow_floats(draft: &mut Draft) {
+/// Rewrites the ops that have no kernel of their own for floats below 32 bits; with `narrow`, those
+/// that a device has none for.
+pub(super) fn narrow_floats(draft: &mut Draft, narrow: bool) {
     let insts = std::mem::take(&mut draft.insts);
     draft.insts.reserve(insts.len());
     // The f32 copy of each value, made once.
     let mut wide: HashMap<ValueId, ValueId> = HashMap::new();
     for inst in insts {
         match inst {
-            Inst::Op { op, inputs, outputs } if op.rule().widens() => {
+            Inst::Op { op, inputs, outputs }
+                if op.rule().widens() && !(narrow && runs_narrow(draft, &op, &inputs)) =>
+            {
                 let inputs =
                     inputs.iter().map(|&x| widened(draft, &mut wide, x)).collect::<Vec<ValueId>>();
                 let own: Vec<ValueId> = outputs
@@ -34,6 +38,12 @@ pub(super) fn narrow_floats(draft: &mut Draft) {
             Inst::Op { .. } | Inst::Linear(_) | Inst::Image(_) => draft.insts.push(inst),
         }
     }
+}
+
+/// Whether a device computes the op without wider copies of its inputs.
+fn runs_narrow(draft: &Draft, op: &Op, inputs: &[ValueId]) -> bool {
+    let specs: Vec<_> = inputs.iter().map(|&input| draft.spec(input)).collect();
+    computes_narrow(op, &specs)
 }
 
 fn is_narrow(draft: &Draft, value: ValueId) -> bool {

@@ -1,0 +1,376 @@
+//! One run of a program: transfers, launches or their recording, and ops on the CPU in between.
+
+use super::call::{DeviceArg, DeviceCall};
+use super::gpu::Turn;
+use super::layout::{FAULT_BYTES, Layout, Part, value_bytes};
+use super::program::{DeviceStep, HostValues, Program};
+use crate::RunError;
+use crate::compile::Place;
+use crate::extents::Bound;
+use crate::graph::ValueId;
+use crate::op::{Arg, Call, Out};
+use crate::profiler::Profiler;
+use crate::step::OpStep;
+use aimass_cpu::pool::KernelPool;
+use aimass_cuda::{DeviceError, Memory, Queue, Slice};
+use aimass_tensor::{BufferMut, Shape, Tensor};
+use std::sync::{Arc, PoisonError};
+
+/// How a run on a device ended.
+pub(crate) enum Placed {
+    /// With outputs; states were replaced.
+    Done(Vec<Tensor>),
+    /// The caller's input is wrong.
+    Refused(RunError),
+    /// Not here: the CPU has to do it.
+    Elsewhere,
+}
+
+/// Why a run did not end well.
+enum Failure {
+    Run(RunError),
+    Device(DeviceError),
+    /// A kernel found an index out of range; the CPU says which.
+    BadIndex,
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        Failure::Run(error)
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Failure {
+        Failure::Device(error)
+    }
+}
+
+const DEFECT: RunError = RunError::Internal("a value of a device program has no place");
+/// Most elements of a value on a device.
+const ELEMENTS_MAX: usize = (1 << 31) - 1;
+
+impl Program {
+    /// Runs with these inputs, and with these states, which are replaced if it succeeds.
+    pub(crate) fn run<P: Profiler>(
+        &self,
+        inputs: &[Tensor],
+        states: Option<&mut Vec<Tensor>>,
+        profiler: &P,
+    ) -> Placed {
+        if !self.gpu.works() {
+            return Placed::Elsewhere;
+        }
+        let before: &[Tensor] = states.as_ref().map_or(&self.initial, |states| states);
+        match self.outcome(inputs, before, profiler) {
+            Ok((outputs, written)) => {
+                if let Some(states) = states {
+                    *states = written;
+                }
+                self.gpu.ran();
+                Placed::Done(outputs)
+            }
+            Err(Failure::Run(error)) => Placed::Refused(error),
+            Err(Failure::BadIndex) => Placed::Elsewhere,
+            Err(Failure::Device(error)) => {
+                self.gpu.fell_back(&error);
+                Placed::Elsewhere
+            }
+        }
+    }
+
+    fn outcome<P: Profiler>(
+        &self,
+        inputs: &[Tensor],
+        states: &[Tensor],
+        profiler: &P,
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>), Failure> {
+        let bound = self.extents.bind(&self.signature, inputs)?;
+        let shapes = self.extents.shapes(&bound)?;
+        if shapes.iter().any(|shape| shape.elements() > ELEMENTS_MAX) {
+            let what = "a value of more than 2^31 - 1 elements, which stays on the CPU";
+            return Err(DeviceError::Defect(what).into());
+        }
+        let layout = Layout::new(self, &shapes)?;
+        let mut turn: Turn<'_> = self.gpu.turn();
+        let working = turn.memory(layout.total)?;
+        let queue = self.gpu.device().queue()?;
+        let host = HostValues::new();
+        let mut run =
+            Run { program: self, inputs, states, shapes, bound, layout, working: &working, host };
+        run.all(queue, profiler)
+    }
+}
+
+/// A run in progress.
+struct Run<'r> {
+    program: &'r Program,
+    inputs: &'r [Tensor],
+    states: &'r [Tensor],
+    shapes: Vec<Shape>,
+    bound: Bound,
+    layout: Layout,
+    working: &'r Arc<Memory>,
+    host: HostValues,
+}
+
+impl<'r> Run<'r> {
+    fn all<P: Profiler>(
+        &mut self,
+        mut queue: Queue<'_>,
+        profiler: &P,
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>), Failure> {
+        self.upload_inputs(&mut queue)?;
+        match self.program.replayable {
+            true => self.replayed(&mut queue)?,
+            false => {
+                self.clear_faults(&mut queue)?;
+                for (index, step) in self.program.steps.iter().enumerate() {
+                    let begin = profiler.mark();
+                    self.step(step, &mut queue)?;
+                    profiler.step(index, begin);
+                }
+            }
+        }
+        self.download_results(&mut queue)?;
+        drop(queue);
+        let of = |values: &mut dyn Iterator<Item = ValueId>| -> Result<Vec<Tensor>, RunError> {
+            values.map(|value| self.tensor(value)).collect()
+        };
+        let outputs = of(&mut self.program.outputs.iter().copied())?;
+        let mut written = Vec::with_capacity(self.states.len());
+        for (write, old) in self.program.writes.iter().zip(self.states) {
+            written.push(match write {
+                Some(write) => self.tensor(*write)?,
+                None => old.clone(),
+            });
+        }
+        Ok((outputs, written))
+    }
+
+    /// The launches: as they were recorded, or recorded now if these extents came before.
+    fn replayed(&self, queue: &mut Queue<'_>) -> Result<(), Failure> {
+        let program = self.program;
+        let extents: Vec<usize> = self.inputs.iter().flat_map(|x| x.shape().to_vec()).collect();
+        let mut replays = program.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        let replay = match replays.find(&extents, self.working) {
+            Some(replay) => replay,
+            None if replays.seen(&extents) => {
+                let made = queue.capture(&[self.working], |queue| self.launches(queue))?;
+                let replay = Arc::new(made);
+                replays.keep(extents, self.working, replay.clone());
+                replay
+            }
+            None => return Ok(self.launches(queue)?),
+        };
+        queue.replay(&replay)?;
+        Ok(())
+    }
+
+    fn launches(&self, queue: &mut Queue<'_>) -> Result<(), DeviceError> {
+        self.clear_faults(queue)?;
+        for step in &self.program.steps {
+            if let DeviceStep::Launch { .. } = step {
+                self.launch(step, queue)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &DeviceStep, queue: &mut Queue<'_>) -> Result<(), Failure> {
+        match step {
+            DeviceStep::Launch { .. } => Ok(self.launch(step, queue)?),
+            DeviceStep::Host(op) => Ok(self.op(op)?),
+            DeviceStep::Upload(value) => {
+                let to = self.region(*value)?;
+                let content = self.host.get(value).ok_or(DEFECT)?;
+                let bytes = self.byte_len(*value)?;
+                let content = content.as_slice().get(..bytes).ok_or(DEFECT)?;
+                Ok(queue.upload(to.part(0, bytes)?, content)?)
+            }
+            DeviceStep::Download(value) => self.download(&[*value], queue),
+        }
+    }
+
+    fn launch(&self, step: &DeviceStep, queue: &mut Queue<'_>) -> Result<(), DeviceError> {
+        let DeviceStep::Launch { lowered, inputs, outputs, fault, .. } = step else {
+            return Ok(());
+        };
+        let inputs: Vec<DeviceArg<'_>> =
+            inputs.iter().map(|&value| self.arg(value)).collect::<Result<_, _>>()?;
+        let outputs: Vec<DeviceArg<'_>> =
+            outputs.iter().map(|&value| self.arg(value)).collect::<Result<_, _>>()?;
+        let fault = match fault {
+            Some(number) => {
+                self.part(self.layout.faults)?.part(number * FAULT_BYTES, FAULT_BYTES)?
+            }
+            None => Slice::none(),
+        };
+        let scratch = self.part(self.layout.scratch)?;
+        let mut call = DeviceCall { queue, inputs: &inputs, outputs: &outputs, scratch, fault };
+        (lowered.launch)(&mut call)
+    }
+
+    /// A value on the device.
+    fn arg(&self, value: ValueId) -> Result<DeviceArg<'r>, DeviceError> {
+        const ABSENT: DeviceError = DeviceError::Defect("a value is not on the device");
+        let program = self.program;
+        let (dtype, shape) = (program.dtypes[value.index()], self.shapes[value.index()]);
+        let bytes = dtype.bytes_for(shape.elements()).ok_or(ABSENT)?;
+        let (slice, stride) = match program.memory.places[value.index()] {
+            Place::Input(index) => (self.part(self.layout.inputs[index])?, None),
+            Place::State(index) => (self.part(self.layout.states[index])?, None),
+            Place::Constant(index) => {
+                let memory = program.constants.get(index).and_then(Option::as_ref).ok_or(ABSENT)?;
+                (memory.slice(), None)
+            }
+            Place::Region(region) => (self.part(self.layout.regions[region])?, None),
+            Place::Columns { region, start, columns } => {
+                let all = self.part(self.layout.regions[region])?;
+                let start = start * dtype.size().ok_or(ABSENT)?;
+                let slice = all.part(start, all.bytes().saturating_sub(start))?;
+                return Ok(DeviceArg { dtype, shape, slice, stride: Some(columns) });
+            }
+            Place::None => return Err(ABSENT),
+        };
+        Ok(DeviceArg { dtype, shape, slice: slice.part(0, bytes)?, stride })
+    }
+
+    fn part(&self, part: Part) -> Result<Slice<'r>, DeviceError> {
+        self.working.slice().part(part.start, part.bytes)
+    }
+
+    fn region(&self, value: ValueId) -> Result<Slice<'r>, Failure> {
+        match self.program.memory.places[value.index()] {
+            Place::Region(region) => Ok(self.part(self.layout.regions[region])?),
+            Place::None
+            | Place::Input(_)
+            | Place::Constant(_)
+            | Place::State(_)
+            | Place::Columns { .. } => Err(DEFECT.into()),
+        }
+    }
+
+    fn byte_len(&self, value: ValueId) -> Result<usize, RunError> {
+        value_bytes(self.program.dtypes[value.index()], &self.shapes[value.index()])
+    }
+
+    fn clear_faults(&self, queue: &mut Queue<'_>) -> Result<(), DeviceError> {
+        queue.fill(self.part(self.layout.faults)?, 0xff)
+    }
+
+    fn upload_inputs(&self, queue: &mut Queue<'_>) -> Result<(), Failure> {
+        let uploads = &self.program.uploads;
+        let sides = [
+            (&uploads.inputs, &self.layout.inputs, self.inputs),
+            (&uploads.states, &self.layout.states, self.states),
+        ];
+        for (values, parts, tensors) in sides {
+            for ((_, part), tensor) in
+                values.iter().zip(parts).zip(tensors).filter(|((value, _), _)| value.is_some())
+            {
+                queue.upload(self.part(*part)?, tensor.bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings values of the device to the host.
+    fn download(&mut self, values: &[ValueId], queue: &mut Queue<'_>) -> Result<(), Failure> {
+        let mut faults = vec![0xffu8; self.program.faults * FAULT_BYTES];
+        let mut buffers = Vec::with_capacity(values.len());
+        for &value in values {
+            buffers.push((value, BufferMut::uninit(self.byte_len(value)?)));
+        }
+        let mut parts: Vec<(Slice<'_>, &mut [u8])> = Vec::with_capacity(values.len() + 1);
+        for (value, buffer) in &mut buffers {
+            let to = buffer.as_mut_slice();
+            let from = match self.program.memory.places[value.index()] {
+                Place::Region(region) => self.part(self.layout.regions[region])?,
+                _ => return Err(DEFECT.into()),
+            };
+            parts.push((from.part(0, to.len())?, to));
+        }
+        parts.push((self.part(self.layout.faults)?, &mut faults));
+        queue.download(&mut parts)?;
+        self.host.extend(buffers);
+        match faults.iter().all(|&byte| byte == 0xff) {
+            true => Ok(()),
+            false => Err(Failure::BadIndex),
+        }
+    }
+
+    /// Brings what leaves the plan to the host, and waits for everything.
+    fn download_results(&mut self, queue: &mut Queue<'_>) -> Result<(), Failure> {
+        let made = |value: &&ValueId| {
+            !self.program.on_host.contains(value) && !self.host.contains_key(value)
+        };
+        let values: Vec<ValueId> =
+            self.program.memory.results.iter().filter(made).copied().collect();
+        self.download(&values, queue)
+    }
+
+    /// An op on the CPU.
+    fn op(&mut self, step: &OpStep) -> Result<(), RunError> {
+        let mut made = Vec::with_capacity(step.outputs.len());
+        for &output in &step.outputs {
+            made.push(BufferMut::uninit(self.byte_len(output)?));
+        }
+        let args: Vec<Arg<'_>> =
+            step.inputs.iter().map(|&value| self.host_arg(value)).collect::<Result<_, _>>()?;
+        let mut outs: Vec<Out<'_>> = step
+            .outputs
+            .iter()
+            .zip(&mut made)
+            .map(|(&output, bytes)| Out {
+                dtype: self.program.dtypes[output.index()],
+                shape: self.shapes[output.index()],
+                bytes: bytes.as_mut_slice(),
+            })
+            .collect();
+        let pool = KernelPool::global();
+        let team = pool.team(pool.threads());
+        let mut call = Call { inputs: &args, outputs: &mut outs, team, in_place: false };
+        step.op.rule().run(&mut call)?;
+        let found: Vec<Shape> = outs.iter().map(|out| out.shape).collect();
+        drop((args, outs));
+        if step.op.rule().measures() {
+            let Run { program, bound, shapes, .. } = self;
+            for (&output, found) in step.outputs.iter().zip(&found) {
+                program.extents.measure(bound, shapes, output, found)?;
+            }
+        }
+        self.host.extend(step.outputs.iter().copied().zip(made));
+        Ok(())
+    }
+
+    /// A value on the host.
+    fn host_arg(&self, value: ValueId) -> Result<Arg<'_>, RunError> {
+        let program = self.program;
+        let (dtype, shape) = (program.dtypes[value.index()], self.shapes[value.index()]);
+        let whole = |bytes: &'_ [u8]| -> Result<usize, RunError> {
+            let wanted = value_bytes(dtype, &shape)?;
+            if wanted <= bytes.len() { Ok(wanted) } else { Err(DEFECT) }
+        };
+        let (bytes, stride): (&[u8], _) = match program.memory.places[value.index()] {
+            Place::Input(index) => (self.inputs.get(index).ok_or(DEFECT)?.bytes(), None),
+            Place::State(index) => (self.states.get(index).ok_or(DEFECT)?.bytes(), None),
+            Place::Constant(index) => {
+                let constant = program.host_constants.get(index).and_then(Option::as_ref);
+                (constant.ok_or(DEFECT)?.bytes(), None)
+            }
+            Place::Region(_) => {
+                let own = self.host.get(&program.roots[value.index()]).ok_or(DEFECT)?.as_slice();
+                (own.get(..whole(own)?).ok_or(DEFECT)?, None)
+            }
+            Place::Columns { .. } | Place::None => return Err(DEFECT),
+        };
+        Ok(Arg { dtype, shape, bytes, stride })
+    }
+
+    /// A value that leaves the plan.
+    fn tensor(&self, value: ValueId) -> Result<Tensor, RunError> {
+        let arg = self.host_arg(value)?;
+        Tensor::copy_from(arg.dtype, arg.shape, arg.bytes).map_err(|_| DEFECT)
+    }
+}
