@@ -1,7 +1,7 @@
 //! `aimass infer`: one answer, without a server.
 
 use crate::home::{Home, runtime};
-use aimass_engine::{Engine, InferRequest, Selector};
+use aimass_engine::{DeviceChoice, Engine, InferRequest, Selector};
 use aimass_tensor::{DType, Shape, Strings, Tensor};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -24,6 +24,9 @@ pub(crate) struct Infer {
     /// Seconds until it is given up
     #[arg(long, default_value_t = 60)]
     timeout: u64,
+    /// Where the model runs: `auto`, `cpu`, or a GPU as `cuda:0`
+    #[arg(long, default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
+    device: DeviceChoice,
 }
 
 impl Infer {
@@ -32,7 +35,9 @@ impl Infer {
     }
 
     async fn ask(self, home: &Home) -> anyhow::Result<()> {
-        let engine = Engine::open(home.engine_config()).await?;
+        let mut config = home.engine_config();
+        config.device = self.device.clone();
+        let engine = Engine::open(config).await?;
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         let (name, selector) = match self.model.split_once('@') {
             Some((name, selector)) => (name.to_owned(), selector.parse()?),

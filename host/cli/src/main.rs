@@ -2,6 +2,7 @@
 
 mod api_key;
 mod batch;
+mod device;
 mod dispatch_flags;
 mod home;
 mod infer;
@@ -73,6 +74,9 @@ enum Command {
     /// Run a marketplace: ceremony, delegations, reviews, releases, revocations
     #[command(subcommand)]
     Market(market::Market),
+    /// List, try and report the GPUs of this machine
+    #[command(subcommand)]
+    Device(device::Device),
     /// Ask a model of the registry once, without a server
     Infer(infer::Infer),
     /// Ask a model many times: a file of requests becomes a file of answers
@@ -110,6 +114,7 @@ fn run(arguments: Arguments, logging: Logging) -> anyhow::Result<()> {
         Command::Key(key) => key.run(&home()?),
         Command::Trust(trust) => trust.run(home),
         Command::Market(market) => market.run(&home()?),
+        Command::Device(device) => device.run(),
         Command::Infer(infer) => infer.run(&home()?),
         Command::Batch(batch) => batch.run(&home()?),
         Command::Top(top) => top.run(),

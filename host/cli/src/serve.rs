@@ -9,7 +9,7 @@ use crate::api_key;
 use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
 use crate::logging::Logging;
-use aimass_engine::Engine;
+use aimass_engine::{DeviceChoice, Engine, GpuOptions};
 use aimass_gateway::{GatewayConfig, Listeners, Setup};
 use anyhow::Context;
 use clap::Args;
@@ -58,6 +58,19 @@ pub(crate) struct Serve {
     /// TOML file with a `[gateway]` table: limits, identity, TLS, flow; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where models run: `auto` (every GPU that passes its self-test, else the CPU), `cpu`, or GPUs by
+    /// number, as `cuda:0,cuda:1`
+    #[arg(long, default_value_t, value_name = "DEVICE", env = "AIMASS_DEVICE")]
+    device: DeviceChoice,
+    /// Most bytes of each GPU's memory [default: 90 % of what is free at the start]
+    #[arg(long, value_name = "BYTES")]
+    device_memory_bytes_max: Option<u64>,
+    /// On GPUs use our own kernels alone, so that equal calls give equal bits
+    #[arg(long)]
+    deterministic: bool,
+    /// On GPUs multiply f32 on tensor cores, rounded to 10 bits of mantissa
+    #[arg(long)]
+    tf32: bool,
     /// Kernel threads [default: all cores]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -80,6 +93,14 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn run(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
         runtime()?.block_on(self.serve(home, logging))
+    }
+
+    fn gpu_options(&self) -> GpuOptions {
+        let mut options = GpuOptions::default();
+        options.device.memory_bytes_max = self.device_memory_bytes_max.unwrap_or(0);
+        options.device.deterministic = self.deterministic;
+        options.device.tf32 = self.tf32;
+        options
     }
 
     async fn serve(self, home: &Home, logging: Logging) -> anyhow::Result<()> {
@@ -107,6 +128,8 @@ impl Serve {
         config.loopback = address.ip().is_loopback()
             && grpc_address.is_none_or(|address| address.ip().is_loopback());
         config.threads = self.threads;
+        config.device = self.device.clone();
+        config.gpu = self.gpu_options();
         config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
         config.dispatch = self.dispatch.clone().config();

@@ -1,6 +1,8 @@
 //! Configuration of the engine.
 
+use crate::DeviceChoice;
 use aimass_dispatch::DispatchConfig;
+use aimass_graph::GpuOptions;
 use aimass_market::mirror::FetchLimits;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +18,10 @@ pub struct EngineConfig {
     pub loopback: bool,
     /// Kernel threads; 0 takes every core.
     pub threads: usize,
+    /// Where plans run. Default [`DeviceChoice::Cpu`]: tools that ask once need no GPU.
+    pub device: DeviceChoice,
+    /// How GPUs are used.
+    pub gpu: GpuOptions,
     /// Whether dynamically quantized models compute with one scale for a whole tensor, as their files
     /// say, instead of scales of each row (`CompileOptions::exact_quantization`). Default false.
     pub exact_quantization: bool,
@@ -53,6 +59,8 @@ impl EngineConfig {
             data_dir,
             loopback: true,
             threads: 0,
+            device: DeviceChoice::Cpu,
+            gpu: GpuOptions::default(),
             exact_quantization: false,
             dispatch: DispatchConfig::default(),
             registry_poll: Duration::from_millis(20),

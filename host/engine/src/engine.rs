@@ -1,6 +1,7 @@
 //! The engine: follows the registry, keeps the wanted versions loaded, answers requests.
 
 use crate::catalog::{Catalog, Cell, CellState, Served};
+use crate::device::{DeviceStatus, Devices};
 use crate::dispatch_metrics;
 use crate::errors::of_registry;
 use crate::files::FileBytes;
@@ -73,6 +74,10 @@ impl Engine {
             packed_store: packed_store(&config)?,
             ..CompileOptions::default()
         };
+        let (choice, gpu) = (config.device.clone(), config.gpu.clone());
+        let devices = tokio::task::spawn_blocking(move || Devices::open(&choice, &gpu)).await;
+        let panicked = |_| EngineError::new(Family::Unavailable, "device", "a self-test panicked");
+        let devices = devices.map_err(panicked)??;
         let metrics = Arc::new(Metrics::default());
         let traced = config.traced.clone();
         let markets = Arc::new(MarketHost::open(&config.data_dir, config.market_fetch));
@@ -82,6 +87,7 @@ impl Engine {
                 registry,
                 sandbox,
                 options,
+                devices,
                 traced,
                 metrics: metrics_of_loader,
                 markets,
@@ -154,6 +160,11 @@ impl Engine {
         loaded.collect()
     }
 
+    /// The devices that plans run on; the CPU with the reason where there is no GPU.
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        self.inner.loader.devices.status()
+    }
+
     /// Whether the process works at all.
     pub fn live(&self) -> bool {
         !self.inner.closing.load(Ordering::Relaxed)
@@ -192,6 +203,7 @@ impl Engine {
         dispatch_metrics::totals(&mut page, &inner.dispatcher.stats());
         dispatch_metrics::plans(&mut page, &inner.catalog(), &inner.dispatcher.plan_stats());
         inner.write_freshness(&mut page);
+        inner.loader.devices.write(&mut page);
         sandbox_metrics::write(&mut page, inner.loader.sandbox.metrics());
         page.into_text()
     }

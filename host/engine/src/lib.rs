@@ -9,6 +9,7 @@
 mod catalog;
 mod config;
 mod control;
+mod device;
 mod dispatch_metrics;
 mod engine;
 mod errors;
@@ -29,8 +30,10 @@ mod statistics;
 mod traced;
 mod types;
 
+pub use aimass_graph::{DeviceInfo, Gpu, GpuOptions, SelfTest, SelfTestCase, gpu_count};
 pub use config::{EngineConfig, TracedConfig};
 pub use control::{Serviceability, VersionStatus};
+pub use device::{DeviceChoice, DeviceStatus, UnknownDevice};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
 pub use jobs::{Job, JobEnd, JobRecord, JobRunner, JobState, JobStore, JobsConfig, Progress};

@@ -1,6 +1,7 @@
 //! From a package's bytes to a model that can answer: verify, build, resolve.
 
 use crate::config::TracedConfig;
+use crate::device::Devices;
 use crate::errors::{of_market, of_refusal, of_registry, of_sandbox};
 use crate::files::{FileBytes, PackageFiles, VerifiedFile};
 use crate::fixtures::{Fixture, parse_fixtures};
@@ -77,6 +78,7 @@ pub(crate) struct Loader {
     pub(crate) registry: Registry,
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) options: CompileOptions,
+    pub(crate) devices: Devices,
     pub(crate) traced: TracedConfig,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) markets: Arc<MarketHost>,
@@ -142,13 +144,13 @@ impl Loader {
             let setup = TracedSetup {
                 name: name.clone(),
                 plugin: format.clone(),
-                options: self.options.clone(),
+                options: self.devices.place(&self.options),
                 config: self.traced.clone(),
                 metrics: self.metrics.clone(),
             };
             return Ok((Vec::new(), Some(TracedModel::load(setup).await?)));
         }
-        let graph = format.load_graph(&self.options).await;
+        let graph = format.load_graph(&self.devices.place(&self.options)).await;
         let graph = graph.map_err(|error| crate::errors::of_plugin("format", &error))?;
         Ok((graph.plans, None))
     }

@@ -2,8 +2,8 @@
 //! sockets with engines that fail on purpose.
 
 use aimass_engine::{
-    Engine, EngineError, InferRequest, InferResponse, ModelMetadata, ModelStatistics, Readiness,
-    Selector, TrustState, VersionStatus,
+    DeviceStatus, Engine, EngineError, InferRequest, InferResponse, ModelMetadata, ModelStatistics,
+    Readiness, Selector, TrustState, VersionStatus,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -62,6 +62,11 @@ pub trait Serving: Send + Sync + 'static {
         selector: &Selector,
     ) -> Result<Vec<ModelStatistics>, EngineError>;
 
+    /// The devices that models run on; none where that is not known.
+    fn devices(&self) -> Vec<DeviceStatus> {
+        Vec::new()
+    }
+
     /// How fresh what is known of marketplaces is; `Local` where there are none.
     fn trust_state(&self) -> TrustState {
         TrustState::Local
@@ -118,6 +123,10 @@ impl Serving for Engine {
 
     fn models(&self) -> Vec<ModelMetadata> {
         Engine::models(self)
+    }
+
+    fn devices(&self) -> Vec<DeviceStatus> {
+        Engine::devices(self)
     }
 
     fn live(&self) -> bool {

@@ -27,6 +27,9 @@ struct Ready {
     ready: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
+    /// Devices that were lost: models answer, on the CPU.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost_devices: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -45,7 +48,9 @@ pub(crate) async fn live(State(gateway): Shared) -> Response<Body> {
 pub(crate) async fn ready(State(gateway): Shared) -> Response<Body> {
     let reasons: Vec<String> = gateway.unready().into_iter().take(REASONS_MAX).map(short).collect();
     let ready = reasons.is_empty();
-    with_status(ready, json(&Ready { ready, reasons }))
+    let lost = gateway.engine.devices().into_iter().filter(|device| !device.works);
+    let lost_devices = lost.map(|device| device.device).collect();
+    with_status(ready, json(&Ready { ready, reasons, lost_devices }))
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`: 200, 400 if it cannot answer now, 404.

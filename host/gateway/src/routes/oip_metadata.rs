@@ -7,7 +7,7 @@ use crate::identity::access::Read;
 use crate::oip::EXTENSIONS;
 use crate::oip::model_config::datatype;
 use crate::router::Shared;
-use aimass_engine::{ModelMetadata, TensorMetadata};
+use aimass_engine::{DeviceStatus, ModelMetadata, TensorMetadata};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
@@ -20,6 +20,44 @@ struct ServerWire {
     extensions: [&'static str; 9],
     /// How fresh what the host knows of its marketplaces is: `local`, `fresh` or `stale`.
     trust: &'static str,
+    /// What models run on.
+    devices: Vec<DeviceWire>,
+}
+
+#[derive(Serialize)]
+pub(super) struct DeviceWire {
+    /// `cpu` or `cuda:N`.
+    device: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    /// `ready`, or `lost` when plans run on the CPU instead.
+    state: &'static str,
+    /// Why there is no GPU, or what went wrong on it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<DeviceMemoryWire>,
+}
+
+#[derive(Serialize)]
+struct DeviceMemoryWire {
+    used_bytes: u64,
+    limit_bytes: u64,
+}
+
+/// The devices as clients see them.
+pub(super) fn devices(all: Vec<DeviceStatus>) -> Vec<DeviceWire> {
+    let wire = |device: DeviceStatus| DeviceWire {
+        memory: (device.memory_bytes_max > 0).then_some(DeviceMemoryWire {
+            used_bytes: device.memory_bytes,
+            limit_bytes: device.memory_bytes_max,
+        }),
+        device: device.device,
+        name: device.name,
+        state: if device.works { "ready" } else { "lost" },
+        reason: device.reason,
+    };
+    all.into_iter().map(wire).collect()
 }
 
 #[derive(Serialize)]
@@ -45,6 +83,7 @@ pub(crate) async fn server(State(gateway): Shared, _admitted: Admitted<Read>) ->
         version: env!("CARGO_PKG_VERSION"),
         extensions: EXTENSIONS,
         trust: gateway.engine.trust_state().as_str(),
+        devices: devices(gateway.engine.devices()),
     }))
 }
 

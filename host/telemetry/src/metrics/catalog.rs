@@ -117,6 +117,16 @@ metrics! {
         "Bytes that guests made tensors of.";
     SANDBOX_LOG_DROPPED: Counter "aimass_sandbox_log_bytes_dropped_total" []
         "Bytes of log messages that were dropped.";
+    DEVICE_WORKS: Gauge "aimass_device_works" ["device"]
+        "1 while plans run on the GPU, 0 once it is lost.";
+    DEVICE_MEMORY: Gauge "aimass_device_memory_bytes" ["device"]
+        "Bytes of GPU memory in use.";
+    DEVICE_MEMORY_MAX: Gauge "aimass_device_memory_bytes_max" ["device"]
+        "Most bytes of GPU memory to use.";
+    DEVICE_RUNS: Counter "aimass_device_runs_total" ["device"]
+        "Runs of plans that finished on the GPU.";
+    DEVICE_FALLBACKS: Counter "aimass_device_fallbacks_total" ["device"]
+        "Runs of plans that the CPU did because something went wrong on the GPU.";
     GATEWAY_REQUESTS: Counter "aimass_gateway_requests_total" ["route", "status"]
         "Requests answered, by kind of route and class of status.";
     GATEWAY_SECONDS: Histogram "aimass_gateway_request_seconds" ["route"]

@@ -1,0 +1,105 @@
+//! The binary with drivers of every kind: none, too old, no GPU, one that is too old or too new, and the
+//! virtual GPU, on which a real model must answer as on the CPU.
+
+use aimass_e2e::{Site, repository};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A site whose loader finds the virtual driver as `libcuda.so.1`.
+struct Driven {
+    site: Site,
+    folder: PathBuf,
+}
+
+impl Driven {
+    fn new() -> Driven {
+        let site = Site::new();
+        let folder = site.folder().join("driver");
+        std::fs::create_dir(&folder).expect("a folder");
+        symlink(library(), folder.join("libcuda.so.1")).expect("a link");
+        Driven { site, folder }
+    }
+
+    /// Runs the binary with `VGPU_` settings.
+    fn run(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let mut command = Command::new(&self.site.aimass);
+        command.arg("--data").arg(self.site.data()).args(arguments);
+        command.current_dir(self.site.folder());
+        command.env("LD_LIBRARY_PATH", &self.folder).env_remove("AIMASS_DEVICE");
+        command.env("VGPU_PTX", repository().join("kernels/cuda/prebuilt"));
+        for (name, value) in settings {
+            command.env(name, value);
+        }
+        command.output().expect("the binary runs")
+    }
+
+    fn prints(&self, settings: &[(&str, &str)], arguments: &[&str], expected: &str) {
+        let output = self.run(settings, arguments);
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains(expected), "{settings:?}: {expected:?} is not in {text}");
+    }
+}
+
+/// What cargo built of `tests/vgpu`, beside this test or one folder above.
+fn library() -> PathBuf {
+    // Names it, so that cargo builds it before this test.
+    let _ = aimass_vgpu::Settings::default();
+    let own = std::env::current_exe().expect("a path");
+    let folders = own.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join("libaimass_vgpu.so")).find(|path| path.exists());
+    found.expect("libaimass_vgpu.so beside the tests")
+}
+
+#[test]
+fn list_says_what_there_is_and_why_there_is_nothing() {
+    let driven = Driven::new();
+    let list = ["device", "list"];
+    driven.prints(&[], &list, "compute capability 8.0  driver for CUDA 13.0  kernels sm_80");
+    driven.prints(&[("VGPU_SM", "90")], &list, "kernels sm_90");
+    driven.prints(&[("VGPU_SM", "89")], &list, "kernels sm_89");
+    // Newer than every image: the driver compiles the text.
+    driven.prints(&[("VGPU_SM", "130")], &list, "kernels compute_75");
+    driven.prints(&[("VGPU_SM", "70")], &list, "compute capability 7.0; 7.5 (Turing) or newer");
+    driven.prints(&[("VGPU_DRIVER", "11080")], &list, "supports CUDA 11.8; CUDA 12.0");
+    driven.prints(&[("VGPU_DEVICES", "0")], &list, "finds no GPU");
+    driven.prints(&[("VGPU_DEVICES", "2")], &list, "cuda:1");
+    driven.prints(&[("VGPU_MEM_MB", "16")], &list, "cannot be used");
+    if !Path::new("/dev/nvidia0").exists() {
+        std::fs::remove_file(driven.folder.join("libcuda.so.1")).expect("no link");
+        driven.prints(&[], &list, "no NVIDIA driver: libcuda.so.1 was not found");
+    }
+}
+
+#[test]
+fn a_gpu_that_was_asked_for_and_cannot_be_used_is_an_error_and_auto_is_not() {
+    let driven = Driven::new();
+    let ask = |device| ["infer", "minilm", "--input", "text=a cat", "--device", device];
+    let old = [("VGPU_DRIVER", "11080")];
+    let output = driven.run(&old, &ask("cuda:0"));
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("CUDA 12.0") && error.contains("--device auto"), "{error}");
+    assert!(driven.run(&old, &ask("auto")).status.success());
+    driven.prints(&[], &ask("cuda:7"), "this machine has 1");
+    driven.prints(&[], &ask("gpu"), "cuda:0,cuda:1");
+}
+
+#[test]
+fn a_real_model_answers_on_the_virtual_gpu_as_on_the_cpu() {
+    let driven = Driven::new();
+    let answer = |device: &str| -> Vec<f64> {
+        let arguments = ["infer", "minilm", "--input", "text=a cat", "--device", device];
+        let output = driven.run(&[("VGPU_MEM_MB", "2048")], &arguments);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let number = |word: &str| word.trim_matches(|c| "[],".contains(c)).parse().ok();
+        text.split_whitespace().filter_map(number).collect()
+    };
+    let (here, there) = (answer("cpu"), answer("cuda:0"));
+    assert!(here.len() >= 8 && here.len() == there.len(), "{here:?} {there:?}");
+    for (here, there) in here.iter().zip(&there).take(8) {
+        assert!((here - there).abs() < 2e-4, "{here} {there}");
+    }
+}
