@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aimass_build::WasmToolchain;
 
-use crate::{cache, model, onnx, python, repository, run};
+use crate::{cache, cuda, model, onnx, python, repository, run};
 
 /// What the other tasks use of the cache.
 pub(crate) struct Fetched {
@@ -44,6 +44,7 @@ pub(crate) fn fetch() -> anyhow::Result<Fetched> {
     for model in model::all()? {
         model.ensure(&cache, &python)?;
     }
+    cuda::fetch(&python)?;
     let model_dir = model::folder(&cache, model::DEMO);
     let onnx_cases = onnx::ensure(&cache)?;
     Ok(Fetched { python, model_dir, onnx_cases, toolchain })

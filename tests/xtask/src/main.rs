@@ -5,6 +5,7 @@
 
 mod bench;
 mod cache;
+mod cuda;
 mod demo;
 mod emulate;
 mod fetch;

@@ -8,11 +8,11 @@ use anyhow::{Context, bail};
 
 use crate::fetch::Fetched;
 use crate::installation::Installation;
-use crate::{emulate, fetch, repository, run};
+use crate::{cuda, emulate, fetch, repository, run};
 
 /// How many tests passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
+pub(crate) struct Counts {
     passed: u64,
     failed: u64,
 }
@@ -88,10 +88,16 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
         });
         report.step("docs", docs);
     }
-    if let Some(fetched) = fetched {
-        let installation = report.step("plugins", || install(&fetched));
+    if let Some(fetched) = &fetched {
+        let installation = report.step("plugins", || install(fetched));
         if let Some(installation) = installation {
-            report.counted("tests", || cargo_test(&fetched, &installation, all, names));
+            report.counted("tests", || cargo_test(fetched, &installation, all, names));
+        }
+    }
+    if names.is_empty() {
+        report.counted("cuda", cuda::ops_on_the_virtual_gpu);
+        if let Some(fetched) = &fetched {
+            report.step("images", || cuda::images_are_those_of_the_sources(&fetched.python, all));
         }
     }
     if all && names.is_empty() {
@@ -132,6 +138,7 @@ fn cargo_test(
         .args(["test", "--workspace", "--no-fail-fast", "--"])
         .args(all.then_some("--include-ignored"))
         .args(names)
+        .env("AIMASS_DEVICE", "cpu")
         .env("AIMASS_PYTHON", &fetched.python)
         .env("AIMASS_MODEL_DIR", &fetched.model_dir)
         .env("AIMASS_ONNX_CASES", &fetched.onnx_cases)
@@ -143,7 +150,7 @@ fn cargo_test(
 }
 
 /// Prints what `command` prints and adds up its result lines.
-fn stream_and_count(command: &mut Command) -> anyhow::Result<Counts> {
+pub(crate) fn stream_and_count(command: &mut Command) -> anyhow::Result<Counts> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cargo test")?;
     let mut counts = Counts::default();
     for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
