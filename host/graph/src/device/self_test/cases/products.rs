@@ -82,10 +82,12 @@ fn attention(dtype: DType) -> Vec<Case> {
         }));
     }
     let inputs = vec![floats(dtype, &[2, 19, 48], 4)];
+    // Scores are large and the softmax is steep: what products lose shows many times over.
+    let tolerance = if dtype == DType::F32 { 1024.0 } else { 64.0 };
     cases.push(graph(
         &format!("fused attention({dtype})"),
         inputs,
-        64.0,
+        tolerance,
         move |builder, values| {
             let mut made = Vec::new();
             for seed in 5..8 {
