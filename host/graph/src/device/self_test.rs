@@ -131,7 +131,8 @@ fn compared(
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
         let same = found == expected || found.is_nan() && expected.is_nan();
         let bound = tolerance * precision * expected.abs().max(1.0);
-        if !same && (found - expected).abs() > bound || found.is_nan() != expected.is_nan() {
+        let near = expected.is_finite() && (found - expected).abs() <= bound;
+        if !same && !near {
             return Err(format!("element {i}: expected {expected} within {bound:e}, got {found}"));
         }
     }
@@ -160,15 +161,6 @@ mod tests {
     use super::*;
 
     /// Only where a device is: on the virtual one, or on a real one.
-    #[test]
-    #[ignore = "needs a device"]
-    fn every_case_is_as_on_the_cpu() {
-        let gpu = Gpu::open(0, &crate::GpuOptions::default()).unwrap();
-        let outcome = gpu.self_test();
-        assert!(outcome.failures.is_empty(), "{:#?}", outcome.failures);
-        assert!(outcome.cases > 0);
-    }
-
     #[test]
     fn a_difference_beyond_the_tolerance_is_told_with_its_place() {
         let tensor = |x: &[f32]| Tensor::from_slice(&[x.len()], x).unwrap();
