@@ -126,12 +126,12 @@ class Bench:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.library, self.include = build.nvrtc()
+        self.compiler, self.include = build.nvrtc()
         self.binary = test_binary()
 
     def compile(self, units, source=build.SOURCE):
         text = "".join(f'#include "{unit}"\n' for unit in units)
-        return build.compile_unit(self.library, self.include, text, "compute_80", source)[0]
+        return build.compile_unit(self.compiler, self.include, text, "compute_80", source)[0]
 
     def images(self, ptx):
         """A folder where the unit's entries come from `ptx` and all others from the committed text."""

@@ -87,7 +87,10 @@ pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanE
         })
         .collect();
     let program = match &options.device {
-        Some(gpu) => Some(Program::new(gpu, &rewritten(graph.clone(), &live, true)?)),
+        Some(gpu) => {
+            let draft = rewritten(graph.clone(), &live, true)?;
+            Some(Program::new(gpu, &draft, options.arena_bytes_max))
+        }
         None => None,
     };
     let mut draft = rewritten(graph, &live, false)?;

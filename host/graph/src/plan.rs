@@ -396,16 +396,17 @@ impl Plan {
         if state.as_ref().is_some_and(|state| state.key != self.key) {
             return Err(RunError::WrongState);
         }
+        let bound = self.extents.bind(&self.signature, inputs)?;
+        let Sizes { shapes, regions, .. } = self.sizes(&bound, true)?;
+        // Limits hold wherever it runs.
         let mut state = state;
         if let Some(Ok(program)) = &self.program {
-            match program.run(inputs, state.as_mut().map(|state| &mut state.tensors), profiler) {
+            match program.run(inputs, state.as_mut().map(|state| &mut state.tensors)) {
                 Placed::Done(outputs) => return Ok(outputs),
                 Placed::Refused(error) => return Err(error),
                 Placed::Elsewhere => {}
             }
         }
-        let bound = self.extents.bind(&self.signature, inputs)?;
-        let Sizes { shapes, regions, .. } = self.sizes(&bound, true)?;
         self.stats.runs.fetch_add(1, Ordering::Relaxed);
         let (slots, results) = regions.split_at(self.memory.slots.len());
         let mut results: Vec<BufferMut> =

@@ -200,6 +200,20 @@ fn all_memory_comes_back() {
 }
 
 #[test]
+fn limits_of_a_run_hold_on_the_device_as_on_the_cpu() {
+    let _vgpu = load(&settings());
+    let gpu = Gpu::open(0, &GpuOptions::default()).unwrap();
+    let refused = |device: Option<&Arc<Gpu>>| {
+        let device = device.cloned();
+        let options = CompileOptions { device, arena_bytes_max: 1000, ..CompileOptions::default() };
+        let plan = compile(network(), &options).unwrap();
+        plan.run(&[ids(40)], None).unwrap_err().to_string()
+    };
+    assert_eq!(refused(Some(&gpu)), refused(None));
+    assert_eq!(gpu.state().runs, 0);
+}
+
+#[test]
 fn a_plan_that_does_not_fit_the_memory_runs_on_the_cpu() {
     let _vgpu = load(&settings());
     let mut options = GpuOptions::default();

@@ -70,7 +70,7 @@ static TURN: Mutex<()> = Mutex::new(());
 /// The virtual GPU while a test uses it; another test's [`load`] waits until it is dropped.
 #[derive(Debug)]
 pub struct Vgpu {
-    library: Library,
+    exports: Library,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -90,7 +90,7 @@ pub fn load(settings: &Settings) -> Result<Vgpu, LoadError> {
             *LIBRARY_OF_PROCESS.get_or_init(|| opened)
         }
     };
-    let vgpu = Vgpu { library, _turn: turn };
+    let vgpu = Vgpu { exports: library, _turn: turn };
     vgpu.configure(settings)?;
     Ok(vgpu)
 }
@@ -104,7 +104,7 @@ impl Vgpu {
         let bad = |reason| LoadError::Settings { reason };
         let text = CString::new(settings.to_text())
             .map_err(|_| bad("a value holds a zero byte".to_owned()))?;
-        match (self.library.configure)(text.as_ptr()) {
+        match (self.exports.configure)(text.as_ptr()) {
             0 => Ok(()),
             _ => Err(bad(self.findings().pop().unwrap_or_default())),
         }
@@ -112,28 +112,28 @@ impl Vgpu {
 
     /// What was found since the last configuration, oldest first.
     pub fn findings(&self) -> Vec<String> {
-        copied(self.library.findings).lines().map(str::to_owned).collect()
+        copied(self.exports.findings).lines().map(str::to_owned).collect()
     }
 
     /// Driver calls since the last configuration.
     pub fn calls(&self) -> u64 {
-        (self.library.calls)()
+        (self.exports.calls)()
     }
 
     /// Names of those calls, oldest first.
     pub fn log(&self) -> Vec<String> {
-        copied(self.library.log).lines().map(str::to_owned).collect()
+        copied(self.exports.log).lines().map(str::to_owned).collect()
     }
 
     /// Counters of every kernel that ran, by name.
     pub fn counters(&self) -> Vec<(String, Counters)> {
-        copied(self.library.counters).lines().filter_map(counters).collect()
+        copied(self.exports.counters).lines().filter_map(counters).collect()
     }
 
     /// Marks device memory as never written, when an arena gives its bytes to a new owner. Whether
     /// the range is one of an allocation.
     pub fn forget(&self, address: u64, bytes: u64) -> bool {
-        (self.library.forget)(address, bytes) == 0
+        (self.exports.forget)(address, bytes) == 0
     }
 }
 

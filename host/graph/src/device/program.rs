@@ -44,6 +44,8 @@ pub(crate) struct Uploads {
 /// A graph compiled for a device.
 pub(crate) struct Program {
     pub(super) gpu: Arc<Gpu>,
+    /// Most bytes that one run may keep on the host for ops that stay there and for its outputs.
+    pub(super) host_bytes_max: u64,
     pub(crate) steps: Vec<DeviceStep>,
     pub(crate) memory: Memory,
     /// Constants that launches read, by their number in the memory plan.
@@ -73,7 +75,11 @@ impl Program {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub(crate) fn new(gpu: &Arc<Gpu>, draft: &Draft) -> Result<Program, String> {
+    pub(crate) fn new(
+        gpu: &Arc<Gpu>,
+        draft: &Draft,
+        host_bytes_max: u64,
+    ) -> Result<Program, String> {
         let insts = insts(gpu, draft)?;
         if !insts.iter().any(|inst| matches!(inst, DeviceStep::Launch { .. })) {
             return Err("no op of the plan has a kernel for the device".into());
@@ -107,6 +113,7 @@ impl Program {
         let values = 0..draft.graph.values.len();
         Ok(Program {
             gpu: gpu.clone(),
+            host_bytes_max,
             steps,
             constants,
             host_constants,

@@ -9,11 +9,11 @@ use crate::compile::Place;
 use crate::extents::Bound;
 use crate::graph::ValueId;
 use crate::op::{Arg, Call, Out};
-use crate::profiler::Profiler;
 use crate::step::OpStep;
 use aimass_cpu::pool::KernelPool;
 use aimass_cuda::{DeviceError, Memory, Queue, Slice};
-use aimass_tensor::{BufferMut, Shape, Tensor};
+use aimass_tensor::{Buffer, BufferMut, Shape, Tensor};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 /// How a run on a device ended.
@@ -52,17 +52,12 @@ const ELEMENTS_MAX: usize = (1 << 31) - 1;
 
 impl Program {
     /// Runs with these inputs, and with these states, which are replaced if it succeeds.
-    pub(crate) fn run<P: Profiler>(
-        &self,
-        inputs: &[Tensor],
-        states: Option<&mut Vec<Tensor>>,
-        profiler: &P,
-    ) -> Placed {
+    pub(crate) fn run(&self, inputs: &[Tensor], states: Option<&mut Vec<Tensor>>) -> Placed {
         if !self.gpu.works() {
             return Placed::Elsewhere;
         }
         let before: &[Tensor] = states.as_ref().map_or(&self.initial, |states| states);
-        match self.outcome(inputs, before, profiler) {
+        match self.outcome(inputs, before) {
             Ok((outputs, written)) => {
                 if let Some(states) = states {
                     *states = written;
@@ -79,11 +74,10 @@ impl Program {
         }
     }
 
-    fn outcome<P: Profiler>(
+    fn outcome(
         &self,
         inputs: &[Tensor],
         states: &[Tensor],
-        profiler: &P,
     ) -> Result<(Vec<Tensor>, Vec<Tensor>), Failure> {
         let bound = self.extents.bind(&self.signature, inputs)?;
         let shapes = self.extents.shapes(&bound)?;
@@ -95,10 +89,18 @@ impl Program {
         let mut turn: Turn<'_> = self.gpu.turn();
         let working = turn.memory(layout.total)?;
         let queue = self.gpu.device().queue()?;
-        let host = HostValues::new();
-        let mut run =
-            Run { program: self, inputs, states, shapes, bound, layout, working: &working, host };
-        run.all(queue, profiler)
+        let mut run = Run {
+            program: self,
+            inputs,
+            states,
+            shapes,
+            bound,
+            layout,
+            working: &working,
+            host: HostValues::new(),
+            host_bytes: 0,
+        };
+        run.all(queue)
     }
 }
 
@@ -112,36 +114,32 @@ struct Run<'r> {
     layout: Layout,
     working: &'r Arc<Memory>,
     host: HostValues,
+    /// Bytes of those.
+    host_bytes: u64,
 }
 
 impl<'r> Run<'r> {
-    fn all<P: Profiler>(
-        &mut self,
-        mut queue: Queue<'_>,
-        profiler: &P,
-    ) -> Result<(Vec<Tensor>, Vec<Tensor>), Failure> {
+    fn all(&mut self, mut queue: Queue<'_>) -> Result<(Vec<Tensor>, Vec<Tensor>), Failure> {
         self.upload_inputs(&mut queue)?;
         match self.program.replayable {
             true => self.replayed(&mut queue)?,
             false => {
                 self.clear_faults(&mut queue)?;
-                for (index, step) in self.program.steps.iter().enumerate() {
-                    let begin = profiler.mark();
+                for step in &self.program.steps {
                     self.step(step, &mut queue)?;
-                    profiler.step(index, begin);
                 }
             }
         }
         self.download_results(&mut queue)?;
         drop(queue);
-        let of = |values: &mut dyn Iterator<Item = ValueId>| -> Result<Vec<Tensor>, RunError> {
-            values.map(|value| self.tensor(value)).collect()
-        };
-        let outputs = of(&mut self.program.outputs.iter().copied())?;
+        let made: HashMap<ValueId, Buffer> =
+            self.host.drain().map(|(value, bytes)| (value, bytes.freeze())).collect();
+        let outputs = self.program.outputs.iter().map(|&value| self.tensor(value, &made));
+        let outputs = outputs.collect::<Result<Vec<Tensor>, RunError>>()?;
         let mut written = Vec::with_capacity(self.states.len());
         for (write, old) in self.program.writes.iter().zip(self.states) {
             written.push(match write {
-                Some(write) => self.tensor(*write)?,
+                Some(write) => self.tensor(*write, &made)?,
                 None => old.clone(),
             });
         }
@@ -180,7 +178,7 @@ impl<'r> Run<'r> {
     fn step(&mut self, step: &DeviceStep, queue: &mut Queue<'_>) -> Result<(), Failure> {
         match step {
             DeviceStep::Launch { .. } => Ok(self.launch(step, queue)?),
-            DeviceStep::Host(op) => Ok(self.op(op)?),
+            DeviceStep::Host(op) => self.op(op),
             DeviceStep::Upload(value) => {
                 let to = self.region(*value)?;
                 let content = self.host.get(value).ok_or(DEFECT)?;
@@ -255,6 +253,18 @@ impl<'r> Run<'r> {
         value_bytes(self.program.dtypes[value.index()], &self.shapes[value.index()])
     }
 
+    /// Memory on the host for a value; all of it stays until the run ends.
+    fn host_buffer(&mut self, value: ValueId) -> Result<BufferMut, Failure> {
+        const TOO_MUCH: DeviceError =
+            DeviceError::Defect("values on the host pass the limit of a run");
+        let bytes = self.byte_len(value)?;
+        self.host_bytes = self.host_bytes.saturating_add(bytes as u64);
+        match self.host_bytes <= self.program.host_bytes_max {
+            true => Ok(BufferMut::uninit(bytes)),
+            false => Err(TOO_MUCH.into()),
+        }
+    }
+
     fn clear_faults(&self, queue: &mut Queue<'_>) -> Result<(), DeviceError> {
         queue.fill(self.part(self.layout.faults)?, 0xff)
     }
@@ -280,7 +290,7 @@ impl<'r> Run<'r> {
         let mut faults = vec![0xffu8; self.program.faults * FAULT_BYTES];
         let mut buffers = Vec::with_capacity(values.len());
         for &value in values {
-            buffers.push((value, BufferMut::uninit(self.byte_len(value)?)));
+            buffers.push((value, self.host_buffer(value)?));
         }
         let mut parts: Vec<(Slice<'_>, &mut [u8])> = Vec::with_capacity(values.len() + 1);
         for (value, buffer) in &mut buffers {
@@ -311,10 +321,10 @@ impl<'r> Run<'r> {
     }
 
     /// An op on the CPU.
-    fn op(&mut self, step: &OpStep) -> Result<(), RunError> {
+    fn op(&mut self, step: &OpStep) -> Result<(), Failure> {
         let mut made = Vec::with_capacity(step.outputs.len());
         for &output in &step.outputs {
-            made.push(BufferMut::uninit(self.byte_len(output)?));
+            made.push(self.host_buffer(output)?);
         }
         let args: Vec<Arg<'_>> =
             step.inputs.iter().map(|&value| self.host_arg(value)).collect::<Result<_, _>>()?;
@@ -368,9 +378,33 @@ impl<'r> Run<'r> {
         Ok(Arg { dtype, shape, bytes, stride })
     }
 
-    /// A value that leaves the plan.
-    fn tensor(&self, value: ValueId) -> Result<Tensor, RunError> {
-        let arg = self.host_arg(value)?;
-        Tensor::copy_from(arg.dtype, arg.shape, arg.bytes).map_err(|_| DEFECT)
+    /// A value that leaves the plan, in the memory that it was made or brought in.
+    fn tensor(&self, value: ValueId, made: &HashMap<ValueId, Buffer>) -> Result<Tensor, RunError> {
+        let program = self.program;
+        let (dtype, shape) = (program.dtypes[value.index()], self.shapes[value.index()]);
+        let known = match program.memory.places[value.index()] {
+            Place::Input(index) => self.inputs.get(index),
+            Place::State(index) => self.states.get(index),
+            Place::Constant(index) => program.host_constants.get(index).and_then(Option::as_ref),
+            Place::Region(_) => {
+                let own = made.get(&program.roots[value.index()]).ok_or(DEFECT)?;
+                let bytes = value_bytes(dtype, &shape)?;
+                let all = own.as_slice().len();
+                return match bytes == all {
+                    true => Tensor::new(dtype, shape, own.clone()).map_err(|_| DEFECT),
+                    // Of what was reserved for the most, only what is there leaves the plan.
+                    false => {
+                        let found = own.as_slice().get(..bytes).ok_or(DEFECT)?;
+                        Tensor::copy_from(dtype, shape, found).map_err(|_| DEFECT)
+                    }
+                };
+            }
+            Place::Columns { .. } | Place::None => None,
+        };
+        let known = known.ok_or(DEFECT)?;
+        match known.dtype() == dtype {
+            true => known.reshaped(shape).map_err(|_| DEFECT),
+            false => Tensor::copy_from(dtype, shape, known.bytes()).map_err(|_| DEFECT),
+        }
     }
 }

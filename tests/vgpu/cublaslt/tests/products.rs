@@ -79,7 +79,7 @@ fn cudarcs_product_with_bias_and_batches_in_stream_order() {
 
 /// Handles of one product, made by hand.
 struct Plan {
-    library: sys::cublasLtHandle_t,
+    handle: sys::cublasLtHandle_t,
     operation: sys::cublasLtMatmulDesc_t,
     layouts: [sys::cublasLtMatrixLayout_t; 4],
     preference: sys::cublasLtMatmulPreference_t,
@@ -87,7 +87,7 @@ struct Plan {
 
 fn plan(compute: Compute, scale: Kind, sizes: [(Kind, u64, u64, i64); 4]) -> Plan {
     Plan {
-        library: result::create_handle().unwrap(),
+        handle: result::create_handle().unwrap(),
         operation: result::create_matmul_desc(compute, scale).unwrap(),
         layouts: sizes.map(|(kind, rows, columns, leading)| {
             result::create_matrix_layout(kind, rows, columns, leading).unwrap()
@@ -133,7 +133,7 @@ impl Plan {
         // SAFETY: the handles are those of the plan.
         unsafe {
             result::get_matmul_algo_heuristic(
-                self.library,
+                self.handle,
                 self.operation,
                 a,
                 b,
@@ -158,7 +158,7 @@ impl Plan {
         // SAFETY: the handles are those of the plan and the scalars live for the call.
         unsafe {
             result::matmul(
-                self.library,
+                self.handle,
                 self.operation,
                 alpha,
                 beta,
