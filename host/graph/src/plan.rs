@@ -1,7 +1,7 @@
 //! A compiled graph: what a dispatcher joins, charges and runs.
 
 use crate::compile::{Memory, Place};
-use crate::device::{DeviceReport, Placed, Program};
+use crate::device::{Placed, Program};
 use crate::dim::Dims;
 use crate::executor::{Arena, Frame, KEPT_ARENAS_MAX};
 use crate::extents::{Bound, Extents};
@@ -328,27 +328,6 @@ impl Plan {
             program.reorder(&self.signature, &moved);
         }
         self
-    }
-
-    /// Whether all or a part of it runs on a device while that works.
-    pub fn is_on_device(&self) -> bool {
-        matches!(self.program, Some(Ok(_)))
-    }
-
-    /// What the plan does on its device, or why it stays on the CPU; none without a device.
-    pub fn device_report(&self) -> Option<Result<DeviceReport, String>> {
-        self.program.as_ref().map(|program| match program {
-            Ok(program) => Ok(program.report()),
-            Err(reason) => Err(reason.clone()),
-        })
-    }
-
-    /// What went wrong last on the plan's device, so that runs were done on the CPU.
-    pub fn device_error(&self) -> Option<String> {
-        match &self.program {
-            Some(Ok(program)) => program.gpu().state().last_error,
-            Some(Err(_)) | None => None,
-        }
     }
 
     /// Whether the plan declares states, so that what it answers depends on earlier calls.

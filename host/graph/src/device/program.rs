@@ -8,6 +8,7 @@ use super::replays::Replays;
 use crate::compile::{Draft, Inst, Memory, Place, Use, plan_memory};
 use crate::extents::Extents;
 use crate::graph::{Origin, ValueId};
+use crate::plan::Plan;
 use crate::step::OpStep;
 use aimass_cuda::Memory as DeviceMemory;
 use aimass_tensor::{DType, Tensor};
@@ -166,6 +167,29 @@ impl Program {
             device: self.gpu.info().name.clone(),
             steps: steps.collect(),
             recorded: self.replays.lock().map_or(0, |replays| replays.len()),
+        }
+    }
+}
+
+impl Plan {
+    /// Whether all or a part of it runs on a device while that works.
+    pub fn is_on_device(&self) -> bool {
+        matches!(self.program, Some(Ok(_)))
+    }
+
+    /// What the plan does on its device, or why it stays on the CPU; none without a device.
+    pub fn device_report(&self) -> Option<Result<DeviceReport, String>> {
+        self.program.as_ref().map(|program| match program {
+            Ok(program) => Ok(program.report()),
+            Err(reason) => Err(reason.clone()),
+        })
+    }
+
+    /// What went wrong last on the plan's device, so that runs were done on the CPU.
+    pub fn device_error(&self) -> Option<String> {
+        match &self.program {
+            Some(Ok(program)) => program.gpu().state().last_error,
+            Some(Err(_)) | None => None,
         }
     }
 }
