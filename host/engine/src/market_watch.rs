@@ -28,10 +28,14 @@ const TICK: Duration = Duration::from_millis(100);
 struct Seen {
     policy: Vec<u8>,
     next_poll: Option<Instant>,
+    /// Marketplaces of which `trust=stale` was told.
+    stale: BTreeSet<String>,
 }
 
-/// Starts the thread. It ends with the engine.
+/// Starts the thread, which ends with the engine. How fresh the metadata on this disk is is known when
+/// this returns, so that nobody is told `local` by a host that follows marketplaces.
 pub(crate) fn watch_markets(inner: &Arc<Inner>) -> Result<(), EngineError> {
+    inner.look_at_own_metadata();
     let (weak, runtime) = (Arc::downgrade(inner), Handle::current());
     let started = std::thread::Builder::new().name("markets".to_owned()).spawn(move || {
         // Restarting loads spawns tasks.
@@ -58,15 +62,28 @@ fn look(weak: &Weak<Inner>, seen: &mut Seen) -> bool {
     let now = Instant::now();
     if edited || seen.next_poll.is_none_or(|next| now >= next) {
         seen.policy = text;
-        inner.follow_markets(edited);
+        inner.follow_markets(edited, &mut seen.stale);
         seen.next_poll = Some(Instant::now() + inner.config.market_poll);
     }
     true
 }
 
 impl Inner {
+    /// Freshness from what was verified before this start; asks nobody.
+    fn look_at_own_metadata(&self) {
+        // A policy that cannot be read is told by the thread's first look.
+        let Ok(trust) = read_policy(&self.config) else { return };
+        let now = SystemTime::now();
+        let known = trust.subscriptions().iter().map(|market| {
+            let fresh = matches!(self.loader.markets.stale(market, now), Ok(false));
+            (market.name.clone(), fresh)
+        });
+        let known: BTreeMap<String, bool> = known.collect();
+        *self.freshness.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
     /// Asks every marketplace once; judges again what changed, or everything if `edited`.
-    fn follow_markets(self: &Arc<Self>, edited: bool) {
+    fn follow_markets(self: &Arc<Self>, edited: bool, told: &mut BTreeSet<String>) {
         let trust = match read_policy(&self.config) {
             Ok(trust) => trust,
             Err(error) => return tracing::error!(%error, "the trust policy cannot be read"),
@@ -84,7 +101,11 @@ impl Inner {
                 }
             };
             let fresh = matches!(self.loader.markets.stale(market, now), Ok(false));
-            self.tell_stale(&market.name, fresh, now);
+            if fresh {
+                told.remove(&market.name);
+            } else if told.insert(market.name.clone()) {
+                self.tell_stale(&market.name, now);
+            }
             freshness.insert(market.name.clone(), fresh);
             if (changed || edited)
                 && let Err(error) = self.judge_all(&trust, market, now)
@@ -214,12 +235,7 @@ impl Inner {
         }
     }
 
-    fn tell_stale(&self, market: &str, fresh: bool, now: SystemTime) {
-        let was =
-            self.freshness.lock().unwrap_or_else(PoisonError::into_inner).get(market).copied();
-        if fresh || was == Some(false) {
-            return;
-        }
+    fn tell_stale(&self, market: &str, now: SystemTime) {
         tracing::warn!(market, "trust=stale: its metadata has expired, or was never seen");
         let detail = "metadata has expired, or was never seen";
         if let Err(error) = self.loader.markets.note(Event::Stale, (market, ""), detail, now) {
