@@ -125,7 +125,9 @@ impl Home {
 
     /// Configuration of an engine on this folder.
     pub(crate) fn engine_config(&self) -> EngineConfig {
-        EngineConfig::new(&self.dir)
+        let mut config = EngineConfig::new(&self.dir);
+        config.sandbox.child_program = Some(CHILD_PROGRAM.into());
+        config
     }
 
     /// An engine that publishes, but does not serve.
@@ -134,6 +136,9 @@ impl Home {
         Ok(Engine::open(config).await?)
     }
 }
+
+/// This program, as children are started from it: what runs now, even if its file was replaced since.
+pub(crate) const CHILD_PROGRAM: &str = "/proc/self/exe";
 
 /// A runtime for one command.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -2,8 +2,10 @@
 
 mod api_key;
 mod batch;
+mod child;
 mod device;
 mod dispatch_flags;
+mod doctor;
 mod home;
 mod infer;
 mod key;
@@ -12,6 +14,7 @@ mod market;
 mod model;
 mod passphrase;
 mod plugin;
+mod plugin_flags;
 mod report;
 mod serve;
 mod top;
@@ -86,10 +89,18 @@ enum Command {
     Top(top::Top),
     /// Show what tenants used, by day and model
     Usage(usage::Usage),
+    /// Say whether this machine holds the sandbox's walls
+    Doctor(doctor::Doctor),
+    /// What children of a server are started as
+    #[command(flatten)]
+    Child(child::Child),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Command::Child(child) = arguments.command {
+        return child.run();
+    }
     let format = match arguments.log_format {
         LogFormat::Text => logs::LogFormat::Text,
         LogFormat::Json => logs::LogFormat::Json,
@@ -119,6 +130,8 @@ fn run(arguments: Arguments, logging: Logging) -> anyhow::Result<()> {
         Command::Batch(batch) => batch.run(&home()?),
         Command::Top(top) => top.run(),
         Command::Usage(usage) => usage.run(&home()?),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Child(_) => unreachable!("a child runs before logs are started"),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::api_key;
 use crate::dispatch_flags::DispatchFlags;
 use crate::home::{Home, runtime};
 use crate::logging::Logging;
+use crate::plugin_flags::PluginFlags;
 use aimass_engine::{DeviceChoice, Engine, GpuOptions};
 use aimass_gateway::{GatewayConfig, Listeners, Setup};
 use anyhow::Context;
@@ -85,6 +86,8 @@ pub(crate) struct Serve {
     #[arg(long, default_value_t = 16 << 30, value_name = "BYTES")]
     packed_bytes_max: u64,
     #[command(flatten)]
+    plugins: PluginFlags,
+    #[command(flatten)]
     dispatch: DispatchFlags,
     #[command(flatten)]
     traced: traced::TracedLimits,
@@ -132,6 +135,7 @@ impl Serve {
         config.gpu = self.gpu_options();
         config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
+        self.plugins.apply(&mut config);
         config.dispatch = self.dispatch.clone().config();
         config.traced = self.traced.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;

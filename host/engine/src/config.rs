@@ -4,6 +4,7 @@ use crate::DeviceChoice;
 use aimass_dispatch::DispatchConfig;
 use aimass_graph::GpuOptions;
 use aimass_market::mirror::FetchLimits;
+use aimass_sandbox::SandboxConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ pub struct EngineConfig {
     pub exact_quantization: bool,
     /// Limits of the dispatcher.
     pub dispatch: DispatchConfig,
+    /// Limits of plugins, and the program that compiles them in a jail. Default: those of
+    /// [`SandboxConfig::new`] on `cache` in the data folder, which compiles in this process.
+    pub sandbox: SandboxConfig,
     /// How often the registry is looked at for changes of other processes. Default 20 ms.
     pub registry_poll: Duration,
     /// Versions of one model that stay loaded besides the labeled ones. Default 2.
@@ -56,6 +60,7 @@ impl EngineConfig {
         let data_dir = data_dir.into();
         EngineConfig {
             trust_policy: data_dir.join("trust.toml"),
+            sandbox: SandboxConfig::new(data_dir.join("cache")),
             data_dir,
             loopback: true,
             threads: 0,

@@ -19,7 +19,7 @@ use aimass_dispatch::{Dispatcher, SystemClock};
 use aimass_graph::CompileOptions;
 use aimass_market::host::MarketHost;
 use aimass_registry::{Registry, Selector as RegistrySelector, Sha256Digest};
-use aimass_sandbox::{Sandbox, SandboxConfig};
+use aimass_sandbox::Sandbox;
 use aimass_telemetry::call::{room, served_by};
 use aimass_telemetry::metrics::Page;
 use aimass_telemetry::trace::{Attribute, SpanName};
@@ -65,8 +65,7 @@ impl Engine {
             .map_err(|error| of_registry(&error))?;
         read_policy(&config)?;
         let dispatcher = Dispatcher::new(config.dispatch.clone(), Arc::new(SystemClock));
-        let cache = SandboxConfig::new(config.data_dir.join("cache"));
-        let sandbox = Sandbox::new(cache, dispatcher.clone())
+        let sandbox = Sandbox::new(config.sandbox.clone(), dispatcher.clone())
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
         let options = CompileOptions {
             threads: config.threads,

@@ -78,6 +78,7 @@ pub(crate) fn of_sandbox(step: &str, error: &SandboxError) -> EngineError {
         SandboxError::Image { .. } => (Family::PackageRefused, "init-image"),
         SandboxError::Plugin(plugin) => (Family::PackageRefused, plugin.cause.kind().as_str()),
         SandboxError::Start { .. } => (Family::Unavailable, "sandbox"),
+        SandboxError::Compiler { .. } => (Family::Unavailable, "compiler"),
         SandboxError::Cache { .. } => (Family::Unavailable, "io"),
     };
     EngineError::new(family, code, format!("step {step}: {error}"))

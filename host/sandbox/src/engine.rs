@@ -39,6 +39,29 @@ pub(crate) fn instances_max(asked: Option<u32>, max_map_count: u64) -> u32 {
     asked.unwrap_or(INSTANCES_DEFAULT_MAX).clamp(1, held)
 }
 
+/// What this machine gives the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Instances that may be live at once, unless configured.
+    pub instances_max: u32,
+    /// `vm.max_map_count`, which bounds them.
+    pub max_map_count: u64,
+    /// Whether the kernel tells which pages an instance wrote (`PAGEMAP_SCAN`).
+    pub pagemap_scan: bool,
+}
+
+impl Machine {
+    /// Asks the kernel.
+    pub fn look() -> Machine {
+        let max_map_count = max_map_count();
+        Machine {
+            instances_max: instances_max(None, max_map_count),
+            max_map_count,
+            pagemap_scan: PoolingAllocationConfig::is_pagemap_scan_available(),
+        }
+    }
+}
+
 /// `vm.max_map_count` of this kernel.
 pub(crate) fn max_map_count() -> u64 {
     std::fs::read_to_string("/proc/sys/vm/max_map_count")
@@ -52,6 +75,18 @@ pub(crate) fn max_map_count() -> u64 {
 /// # Errors
 /// wasmtime's, if the machine cannot reserve the address space.
 pub(crate) fn engine(instances: u32) -> wasmtime::Result<SandboxEngine> {
+    made(InstanceAllocationStrategy::Pooling(pool(instances)))
+}
+
+/// Makes an engine that compiles for [`engine`] and holds no instance itself.
+///
+/// # Errors
+/// wasmtime's.
+pub(crate) fn compiling_engine() -> wasmtime::Result<SandboxEngine> {
+    made(InstanceAllocationStrategy::OnDemand)
+}
+
+fn made(allocation: InstanceAllocationStrategy) -> wasmtime::Result<SandboxEngine> {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -63,7 +98,7 @@ pub(crate) fn engine(instances: u32) -> wasmtime::Result<SandboxEngine> {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .native_unwind_info(false)
         .gc_support(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+        .allocation_strategy(allocation);
     config.wasm_features(FEATURES.complement(), false).wasm_features(FEATURES, true);
     let wasmtime = Engine::new(&config)?;
     let settings = settings_hash(&wasmtime);
@@ -138,5 +173,6 @@ mod tests {
     fn two_engines_with_the_same_settings_share_compiled_components() {
         let (one, two) = (engine(2).unwrap(), engine(3).unwrap());
         assert_eq!(one.settings, two.settings);
+        assert_eq!(one.settings, compiling_engine().unwrap().settings);
     }
 }

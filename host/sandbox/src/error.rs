@@ -252,6 +252,14 @@ pub enum SandboxError {
         /// Expected, got, remedy.
         message: String,
     },
+    /// There is no compiler to ask: its process cannot be started, or its jail cannot be closed.
+    #[error("plugin {plugin} cannot be compiled here: {message}")]
+    Compiler {
+        /// Name of the package.
+        plugin: Arc<str>,
+        /// What happened, and what to do.
+        message: String,
+    },
     /// `init` failed, or its memory cannot be kept as an image.
     #[error("plugin {plugin} cannot be initialized: {message}")]
     Image {

@@ -4,6 +4,7 @@
 //! under the same limits as any call. What it must not leave behind is an open handle: the host's side of
 //! it ends here.
 
+use crate::compile::Session;
 use crate::error::{Cause, SandboxError};
 use crate::instance::{Permit, failure, store};
 use crate::metrics::Metrics;
@@ -37,6 +38,7 @@ pub(crate) async fn make(
     sandbox: &Sandbox,
     package: &Arc<PackageInfo>,
     linker: &Linker<CallState>,
+    compiler: &mut Session<'_>,
     (component, permit): (&[u8], Permit),
 ) -> Result<Image, SandboxError> {
     let refused = |message: String| SandboxError::Image { plugin: package.name.clone(), message };
@@ -44,8 +46,7 @@ pub(crate) async fn make(
     wizer.init_func(INIT).keep_init_func(true);
     let (parsed, instrumented) =
         wizer.instrument_component(component).map_err(|error| refused(format!("{error:#}")))?;
-    let compiled = Component::new(&sandbox.engine.wasmtime, &instrumented)
-        .map_err(|error| refused(format!("{error:#}")))?;
+    let (compiled, _) = compiler.compile(&instrumented).await?;
     let _ticking = sandbox.ticker.enter();
     let _permit = permit;
     let context = CallContext {

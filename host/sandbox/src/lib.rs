@@ -14,12 +14,14 @@
 
 mod admission;
 mod cache;
+pub mod compile;
 mod engine;
 mod epoch;
 mod error;
 mod host_api;
 mod image;
 mod instance;
+pub mod jail;
 mod limits;
 mod metrics;
 mod package;
@@ -31,8 +33,9 @@ mod state;
 mod trace;
 mod worlds;
 
+pub use engine::Machine;
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
-pub use limits::{AdmissionLimits, Limits, SandboxConfig};
+pub use limits::{AdmissionLimits, CompileLimits, Limits, SandboxConfig};
 pub use metrics::Metrics;
 pub use package::{ModelFiles, NoFiles, PluginSetup, World};
 pub use plans::PlanSet;

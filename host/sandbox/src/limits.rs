@@ -16,6 +16,12 @@ pub struct SandboxConfig {
     pub limits: Limits,
     /// Bounds of a component before it is compiled.
     pub admission: AdmissionLimits,
+    /// Bounds of compiling it.
+    pub compile: CompileLimits,
+    /// The program of child processes: one that answers the hidden subcommands as `aimass` does.
+    /// `None` compiles in this process, where only the admission limits hold a bomb: for tools and tests that
+    /// run code of their own.
+    pub child_program: Option<PathBuf>,
 }
 
 impl SandboxConfig {
@@ -27,6 +33,32 @@ impl SandboxConfig {
             instances_max: None,
             limits: Limits::default(),
             admission: AdmissionLimits::default(),
+            compile: CompileLimits::default(),
+            child_program: None,
+        }
+    }
+}
+
+/// What compiling one component may take, in the child process that does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Wall time of one compilation, waiting for a turn not included. Default 120 seconds.
+    pub wall_max: Duration,
+    /// Processor time of a child, over all of its threads; whole seconds. Default 240 seconds.
+    pub cpu_max: Duration,
+    /// Memory of a child in bytes. Default 2 GiB.
+    pub memory_bytes_max: u64,
+    /// Children at work at once; further loads wait. Default 2.
+    pub children_max: usize,
+}
+
+impl Default for CompileLimits {
+    fn default() -> CompileLimits {
+        CompileLimits {
+            wall_max: Duration::from_secs(120),
+            cpu_max: Duration::from_secs(240),
+            memory_bytes_max: 2 << 30,
+            children_max: 2,
         }
     }
 }

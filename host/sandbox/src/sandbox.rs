@@ -2,6 +2,7 @@
 
 use crate::admission;
 use crate::cache::{CacheKey, CompileCache, Found};
+use crate::compile::{Compiler, deserialize};
 use crate::engine::{SandboxEngine, engine, instances_max, max_map_count};
 use crate::epoch::Ticker;
 use crate::error::SandboxError;
@@ -32,6 +33,7 @@ pub struct Sandbox {
     pub(crate) metrics: Arc<Metrics>,
     config: SandboxConfig,
     cache: CompileCache,
+    compiler: Compiler,
     instances: Arc<Semaphore>,
     instances_max: u32,
 }
@@ -56,6 +58,7 @@ impl Sandbox {
             ticker,
             dispatcher,
             metrics: Arc::default(),
+            compiler: Compiler::new(config.child_program.clone(), config.compile.clone()),
             config,
             cache,
             instances: Arc::new(Semaphore::new(instances_max as usize)),
@@ -164,15 +167,12 @@ impl Sandbox {
         }
         Metrics::add(&self.metrics.cache_misses, 1);
         let permit = self.wait_for_permit().await;
+        let mut compiler = self.compiler.session(&self.engine, &package.name);
         let image::Image { component: image, files_seen } =
-            image::make(self, package, linker, (component, permit)).await?;
+            image::make(self, package, linker, &mut compiler, (component, permit)).await?;
         let key = own.filter(|_| files_seen).unwrap_or(shared);
-        let refused = |error: wasmtime::Error| SandboxError::Image {
-            plugin: package.name.clone(),
-            message: format!("{error:#}"),
-        };
-        let compiled = Component::new(&self.engine.wasmtime, &image).map_err(refused)?;
-        self.cache.put(&key, &compiled.serialize().map_err(refused)?);
+        let (compiled, code) = compiler.compile(&image).await?;
+        self.cache.put(&key, &code);
         Ok(compiled)
     }
 
@@ -219,10 +219,4 @@ impl Sandbox {
 fn unknown_world(got: &str) -> String {
     let known = World::ALL.map(World::as_str).join(", ");
     format!("expected one of the worlds {known}, got {got}")
-}
-
-#[expect(unsafe_code, reason = "compiled code is trusted by its MAC")]
-fn deserialize(engine: &SandboxEngine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `CompileCache::get` answers only what this host compiled, by its MAC.
-    unsafe { Component::deserialize(&engine.wasmtime, code) }
 }

@@ -76,7 +76,9 @@ async fn run_all(
         aimass_dispatch::DispatchConfig::default(),
         Arc::new(aimass_dispatch::SystemClock),
     );
-    let sandbox = Sandbox::new(SandboxConfig::new(cache.path()), dispatcher)?;
+    let mut config = SandboxConfig::new(cache.path());
+    config.child_program = Some(crate::home::CHILD_PROGRAM.into());
+    let sandbox = Sandbox::new(config, dispatcher)?;
     let limits = package.limits().named();
     println!("plugin    {}@{}  {}", package.name(), package.version(), package.manifest().world);
     for (name, limit) in limits {

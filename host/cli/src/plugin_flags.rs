@@ -1,0 +1,114 @@
+//! Flags of `aimass serve` that bound what plugins may use, and what compiling them may take.
+
+use aimass_engine::EngineConfig;
+use aimass_sandbox::{CompileLimits, Limits};
+use clap::Args;
+use std::time::Duration;
+
+/// What one call of a plugin may use; a plugin's manifest can lower a bound, never raise it.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Plugins")]
+pub(crate) struct PluginFlags {
+    /// Instances that may be live at once [default: 1000, or what vm.max_map_count holds]
+    #[arg(long, value_name = "INSTANCES")]
+    instances_max: Option<u32>,
+    /// Linear memory of one instance, at most 268435456
+    #[arg(long, default_value_t = Limits::default().memory_bytes_max, value_name = "BYTES")]
+    plugin_memory_bytes_max: usize,
+    /// Host memory of the tensors that one call made and holds
+    #[arg(long, default_value_t = Limits::default().host_bytes_max, value_name = "BYTES")]
+    plugin_host_bytes_max: u64,
+    /// Bytes of all outputs of one call
+    #[arg(long, default_value_t = Limits::default().output_bytes_max, value_name = "BYTES")]
+    plugin_output_bytes_max: u64,
+    /// Calls of host functions that one call makes
+    #[arg(long, default_value_t = Limits::default().host_calls_max, value_name = "CALLS")]
+    plugin_host_calls_max: u64,
+    /// Handles that one call holds at once
+    #[arg(long, default_value_t = Limits::default().handles_max, value_name = "HANDLES")]
+    plugin_handles_max: usize,
+    /// Bytes that one host call takes out of the guest: the largest tensor made at once
+    #[arg(long, default_value_t = Limits::default().host_copy_bytes_max, value_name = "BYTES")]
+    plugin_copy_bytes_max: usize,
+    /// Bytes of log messages of one call; more is dropped and counted
+    #[arg(long, default_value_t = Limits::default().log_bytes_max, value_name = "BYTES")]
+    plugin_log_bytes_max: u64,
+    /// Seconds of one call, beside the deadline of the request
+    #[arg(long, default_value_t = Limits::default().wall_max.as_secs(), value_name = "SECONDS")]
+    plugin_seconds_max: u64,
+    /// Seconds of `init`
+    #[arg(long, default_value_t = Limits::default().init_wall_max.as_secs(), value_name = "SECONDS")]
+    plugin_init_seconds_max: u64,
+    /// Seconds of `load` of a format plugin
+    #[arg(long, default_value_t = Limits::default().load_wall_max.as_secs(), value_name = "SECONDS")]
+    plugin_load_seconds_max: u64,
+    /// Seconds that compiling one plugin takes
+    #[arg(long, default_value_t = CompileLimits::default().wall_max.as_secs(), value_name = "SECONDS")]
+    compile_seconds_max: u64,
+    /// Processor seconds of a compiling child, over all of its threads
+    #[arg(long, default_value_t = CompileLimits::default().cpu_max.as_secs(), value_name = "SECONDS")]
+    compile_cpu_seconds_max: u64,
+    /// Memory of a compiling child
+    #[arg(long, default_value_t = CompileLimits::default().memory_bytes_max, value_name = "BYTES")]
+    compile_memory_bytes_max: u64,
+    /// Compiling children at work at once; further loads wait
+    #[arg(long, default_value_t = CompileLimits::default().children_max, value_name = "CHILDREN")]
+    compile_children_max: usize,
+}
+
+impl PluginFlags {
+    /// Sets the limits of plugins.
+    pub(crate) fn apply(&self, config: &mut EngineConfig) {
+        let sandbox = &mut config.sandbox;
+        sandbox.instances_max = self.instances_max;
+        sandbox.limits = Limits {
+            memory_bytes_max: self.plugin_memory_bytes_max.min(Limits::default().memory_bytes_max),
+            host_bytes_max: self.plugin_host_bytes_max,
+            output_bytes_max: self.plugin_output_bytes_max,
+            host_calls_max: self.plugin_host_calls_max,
+            handles_max: self.plugin_handles_max,
+            host_copy_bytes_max: self.plugin_copy_bytes_max,
+            log_bytes_max: self.plugin_log_bytes_max,
+            wall_max: Duration::from_secs(self.plugin_seconds_max),
+            init_wall_max: Duration::from_secs(self.plugin_init_seconds_max),
+            load_wall_max: Duration::from_secs(self.plugin_load_seconds_max),
+            ..Limits::default()
+        };
+        sandbox.compile = CompileLimits {
+            wall_max: Duration::from_secs(self.compile_seconds_max),
+            cpu_max: Duration::from_secs(self.compile_cpu_seconds_max),
+            memory_bytes_max: self.compile_memory_bytes_max,
+            children_max: self.compile_children_max,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        plugins: PluginFlags,
+    }
+
+    fn config(line: &[&str]) -> EngineConfig {
+        let mut config = EngineConfig::new("data");
+        Line::parse_from(["serve"].iter().chain(line)).plugins.apply(&mut config);
+        config
+    }
+
+    #[test]
+    fn flags_become_limits_and_defaults_are_those_of_the_sandbox() {
+        let plain = config(&[]);
+        assert_eq!(plain.sandbox.limits, Limits::default());
+        assert_eq!(plain.sandbox.compile, CompileLimits::default());
+        let line = ["--plugin-host-calls-max", "7", "--compile-seconds-max", "3"];
+        let config = config(&[&line[..], &["--plugin-memory-bytes-max", "999999999"]].concat());
+        assert_eq!(config.sandbox.limits.host_calls_max, 7);
+        assert_eq!(config.sandbox.compile.wall_max, Duration::from_secs(3));
+        assert_eq!(config.sandbox.limits.memory_bytes_max, 256 << 20, "a slot has no more");
+    }
+}
