@@ -1,4 +1,5 @@
-//! `aimass model inspect`, `profile` and `compare` on real models: what they say, not how fast it was.
+//! `aimass model inspect`, `profile` and `compare` on real models: what they say, not how fast it was;
+//! and `aimass doctor`.
 
 use aimass_e2e::{Site, prepared, repository};
 use serde_json::Value;
@@ -189,5 +190,21 @@ fn the_tools_teach_with_examples() {
     for tool in ["inspect", "profile", "compare"] {
         let help = site.succeed(&["model", tool, "--help"]);
         assert!(help.contains("Examples:") && help.contains("aimass model"), "{help}");
+    }
+}
+
+#[test]
+fn the_doctor_tries_the_jail_of_this_machine() {
+    let output =
+        std::process::Command::new(prepared("AIMASS_BIN")).args(["doctor", "--json"]).output();
+    let output = output.expect("the binary runs");
+    let findings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(output.status.success(), "{findings}");
+    let jails = findings["jails"].as_array().expect("jails");
+    assert_eq!(jails.len(), 2);
+    for jail in jails {
+        let attempts = jail[1]["Ok"]["attempts"].as_array().expect("attempts");
+        assert!(attempts.len() >= 14, "{jail}");
+        assert!(attempts.iter().all(|attempt| attempt["refused"] == true), "{jail}");
     }
 }

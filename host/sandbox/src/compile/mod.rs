@@ -29,6 +29,8 @@ use wasmtime::component::Component;
 pub const COMPILE_COMMAND: &str = "__compile";
 /// What a child's words at its end are cut to.
 const WORDS_BYTES_MAX: u64 = 4 << 10;
+/// Time until a child has closed its jail; a busy machine needs some milliseconds.
+const START_MAX: Duration = Duration::from_secs(30);
 /// Descriptors that a child needs: its three streams, and those of threads' making.
 const FILES_OPEN_MAX: u64 = 32;
 
@@ -98,10 +100,10 @@ impl Compiler {
             Trouble::host(format!("{} cannot be started: {error}", program.display()))
         })?;
         let mut running = Running { child, _turn: turn };
-        let settings = running.hello().await;
-        let settings = match settings {
-            Ok(settings) => settings,
-            Err(_) => return Err(running.ended(&self.limits).await),
+        let settings = match tokio::time::timeout(START_MAX, running.hello()).await {
+            Ok(Ok(settings)) => settings,
+            Ok(Err(_)) => return Err(running.ended(&self.limits).await),
+            Err(_) => return Err(Trouble::host("it did not start within 30 s")),
         };
         if settings != engine.settings {
             let program = program.display();

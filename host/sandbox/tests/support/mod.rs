@@ -66,6 +66,14 @@ impl Bench {
     }
 }
 
+/// The program that a sandbox's children are in these tests: `examples/child.rs`.
+pub(crate) fn child_program() -> std::path::PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let program = own.parent().and_then(Path::parent).unwrap().join("examples/child");
+    assert!(program.exists(), "run `cargo build -p aimass-sandbox --examples` first");
+    program
+}
+
 pub(crate) fn open(cache: &Path, change: impl FnOnce(&mut SandboxConfig)) -> Arc<Sandbox> {
     let mut config = SandboxConfig::new(cache);
     config.instances_max = Some(8);

@@ -1,0 +1,54 @@
+//! The children of a sandbox, as `aimass` starts them: what this crate's own tests run.
+//!
+//! `cargo run -p aimass-sandbox --example child -- __probe compiler` tries the jail.
+
+use aimass_sandbox::jail::{Role, Walls};
+use aimass_sandbox::{CompileLimits, compile, jail};
+use std::process::ExitCode;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [compile::COMPILE_COMMAND, memory, seconds] => compile(memory, seconds),
+        ["__probe", role] => probe(role),
+        _ => {
+            Err(format!("expected `{} BYTES SECONDS` or `__probe ROLE`", compile::COMPILE_COMMAND))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile(memory: &str, seconds: &str) -> Result<(), String> {
+    let number = |text: &str| text.parse().map_err(|_| format!("expected a number, got {text}"));
+    let limits = CompileLimits {
+        memory_bytes_max: number(memory)?,
+        cpu_max: Duration::from_secs(number(seconds)?),
+        ..CompileLimits::default()
+    };
+    compile::serve(&limits).map_err(|error| error.to_string())
+}
+
+/// Prints what was not refused; nothing if the jail holds.
+fn probe(role: &str) -> Result<(), String> {
+    let role = match role {
+        "compiler" => Role::Compiler,
+        "worker" => Role::Worker,
+        _ => return Err(format!("expected compiler or worker, got {role}")),
+    };
+    let walls = Walls { role, memory_bytes_max: 256 << 20, cpu_time_max: None, files_open_max: 32 };
+    let report = jail::enter(&walls).map_err(|error| error.to_string())?;
+    let attempts = jail::probe(&walls);
+    println!("{} attempts, landlock {}", attempts.len(), report.landlock);
+    for attempt in attempts.iter().filter(|attempt| !attempt.refused) {
+        println!("got out: {}: {}", attempt.what, attempt.answer);
+    }
+    Ok(())
+}
