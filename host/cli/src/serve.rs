@@ -1,6 +1,7 @@
 //! `aimass serve`: the server.
 
 mod admin;
+mod composition;
 mod file;
 mod sockets;
 mod traced;
@@ -88,6 +89,8 @@ pub(crate) struct Serve {
     dispatch: DispatchFlags,
     #[command(flatten)]
     traced: traced::TracedLimits,
+    #[command(flatten)]
+    composition: composition::CompositionLimits,
 }
 
 impl Serve {
@@ -134,6 +137,7 @@ impl Serve {
         config.packed_bytes_max = self.packed_bytes_max;
         config.dispatch = self.dispatch.clone().config();
         config.traced = self.traced.config();
+        config.composition = self.composition.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
         for publisher in policy.local_publishers() {
             match config.loopback {

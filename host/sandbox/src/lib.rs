@@ -14,6 +14,7 @@
 
 mod admission;
 mod cache;
+mod composition;
 mod engine;
 mod epoch;
 mod error;
@@ -31,11 +32,14 @@ mod state;
 mod trace;
 mod worlds;
 
+pub use composition::{
+    Composition, EmittedItem, ItemHeld, ItemSink, ModelAnswer, ModelCall, ModelCaller, SinkGone,
+};
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
 pub use limits::{AdmissionLimits, Limits, SandboxConfig};
 pub use metrics::Metrics;
 pub use package::{ModelFiles, NoFiles, PluginSetup, World};
-pub use plans::PlanSet;
+pub use plans::{PlanSet, TracedAnswer, TracedPlan, TracedPlanCall};
 pub use plugin::{Call, CallResult, CallStats, LoadedGraph, Parameter, Plugin};
 pub use sandbox::Sandbox;
 pub use signature::{NamedTensors, PluginSignature, PluginTensorSpec};
