@@ -1,6 +1,7 @@
 //! `aimass serve`: the server.
 
 mod admin;
+mod composition;
 mod file;
 mod sockets;
 mod traced;
@@ -91,6 +92,8 @@ pub(crate) struct Serve {
     dispatch: DispatchFlags,
     #[command(flatten)]
     traced: traced::TracedLimits,
+    #[command(flatten)]
+    composition: composition::CompositionLimits,
 }
 
 impl Serve {
@@ -138,6 +141,7 @@ impl Serve {
         self.plugins.apply(&mut config);
         config.dispatch = self.dispatch.clone().config();
         config.traced = self.traced.config();
+        config.composition = self.composition.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;
         for publisher in policy.local_publishers() {
             match config.loopback {

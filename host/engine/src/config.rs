@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub inputs_max: usize,
     /// Limits of models whose format plugin traces, each.
     pub traced: TracedConfig,
+    /// Limits of models that call other models.
+    pub composition: CompositionConfig,
     /// Bytes of packed weights that are kept on disk for the next start, in `cache/packed` of the data
     /// folder; what was used longest ago goes first, and 0 keeps none. Default 16 GiB.
     pub packed_bytes_max: u64,
@@ -72,12 +74,28 @@ impl EngineConfig {
             versions_loaded_max: 2,
             inputs_max: 64,
             traced: TracedConfig::default(),
+            composition: CompositionConfig::default(),
             packed_bytes_max: 16 << 30,
             market_poll: Duration::from_secs(20),
             market_fetch: FetchLimits::default(),
             revoked_drain: Duration::from_secs(5),
             serve_registry: true,
         }
+    }
+}
+
+/// Limits of one request whose models call other models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompositionConfig {
+    /// Calls of other models, all models of the request together. Default 1,000.
+    pub calls_max: u32,
+    /// Models below the one that the client asked for. Default 8, which is also the most.
+    pub depth_max: u32,
+}
+
+impl Default for CompositionConfig {
+    fn default() -> CompositionConfig {
+        CompositionConfig { calls_max: 1_000, depth_max: 8 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine: follows the registry, keeps the wanted versions loaded, answers requests.
 
 use crate::catalog::{Catalog, Cell, CellState, Served};
+use crate::composition::Scope;
 use crate::device::{DeviceStatus, Devices};
 use crate::dispatch_metrics;
 use crate::errors::of_registry;
@@ -11,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::packed::packed_store;
 use crate::pipeline::Host;
 use crate::sandbox_metrics;
+use crate::streaming::ItemSender;
 use crate::{
     EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
     Selector,
@@ -114,11 +116,37 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]; its family says who has to act.
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
+        self.infer_in(request, Scope::default()).await
+    }
+
+    /// Answers one request in parts: what its plugins emit goes to `items`, and the last part is
+    /// answered here, without outputs if the items said all. Each item gives the request the time
+    /// again that it had at its start, up to the plugin's `wall_max`.
+    ///
+    /// # Errors
+    /// As [`Engine::infer`], perhaps after items.
+    pub async fn infer_stream(
+        &self,
+        request: InferRequest,
+        items: ItemSender,
+    ) -> Result<InferResponse, EngineError> {
+        self.infer_in(request, Scope { items: Some(items), ..Scope::default() }).await
+    }
+
+    async fn infer_in(
+        &self,
+        request: InferRequest,
+        scope: Scope,
+    ) -> Result<InferResponse, EngineError> {
         let inner = &self.inner;
         let start = Instant::now();
         let name = request.model.clone();
+        let ancestry = scope.ancestry.clone();
         inner.metrics.asked_by(&request.tenant);
-        let result = inner.infer(request).await;
+        let mut result = inner.infer(request, scope).await;
+        if let Ok(answer) = &mut result {
+            answer.usage.tokens = ancestry.tokens(answer.usage.tokens);
+        }
         match &result {
             Ok(answer) => {
                 inner.metrics.answered(answer, start.elapsed());
@@ -228,12 +256,30 @@ impl Inner {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What pipelines run on.
-    pub(crate) fn host(&self) -> Host<'_> {
-        Host { dispatcher: &self.dispatcher, metrics: &self.metrics }
+    /// What pipelines of requests run on that come from no client of a stream.
+    pub(crate) fn host(self: &Arc<Self>) -> Host<'_> {
+        Host { inner: self, scope: Scope::default() }
     }
 
-    async fn infer(self: &Arc<Self>, request: InferRequest) -> Result<InferResponse, EngineError> {
+    /// Makes the catalog as new as the registry, so that a package that is published can call models.
+    /// Where the registry is not served, a model is loaded when it is first called.
+    pub(crate) fn refresh_catalog(self: &Arc<Self>) -> Result<(), EngineError> {
+        if self.config.serve_registry {
+            return self.sync().map(|_| ());
+        }
+        let unloaded = self.unloaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.loader.registry.snapshot().map_err(|error| of_registry(&error))?;
+        let catalog = Arc::new(Catalog::of_snapshot(&snapshot, &self.catalog(), &unloaded));
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+        Ok(())
+    }
+
+    /// Answers a request of a client, or of a model above this one.
+    pub(crate) async fn infer(
+        self: &Arc<Self>,
+        request: InferRequest,
+        scope: Scope,
+    ) -> Result<InferResponse, EngineError> {
         if request.inputs.len() > self.config.inputs_max {
             return Err(EngineError::new(
                 Family::TooLarge,
@@ -254,9 +300,11 @@ impl Inner {
         let (result, plan_steps) = match self.loaded(&cell, request.deadline).await {
             Ok(model) => {
                 let answer = (model.name.clone(), model.version);
-                served_by(model.version, model.pipeline.plugins());
+                if scope.ancestry.is_root() {
+                    served_by(model.version, model.pipeline.plugins());
+                }
                 let attributes = || vec![Attribute::Model(model.name.clone())];
-                let host = self.host();
+                let host = Host { inner: self, scope };
                 let run = async {
                     tokio::select! {
                         biased;

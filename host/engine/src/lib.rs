@@ -7,6 +7,7 @@
 //! Deliberately absent: HTTP, JSON wire types, authentication (`aimass-gateway`).
 
 mod catalog;
+mod composition;
 mod config;
 mod control;
 mod device;
@@ -27,11 +28,13 @@ mod pipeline;
 mod publish;
 mod sandbox_metrics;
 mod statistics;
+mod streaming;
 mod traced;
 mod types;
 
 pub use aimass_graph::{DeviceInfo, Gpu, GpuOptions, SelfTest, SelfTestCase, gpu_count};
-pub use config::{EngineConfig, TracedConfig};
+pub use aimass_sandbox::SinkGone;
+pub use config::{CompositionConfig, EngineConfig, TracedConfig};
 pub use control::{Serviceability, VersionStatus};
 pub use device::{DeviceChoice, DeviceStatus, UnknownDevice};
 pub use engine::Engine;
@@ -45,6 +48,7 @@ pub use package::{
 };
 pub use publish::{PackageFolder, PublishedModel};
 pub use statistics::{ModelStatistics, Timed};
+pub use streaming::{ItemReceiver, ItemSender, STREAM_ITEMS_MAX, StreamItem, stream_items};
 pub use types::{
     EngineError, Family, InferRequest, InferResponse, ModelMetadata, Parameter, Readiness,
     Selector, TensorMetadata, Usage,

@@ -8,12 +8,12 @@ use crate::fixtures::{Fixture, parse_fixtures};
 use crate::metrics::Metrics;
 use crate::package::ModelManifest;
 use crate::pipeline::{Parts, Pipeline};
-use crate::traced::{TracedModel, TracedSetup};
+use crate::traced::{TracedForGlue, TracedModel, TracedSetup};
 use crate::{EngineError, Family};
 use aimass_graph::{CompileOptions, Plan};
 use aimass_market::host::MarketHost;
 use aimass_registry::{PluginPackage, Registry, Sha256Digest};
-use aimass_sandbox::{PlanSet, Plugin, PluginSetup, Sandbox, World};
+use aimass_sandbox::{PlanSet, Plugin, PluginSetup, Sandbox, TracedPlan, World};
 use aimass_trust::{CHUNK_BYTES, ChunkList, TrustPolicy, VerifiedPackage};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -115,7 +115,12 @@ impl Loader {
             Some(format) if manifest.format.is_some() => self.build(&source.name, format).await?,
             _ => (Vec::new(), None),
         };
-        let plan_set = Arc::new(PlanSet::new(&source.name, source.version, plans.clone()));
+        let for_glue = traced.clone().map(|model| {
+            let dispatcher = self.sandbox.dispatcher().clone();
+            Arc::new(TracedForGlue { model, dispatcher }) as Arc<dyn TracedPlan>
+        });
+        let plan_set = PlanSet::new(&source.name, source.version, plans.clone());
+        let plan_set = Arc::new(plan_set.with_traced(for_glue));
         let pipeline = Pipeline::build(&manifest, &Parts { plugins, plans, traced, plan_set })?;
         let platform = match &manifest.format {
             Some(format) => format!("aimass_{}", format.plugin.replace('/', "_")),

@@ -52,6 +52,8 @@ struct ModelCounters {
     /// Steps of every version together; a pipeline has at most 64.
     steps: BTreeMap<Arc<str>, f64>,
     failed: BTreeMap<&'static str, u64>,
+    /// Calls by other models' plugins, by outcome.
+    called: BTreeMap<&'static str, u64>,
 }
 
 impl Metrics {
@@ -94,6 +96,12 @@ impl Metrics {
         self.of_model(model.unwrap_or(UNKNOWN_MODEL), |counters| {
             *counters.failed.entry(family).or_insert(0) += 1;
         });
+    }
+
+    /// Counts a call by a plugin of another model.
+    pub(crate) fn called(&self, model: &str, answer: &Result<InferResponse, EngineError>) {
+        let outcome = answer.as_ref().map_or_else(|error| error.family().name(), |_| "ok");
+        self.of_model(model, |counters| *counters.called.entry(outcome).or_insert(0) += 1);
     }
 
     /// Counts a package that was refused.
@@ -169,6 +177,12 @@ impl Metrics {
             let buckets = BUCKETS_US.map(|us| us as f64 / 1e6).into_iter().zip(counters.buckets);
             samples.add_histogram(&[model], buckets, counters.answered, counters.seconds);
         }
+        let mut samples = page.start(&catalog::MODEL_CALLS);
+        for (model, counters) in &*models {
+            for (outcome, count) in &counters.called {
+                samples.add(&[model, outcome], *count as f64);
+            }
+        }
         let mut samples = page.start(&catalog::STEP_SECONDS);
         for (model, counters) in &*models {
             for (step, seconds) in &counters.steps {
@@ -212,6 +226,8 @@ mod tests {
         }
         metrics.failed(Some("m"), &EngineError::invalid("x"));
         metrics.failed(None, &EngineError::invalid("x"));
+        metrics.called("m", &Ok(answer.clone()));
+        metrics.called("m", &Err(EngineError::invalid("x")));
         metrics.refused("AMT-SIG");
         metrics.plugin_failed("a/b", "trap");
         metrics.traced("t", true, Duration::from_millis(500));
@@ -223,6 +239,8 @@ mod tests {
             "aimass_requests_total{model=\"m\",outcome=\"ok\"} 1",
             "aimass_requests_total{model=\"m\",outcome=\"invalid-input\"} 1",
             "aimass_requests_total{model=\"_unknown\",outcome=\"invalid-input\"} 1",
+            "aimass_model_calls_total{model=\"m\",outcome=\"ok\"} 1",
+            "aimass_model_calls_total{model=\"m\",outcome=\"invalid-input\"} 1",
             "aimass_tokens_total{model=\"m\"} 7",
             "aimass_plugin_failures_total{plugin=\"a/b\",cause=\"trap\"} 1",
             "aimass_trust_refusals_total{code=\"AMT-SIG\"} 1",

@@ -168,9 +168,8 @@ impl OpenModel {
         deadline: Instant,
     ) -> Result<Vec<ModelStage>, EngineError> {
         let Some((step, model)) = self.model.pipeline.traced() else { return Ok(Vec::new()) };
-        let host = self.inner.host();
         let tenant = Arc::from("local");
-        let call = TracedCall { dispatcher: host.dispatcher, tenant, deadline, step };
+        let call = TracedCall { dispatcher: &self.inner.dispatcher, tenant, deadline, step };
         let stages = model.stages(&call, inputs).await?;
         let stage = stages.into_iter().map(|(stage, inputs)| ModelStage {
             plan: stage.plan,
@@ -189,6 +188,9 @@ impl OpenModel {
     /// As [`Engine::infer`].
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
         let answer = (self.model.name.clone(), self.model.version);
+        if self.model.pipeline.calls_models() {
+            self.inner.refresh_catalog()?;
+        }
         self.model.pipeline.run(&self.inner.host(), request, answer).await
     }
 }

@@ -23,6 +23,11 @@
 //! plan = "main"                   # a plan that the format plugin built
 //! inputs = { input_ids = "tokenize.input_ids", offsets = "tokenize.offsets" }
 //!
+//! [[step]]
+//! name = "refine"
+//! plugin = "acme/refine"          # of the world `model`
+//! models = ["small", "large@2"]   # models that it may call; none unless they are named here
+//!
 //! [[output]]
 //! name = "hidden"
 //! from = "encode.hidden"
@@ -34,6 +39,7 @@
 //! ```
 
 use crate::EngineError;
+use aimass_registry::parse_reference;
 use aimass_tensor::DType;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -140,6 +146,10 @@ pub struct Step {
     pub plugin: Option<String>,
     /// Exact version of the plugin; none takes the newest at publication.
     pub version: Option<String>,
+    /// Models that the plugin may call, at most 64: `name` for every version, `name@label` or
+    /// `name@version` for that one. None: no model.
+    #[serde(default)]
+    pub models: Vec<String>,
     /// Name of a plan that the format plugin built; instead of `plugin`.
     pub plan: Option<String>,
     /// The step's input names and what they read. Absent: every model input under its own name.
@@ -184,6 +194,11 @@ impl ModelManifest {
             Some((&*step.name, plugin, step.version.as_deref()))
         });
         format.chain(steps)
+    }
+
+    /// Every model that a step may call, as it is written: `name`, `name@label` or `name@version`.
+    pub fn models_called(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().flat_map(|step| step.models.iter().map(String::as_str))
     }
 
     fn check(&self) -> Result<(), EngineError> {
@@ -234,6 +249,7 @@ impl ModelManifest {
                 return Err(wrong(format!("step {} needs either `plugin` or `plan`", step.name)));
             }
         }
+        check_models(step)?;
         for source in step.inputs.iter().flat_map(BTreeMap::values) {
             self.check_reference(&step.name, source, known)?;
         }
@@ -275,6 +291,24 @@ fn check_dtype(port: &str, dtype: &str) -> Result<(), EngineError> {
         Ok(_) => Ok(()),
         Err(error) => Err(wrong(format!("{port}: {error}, or ANY"))),
     }
+}
+
+fn check_models(step: &Step) -> Result<(), EngineError> {
+    if step.models.len() > LIST_LEN_MAX {
+        let got = step.models.len();
+        return Err(wrong(format!(
+            "step {}: `models` names at most {LIST_LEN_MAX}, got {got}",
+            step.name
+        )));
+    }
+    if step.plugin.is_none() && !step.models.is_empty() {
+        return Err(wrong(format!("step {} runs a plan, which calls no `models`", step.name)));
+    }
+    for model in &step.models {
+        parse_reference(model)
+            .map_err(|error| wrong(format!("step {}, `models`: {error}", step.name)))?;
+    }
+    Ok(())
 }
 
 fn check_name(name: &str, known: &[&str]) -> Result<(), EngineError> {
@@ -327,6 +361,28 @@ mod tests {
         let plan = format!("[[step]]\nname = \"s\"\nplan = \"main\"\n{output}");
         assert!(check(&plan).unwrap_err().contains("no [format] plugin"));
         assert!(check(&format!("[format]\nplugin = \"a/f\"\n{plan}")).is_ok());
+    }
+
+    #[test]
+    fn models_are_references_of_plugin_steps() {
+        let output = "[[output]]\nname = \"y\"\nfrom = \"s.y\"\ndtype = \"FP32\"\n";
+        let step = |models: &str| {
+            check(&format!(
+                "[[step]]\nname = \"s\"\nplugin = \"a/p\"\nmodels = [{models}]\n{output}"
+            ))
+        };
+        let good = step("\"small\", \"large@stable\", \"old@3\"").unwrap();
+        assert_eq!(good.models_called().collect::<Vec<_>>(), ["small", "large@stable", "old@3"]);
+        for wrong in ["\"\"", "\"A\"", "\"a@\"", "\"a@0\"", "\"a@b@c\""] {
+            assert!(step(wrong).unwrap_err().contains("`models`"), "{wrong}");
+        }
+        let many = |count: usize| step(&vec!["\"a\""; count].join(","));
+        assert!(many(64).is_ok() && many(65).unwrap_err().contains("at most 64"));
+        let plan = format!(
+            "[format]\nplugin = \"a/f\"\n[[step]]\nname = \"s\"\nplan = \"main\"\n\
+             models = [\"a\"]\n{output}"
+        );
+        assert!(check(&plan).unwrap_err().contains("runs a plan"));
     }
 
     #[test]

@@ -1,20 +1,23 @@
 //! Room 3: the pinned version's steps, run in order over named tensors.
 
-use crate::metrics::Metrics;
+use crate::composition::{Scope, StepModels};
+use crate::engine::Inner;
 use crate::opened::{StepRun, StepSummary};
 use crate::package::{ModelManifest, PortDim, port_dtype};
+use crate::streaming::{StepItems, sum};
 use crate::traced::{TracedCall, TracedModel};
 use crate::{EngineError, Family, InferRequest, InferResponse, Parameter, TensorMetadata, Usage};
-use aimass_dispatch::{Dispatcher, PlanCall};
+use aimass_dispatch::PlanCall;
 use aimass_graph::Plan;
-use aimass_sandbox::{Call, PlanSet, Plugin};
+use aimass_sandbox::{Call, Composition, ItemSink, ModelCaller, PlanSet, Plugin, World};
 use aimass_telemetry::call::room;
 use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_tensor::{DType, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// A model's steps with every name resolved to a slot.
 pub(crate) struct Pipeline {
@@ -45,6 +48,8 @@ struct Step {
     inputs: Vec<(Arc<str>, usize)>,
     /// Outputs that somebody reads, and the slot that they fill.
     outputs: Vec<(Arc<str>, usize)>,
+    /// Models that the plugin may call.
+    models: Arc<[String]>,
 }
 
 enum Run {
@@ -125,6 +130,11 @@ impl Pipeline {
         &self.plugins
     }
 
+    /// Whether a step may call other models.
+    pub(crate) fn calls_models(&self) -> bool {
+        self.steps.iter().any(|step| !step.models.is_empty())
+    }
+
     /// What each step runs, in order.
     pub(crate) fn steps(&self) -> Vec<StepSummary> {
         let summary = |step: &Step| {
@@ -179,29 +189,40 @@ impl Pipeline {
         let wanted = self.wanted(&request.outputs)?;
         let mut values: Vec<Option<Tensor>> = vec![None; self.slots];
         self.bind_inputs(request.inputs, &mut values)?;
-        let call = CallScope {
-            dispatcher: host.dispatcher,
-            metrics: host.metrics,
+        let mut call = CallScope {
+            host,
+            answer: &answer,
+            wanted: &wanted,
+            token_slot: self.token_slot,
             tenant: request.tenant,
+            window: request.deadline.saturating_duration_since(Instant::now()),
             deadline: request.deadline,
             parameters: request.parameters.into_iter().map(parameter).collect(),
             plans: &self.plans,
         };
         let mut rooms = Vec::with_capacity(self.steps.len());
+        let mut emitted = false;
         for step in &self.steps {
             let start = Instant::now();
             let attributes = || vec![Attribute::Step(step.name.clone())];
-            room(SpanName::Step, attributes, step.run(&call, &mut values)).await?;
+            if room(SpanName::Step, attributes, step.run(&call, &mut values)).await? {
+                emitted = true;
+                call.deadline = call.deadline.max(Instant::now() + call.window);
+            }
             rooms.push((step.name.clone(), start.elapsed()));
         }
         let usage = Usage { tokens: self.token_slot.and_then(|slot| sum(values[slot].as_ref()?)) };
-        let outputs = wanted.into_iter().map(|output| {
-            let value = values[output.slot].clone().ok_or_else(|| missing_output(output))?;
-            Ok((output.port.name.clone(), value))
-        });
-        let outputs: Result<Vec<_>, EngineError> = outputs.collect();
+        let mut outputs = Vec::with_capacity(wanted.len());
+        for output in wanted {
+            match values[output.slot].clone() {
+                Some(value) => outputs.push((output.port.name.clone(), value)),
+                // It came in the items.
+                None if emitted => {}
+                None => return Err(missing_output(output)),
+            }
+        }
         let (model, version) = answer;
-        Ok(InferResponse { model, version, outputs: outputs?, usage, rooms })
+        Ok(InferResponse { model, version, outputs, usage, rooms })
     }
 
     fn wanted(&self, names: &[String]) -> Result<Vec<&OutputPort>, EngineError> {
@@ -278,44 +299,57 @@ impl Port {
 
 /// What a pipeline runs on.
 pub(crate) struct Host<'a> {
-    pub(crate) dispatcher: &'a Dispatcher,
-    pub(crate) metrics: &'a Metrics,
+    pub(crate) inner: &'a Arc<Inner>,
+    pub(crate) scope: Scope,
 }
 
 struct CallScope<'a> {
-    dispatcher: &'a Dispatcher,
-    metrics: &'a Metrics,
+    host: &'a Host<'a>,
+    /// Model and version that answer.
+    answer: &'a (Arc<str>, u64),
+    wanted: &'a [&'a OutputPort],
+    token_slot: Option<usize>,
     tenant: Arc<str>,
+    /// Time that an item of a stream gives the steps that follow.
+    window: Duration,
     deadline: Instant,
     parameters: Vec<(String, aimass_sandbox::Parameter)>,
     plans: &'a Arc<PlanSet>,
 }
 
 impl Step {
+    /// Runs the step; whether it emitted items.
     async fn run(
         &self,
         scope: &CallScope<'_>,
         values: &mut [Option<Tensor>],
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for (name, slot) in &self.inputs {
             let value = values[*slot].clone().ok_or_else(|| self.missing_input(name))?;
             inputs.push((name.clone(), value));
         }
+        let inner = scope.host.inner;
         match &self.run {
             Run::Plugin(plugin) => {
+                let items = self.items(scope);
                 let call = Call {
                     tenant: scope.tenant.clone(),
                     deadline: scope.deadline,
                     plans: scope.plans.clone(),
                     parameters: scope.parameters.clone(),
+                    composition: Composition {
+                        models: self.callable(scope),
+                        items: items.clone().map(|items| items as Arc<dyn ItemSink>),
+                    },
                 };
                 let answer = plugin.process(call, inputs).await;
                 let answer = answer.map_err(|error| {
-                    scope.metrics.plugin_failed(plugin.name(), error.cause.kind().as_str());
+                    inner.metrics.plugin_failed(plugin.name(), error.cause.kind().as_str());
                     crate::errors::of_plugin(&self.name, &error)
                 })?;
                 self.fill(answer.outputs.iter().map(|(name, x)| (name, x.clone())), values);
+                return Ok(items.is_some_and(|items| items.emitted.load(Ordering::Relaxed)));
             }
             Run::Plan(plan) => {
                 let call = PlanCall {
@@ -325,7 +359,7 @@ impl Step {
                     deadline: scope.deadline,
                     slot: None,
                 };
-                let answer = scope.dispatcher.call(call).await;
+                let answer = inner.dispatcher.call(call).await;
                 let answer =
                     answer.map_err(|error| crate::errors::of_dispatch(&self.name, &error))?;
                 let names = plan.signature().outputs.iter().map(|spec| &spec.name);
@@ -333,7 +367,7 @@ impl Step {
             }
             Run::Traced(model) => {
                 let call = TracedCall {
-                    dispatcher: scope.dispatcher,
+                    dispatcher: &inner.dispatcher,
                     tenant: scope.tenant.clone(),
                     deadline: scope.deadline,
                     step: &self.name,
@@ -344,7 +378,41 @@ impl Step {
                 self.fill(names.zip(outputs), values);
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// The models that the step's plugin may call in this request.
+    fn callable(&self, scope: &CallScope<'_>) -> Option<Arc<dyn ModelCaller>> {
+        let host = scope.host;
+        Some(Arc::new(StepModels {
+            inner: host.inner.clone(),
+            granted: self.models.clone(),
+            ancestry: host.scope.ancestry.with(&scope.answer.0),
+            tenant: scope.tenant.clone(),
+        }))
+    }
+
+    /// Where the step's items go, if the request reads a stream.
+    fn items(&self, scope: &CallScope<'_>) -> Option<Arc<StepItems>> {
+        let sender = scope.host.scope.items.clone()?;
+        let of_slot = |slot: usize| {
+            let (name, _) = self.outputs.iter().find(|(_, own)| *own == slot)?;
+            Some(name.clone())
+        };
+        let outputs = scope
+            .wanted
+            .iter()
+            .filter_map(|output| Some((output.port.name.clone(), of_slot(output.slot)?)));
+        let (model, version) = scope.answer.clone();
+        Some(Arc::new(StepItems {
+            sender,
+            model,
+            version,
+            outputs: outputs.collect(),
+            tokens: scope.token_slot.and_then(of_slot),
+            ancestry: scope.host.scope.ancestry.clone(),
+            emitted: AtomicBool::new(false),
+        }))
     }
 
     /// Puts outputs where somebody reads them.
@@ -393,12 +461,39 @@ fn build_step(
             run
         }
     };
+    if let Run::Plugin(plugin) = &run {
+        check_models(step, plugin)?;
+    }
     let prefix = format!("{}.", step.name);
     let outputs = slots
         .iter()
         .filter_map(|(source, slot)| Some((Arc::from(source.strip_prefix(&prefix)?), *slot)))
         .collect();
-    Ok(Step { name: Arc::from(&*step.name), run, inputs, outputs })
+    let models = step.models.clone().into();
+    Ok(Step { name: Arc::from(&*step.name), run, inputs, outputs, models })
+}
+
+/// Both must agree: the package that names the models, and the plugin's signed manifest.
+fn check_models(step: &crate::package::Step, plugin: &Plugin) -> Result<(), EngineError> {
+    if step.models.is_empty() {
+        return Ok(());
+    }
+    let refused =
+        |reason: String| Err(package_error(format!("step {}, `models`: {reason}", step.name)));
+    if plugin.world() != World::Model {
+        let (name, world) = (plugin.name(), plugin.world());
+        return refused(format!(
+            "plugin {name} is of the world {world}; only `model` calls models"
+        ));
+    }
+    match step.models.iter().find(|model| !plugin.may_call(model)) {
+        Some(model) => refused(format!(
+            "the signed manifest of plugin {} does not let it call {model}; give it the capability \
+             `models` with that name, or for every model",
+            plugin.name()
+        )),
+        None => Ok(()),
+    }
 }
 
 fn find_plan(step: &str, name: &str, parts: &Parts) -> Result<Run, EngineError> {
@@ -473,11 +568,6 @@ fn parameter((name, value): (String, Parameter)) -> (String, aimass_sandbox::Par
         Parameter::Text(value) => aimass_sandbox::Parameter::Text(value),
     };
     (name, value)
-}
-
-fn sum(tensor: &Tensor) -> Option<u64> {
-    let values = tensor.as_slice::<u32>().ok()?;
-    Some(values.iter().map(|&value| u64::from(value)).sum::<u64>())
 }
 
 fn missing_output(output: &OutputPort) -> EngineError {

@@ -1,16 +1,20 @@
 //! Publishing: what is admitted to the registry was verified, admitted to the sandbox, loaded, and
 //! has passed its fixtures. Nothing is visible before that.
 
+use crate::composition::{Scope, check_calls};
 use crate::engine::read_policy;
 use crate::errors::{of_refusal, of_registry, of_sandbox};
 use crate::files::FileBytes;
 use crate::fixtures::compare;
 use crate::loader::{CHUNKS_SUFFIX, LoadedModel, MANIFEST_FILE, STATEMENT_FILE, VersionSource};
 use crate::package::ModelManifest;
-use crate::{Engine, EngineError, Family, InferRequest, Selector};
+use crate::pipeline::Host;
+use crate::streaming::stream_items;
+use crate::{Engine, EngineError, Family, InferRequest, InferResponse, Selector};
 use aimass_registry::{
     InitialState, ModelRelease, PluginRecord, PluginRelease, Sha256Digest, StagedModel,
 };
+use aimass_tensor::Tensor;
 use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -142,6 +146,7 @@ impl Engine {
         package: &PackageFolder,
         statement: &[u8],
     ) -> Result<PublishedModel, EngineError> {
+        check_calls(self.registry(), serving_name, &package.manifest)?;
         let Candidate { staged, model_toml, locks, admitted, model } =
             self.load_candidate(serving_name, package, statement).await?;
         self.run_fixtures(&model).await?;
@@ -214,6 +219,9 @@ impl Engine {
     }
 
     async fn run_fixtures(&self, model: &LoadedModel) -> Result<(), EngineError> {
+        if model.pipeline.calls_models() {
+            self.inner().refresh_catalog()?;
+        }
         for fixture in &model.fixtures {
             let request = InferRequest {
                 model: model.name.to_string(),
@@ -224,8 +232,7 @@ impl Engine {
                 tenant: Arc::from("system"),
                 deadline: Instant::now() + FIXTURE_WALL_MAX,
             };
-            let answer = (model.name.clone(), model.version);
-            let answer = model.pipeline.run(&self.inner().host(), request, answer).await;
+            let answer = self.run_fixture(model, request).await;
             let outcome = match (&fixture.error, answer) {
                 (None, Ok(answer)) => {
                     let named = answer.outputs.into_iter().map(|(n, t)| (n.to_string(), t));
@@ -247,6 +254,34 @@ impl Engine {
             })?;
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// The answer to a fixture. Of a model that emits, each output is the one that came last.
+    async fn run_fixture(
+        &self,
+        model: &LoadedModel,
+        request: InferRequest,
+    ) -> Result<InferResponse, EngineError> {
+        let (sender, mut receiver) = stream_items();
+        let scope = Scope { items: Some(sender), ..Scope::default() };
+        let answer = (model.name.clone(), model.version);
+        let running = async move {
+            let host = Host { inner: self.inner(), scope };
+            model.pipeline.run(&host, request, answer).await
+        };
+        let mut last: BTreeMap<Arc<str>, Tensor> = BTreeMap::new();
+        let reading = async {
+            while let Some(item) = receiver.next().await {
+                last.extend(item.response.outputs);
+            }
+        };
+        let (answer, ()) = tokio::join!(running, reading);
+        let mut answer = answer?;
+        last.extend(answer.outputs);
+        answer.outputs = last.into_iter().collect();
+        Ok(answer)
     }
 }
 

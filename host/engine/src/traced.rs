@@ -21,11 +21,15 @@ mod walk;
 pub(crate) use walk::TracedCall;
 
 use crate::EngineError;
+use crate::composition::told_guest;
 use crate::config::TracedConfig;
 use crate::errors::of_plugin;
 use crate::metrics::Metrics;
+use aimass_dispatch::Dispatcher;
 use aimass_graph::CompileOptions;
-use aimass_sandbox::{Plugin, PluginSignature, TracedInput};
+use aimass_sandbox::{
+    Plugin, PluginSignature, TracedAnswer, TracedInput, TracedPlan, TracedPlanCall,
+};
 use failures::Failures;
 use flights::Flights;
 use inputs::InputRules;
@@ -51,6 +55,27 @@ pub(crate) struct TracedModel {
     /// Guest calls and compilations at once.
     tracers: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+}
+
+/// A traced model as its package's glue runs it: with a dispatcher, and with errors for a guest.
+pub(crate) struct TracedForGlue {
+    pub(crate) model: Arc<TracedModel>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+}
+
+impl TracedPlan for TracedForGlue {
+    fn signature(&self) -> &PluginSignature {
+        self.model.signature()
+    }
+
+    fn run(&self, call: TracedPlanCall) -> TracedAnswer<'_> {
+        Box::pin(async move {
+            let (tenant, deadline) = (call.tenant, call.deadline);
+            let scope = TracedCall { dispatcher: &self.dispatcher, tenant, deadline, step: STEP };
+            let answer = self.model.run(&scope, call.inputs).await;
+            answer.map_err(|error| told_guest(&error))
+        })
+    }
 }
 
 /// What a traced model is made with.

@@ -128,11 +128,21 @@ impl Failure {
 
     /// The answer of the Open Inference Protocol.
     pub(crate) fn oip(&self) -> Response<Body> {
-        self.respond(json(&OipBody { error: self.text() }))
+        self.respond(self.oip_body())
+    }
+
+    /// The body of that answer.
+    pub(crate) fn oip_body(&self) -> Vec<u8> {
+        json(&OipBody { error: self.text() })
     }
 
     /// The answer of the OpenAI API.
     pub(crate) fn openai(&self) -> Response<Body> {
+        self.respond(self.openai_body())
+    }
+
+    /// The body of that answer.
+    pub(crate) fn openai_body(&self) -> Vec<u8> {
         let kind = match self.status.as_u16() {
             429 => "rate_limit_error",
             403 => "permission_error",
@@ -145,7 +155,7 @@ impl Failure {
             param: self.param,
             code: &self.code.replace('-', "_"),
         };
-        self.respond(json(&OpenAiBody { error }))
+        json(&OpenAiBody { error })
     }
 }
 

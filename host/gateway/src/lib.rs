@@ -27,6 +27,7 @@ mod serving;
 #[cfg(test)]
 mod socket_tests;
 mod sse;
+mod streaming;
 mod telemetry;
 mod timing;
 mod tls;

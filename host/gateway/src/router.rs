@@ -33,7 +33,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 /// How long after its deadline the gateway waits for the engine to say so itself.
-const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+pub(crate) const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 
 /// Everything that handlers share.
 pub(crate) struct Gateway {

@@ -2,8 +2,8 @@
 //! sockets with engines that fail on purpose.
 
 use aimass_engine::{
-    DeviceStatus, Engine, EngineError, InferRequest, InferResponse, ModelMetadata, ModelStatistics,
-    Readiness, Selector, TrustState, VersionStatus,
+    DeviceStatus, Engine, EngineError, InferRequest, InferResponse, ItemSender, ModelMetadata,
+    ModelStatistics, Readiness, Selector, TrustState, VersionStatus,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -19,6 +19,13 @@ pub type Done<'a> = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send 
 pub trait Serving: Send + Sync + 'static {
     /// Runs one inference. Dropping the future cancels it.
     fn infer(&self, request: InferRequest) -> Answer<'_>;
+
+    /// Runs one inference whose plugins may answer in parts: those before the last go to `items`. Dropping
+    /// the future cancels it.
+    fn infer_stream(&self, request: InferRequest, items: ItemSender) -> Answer<'_> {
+        drop(items);
+        self.infer(request)
+    }
 
     /// The version of model `name` that `selector` means.
     ///
@@ -115,6 +122,10 @@ pub trait Observation: Send + Sync + 'static {
 impl Serving for Engine {
     fn infer(&self, request: InferRequest) -> Answer<'_> {
         Box::pin(Engine::infer(self, request))
+    }
+
+    fn infer_stream(&self, request: InferRequest, items: ItemSender) -> Answer<'_> {
+        Box::pin(Engine::infer_stream(self, request, items))
     }
 
     fn model(&self, name: &str, selector: &Selector) -> Result<ModelMetadata, EngineError> {

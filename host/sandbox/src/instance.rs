@@ -3,6 +3,7 @@
 //! A guest runs on a fiber. It yields to other tasks at each tick of the epoch, sleeps while its plan
 //! calls are computed, and is stopped at its deadline. Nothing of it survives the call.
 
+use crate::composition::Outside;
 use crate::error::Cause;
 use crate::metrics::Metrics;
 use crate::package::PackageInfo;
@@ -63,6 +64,7 @@ pub(crate) fn store(
         table,
         package: package.clone(),
         context,
+        outside: Outside::default(),
         dispatcher: sandbox.dispatcher.clone(),
         metrics: sandbox.metrics.clone(),
         memory: MemoryLimit { bytes_max: limits.memory_bytes_max, denied: false },

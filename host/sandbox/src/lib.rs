@@ -15,6 +15,7 @@
 mod admission;
 mod cache;
 pub mod compile;
+mod composition;
 mod engine;
 mod epoch;
 mod error;
@@ -34,11 +35,14 @@ mod trace;
 mod worlds;
 
 pub use engine::Machine;
+pub use composition::{
+    Composition, EmittedItem, ItemHeld, ItemSink, ModelAnswer, ModelCall, ModelCaller, SinkGone,
+};
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
 pub use limits::{AdmissionLimits, CompileLimits, Limits, SandboxConfig};
 pub use metrics::Metrics;
 pub use package::{ModelFiles, NoFiles, PluginSetup, World};
-pub use plans::PlanSet;
+pub use plans::{PlanSet, TracedAnswer, TracedPlan, TracedPlanCall};
 pub use plugin::{Call, CallResult, CallStats, LoadedGraph, Parameter, Plugin};
 pub use sandbox::Sandbox;
 pub use signature::{NamedTensors, PluginSignature, PluginTensorSpec};

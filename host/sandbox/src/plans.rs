@@ -1,19 +1,57 @@
 //! The compiled plans of one model version, as its plugins find them by name.
 
+use crate::error::GuestError;
+use crate::signature::PluginSignature;
 use aimass_graph::Plan;
+use aimass_tensor::Tensor;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// Name of the plan that a traced model is.
+pub(crate) const TRACED: &str = "main";
 
 /// Plans by name, and the model version whose states they keep.
 #[derive(Clone, Default)]
 pub struct PlanSet {
     model_version: Arc<str>,
     plans: Vec<(Arc<str>, Arc<Plan>)>,
+    traced: Option<Arc<dyn TracedPlan>>,
+}
+
+/// A model that is traced, call by call, as its glue finds it: the plan `main`.
+pub trait TracedPlan: Send + Sync {
+    /// Its inputs and outputs.
+    fn signature(&self) -> &PluginSignature;
+
+    /// Runs it; outputs come in the signature's order. Dropping the future cancels it.
+    fn run(&self, call: TracedPlanCall) -> TracedAnswer<'_>;
+}
+
+/// The answer of [`TracedPlan::run`], later: outputs in order, or what the guest is told.
+pub type TracedAnswer<'a> =
+    Pin<Box<dyn Future<Output = Result<Vec<Tensor>, GuestError>> + Send + 'a>>;
+
+/// A call of a traced model.
+pub struct TracedPlanCall {
+    /// Inputs in the signature's order.
+    pub inputs: Vec<Tensor>,
+    /// Who is charged.
+    pub tenant: Arc<str>,
+    /// When the answer is worth nothing any more.
+    pub deadline: Instant,
 }
 
 impl PlanSet {
     /// The plans of this version of a model.
     pub fn new(model: &str, version: u64, plans: Vec<(Arc<str>, Arc<Plan>)>) -> PlanSet {
-        PlanSet { model_version: format!("{model}@{version}").into(), plans }
+        PlanSet { model_version: format!("{model}@{version}").into(), plans, traced: None }
+    }
+
+    /// The same with a model that is traced as the plan `main`.
+    #[must_use]
+    pub fn with_traced(self, traced: Option<Arc<dyn TracedPlan>>) -> PlanSet {
+        PlanSet { traced, ..self }
     }
 
     /// No plans: for plugins that belong to no model.
@@ -26,7 +64,17 @@ impl PlanSet {
         self.plans.iter().find(|(known, _)| **known == *name).map(|(_, plan)| plan)
     }
 
-    /// Names of all plans.
+    /// The model that is traced, if this is its name.
+    pub(crate) fn traced(&self, name: &str) -> Option<&Arc<dyn TracedPlan>> {
+        self.traced.as_ref().filter(|_| name == TRACED)
+    }
+
+    /// Names of everything that a guest finds here.
+    pub(crate) fn all_names(&self) -> impl Iterator<Item = &str> {
+        self.names().chain(self.traced.iter().map(|_| TRACED))
+    }
+
+    /// Names of all plans that are compiled once.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.plans.iter().map(|(name, _)| &**name)
     }

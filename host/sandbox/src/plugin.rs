@@ -1,5 +1,6 @@
 //! A loaded plugin and its calls.
 
+use crate::composition::{Composition, Outside};
 use crate::error::{Cause, CauseKind, ErrorFamily, PluginError, SandboxError};
 use crate::host_api::HANDLES;
 use crate::host_api::files::granted;
@@ -22,6 +23,7 @@ use crate::worlds::exports::{
 use aimass_graph::{CompileOptions, Graph, Plan};
 use aimass_telemetry::call::{in_plugin, room};
 use aimass_telemetry::trace::{Attribute, SpanName};
+use aimass_trust::{Capability, Grant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{Component, InstancePre};
@@ -37,7 +39,7 @@ pub struct Plugin {
     package: Arc<PackageInfo>,
     pre: InstancePre<CallState>,
     exports: Exports,
-    signature: PluginSignature,
+    signature: Arc<PluginSignature>,
 }
 
 /// On whose behalf a plugin is called, until when, and with what.
@@ -51,6 +53,8 @@ pub struct Call {
     pub plans: Arc<PlanSet>,
     /// Parameters of the request, by name.
     pub parameters: Vec<(String, Parameter)>,
+    /// Other models that it may call, and the client that reads what it emits; the default is neither.
+    pub composition: Composition,
 }
 
 /// A parameter of a request.
@@ -109,9 +113,9 @@ impl Plugin {
             let message = format!("expected an exported function `{name}`");
             SandboxError::Refused { plugin: package.name.clone(), code: "export", message }
         })?;
-        let signature = PluginSignature::default();
+        let signature = Arc::default();
         let mut plugin = Plugin { sandbox, package, pre, exports, signature };
-        plugin.signature = plugin.describe().await?;
+        plugin.signature = Arc::new(plugin.describe().await?);
         Ok(Arc::new(plugin))
     }
 
@@ -138,6 +142,17 @@ impl Plugin {
     /// Bounds of its calls.
     pub(crate) fn limits(&self) -> &Limits {
         &self.package.limits
+    }
+
+    /// Whether its signed manifest lets it call the model of this serving name, or, for a reference
+    /// such as `name@label`, that version of it.
+    pub fn may_call(&self, reference: &str) -> bool {
+        let name = reference.split('@').next().unwrap_or(reference);
+        match self.package.capabilities.get(Capability::Models) {
+            Some(Grant::All(_)) => true,
+            Some(Grant::Only(names)) => names.iter().any(|own| own == reference || own == name),
+            None => false,
+        }
     }
 
     /// Its world.
@@ -183,6 +198,13 @@ impl Plugin {
         let deadline = call.deadline.min(started + self.package.limits.wall_max);
         let context = CallContext { tenant: call.tenant, deadline, plans: call.plans };
         let mut instance = self.instance(FUNCTION, context).await?;
+        instance.store.data_mut().outside = Outside {
+            composition: call.composition,
+            outputs: self.signature.clone(),
+            window: deadline.saturating_duration_since(started),
+            deadline_max: Some(started + self.package.limits.wall_max),
+            emitted: 0,
+        };
         let arguments = arguments(instance.store.data_mut(), inputs, call.parameters)
             .map_err(|cause| self.failed(FUNCTION, cause))?;
         let (answer,): Processed = self.run(FUNCTION, &mut instance, process, arguments).await?;
@@ -357,6 +379,10 @@ impl Plugin {
         outputs: Vec<NamedTensor>,
     ) -> Result<NamedTensors, Cause> {
         let bad = |message| Cause::BadOutput { message };
+        if outputs.is_empty() && state.outside.emitted > 0 {
+            // All was said in the items before.
+            return Ok(NamedTensors::new());
+        }
         if outputs.len() > TENSORS_MAX {
             return Err(bad(format!("expected at most {TENSORS_MAX}, got {}", outputs.len())));
         }
@@ -423,6 +449,17 @@ fn arguments(
         .collect::<Result<_, Cause>>()?;
     let parameters = parameters.into_iter().map(|(name, value)| (name, parameter(value))).collect();
     Ok((inputs, parameters))
+}
+
+/// A parameter that a guest gives to another model.
+pub(crate) fn parameter_in(parameter: types::Parameter) -> Parameter {
+    match parameter {
+        types::Parameter::Boolean(value) => Parameter::Boolean(value),
+        types::Parameter::Integer(value) => Parameter::Integer(value),
+        types::Parameter::Float(value) => Parameter::Float(value),
+        types::Parameter::Text(value) => Parameter::Text(value),
+        types::Parameter::Integers(values) => Parameter::Integers(values),
+    }
 }
 
 fn parameter(parameter: Parameter) -> types::Parameter {

@@ -71,6 +71,11 @@ impl Sandbox {
         &self.metrics
     }
 
+    /// Where plan calls go.
+    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
+    }
+
     /// Instances that may be live at once.
     pub fn instances_max(&self) -> u32 {
         self.instances_max

@@ -56,6 +56,22 @@ pub(crate) fn check(specs: &[PluginTensorSpec], tensors: &NamedTensors) -> Resul
     Ok(())
 }
 
+/// As [`check`], for a part of the tensors: each of `tensors` is one of `specs`.
+///
+/// # Errors
+/// What was expected and what came, in words.
+pub(crate) fn check_some(specs: &[PluginTensorSpec], tensors: &NamedTensors) -> Result<(), String> {
+    let mut extents = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
+            let known = names(specs.iter().map(|spec| &spec.name));
+            return Err(format!("expected outputs among {known}, got `{name}`"));
+        };
+        check_one(spec, (tensor.dtype(), tensor.shape()), &mut extents)?;
+    }
+    Ok(())
+}
+
 /// As [`check`], for tensors of which only dtypes and shapes are there; one for each of `specs`, in
 /// their order.
 ///

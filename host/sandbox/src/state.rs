@@ -1,5 +1,6 @@
 //! What one instance carries while it lives: the grants it acts under and what it has used.
 
+use crate::composition::Outside;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::package::PackageInfo;
@@ -19,6 +20,8 @@ pub(crate) struct CallState {
     pub(crate) package: Arc<PackageInfo>,
     /// On whose behalf, until when, with which plans.
     pub(crate) context: CallContext,
+    /// Other models and the client of a stream, as far as the call may reach them.
+    pub(crate) outside: Outside,
     /// Where plan calls go.
     pub(crate) dispatcher: Arc<Dispatcher>,
     /// Counters of the sandbox.

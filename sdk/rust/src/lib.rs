@@ -17,6 +17,8 @@ pub mod bindings;
 mod call;
 mod config;
 mod dtype;
+#[cfg(feature = "model")]
+pub mod emit;
 mod error;
 pub mod files;
 #[cfg(feature = "format")]
@@ -36,8 +38,6 @@ mod tracing_format;
 mod world;
 
 pub use crate::bindings::aimass::plugin::{clock, media, random};
-#[cfg(feature = "model")]
-pub use crate::bindings::model::aimass::plugin::emit::emit;
 pub use call::{Inputs, NamedTensor, NamedTensors, Outputs, Parameter, Parameters};
 pub use config::Config;
 pub use dtype::{DType, Element};

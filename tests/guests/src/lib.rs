@@ -1,8 +1,10 @@
 //! A sandbox with one signed guest in it.
 
 mod server;
+mod site;
 
 pub use server::{Server, traced_model};
+pub use site::{Ask, Site};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -11,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use aimass_build::{ComponentBuild, WasmToolchain};
 use aimass_dispatch::{DispatchConfig, Dispatcher, SystemClock};
 use aimass_sandbox::{
-    Call, CallResult, NoFiles, Parameter, PlanSet, Plugin, PluginError, PluginSetup, Sandbox,
-    SandboxConfig, SandboxError,
+    Call, CallResult, Composition, NoFiles, Parameter, PlanSet, Plugin, PluginError, PluginSetup,
+    Sandbox, SandboxConfig, SandboxError,
 };
 use aimass_tensor::Tensor;
 use aimass_trust::{
@@ -37,6 +39,15 @@ pub fn program() -> &'static [u8] {
 pub fn tracer() -> &'static [u8] {
     static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
     COMPONENT.get_or_init(|| component("tracer"))
+}
+
+/// The component of `composer/`, as [`program`].
+///
+/// # Panics
+/// If it does not build; the message carries the remedy.
+pub fn composer() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| component("composer"))
 }
 
 fn component(name: &str) -> Vec<u8> {
@@ -121,6 +132,7 @@ impl Bench {
             tenant: "tenant".into(),
             deadline: Instant::now() + Duration::from_secs(1),
             plans: Arc::new(PlanSet::empty()),
+            composition: Composition::default(),
             parameters: vec![("value".to_owned(), Parameter::Float(2.5))],
         };
         plugin.process(call, vec![(input.0.into(), input.1)]).await
@@ -135,6 +147,10 @@ impl Default for Bench {
 
 /// What the guests may import.
 pub const CAPABILITIES: &str = r#""config": {}, "tensor": {}, "log": {}"#;
+
+/// What the guests that call models and stream may import.
+pub const COMPOSER_CAPABILITIES: &str = r#""clock": {}, "config": {}, "emit": {}, "models": {},
+    "plans": {}, "tensor": {}"#;
 
 /// What the formats that trace may import.
 pub const TRACER_CAPABILITIES: &str = r#""config": {}, "files": {}, "graph": {}, "tensor": {}"#;
@@ -167,8 +183,18 @@ fn sign_with(
     world: &str,
     capabilities: &str,
 ) -> Result<SignedPlugin, Refusal> {
+    sign_as(key, "program", component, (world, capabilities))
+}
+
+/// As [`sign_with`], under this name of `acme`.
+fn sign_as(
+    key: &SigningKey,
+    name: &str,
+    component: &[u8],
+    (world, capabilities): (&str, &str),
+) -> Result<SignedPlugin, Refusal> {
     let manifest = format!(
-        r#"{{"name": "acme/program", "version": "0.1.0", "world": "aimass:plugin/{world}@0.1.0",
+        r#"{{"name": "acme/{name}", "version": "0.1.0", "world": "aimass:plugin/{world}@0.1.0",
             "capabilities": {{{capabilities}}}, "limits": {{"memoryBytesMax": 67108864}}}}"#
     );
     let manifest = Manifest::parse(manifest.as_bytes())?;
@@ -190,7 +216,8 @@ fn sign_with(
 fn policy(key: &SigningKey) -> String {
     format!(
         "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], models = \
-         [\"acme/*\"], capabilities = [\"config\", \"files\", \"graph\", \"tensor\", \"log\"] }}\n",
+         [\"*\"], capabilities = [\"clock\", \"config\", \"emit\", \"files\", \"graph\", \"log\", \
+         \"models\", \"plans\", \"tensor\"] }}\n",
         key.public()
     )
 }

@@ -30,7 +30,8 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Folders of plugins: their crates know `aimass-sdk` and nothing else of ours.
-const GUEST_FOLDERS: &[&str] = &["plugins", "tests/guests/program", "tests/guests/tracer"];
+const GUEST_FOLDERS: &[&str] =
+    &["plugins", "tests/guests/composer", "tests/guests/program", "tests/guests/tracer"];
 
 #[test]
 fn dependencies_point_down() {

@@ -18,9 +18,9 @@ struct PluginToml {
     license: Option<String>,
     #[serde(default)]
     capabilities: Vec<String>,
-    /// Models that the plugin may call, if `models` is among the capabilities.
-    #[serde(default)]
-    models: Vec<String>,
+    /// Models that the plugin may call, if `models` is among the capabilities; absent: those that the
+    /// package of a model names.
+    models: Option<Vec<String>>,
     #[serde(default)]
     limits: LimitsToml,
     /// File with the JSON schema of the configuration.
@@ -57,7 +57,10 @@ fn manifest(project: &Path, wire: PluginToml) -> anyhow::Result<Manifest> {
     for name in &wire.capabilities {
         let capability: Capability = name.parse().with_context(|| format!("capability {name}"))?;
         let grant = match capability {
-            Capability::Models => Grant::Only(wire.models.clone()),
+            Capability::Models => match &wire.models {
+                Some(names) => Grant::Only(names.clone()),
+                None => Grant::All(Whole {}),
+            },
             Capability::Config
             | Capability::Tensor
             | Capability::Graph

@@ -4,8 +4,8 @@ use super::{build, manifest, sign};
 use aimass_engine::{Fixture, Parameter, compare, parse_fixtures};
 use aimass_graph::{BytesSource, CompileOptions, WeightSource};
 use aimass_sandbox::{
-    Call, Cause, ModelFiles, PlanSet, Plugin, PluginError, PluginSetup, Sandbox, SandboxConfig,
-    SandboxError, World,
+    Call, Cause, Composition, ModelFiles, PlanSet, Plugin, PluginError, PluginSetup, Sandbox,
+    SandboxConfig, SandboxError, World,
 };
 use aimass_tensor::Buffer;
 use aimass_trust::{Capability, SigningKey, TrustPolicy, VerifiedPackage};
@@ -140,6 +140,7 @@ async fn run_case(
         tenant: Arc::from("test"),
         deadline: Instant::now() + Duration::from_secs(60),
         plans: Arc::new(PlanSet::empty()),
+        composition: Composition::default(),
         parameters: fixture.parameters.clone().into_iter().map(parameter).collect(),
     };
     let inputs = fixture.inputs.iter().map(|(name, t)| (Arc::from(&**name), t.clone())).collect();

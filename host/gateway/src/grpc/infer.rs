@@ -2,7 +2,7 @@
 //! message.
 
 use super::codec::{Method, StreamAnswer};
-use super::infer_answer::InferAnswer;
+use super::infer_answer::{InferAnswer, Place};
 use super::infer_request::{self, GrpcInfer};
 use super::metered::Meter;
 use super::{Grpc, model_of};
@@ -11,11 +11,12 @@ use crate::body::off_thread;
 use crate::failure::Failure;
 use crate::identity::access::Infer;
 use crate::router::Gateway;
-use aimass_engine::InferRequest;
+use crate::streaming::{Answers, Part};
+use aimass_engine::{InferRequest, Parameter};
 use axum::body::Body;
 use axum::http::{HeaderMap, Response};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::time::Instant;
 use tonic::codec::Streaming;
@@ -23,6 +24,8 @@ use tracing::Instrument;
 
 /// Requests of one stream that are worked on at once; their answers keep their order.
 const STREAM_AHEAD: usize = 8;
+/// The parameter by which Triton's clients ask for a last answer that has no outputs.
+const EMPTY_FINAL_RESPONSE: &str = "triton_enable_empty_final_response";
 
 impl Grpc {
     pub(super) async fn infer(self, admitted: Admitted<Infer>, method: Method) -> Response<Body> {
@@ -33,7 +36,7 @@ impl Grpc {
             .infer(bytes_max, move |message: Bytes| {
                 let start = Instant::now();
                 let span = tracing::debug_span!("grpc_infer");
-                async move { answer(&gateway, admitted, message, start, &meter, false).await }
+                async move { answer(&gateway, admitted, message, start, &meter).await }
                     .instrument(span)
             })
             .await
@@ -73,18 +76,95 @@ fn answers(
             let message = message?;
             let start = Instant::now();
             let id = infer_request::request_id(&message).map(str::to_owned);
-            let answered = match grpc.admit::<Infer>(&headers).await {
-                Ok(admitted) => answer(&grpc.gateway, admitted, message, start, &meter, true).await,
+            let begun = match grpc.admit::<Infer>(&headers).await {
+                Ok(admitted) => begin(&grpc.gateway, admitted, message, start, &meter).await,
                 Err(failure) => Err(failure),
             };
-            meter.settle();
-            Ok(match answered {
-                Ok(answer) => StreamAnswer::Answer(answer),
-                Err(failure) => StreamAnswer::Failed { message: failure.text().to_owned(), id },
-            })
+            Ok::<_, tonic::Status>(Parts { begun: Some(begun), id, meter })
         }
     };
-    messages.map(one).buffered(STREAM_AHEAD)
+    messages.map(one).buffered(STREAM_AHEAD).map_ok(Parts::answers).try_flatten()
+}
+
+/// An inference whose client reads a stream, and what its answers want of its request.
+struct Begun {
+    answers: Answers,
+    wants_empty_last: bool,
+}
+
+/// The answers to one request of a stream.
+struct Parts {
+    /// What is read; `None` behind the last answer.
+    begun: Option<Result<Begun, Failure>>,
+    id: Option<String>,
+    meter: Meter,
+}
+
+impl Parts {
+    fn answers(self) -> impl Stream<Item = Result<StreamAnswer, tonic::Status>> + Send + 'static {
+        futures_util::stream::unfold(self, |mut parts| async {
+            let answer = parts.next().await?;
+            Some((Ok(answer), parts))
+        })
+    }
+
+    async fn next(&mut self) -> Option<StreamAnswer> {
+        let part = match self.begun.as_mut()? {
+            Ok(begun) => begun.answers.next().await?,
+            Err(_) => match self.end()? {
+                Ok(_) => return None,
+                Err(failure) => Err(failure),
+            },
+        };
+        let (response, place) = match part {
+            Ok(Part::Item(item)) => (item.response, Place::More),
+            Ok(Part::Last(response)) => {
+                let begun = self.end()?;
+                // As Triton does: a last answer without outputs is for those who ask for it.
+                let unwanted = begun.is_ok_and(|begun| !begun.wants_empty_last);
+                if response.outputs.is_empty() && unwanted {
+                    return None;
+                }
+                (response, Place::Last)
+            }
+            Err(failure) => return Some(self.failed(&failure)),
+        };
+        Some(match InferAnswer::new(response, self.id.clone(), place) {
+            Ok(answer) => StreamAnswer::Answer(answer),
+            Err(failure) => self.failed(&failure),
+        })
+    }
+
+    fn failed(&mut self, failure: &Failure) -> StreamAnswer {
+        self.end();
+        StreamAnswer::Failed { message: failure.text().to_owned(), id: self.id.clone() }
+    }
+
+    /// Nothing follows; the memory of the request is given back.
+    fn end(&mut self) -> Option<Result<Begun, Failure>> {
+        self.meter.settle();
+        self.begun.take()
+    }
+}
+
+/// Begins a request of a stream; it runs whether its answers are read yet or not.
+async fn begin(
+    gateway: &Arc<Gateway>,
+    mut admitted: Admitted<Infer>,
+    message: Bytes,
+    start: Instant,
+    meter: &Meter,
+) -> Result<Begun, Failure> {
+    let mut request = read(&mut admitted, message, start, meter).await?.0;
+    let wants_empty_last = match request.parameters.remove(EMPTY_FINAL_RESPONSE) {
+        Some(Parameter::Bool(wants)) => wants,
+        None => false,
+        Some(Parameter::Int(_) | Parameter::Float(_) | Parameter::Text(_)) => {
+            return Err(Failure::invalid(format!("{EMPTY_FINAL_RESPONSE}: expected a boolean")));
+        }
+    };
+    let answers = gateway.infer_stream(admitted, request)?;
+    Ok(Begun { answers, wants_empty_last })
 }
 
 async fn answer(
@@ -93,8 +173,19 @@ async fn answer(
     message: Bytes,
     start: Instant,
     meter: &Meter,
-    is_stream: bool,
 ) -> Result<InferAnswer, Failure> {
+    let (request, id) = read(&mut admitted, message, start, meter).await?;
+    let response = gateway.infer(request).await?;
+    InferAnswer::new(response, id, Place::Only)
+}
+
+/// The inference that a message asks for, and its id.
+async fn read(
+    admitted: &mut Admitted<Infer>,
+    message: Bytes,
+    start: Instant,
+    meter: &Meter,
+) -> Result<(InferRequest, Option<String>), Failure> {
     // The key decides before anything is parsed.
     admitted.require(infer_request::model_name(&message).unwrap_or_default())?;
     meter.hold(message.len())?;
@@ -105,16 +196,14 @@ async fn answer(
         admitted.shorten(start + timeout);
     }
     let wanted = request.wanted.outputs.into_iter().map(|(name, _)| name);
-    let response = gateway
-        .infer(InferRequest {
-            model: model_of(model)?,
-            selector,
-            inputs: request.inputs,
-            outputs: wanted.collect(),
-            parameters: request.parameters,
-            tenant: admitted.tenant().clone(),
-            deadline: admitted.deadline(),
-        })
-        .await?;
-    InferAnswer::new(response, request.id, is_stream)
+    let infer = InferRequest {
+        model: model_of(model)?,
+        selector,
+        inputs: request.inputs,
+        outputs: wanted.collect(),
+        parameters: request.parameters,
+        tenant: admitted.tenant().clone(),
+        deadline: admitted.deadline(),
+    };
+    Ok((infer, request.id))
 }

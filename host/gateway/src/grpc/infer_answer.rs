@@ -14,9 +14,30 @@ pub(crate) struct InferAnswer {
     response: InferResponse,
     version: String,
     id: Option<String>,
-    /// Whether the answer says that it is the last one of its request, as streams do.
-    is_final: bool,
+    place: Place,
     outputs: Vec<OutputHead>,
+}
+
+/// Where an answer stands among those to its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The only one, of a request outside of a stream.
+    Only,
+    /// In a stream, with more to come.
+    More,
+    /// The last one, in a stream.
+    Last,
+}
+
+impl Place {
+    /// `parameters["triton_final_response"]`, an entry of field 4.
+    fn parameter(self) -> &'static [u8] {
+        match self {
+            Place::Only => b"",
+            Place::More => b"\x22\x1b\x0a\x15triton_final_response\x12\x02\x08\x00",
+            Place::Last => b"\x22\x1b\x0a\x15triton_final_response\x12\x02\x08\x01",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -26,9 +47,6 @@ struct OutputHead {
     len: usize,
 }
 
-/// `parameters["triton_final_response"] = true`, an entry of field 4.
-const FINAL: &[u8] = b"\x22\x1b\x0a\x15triton_final_response\x12\x02\x08\x01";
-
 impl InferAnswer {
     /// Prepares an answer.
     ///
@@ -37,7 +55,7 @@ impl InferAnswer {
     pub(crate) fn new(
         response: InferResponse,
         id: Option<String>,
-        is_final: bool,
+        place: Place,
     ) -> Result<InferAnswer, Failure> {
         let head = |(name, tensor): &(std::sync::Arc<str>, Tensor)| {
             let datatype = tensor.dtype().oip_name().ok_or_else(|| {
@@ -51,7 +69,7 @@ impl InferAnswer {
         };
         let outputs: Result<Vec<OutputHead>, Failure> = response.outputs.iter().map(head).collect();
         let version = response.version.to_string();
-        Ok(InferAnswer { outputs: outputs?, response, version, id, is_final })
+        Ok(InferAnswer { outputs: outputs?, response, version, id, place })
     }
 
     /// Bytes that [`InferAnswer::write`] writes.
@@ -62,7 +80,7 @@ impl InferAnswer {
         bytes_len(self.response.model.len())
             + bytes_len(self.version.len())
             + id
-            + if self.is_final { FINAL.len() } else { 0 }
+            + self.place.parameter().len()
             + heads
             + data.sum::<usize>()
     }
@@ -74,9 +92,7 @@ impl InferAnswer {
         if let Some(id) = &self.id {
             put_bytes(3, id.as_bytes(), out);
         }
-        if self.is_final {
-            out.put_slice(FINAL);
-        }
+        out.put_slice(self.place.parameter());
         for ((name, tensor), head) in self.response.outputs.iter().zip(&self.outputs) {
             put_head(5, head.len, out);
             put_bytes(1, name.as_bytes(), out);

@@ -92,7 +92,7 @@ impl Operation {
             .answers(Content::Json("GenerateResponse"))
             .needs_body()
             .example(r#"{"text":"Hello, world"}"#),
-        post("/v2/models/{model}/generate_stream", "GenerateRequest", "The same as server-sent events, one an answer")
+        post("/v2/models/{model}/generate_stream", "GenerateRequest", "The same as server-sent events, one for each part of the answer; an error after the first part is an event with `error`")
             .answers(Content::Events)
             .needs_body()
             .example(r#"{"text":"Hello, world"}"#),

@@ -13,11 +13,15 @@ use crate::failure::{Failure, OpenAiFailure, json_answer};
 use crate::identity::access::Infer;
 use crate::router::{Gateway, Shared};
 use crate::sse;
+use crate::streaming::{Answers, Part};
 use aimass_engine::{InferRequest, InferResponse, ModelMetadata, Selector};
 use aimass_tensor::{DType, Shape, Strings, Tensor};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
+use futures_util::StreamExt;
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::Instrument;
 
@@ -28,7 +32,7 @@ pub(crate) async fn chat(
     request: Request,
 ) -> Result<Response<Body>, OpenAiFailure> {
     let span = tracing::debug_span!("openai_text");
-    Ok(answer(&gateway, &admitted, Kind::Chat, request).instrument(span).await?)
+    Ok(answer(&gateway, admitted, Kind::Chat, request).instrument(span).await?)
 }
 
 /// `POST /v1/completions`
@@ -38,51 +42,109 @@ pub(crate) async fn completions(
     request: Request,
 ) -> Result<Response<Body>, OpenAiFailure> {
     let span = tracing::debug_span!("openai_text");
-    Ok(answer(&gateway, &admitted, Kind::Completion, request).instrument(span).await?)
+    Ok(answer(&gateway, admitted, Kind::Completion, request).instrument(span).await?)
 }
 
 async fn answer(
-    gateway: &Gateway,
-    admitted: &Admitted<Infer>,
+    gateway: &Arc<Gateway>,
+    admitted: Admitted<Infer>,
     kind: Kind,
     request: Request,
 ) -> Result<Response<Body>, Failure> {
     let (parts, body) = request.into_parts();
     let body = gateway.bodies.read(admitted.permit(), &parts.headers, body).await?;
     let wanted = TextRequest::parse(kind, &body.bytes)?;
-    let model = find(gateway, admitted, &wanted.model)?;
+    let model = find(gateway, &admitted, &wanted.model)?;
     check(&model, kind)?;
-    let response = gateway
-        .infer(InferRequest {
-            model: model.name.to_string(),
-            // The version whose signature was read, even if a label moves meanwhile.
-            selector: Selector::Version(model.version),
-            inputs: vec![(kind.input().to_owned(), one(&wanted.text)?)],
-            outputs: Vec::new(),
-            parameters: wanted.parameters,
-            tenant: admitted.tenant().clone(),
-            deadline: admitted.deadline(),
-        })
-        .await?;
-    let text = text(&response, "text")?.ok_or_else(|| bad_output("no output `text`"))?;
-    let reason = text_of_reason(&response)?;
-    let answer = Answer {
+    let infer = InferRequest {
+        model: model.name.to_string(),
+        // The version whose signature was read, even if a label moves meanwhile.
+        selector: Selector::Version(model.version),
+        inputs: vec![(kind.input().to_owned(), one(&wanted.text)?)],
+        outputs: Vec::new(),
+        parameters: wanted.parameters,
+        tenant: admitted.tenant().clone(),
+        deadline: admitted.deadline(),
+    };
+    let mut answer = Answer {
         kind,
         id: kind.id()?,
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         model: wanted.model,
-        text,
-        finish_reason: reason,
-        tokens: response.usage.tokens.unwrap_or(0),
+        text: String::new(),
+        finish_reason: "stop".to_owned(),
+        tokens: 0,
+        include_usage: wanted.include_usage,
     };
-    if !wanted.stream {
-        return Ok(json_answer(answer.whole()));
+    if wanted.stream {
+        let answers = gateway.infer_stream(admitted, infer)?;
+        return stream(Chunks { answers, answer, sent: 0 }).await;
     }
-    Ok(sse::response(Body::from(answer.events(wanted.include_usage))))
+    let response = gateway.infer(infer).await?;
+    answer.text = text(&response, "text")?.ok_or_else(|| bad_output("no output `text`"))?;
+    answer.take(&response)?;
+    Ok(json_answer(answer.whole()))
 }
 
-fn text_of_reason(response: &InferResponse) -> Result<String, Failure> {
-    Ok(text(response, "finish_reason")?.unwrap_or_else(|| "stop".to_owned()))
+/// What goes wrong before the first event is an answer as without a stream; later it is an event.
+async fn stream(mut chunks: Chunks) -> Result<Response<Body>, Failure> {
+    let first = chunks.next().await.transpose()?.unwrap_or_default();
+    if chunks.answers.ended() {
+        return Ok(sse::response(Body::from(first)));
+    }
+    let rest = futures_util::stream::unfold(Some(chunks), |chunks| async {
+        let mut chunks = chunks?;
+        match chunks.next().await? {
+            Ok(events) => Some((events, Some(chunks))),
+            Err(failure) => Some((sse::event(&failure.openai_body()), None)),
+        }
+    });
+    let all = futures_util::stream::iter([first]).chain(rest);
+    Ok(sse::response(Body::from_stream(all.map(Ok::<_, Infallible>))))
+}
+
+/// The events of one request.
+struct Chunks {
+    answers: Answers,
+    answer: Answer,
+    /// Pieces so far.
+    sent: usize,
+}
+
+impl Chunks {
+    async fn next(&mut self) -> Option<Result<Vec<u8>, Failure>> {
+        let part = self.answers.next().await?;
+        Some(part.and_then(|part| self.events(part)))
+    }
+
+    fn events(&mut self, part: Part) -> Result<Vec<u8>, Failure> {
+        let (response, is_last) = match part {
+            Part::Item(item) => (item.response, false),
+            Part::Last(response) => (response, true),
+        };
+        self.answer.take(&response)?;
+        let mut events = match text(&response, "text")? {
+            Some(text) => self.answer.piece(&text, self.sent == 0),
+            None if self.sent == 0 && is_last => return Err(bad_output("no output `text`")),
+            None => Vec::new(),
+        };
+        self.sent += usize::from(!events.is_empty());
+        if is_last {
+            events.extend(self.answer.ending());
+        }
+        Ok(events)
+    }
+}
+
+impl Answer {
+    /// Takes over what a response says besides its text.
+    fn take(&mut self, response: &InferResponse) -> Result<(), Failure> {
+        if let Some(reason) = text(response, "finish_reason")? {
+            self.finish_reason = reason;
+        }
+        self.tokens = response.usage.tokens.unwrap_or(self.tokens);
+        Ok(())
+    }
 }
 
 /// Refuses a model that does not make text.

@@ -196,6 +196,8 @@ pub(super) struct Answer {
     pub(super) text: String,
     pub(super) finish_reason: String,
     pub(super) tokens: u64,
+    /// Whether the events of a stream end with usage.
+    pub(super) include_usage: bool,
 }
 
 impl Answer {
@@ -220,39 +222,46 @@ impl Answer {
         json(&answer)
     }
 
-    /// The answer as events, `[DONE]` at the end.
-    pub(super) fn events(&self, include_usage: bool) -> Vec<u8> {
-        let mut events = Vec::new();
-        let mut send = |choices: Vec<Value>, usage: Value| {
-            let mut chunk = self.envelope(true, choices);
-            if include_usage {
-                chunk["usage"] = usage;
-            }
-            events.extend(sse::event(&json(&chunk)));
+    /// An event with a piece of the text; `first` if none was sent before.
+    pub(super) fn piece(&self, text: &str, first: bool) -> Vec<u8> {
+        let delta = match (self.kind, first) {
+            (Kind::Chat, true) => json!({ "role": "assistant", "content": text }),
+            (Kind::Chat, false) => json!({ "content": text }),
+            (Kind::Completion, _) => json!(text),
         };
-        let reason = json!(self.finish_reason);
-        match self.kind {
-            Kind::Chat => {
-                let delta = |delta: Value, reason: Value| {
-                    vec![json!({ "index": 0, "delta": delta, "finish_reason": reason })]
-                };
-                let first = json!({ "role": "assistant", "content": self.text });
-                send(delta(first, Value::Null), Value::Null);
-                send(delta(json!({}), reason), Value::Null);
-            }
-            Kind::Completion => {
-                let text = |text: &str, reason: Value| {
-                    vec![json!({ "index": 0, "text": text, "finish_reason": reason })]
-                };
-                send(text(&self.text, Value::Null), Value::Null);
-                send(text("", reason), Value::Null);
-            }
-        }
-        if include_usage {
-            send(Vec::new(), self.usage());
+        self.chunk(vec![self.choice(delta, Value::Null)])
+    }
+
+    /// The events behind the text: why it ends, usage if asked, and `[DONE]`.
+    pub(super) fn ending(&self) -> Vec<u8> {
+        let empty = match self.kind {
+            Kind::Chat => json!({}),
+            Kind::Completion => json!(""),
+        };
+        let mut events = self.chunk(vec![self.choice(empty, json!(self.finish_reason))]);
+        if self.include_usage {
+            let mut chunk = self.envelope(true, Vec::new());
+            chunk["usage"] = self.usage();
+            events.extend(sse::event(&json(&chunk)));
         }
         events.extend(sse::event(b"[DONE]"));
         events
+    }
+
+    fn choice(&self, text: Value, reason: Value) -> Value {
+        let field = match self.kind {
+            Kind::Chat => "delta",
+            Kind::Completion => "text",
+        };
+        json!({ "index": 0, field: text, "finish_reason": reason })
+    }
+
+    fn chunk(&self, choices: Vec<Value>) -> Vec<u8> {
+        let mut chunk = self.envelope(true, choices);
+        if self.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        sse::event(&json(&chunk))
     }
 
     fn envelope(&self, chunk: bool, choices: Vec<Value>) -> Value {
@@ -275,7 +284,7 @@ impl Answer {
 mod tests {
     use super::*;
 
-    fn answer(kind: Kind) -> Answer {
+    fn answer(kind: Kind, include_usage: bool) -> Answer {
         Answer {
             kind,
             id: "id".into(),
@@ -284,13 +293,19 @@ mod tests {
             text: "a\nb".into(),
             finish_reason: "stop".into(),
             tokens: 3,
+            include_usage,
         }
     }
 
     #[test]
     fn a_stream_ends_with_usage_if_asked_and_done() {
         for kind in [Kind::Chat, Kind::Completion] {
-            let text = String::from_utf8(answer(kind).events(true)).unwrap();
+            let events = |include_usage| {
+                let answer = answer(kind, include_usage);
+                let pieces = [answer.piece("a", true), answer.piece("b", false)].concat();
+                String::from_utf8([pieces, answer.ending()].concat()).unwrap()
+            };
+            let text = events(true);
             let events: Vec<&str> = text.split_terminator("\n\n").collect();
             assert!(events.iter().all(|event| event.starts_with("data: ")));
             assert_eq!(events.last(), Some(&"data: [DONE]"));
@@ -299,7 +314,8 @@ mod tests {
                 (&usage["choices"], &usage["usage"]["total_tokens"]),
                 (&json!([]), &json!(3))
             );
-            let without = String::from_utf8(answer(kind).events(false)).unwrap();
+            assert_eq!(text.matches("assistant").count(), usize::from(kind == Kind::Chat));
+            let without = events(false);
             assert!(!without.contains("usage"));
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::serving::{Answer, Done, LogLevel, Observation, Serving};
 use aimass_engine::{
-    EngineError, Family, InferRequest, InferResponse, ModelMetadata, ModelStatistics, Readiness,
-    Selector, Serviceability, TensorMetadata, Timed, Usage, VersionStatus,
+    EngineError, Family, InferRequest, InferResponse, ItemSender, ModelMetadata, ModelStatistics,
+    Readiness, Selector, Serviceability, StreamItem, TensorMetadata, Timed, Usage, VersionStatus,
 };
 use aimass_tensor::{DType, Tensor};
 use std::collections::BTreeSet;
@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 
 /// `identity` (versions 1 and 2, label `stable` on 1) echoes `INPUT<x>` as `OUTPUT<x>`; `embed`
 /// makes vectors `[len, sum of bytes]`; `raw` takes FP32 `[-1, 2]`; `trap`, `busy`, `hidden` fail;
-/// `slow` waits for `release`; `stuck` never answers.
+/// `slow` waits for `release`; `stuck` never answers. As a stream `words` and `chat-words` answer twice
+/// and end without outputs, `late` and `chat-late` fail after one item, `endless` never ends.
 #[derive(Default)]
 pub(super) struct FakeEngine {
     pub(super) unready: AtomicBool,
@@ -25,6 +26,8 @@ pub(super) struct FakeEngine {
     pub(super) calls: AtomicUsize,
     /// Set when a call was dropped before its answer.
     pub(super) cancelled: Arc<AtomicBool>,
+    /// Items that `endless` could send.
+    pub(super) emitted: AtomicUsize,
     unloaded: Mutex<BTreeSet<String>>,
 }
 
@@ -32,6 +35,11 @@ impl Serving for FakeEngine {
     fn infer(&self, request: InferRequest) -> Answer<'_> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         Box::pin(self.answer(request))
+    }
+
+    fn infer_stream(&self, request: InferRequest, items: ItemSender) -> Answer<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Box::pin(self.answer_in_parts(request, items))
     }
 
     fn model(&self, name: &str, selector: &Selector) -> Result<ModelMetadata, EngineError> {
@@ -45,13 +53,15 @@ impl Serving for FakeEngine {
         };
         let any = |name: &str| tensor(name, None, None);
         let (inputs, outputs) = match name {
-            "identity" | "slow" | "stuck" | "trap" => (vec![any("INPUT0")], vec![any("OUTPUT0")]),
+            "identity" | "slow" | "stuck" | "trap" | "words" | "late" | "endless" => {
+                (vec![any("INPUT0")], vec![any("OUTPUT0")])
+            }
             "raw" => (
                 vec![tensor("INPUT0", Some(DType::F32), Some(&[-1, 2]))],
                 vec![tensor("OUTPUT0", Some(DType::F32), Some(&[-1, 2]))],
             ),
-            "chat" | "complete" => {
-                let input = if name == "chat" { "messages" } else { "prompt" };
+            "chat" | "complete" | "chat-words" | "chat-late" => {
+                let input = if name == "complete" { "prompt" } else { "messages" };
                 (
                     vec![tensor(input, Some(DType::Bytes), Some(&[1]))],
                     vec![tensor("text", Some(DType::Bytes), Some(&[1]))],
@@ -134,6 +144,38 @@ impl Serving for FakeEngine {
 }
 
 impl FakeEngine {
+    async fn answer_in_parts(
+        &self,
+        request: InferRequest,
+        items: ItemSender,
+    ) -> Result<InferResponse, EngineError> {
+        let mut guard = Cancelled(Some(self.cancelled.clone()));
+        let name = request.model.clone();
+        let answer = self.answer(request).await;
+        let item = || answer.as_ref().map(|answer| StreamItem::new(answer.clone()));
+        let ended = match name.as_str() {
+            "words" | "chat-words" => {
+                for _ in 0..2 {
+                    let _ = items.send(item().map_err(Clone::clone)?).await;
+                }
+                answer.map(|answer| InferResponse { outputs: Vec::new(), ..answer })
+            }
+            "late" | "chat-late" => {
+                let _ = items.send(item().map_err(Clone::clone)?).await;
+                Err(EngineError::new(Family::Plugin, "trap", "it trapped late"))
+            }
+            "endless" => loop {
+                // It does not listen: whoever went away must be able to end it.
+                let _ = items.send(item().map_err(Clone::clone)?).await;
+                self.emitted.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            },
+            _ => answer,
+        };
+        guard.0 = None;
+        ended
+    }
+
     async fn answer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
         let model = self.model(&request.model, &request.selector)?;
         failing(&request.model, &request)?;
@@ -147,13 +189,14 @@ impl FakeEngine {
             _ => {}
         }
         guard.0 = None;
-        let (outputs, tokens) = if let "chat" | "complete" = request.model.as_str() {
-            (vec![("text".into(), request.inputs[0].1.clone())], Some(2))
-        } else if request.model == "embed" {
-            embed(&request.inputs[0].1)
-        } else {
-            (echo(request.inputs), None)
-        };
+        let (outputs, tokens) =
+            if let "chat" | "complete" | "chat-words" | "chat-late" = request.model.as_str() {
+                (vec![("text".into(), request.inputs[0].1.clone())], Some(2))
+            } else if request.model == "embed" {
+                embed(&request.inputs[0].1)
+            } else {
+                (echo(request.inputs), None)
+            };
         let wanted = |name: &str| {
             request.outputs.is_empty() || request.outputs.iter().any(|output| output == name)
         };

@@ -181,6 +181,36 @@ async fn a_stream_answers_in_order_and_goes_on_after_a_failure() {
 }
 
 #[tokio::test]
+async fn an_answer_in_parts_says_which_is_the_last() {
+    let server = Server::start().await;
+    let mut client = Client::new(&server).await;
+    let mut asks_for_the_end = infer("words");
+    asks_for_the_end
+        .extend_from_slice(b"\x22\x28\x0a\x22triton_enable_empty_final_response\x12\x02\x08\x01");
+    let body = framed(&[&infer("words"), &infer("late"), &asks_for_the_end, &infer("identity")]);
+    let path = "/inference.GRPCInferenceService/ModelStreamInfer";
+    let answer = client.call_at(path, &[], body).await;
+    assert_eq!(answer.code, Code::Ok, "{}", answer.message);
+    let mut rest = &answer.body[..];
+    let mut kinds = Vec::new();
+    let is_final = b"triton_final_response\x12\x02\x08";
+    while let Some((head, tail)) = rest.split_first_chunk::<5>() {
+        let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let message = &tail[..len];
+        let at = message.windows(is_final.len()).position(|window| window == is_final);
+        let has_output = message.windows(7).any(|window| window == b"OUTPUT0");
+        kinds.push((message[0], at.map(|at| message[at + is_final.len()]), has_output));
+        rest = &tail[len..];
+    }
+    let (more, last) = ((0x12, Some(0), true), (0x12, Some(1), true));
+    let (failed, empty_last) = ((0x0a, None, false), (0x12, Some(1), false));
+    assert_eq!(kinds, [more, more, more, failed, more, more, empty_last, last]);
+    // Outside of a stream nothing is said of parts.
+    let alone = client.call("ModelInfer", &infer("identity")).await;
+    assert!(!alone.body.windows(is_final.len()).any(|window| window == is_final));
+}
+
+#[tokio::test]
 async fn a_call_whose_client_goes_away_is_cancelled() {
     use std::sync::atomic::Ordering;
     let server = Server::start().await;

@@ -10,6 +10,7 @@ mod grpc;
 mod limits;
 mod oip;
 mod openai;
+mod streaming;
 mod telemetry;
 mod tls;
 mod walk;

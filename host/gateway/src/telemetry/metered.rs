@@ -7,6 +7,7 @@ use aimass_telemetry::trace::SpanName;
 use aimass_telemetry::usage::{Slot, UsageKind, UsageRecord};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Name of models that a request made up.
@@ -20,6 +21,8 @@ pub(crate) struct Metered {
     tenant: Arc<str>,
     model: Arc<str>,
     bytes_in: u64,
+    /// Bytes of the parts that left before the end of a stream.
+    bytes_out: Option<Arc<AtomicU64>>,
     started: Instant,
 }
 
@@ -33,8 +36,20 @@ impl Metered {
             tenant: request.tenant.clone(),
             model: Arc::from(request.model.as_str()),
             bytes_in,
+            bytes_out: None,
             started: Instant::now(),
         }
+    }
+
+    /// The same for an answer in parts; `bytes_out` counts those of all parts but the last.
+    pub(crate) fn in_parts(mut self, bytes_out: Arc<AtomicU64>) -> Metered {
+        self.bytes_out = Some(bytes_out);
+        self
+    }
+
+    /// It was refused before it ran, and leaves no record.
+    pub(crate) fn never_ran(mut self) {
+        self.slot = None;
     }
 
     /// What the inference is charged to while it runs.
@@ -55,9 +70,10 @@ impl Metered {
         let Some(slot) = self.slot.take() else { return Ok(()) };
         let record = match result {
             Ok(response) => {
-                let out = response.outputs.iter().map(|(_, tensor)| tensor.byte_len() as u64).sum();
+                let out = response.outputs.iter().map(|(_, tensor)| tensor.byte_len() as u64);
                 let record = self.record("ok", response.version);
-                UsageRecord { tokens: response.usage.tokens, bytes_out: out, ..record }
+                let bytes_out = record.bytes_out.saturating_add(out.sum());
+                UsageRecord { tokens: response.usage.tokens, bytes_out, ..record }
             }
             Err(error) if error.family() == Family::NotFound => return Ok(()),
             Err(error) => self.record(error.family().name(), 0),
@@ -83,7 +99,7 @@ impl Metered {
             request: self.call.request().to_owned(),
             tokens: None,
             bytes_in: self.bytes_in,
-            bytes_out: 0,
+            bytes_out: self.bytes_out.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed)),
             plugin_ns: ns(used.plugin),
             kernel_ns: ns(used.kernel),
             queue_ns: ns(used.queued),

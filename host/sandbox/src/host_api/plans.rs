@@ -5,17 +5,19 @@
 use super::tensor::TensorHandle;
 use super::{HostError, HostResult};
 use crate::error::ErrorFamily;
+use crate::plans::{TracedPlan, TracedPlanCall};
 use crate::state::{CallState, LimitHit};
 use crate::worlds::bindings::plans::{Host, HostPlan, HostSlot};
 use crate::worlds::bindings::tensor::NamedTensor;
 use crate::worlds::bindings::types::Signature;
-use crate::worlds::convert::signature_out;
+use crate::worlds::convert::{error_out, plugin_signature_out, signature_out};
 use aimass_dispatch::{DispatchError, PlanCall, SlotKey};
 use aimass_graph::Plan;
 use aimass_telemetry::call::room;
 use aimass_telemetry::trace::SpanName;
 use aimass_tensor::Tensor;
 use std::sync::Arc;
+use std::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -24,8 +26,11 @@ const SEQUENCE_BYTES_MAX: usize = 128;
 
 /// A plan that a guest found by name.
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
-pub struct PlanHandle {
-    plan: Arc<Plan>,
+pub enum PlanHandle {
+    /// Compiled once.
+    Compiled(Arc<Plan>),
+    /// A model that is traced for each call.
+    Traced(Arc<dyn TracedPlan>),
 }
 
 /// A slot that a guest opened.
@@ -41,12 +46,15 @@ type Inputs = Vec<(String, Resource<TensorHandle>)>;
 impl Host for CallState {
     fn get(&mut self, name: String) -> HostResult<PlanRef> {
         self.count_host_call()?;
-        let Some(plan) = self.context.plans.get(&name).cloned() else {
-            let names: Vec<&str> = self.context.plans.names().collect();
+        let plans = &self.context.plans;
+        let compiled = plans.get(&name).cloned().map(PlanHandle::Compiled);
+        let traced = || plans.traced(&name).cloned().map(PlanHandle::Traced);
+        let Some(plan) = compiled.or_else(traced) else {
+            let names: Vec<&str> = plans.all_names().collect();
             let message = format!("there is no plan `{name}`; there are: {}", names.join(", "));
             return Err(HostError::answer(ErrorFamily::NotFound, "plan", message));
         };
-        Ok(self.table.push(PlanHandle { plan })?)
+        Ok(self.table.push(plan)?)
     }
 
     fn open_slot(&mut self, plan: PlanRef, sequence: String) -> HostResult<SlotRef> {
@@ -69,7 +77,10 @@ impl Host for CallState {
 impl HostPlan for CallState {
     fn signature(&mut self, plan: PlanRef) -> Result<Signature> {
         self.count_host_call()?;
-        Ok(signature_out(self.table.get(&plan)?.plan.signature()))
+        Ok(match self.table.get(&plan)? {
+            PlanHandle::Compiled(plan) => signature_out(plan.signature()),
+            PlanHandle::Traced(model) => plugin_signature_out(model.signature()),
+        })
     }
 
     async fn run(
@@ -79,15 +90,17 @@ impl HostPlan for CallState {
         slot: Option<SlotRef>,
     ) -> HostResult<Vec<NamedTensor>> {
         self.count_host_call()?;
-        let call = self.plan_call(&plan, &inputs, slot)?;
-        let plan = call.plan.clone();
+        let plan = match self.table.get(&plan)? {
+            PlanHandle::Compiled(plan) => plan.clone(),
+            PlanHandle::Traced(model) => {
+                let model = model.clone();
+                return self.run_traced(&*model, &inputs, slot.is_some()).await;
+            }
+        };
+        let call = self.plan_call(plan.clone(), &inputs, slot)?;
         let answer = room(SpanName::Plans, Vec::new, self.dispatcher.call(call)).await;
         let answer = answer.map_err(failed)?;
-        let names = plan.signature().outputs.iter().map(|spec| spec.name.to_string());
-        names
-            .zip(answer.outputs)
-            .map(|(name, tensor)| Ok(NamedTensor { name, value: self.push_made(tensor)? }))
-            .collect()
+        self.answered(plan.signature().outputs.iter().map(|spec| &*spec.name), answer.outputs)
     }
 
     fn drop(&mut self, plan: PlanRef) -> Result<()> {
@@ -140,39 +153,74 @@ impl CallState {
     /// The guest's call in the dispatcher's terms: inputs in the order of the plan's signature.
     fn plan_call(
         &self,
-        plan: &PlanRef,
+        plan: Arc<Plan>,
         inputs: &Inputs,
         slot: Option<SlotRef>,
     ) -> HostResult<PlanCall> {
-        let plan = self.table.get(plan)?.plan.clone();
-        let ordered = self.ordered(&plan, inputs)?;
+        let names: Vec<&str> = plan.signature().inputs.iter().map(|spec| &*spec.name).collect();
+        let inputs = self.ordered(&names, inputs)?;
         let slot = match slot {
             Some(slot) => Some(self.table.get(&slot)?.key.clone()),
             None => None,
         };
-        Ok(PlanCall {
-            plan,
-            inputs: ordered,
-            tenant: self.context.tenant.clone(),
-            deadline: self.context.deadline,
-            slot,
-        })
+        let (tenant, deadline) = (self.context.tenant.clone(), self.context.deadline);
+        Ok(PlanCall { plan, inputs, tenant, deadline, slot })
     }
 
-    fn ordered(&self, plan: &Plan, inputs: &Inputs) -> HostResult<Vec<Tensor>> {
-        let specs = &plan.signature().inputs;
-        let known = |name: &str| specs.iter().any(|spec| *spec.name == *name);
-        if let Some((name, _)) = inputs.iter().find(|(name, _)| !known(name)) {
+    async fn run_traced(
+        &mut self,
+        model: &dyn TracedPlan,
+        inputs: &Inputs,
+        has_slot: bool,
+    ) -> HostResult<Vec<NamedTensor>> {
+        if has_slot {
+            return Err(HostError::unsupported("a slot of a model that is traced"));
+        }
+        let signature = model.signature();
+        let names: Vec<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
+        let call = TracedPlanCall {
+            inputs: self.ordered(&names, inputs)?,
+            tenant: self.context.tenant.clone(),
+            deadline: self.context.deadline,
+        };
+        let answer = room(SpanName::Plans, Vec::new, model.run(call)).await;
+        let outputs = match answer {
+            Ok(outputs) => outputs,
+            Err(_) if Instant::now() >= self.context.deadline => {
+                return Err(LimitHit::Deadline.into());
+            }
+            Err(error) => {
+                return Err(HostError::Answer(error_out(error.family, &error.code, error.message)));
+            }
+        };
+        self.answered(signature.outputs.iter().map(|spec| &*spec.name), outputs)
+    }
+
+    /// Hands the outputs to the guest.
+    fn answered<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a str>,
+        outputs: Vec<Tensor>,
+    ) -> HostResult<Vec<NamedTensor>> {
+        let named = names.zip(outputs);
+        named
+            .map(|(name, x)| Ok(NamedTensor { name: name.to_owned(), value: self.push_made(x)? }))
+            .collect()
+    }
+
+    /// What the guest gave, in the order of `names`.
+    fn ordered(&self, names: &[&str], inputs: &Inputs) -> HostResult<Vec<Tensor>> {
+        if let Some((name, _)) = inputs.iter().find(|(name, _)| !names.contains(&&**name)) {
             let message = format!("the plan has no input `{name}`");
             return Err(HostError::input("unknown-input", message));
         }
         let find = |name: &str| inputs.iter().find(|(given, _)| given == name);
-        specs
+        names
             .iter()
-            .map(|spec| match find(&spec.name) {
+            .map(|name| match find(name) {
                 Some((_, handle)) => self.tensor(handle),
                 None => {
-                    let message = format!("the plan wants an input `{}`", spec.name);
+                    let message = format!("the plan wants an input `{name}`");
                     Err(HostError::input("missing-input", message))
                 }
             })

@@ -35,6 +35,11 @@ impl TensorHandle {
     pub(crate) fn given(tensor: Tensor) -> TensorHandle {
         TensorHandle { tensor, charge: None }
     }
+
+    /// The tensor, and the share of the call's host memory that it holds.
+    pub(crate) fn into_parts(self) -> (Tensor, Option<Arc<Charge>>) {
+        (self.tensor, self.charge)
+    }
 }
 
 impl CallState {

@@ -27,6 +27,8 @@ wasmtime::component::bindgen!({
     world: "aimass:host/host",
     imports: {
         "aimass:plugin/plans.[method]plan.run": async | trappable,
+        "aimass:plugin/models.infer": async | trappable,
+        "aimass:plugin/emit.emit": async | trappable,
         default: trappable,
     },
     with: {

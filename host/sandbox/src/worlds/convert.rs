@@ -118,6 +118,20 @@ pub(crate) fn signature_out(signature: &Signature) -> wit::Signature {
     wit::Signature { inputs: specs(&signature.inputs), outputs: specs(&signature.outputs) }
 }
 
+/// The signature of a model that is traced.
+pub(crate) fn plugin_signature_out(signature: &PluginSignature) -> wit::Signature {
+    let specs = |specs: &[PluginTensorSpec]| {
+        let told = specs.iter().map(|spec| wit::TensorSpec {
+            name: spec.name.to_string(),
+            dtype: spec.dtype.map(dtype_out),
+            dims: spec.dims.as_ref().map(|dims| dims.iter().map(dim_out).collect()),
+            description: spec.description.clone(),
+        });
+        told.collect()
+    };
+    wit::Signature { inputs: specs(&signature.inputs), outputs: specs(&signature.outputs) }
+}
+
 /// A plugin's description of itself.
 ///
 /// # Errors

@@ -3,8 +3,8 @@
 
 use aimass_dispatch::{DispatchConfig, Dispatcher, SystemClock};
 use aimass_sandbox::{
-    Call, CallResult, Cause, ModelFiles, NamedTensors, NoFiles, PlanSet, Plugin, PluginError,
-    PluginSetup, Sandbox, SandboxConfig, SandboxError,
+    Call, CallResult, Cause, Composition, ModelFiles, NamedTensors, NoFiles, PlanSet, Plugin,
+    PluginError, PluginSetup, Sandbox, SandboxConfig, SandboxError,
 };
 use aimass_tensor::Tensor;
 use aimass_trust::{
@@ -91,6 +91,7 @@ pub(crate) fn call(wall: Duration) -> Call {
         tenant: "tenant".into(),
         deadline: Instant::now() + wall,
         plans: Arc::new(PlanSet::empty()),
+        composition: Composition::default(),
         parameters: Vec::new(),
     }
 }

@@ -33,6 +33,8 @@ metrics! {
         "Time on a thread inside plugins, of inferences that came by the gateway.";
     KERNEL_SECONDS: Counter "aimass_kernel_seconds_total" ["model"]
         "Shares of the launches that computed plans, of inferences that came by the gateway.";
+    MODEL_CALLS: Counter "aimass_model_calls_total" ["model", "outcome"]
+        "Calls of the model by plugins of other models: ok, or the family of the error.";
     STEP_SECONDS: Counter "aimass_step_seconds_total" ["model", "step"]
         "Time of answered inferences in each step of their pipeline.";
     PLUGIN_FAILURES: Counter "aimass_plugin_failures_total" ["plugin", "cause"]
