@@ -19,6 +19,7 @@ mod epoch;
 mod error;
 mod host_api;
 mod image;
+mod inspection;
 mod instance;
 mod limits;
 mod metrics;
@@ -31,7 +32,9 @@ mod state;
 mod trace;
 mod worlds;
 
+pub use admission::{Refused, check as check_component};
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
+pub use inspection::{CoreModule, Figure, Inspection, Section};
 pub use limits::{AdmissionLimits, Limits, SandboxConfig};
 pub use metrics::Metrics;
 pub use package::{ModelFiles, NoFiles, PluginSetup, World};

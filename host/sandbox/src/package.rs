@@ -38,12 +38,12 @@ impl World {
     }
 
     /// The world of that name.
-    pub(crate) fn of_kind(kind: &str) -> Option<World> {
+    pub fn of_kind(kind: &str) -> Option<World> {
         World::ALL.into_iter().find(|world| world.as_str() == kind)
     }
 
     /// Functions that the world exports.
-    pub(crate) fn exports(self) -> &'static [&'static str] {
+    pub fn exports(self) -> &'static [&'static str] {
         match self {
             World::Processor | World::Model => &["init", "describe", "process"],
             World::Format => &["init", "detect", "load"],
