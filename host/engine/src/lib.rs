@@ -10,6 +10,7 @@ mod catalog;
 mod config;
 mod control;
 mod device;
+mod difference;
 mod dispatch_metrics;
 mod engine;
 mod errors;
@@ -34,8 +35,9 @@ pub use aimass_graph::{DeviceInfo, Gpu, GpuOptions, SelfTest, SelfTestCase, gpu_
 pub use config::{EngineConfig, TracedConfig};
 pub use control::{Serviceability, VersionStatus};
 pub use device::{DeviceChoice, DeviceStatus, UnknownDevice};
+pub use difference::compare;
 pub use engine::Engine;
-pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, compare, parse_fixtures};
+pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, parse_fixtures};
 pub use jobs::{Job, JobEnd, JobRecord, JobRunner, JobState, JobStore, JobsConfig, Progress};
 pub use marketplace::{Installed, TrustState};
 pub use opened::{ModelStage, OpenModel, StepRun, StepSummary};

@@ -157,6 +157,14 @@ impl PackageInfo {
     }
 }
 
+impl Limits {
+    /// These limits, lowered where a package asks for less. It can never raise them.
+    #[must_use]
+    pub fn lowered(&self, package: &aimass_trust::Limits) -> Limits {
+        capped(self, package)
+    }
+}
+
 /// The host's limits, lowered where the package asks for less.
 fn capped(host: &Limits, package: &aimass_trust::Limits) -> Limits {
     let lower = |host: u64, asked: Option<u64>| asked.map_or(host, |asked| asked.min(host));
