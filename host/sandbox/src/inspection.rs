@@ -8,7 +8,8 @@ use crate::admission::Nesting;
 use crate::limits::AdmissionLimits;
 use std::collections::BTreeMap;
 use wasmparser::{
-    BinaryReaderError, ComponentExternalKind, Encoding, FunctionBody, Parser, Payload,
+    BinaryReaderError, ComponentExternalKind, ComponentTypeRef, Encoding, FunctionBody, Parser,
+    Payload,
 };
 
 /// Names that one inspection lists at most, of imports and of exports; more are only counted.
@@ -17,7 +18,7 @@ const NAMES_MAX: usize = 1_000;
 /// What a component consists of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inspection {
-    /// Names of its imports, at most 1,000.
+    /// Names of its imports but plain types, at most 1,000.
     pub imports: Vec<String>,
     /// Names of the functions that it exports, at most 1,000.
     pub exports: Vec<String>,
@@ -177,7 +178,11 @@ impl Reader {
             }
             Payload::ComponentImportSection(reader) if self.open.len() == 1 => {
                 for import in reader.clone() {
-                    keep(&mut self.imports, import?.name.name);
+                    let import = import?;
+                    // A type that is imported by name is plain data of an interface.
+                    if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                        keep(&mut self.imports, import.name.name);
+                    }
                 }
             }
             Payload::ComponentExportSection(reader) if self.open.len() == 1 => {
@@ -283,6 +288,7 @@ mod tests {
 
     const COMPONENT: &str = r#"(component
         (import "aimass:plugin/log@0.1.0" (instance))
+        (import "error" (type (sub resource)))
         (core module $m (memory (export "memory") 2 4) (data (i32.const 0) "hello")
             (func (export "f") (local i32 i64) (loop (block (loop)))))
         (core instance $i (instantiate $m))
@@ -297,7 +303,7 @@ mod tests {
     fn names_sizes_and_figures_are_told() {
         let bytes = wat::parse_str(COMPONENT).unwrap();
         let seen = Inspection::of(&bytes, &AdmissionLimits::default());
-        assert_eq!(seen.fault, None);
+        assert_eq!((seen.fault.as_deref(), seen.imports.len()), (None, 1));
         assert_eq!(
             (&seen.imports[0][..], &seen.exports[0][..]),
             ("aimass:plugin/log@0.1.0", "init")

@@ -42,11 +42,16 @@ fn errors_name_the_remedy() {
 #[test]
 fn every_command_explains_itself() {
     let site = Site::new();
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 12] = [
         &["serve"],
+        &["plugin"],
         &["plugin", "new"],
         &["plugin", "build"],
         &["plugin", "test"],
+        &["plugin", "bench"],
+        &["plugin", "inspect"],
+        &["plugin", "fmt"],
+        &["plugin", "watch"],
         &["model", "add"],
         &["key", "new", "publisher"],
         &["infer"],

@@ -61,10 +61,29 @@ impl Redact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aimass_sdk::testing::Host;
 
     #[test]
     fn listed_words_disappear() {
         let redact = Redact { words: vec!["secret".to_owned()] };
         assert_eq!(redact.redact("A Secret, no secrets."), "A ***, no secrets.");
+    }
+
+    /// The whole plugin, without WebAssembly: a stub answers in place of the host.
+    #[test]
+    fn a_request_is_answered_as_configured() -> Result<()> {
+        let host = Host::new().config(r#"{ "words": ["Secret"] }"#).enter();
+        let plugin = Redact::init(host.config())?;
+        let text = Tensor::strings(&[2], ["a secret", ""])?;
+        let outputs = plugin.process([("text", text)].into(), &Parameters::default())?;
+        let redacted = outputs.get("redacted")?.as_strings()?;
+        assert_eq!(redacted.iter().collect::<Vec<_>>(), [b"a ***".as_slice(), b""]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_refused() {
+        let host = Host::new().config(r#"{ "word": [] }"#).enter();
+        assert!(Redact::init(host.config()).is_err_and(|error| error.code == "config"));
     }
 }
