@@ -77,7 +77,8 @@ impl Contract {
     /// What a type consists of; the text of two types is equal only if their values are.
     pub(crate) fn structure(&self, id: TypeId) -> String {
         let list = |parts: Vec<String>| parts.join(", ");
-        let optional = |ty: &Option<Type>| ty.as_ref().map_or("_".to_owned(), |ty| self.type_text(ty));
+        let optional =
+            |ty: &Option<Type>| ty.as_ref().map_or("_".to_owned(), |ty| self.type_text(ty));
         match &self.resolve.types[id].kind {
             TypeDefKind::Record(record) => {
                 let fields = record.fields.iter();
@@ -92,13 +93,22 @@ impl Contract {
                 format!("variant {{ {} }}", list(cases.collect()))
             }
             TypeDefKind::Enum(one) => {
-                format!("enum {{ {} }}", list(one.cases.iter().map(|case| case.name.clone()).collect()))
+                format!(
+                    "enum {{ {} }}",
+                    list(one.cases.iter().map(|case| case.name.clone()).collect())
+                )
             }
             TypeDefKind::Flags(flags) => {
-                format!("flags {{ {} }}", list(flags.flags.iter().map(|flag| flag.name.clone()).collect()))
+                format!(
+                    "flags {{ {} }}",
+                    list(flags.flags.iter().map(|flag| flag.name.clone()).collect())
+                )
             }
             TypeDefKind::Tuple(tuple) => {
-                format!("tuple<{}>", list(tuple.types.iter().map(|ty| self.type_text(ty)).collect()))
+                format!(
+                    "tuple<{}>",
+                    list(tuple.types.iter().map(|ty| self.type_text(ty)).collect())
+                )
             }
             TypeDefKind::Option(ty) => format!("option<{}>", self.type_text(ty)),
             TypeDefKind::List(ty) => format!("list<{}>", self.type_text(ty)),
@@ -144,7 +154,10 @@ impl Contract {
                     // Compatible versions find each other: only the name counts.
                     WorldItem::Interface { .. } => {
                         let interface = name.split('@').next().unwrap_or_default().to_owned();
-                        items.insert(format!("import of {}: {interface}", world.name), String::new());
+                        items.insert(
+                            format!("import of {}: {interface}", world.name),
+                            String::new(),
+                        );
                     }
                     WorldItem::Type { id, .. } => {
                         items.insert(format!("type {}.{name}", world.name), self.structure(*id));
@@ -213,7 +226,10 @@ fn what_breaks_a_component_is_found_and_what_does_not_is_not() {
     };
     let faults = |from: &str, to: &str| broken(&items(before), &items(&before.replace(from, to)));
     assert_eq!(faults("g: func", "h: func(); g: func"), Vec::<String>::new());
-    assert_eq!(faults("world w", "interface j { k: func(); } world v { } world w"), Vec::<String>::new());
+    assert_eq!(
+        faults("world w", "interface j { k: func(); } world v { } world w"),
+        Vec::<String>::new()
+    );
     assert_eq!(faults("import i;", "import i; import j: func();"), Vec::<String>::new());
     for (from, to, found) in [
         ("x, y", "x, y, z", "type i.e"),

@@ -32,11 +32,10 @@ impl Processor for Redact {
     }
 
     fn process(&self, inputs: Inputs, _parameters: &Parameters) -> Result<Outputs> {
-        let text = inputs.get("text")?;
-        let strings = text.as_strings()?;
-        let redacted: Vec<String> =
-            strings.texts("text").map(|text| Ok(self.redact(text?))).collect::<Result<_>>()?;
-        Ok(Outputs::new().with("redacted", Tensor::strings(&text.shape(), redacted)?))
+        let shape = inputs.get("text")?.shape();
+        let texts = inputs.texts("text")?;
+        let redacted = texts.iter().map(|text| self.redact(text));
+        Ok(Outputs::new().with("redacted", Tensor::strings(&shape, redacted)?))
     }
 }
 
