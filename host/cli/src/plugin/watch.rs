@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn a_rounds_version_is_after_the_manifests_and_before_the_next() {
-        let text = br#"{"name":"a/b","version":"1.2.3","world":"aimass:plugin/processor@0.1.0",
+        let text =
+            br#"{"name":"acme/hello","version":"1.2.3","world":"aimass:plugin/processor@0.1.0",
             "capabilities":{}}"#;
         let version = round_version(&Manifest::parse(text).unwrap()).unwrap().to_string();
         assert!(version.starts_with("1.2.4-dev.1"), "{version}");
