@@ -17,6 +17,9 @@ pub(crate) enum Child {
         memory_bytes_max: u64,
         /// Processor time in seconds
         cpu_seconds_max: u64,
+        /// Whether the code counts what it executes
+        #[arg(action = clap::ArgAction::Set)]
+        metering: bool,
     },
     /// Try to get out of the jail and print what happened
     #[command(name = PROBE_COMMAND, hide = true)]
@@ -40,11 +43,11 @@ pub(crate) enum ProbeRole {
 impl Child {
     pub(crate) fn run(self) -> ExitCode {
         match self {
-            Child::Compile { memory_bytes_max, cpu_seconds_max } => {
+            Child::Compile { memory_bytes_max, cpu_seconds_max, metering } => {
                 let cpu_max = Duration::from_secs(cpu_seconds_max);
                 let limits =
                     CompileLimits { memory_bytes_max, cpu_max, ..CompileLimits::default() };
-                match aimass_sandbox::compile::serve(&limits) {
+                match aimass_sandbox::compile::serve(&limits, metering) {
                     Ok(()) => ExitCode::SUCCESS,
                     Err(error) => {
                         eprintln!("{error}");

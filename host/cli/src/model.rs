@@ -107,10 +107,7 @@ impl Add {
     async fn run(self, home: &Home) -> anyhow::Result<()> {
         let package = PackageFolder::read(&self.folder)
             .with_context(|| format!("reading {}", self.folder.display()))?;
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => package.manifest.model.name.rsplit('/').next().unwrap_or_default().to_owned(),
-        };
+        let name = self.name.clone().unwrap_or_else(|| serving_name(&package));
         let statement = signed_statement(home, &package, self.key.as_deref(), self.days)?;
         let engine = home.publishing_engine().await?;
         let published = engine.publish_model(&name, &package, &statement).await?;
@@ -124,11 +121,16 @@ impl Add {
     }
 }
 
+/// The name that a package is served by unless another is given: its own without the publisher.
+pub(crate) fn serving_name(package: &PackageFolder) -> String {
+    package.manifest.model.name.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
 /// The statement in the folder, or one signed now: with the key at `key`, or the publisher's own.
 ///
 /// # Errors
 /// The statement cannot be read, or there is no such key.
-fn signed_statement(
+pub(crate) fn signed_statement(
     home: &Home,
     package: &PackageFolder,
     key: Option<&Path>,

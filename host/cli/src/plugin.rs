@@ -1,26 +1,41 @@
 //! `aimass plugin`: an author's loop from an empty folder to a published plugin.
 
+mod advice;
+mod bench;
 mod build;
+mod fmt;
 mod inspect;
 mod install;
 mod list;
 mod manifest;
 mod new;
 mod publish;
+mod quantity;
 mod sign;
 mod submit;
 mod test;
 mod test_traced;
 mod verify;
+mod watch;
+mod workbench;
 
 use crate::home::Home;
 use clap::Subcommand;
 
 /// Make, test, sign and publish plugins; install those of others.
 ///
-/// An author's usual way: `new`, `build`, `test`, `sign`, `publish` on this host or `submit` to a
-/// marketplace. An operator's: `install`, `list`, `update`.
+/// An author's loop:
+///
+///   aimass plugin new acme/hello    a project with a unit test and fixtures
+///   cargo test                      plain functions, and the plugin against a stub of the host
+///   aimass plugin test              fixtures in the real sandbox: time, memory, host calls, limits
+///   aimass plugin bench             fresh and warm calls beside the same code built natively
+///   aimass plugin watch             all of it on every save, into a running server
+///
+/// And then once a release: `build`, `inspect`, `sign`, and `publish` on this host or `submit` to a
+/// marketplace. An operator's way: `verify`, `install`, `list`, `update`.
 #[derive(Subcommand)]
+#[command(verbatim_doc_comment)]
 pub(crate) enum Plugin {
     /// Start a project: `aimass plugin new acme/hello`
     New(new::New),
@@ -28,6 +43,12 @@ pub(crate) enum Plugin {
     Build(build::Build),
     /// Run a plugin's fixtures in the real sandbox
     Test(test::Test),
+    /// Measure calls in the sandbox beside the same code built natively
+    Bench(bench::Bench),
+    /// Put plugin.toml and the sources in their usual form
+    Fmt(fmt::Fmt),
+    /// Build, test and publish on every save; a running server reloads
+    Watch(watch::Watch),
     /// Sign a built component
     Sign(sign::Sign),
     /// Check a signed plugin or a bundle; nothing is installed
@@ -56,9 +77,12 @@ impl Plugin {
             Plugin::New(new) => new.run(),
             Plugin::Build(build) => build.run(),
             Plugin::Test(test) => test.run(),
+            Plugin::Bench(bench) => bench.run(),
+            Plugin::Fmt(fmt) => fmt.run(),
+            Plugin::Watch(watch) => watch.run(home),
             Plugin::Sign(sign) => sign.run(home),
             Plugin::Verify(verify) => verify.run(home),
-            Plugin::Inspect(inspect) => inspect.run(),
+            Plugin::Inspect(inspect) => inspect.run(home),
             Plugin::Publish(publish) => publish.run(home),
             Plugin::Submit(submit) => submit.run(home),
             Plugin::Install(install) => install.run(home),

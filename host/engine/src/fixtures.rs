@@ -81,66 +81,6 @@ pub fn parse_fixtures(file: &str, json: &[u8]) -> Result<Vec<Fixture>, EngineErr
     cases.into_iter().map(read).collect()
 }
 
-/// Compares what came with what a fixture expects.
-///
-/// # Errors
-/// The first difference, in words: output, element, expected and got.
-pub fn compare(fixture: &Fixture, outputs: &[(String, Tensor)]) -> Result<(), String> {
-    for (name, expected) in &fixture.outputs {
-        let Some((_, got)) = outputs.iter().find(|(other, _)| other == name) else {
-            return Err(format!("output {name}: expected, but it did not come"));
-        };
-        if (expected.dtype(), expected.shape()) != (got.dtype(), got.shape()) {
-            return Err(format!(
-                "output {name}: expected {} {}, got {} {}",
-                expected.dtype(),
-                expected.shape(),
-                got.dtype(),
-                got.shape()
-            ));
-        }
-        compare_elements(name, expected, got, fixture.tolerance)?;
-    }
-    Ok(())
-}
-
-fn compare_elements(
-    name: &str,
-    expected: &Tensor,
-    got: &Tensor,
-    tolerance: f64,
-) -> Result<(), String> {
-    if let (Some(expected), Some(got)) = (expected.strings(), got.strings()) {
-        return match expected.iter().zip(got.iter()).position(|(a, b)| a != b) {
-            Some(at) => Err(format!(
-                "output {name}[{at}]: expected {:?}, got {:?}",
-                String::from_utf8_lossy(expected.get(at)),
-                String::from_utf8_lossy(got.get(at))
-            )),
-            None => Ok(()),
-        };
-    }
-    if let (Ok(expected), Ok(got)) = (expected.as_slice::<f32>(), got.as_slice::<f32>()) {
-        let differ = |(a, b): (&f32, &f32)| {
-            let near = (f64::from(*a) - f64::from(*b)).abs() <= tolerance;
-            !(near || a == b || (a.is_nan() && b.is_nan()))
-        };
-        return match expected.iter().zip(got).position(differ) {
-            Some(at) => Err(format!(
-                "output {name}[{at}]: expected {} ± {tolerance}, got {}",
-                expected[at], got[at]
-            )),
-            None => Ok(()),
-        };
-    }
-    if expected.bytes() == got.bytes() {
-        return Ok(());
-    }
-    let size = expected.dtype().size().unwrap_or(1);
-    let at = expected.bytes().iter().zip(got.bytes()).position(|(a, b)| a != b).unwrap_or(0) / size;
-    Err(format!("output {name}[{at}]: differs from what was expected"))
-}
-
 fn fixture(case: WireCase) -> Result<Fixture, String> {
     let tensors = |list: Vec<WireTensor>| -> Result<Vec<(String, Tensor)>, String> {
         list.into_iter()
@@ -232,6 +172,7 @@ fn wrong(message: String) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare;
 
     const CASE: &str = r#"[{"name":"n","inputs":[{"name":"x","datatype":"FP32","shape":[2],
         "data":[1.5,2]}],"outputs":[{"name":"y","datatype":"FP32","shape":[2],"data":[1,2]}],

@@ -1,11 +1,11 @@
 //! Publishing: what is admitted to the registry was verified, admitted to the sandbox, loaded, and
 //! has passed its fixtures. Nothing is visible before that.
 
+use crate::compare;
 use crate::composition::{Scope, check_calls};
 use crate::engine::read_policy;
 use crate::errors::{of_refusal, of_registry, of_sandbox};
 use crate::files::FileBytes;
-use crate::fixtures::compare;
 use crate::loader::{CHUNKS_SUFFIX, LoadedModel, MANIFEST_FILE, STATEMENT_FILE, VersionSource};
 use crate::package::ModelManifest;
 use crate::pipeline::Host;

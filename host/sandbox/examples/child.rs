@@ -11,11 +11,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        [compile::COMPILE_COMMAND, memory, seconds] => compile(memory, seconds),
+        [compile::COMPILE_COMMAND, memory, seconds, _] => compile(memory, seconds),
         ["__probe", role] => probe(role),
-        _ => {
-            Err(format!("expected `{} BYTES SECONDS` or `__probe ROLE`", compile::COMPILE_COMMAND))
-        }
+        _ => Err(format!(
+            "expected `{} BYTES SECONDS METERING` or `__probe ROLE`",
+            compile::COMPILE_COMMAND
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,7 +34,7 @@ fn compile(memory: &str, seconds: &str) -> Result<(), String> {
         cpu_max: Duration::from_secs(number(seconds)?),
         ..CompileLimits::default()
     };
-    compile::serve(&limits).map_err(|error| error.to_string())
+    compile::serve(&limits, false).map_err(|error| error.to_string())
 }
 
 /// Prints what was not refused; nothing if the jail holds.

@@ -18,15 +18,16 @@ use wasmparser::{
 const CONTRACT: &str = "0.1.";
 
 /// Why a component is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refused {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} ({code})")]
+pub struct Refused {
     /// `size`, `complexity`, `import`, `export`, `feature` or `invalid`.
-    pub(crate) code: &'static str,
+    pub code: &'static str,
     /// Expected, got, remedy.
-    pub(crate) message: String,
+    pub message: String,
 }
 
-type Checked = Result<(), Refused>;
+pub(crate) type Checked = Result<(), Refused>;
 
 fn refused(code: &'static str, message: impl Into<String>) -> Refused {
     Refused { code, message: message.into() }
@@ -36,11 +37,12 @@ fn invalid(error: wasmparser::BinaryReaderError) -> Refused {
     refused("invalid", format!("it is no valid component: {error}; build it again"))
 }
 
-/// Checks a component for this world under these grants.
+/// Checks a component for this world under these grants, as loading does before anything is compiled.
+/// Nothing of it is run, and no signature is looked at.
 ///
 /// # Errors
 /// [`Refused`] with the first rule that it breaks.
-pub(crate) fn check(
+pub fn check(
     component: &[u8],
     world: World,
     granted: &Capabilities,
@@ -287,15 +289,16 @@ fn check_body(body: &FunctionBody<'_>, limits: &AdmissionLimits) -> Checked {
 
 /// Blocks that are open at an operator.
 #[derive(Default)]
-struct Nesting {
+pub(crate) struct Nesting {
     open: Vec<bool>,
     loops: u32,
-    loops_deepest: u32,
-    branch_targets: u32,
+    pub(crate) deepest: u32,
+    pub(crate) loops_deepest: u32,
+    pub(crate) branch_targets: u32,
 }
 
 impl Nesting {
-    fn visit(&mut self, operator: &Operator<'_>, limits: &AdmissionLimits) -> Checked {
+    pub(crate) fn visit(&mut self, operator: &Operator<'_>, limits: &AdmissionLimits) -> Checked {
         match operator {
             Operator::Block { .. } | Operator::If { .. } => self.enter(false, limits),
             Operator::Loop { .. } => self.enter(true, limits),
@@ -316,6 +319,7 @@ impl Nesting {
         self.loops += u32::from(is_loop);
         self.loops_deepest = self.loops_deepest.max(self.loops);
         let (deep, loops) = (self.open.len() as u32, self.loops);
+        self.deepest = self.deepest.max(deep);
         if deep > limits.nesting_max || loops > limits.loop_nesting_max {
             let message = format!(
                 "expected at most {} nested blocks and {} nested loops, got {deep} and {loops}",

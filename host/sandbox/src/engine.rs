@@ -70,28 +70,29 @@ pub(crate) fn max_map_count() -> u64 {
         .unwrap_or(MAX_MAP_COUNT_DEFAULT)
 }
 
-/// Makes the engine for this many live instances.
+/// Makes the engine for this many live instances; `metering` counts what guests execute.
 ///
 /// # Errors
 /// wasmtime's, if the machine cannot reserve the address space.
-pub(crate) fn engine(instances: u32) -> wasmtime::Result<SandboxEngine> {
-    made(InstanceAllocationStrategy::Pooling(pool(instances)))
+pub(crate) fn engine(instances: u32, metering: bool) -> wasmtime::Result<SandboxEngine> {
+    made(InstanceAllocationStrategy::Pooling(pool(instances)), metering)
 }
 
 /// Makes an engine that compiles for [`engine`] and holds no instance itself.
 ///
 /// # Errors
 /// wasmtime's.
-pub(crate) fn compiling_engine() -> wasmtime::Result<SandboxEngine> {
-    made(InstanceAllocationStrategy::OnDemand)
+pub(crate) fn compiling_engine(metering: bool) -> wasmtime::Result<SandboxEngine> {
+    made(InstanceAllocationStrategy::OnDemand, metering)
 }
 
-fn made(allocation: InstanceAllocationStrategy) -> wasmtime::Result<SandboxEngine> {
+fn made(allocation: InstanceAllocationStrategy, metering: bool) -> wasmtime::Result<SandboxEngine> {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
         .concurrency_support(false)
         .epoch_interruption(true)
+        .consume_fuel(metering)
         .memory_reservation(MEMORY_BYTES_MAX as u64)
         .memory_may_move(false)
         .memory_guard_size(32 << 20)
@@ -171,8 +172,11 @@ mod tests {
 
     #[test]
     fn two_engines_with_the_same_settings_share_compiled_components() {
-        let (one, two) = (engine(2).unwrap(), engine(3).unwrap());
+        let (one, two) = (engine(2, false).unwrap(), engine(3, false).unwrap());
         assert_eq!(one.settings, two.settings);
-        assert_eq!(one.settings, compiling_engine().unwrap().settings);
+        assert_eq!(one.settings, compiling_engine(false).unwrap().settings);
+        let metering = engine(2, true).unwrap();
+        assert_eq!(metering.settings, compiling_engine(true).unwrap().settings);
+        assert_ne!(one.settings, metering.settings, "metered code is other code");
     }
 }

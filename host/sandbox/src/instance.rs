@@ -67,7 +67,7 @@ pub(crate) fn store(
         outside: Outside::default(),
         dispatcher: sandbox.dispatcher.clone(),
         metrics: sandbox.metrics.clone(),
-        memory: MemoryLimit { bytes_max: limits.memory_bytes_max, denied: false },
+        memory: MemoryLimit { bytes_max: limits.memory_bytes_max, bytes: 0, denied: false },
         host_bytes: Account::new(limits.host_bytes_max),
         host_calls: 0,
         log_bytes: 0,
@@ -77,6 +77,9 @@ pub(crate) fn store(
     };
     let mut store = Store::new(&sandbox.engine.wasmtime, state);
     store.limiter(|state| &mut state.memory);
+    if sandbox.metering() {
+        store.set_fuel(u64::MAX).expect("the engine counts fuel when it meters");
+    }
     store.set_hostcall_fuel(limits.host_copy_bytes_max);
     store.set_max_component_handles(limits.handles_max + BORROWS_MAX);
     store.set_epoch_deadline(1);
@@ -90,6 +93,11 @@ pub(crate) fn store(
 }
 
 impl Instance {
+    /// Instructions that were executed since the store was made; `None` if the sandbox does not meter.
+    pub(crate) fn instructions(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| u64::MAX - left)
+    }
+
     /// A fresh instance of the plugin's image.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ mod epoch;
 mod error;
 mod host_api;
 mod image;
+mod inspection;
 mod instance;
 pub mod jail;
 mod limits;
@@ -34,11 +35,13 @@ mod state;
 mod trace;
 mod worlds;
 
-pub use engine::Machine;
+pub use admission::{Refused, check as check_component};
 pub use composition::{
     Composition, EmittedItem, ItemHeld, ItemSink, ModelAnswer, ModelCall, ModelCaller, SinkGone,
 };
+pub use engine::Machine;
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
+pub use inspection::{CoreModule, Figure, Inspection, Section};
 pub use limits::{AdmissionLimits, CompileLimits, Limits, SandboxConfig};
 pub use metrics::Metrics;
 pub use package::{ModelFiles, NoFiles, PluginSetup, World};

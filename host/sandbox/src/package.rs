@@ -38,12 +38,12 @@ impl World {
     }
 
     /// The world of that name.
-    pub(crate) fn of_kind(kind: &str) -> Option<World> {
+    pub fn of_kind(kind: &str) -> Option<World> {
         World::ALL.into_iter().find(|world| world.as_str() == kind)
     }
 
     /// Functions that the world exports.
-    pub(crate) fn exports(self) -> &'static [&'static str] {
+    pub fn exports(self) -> &'static [&'static str] {
         match self {
             World::Processor | World::Model => &["init", "describe", "process"],
             World::Format => &["init", "detect", "load"],
@@ -154,6 +154,14 @@ impl PackageInfo {
             cause,
             backtrace: None,
         }
+    }
+}
+
+impl Limits {
+    /// These limits, lowered where a package asks for less. It can never raise them.
+    #[must_use]
+    pub fn lowered(&self, package: &aimass_trust::Limits) -> Limits {
+        capped(self, package)
     }
 }
 

@@ -88,6 +88,16 @@ pub struct CallStats {
     pub host_calls: u64,
     /// Bytes of log messages.
     pub log_bytes: u64,
+    /// Linear memory of the instance at its end, in bytes; it never shrinks during a call.
+    pub memory_bytes: u64,
+    /// Most host memory that tensors of the call held at once, in bytes. Inputs are not the call's.
+    pub host_bytes: u64,
+    /// Bytes of all outputs together; of a `load` the bytes of weights that its plans read.
+    pub output_bytes: u64,
+    /// WebAssembly instructions executed, if the sandbox meters ([`SandboxConfig::metering`]).
+    ///
+    /// [`SandboxConfig::metering`]: crate::SandboxConfig::metering
+    pub instructions: Option<u64>,
     /// From before the instance was made until its outputs were taken.
     pub wall: Duration,
 }
@@ -99,6 +109,8 @@ pub struct LoadedGraph {
     pub plans: Vec<(Arc<str>, Arc<Plan>)>,
     /// Inputs and outputs of the model as a whole.
     pub signature: PluginSignature,
+    /// What `load` took, compilation not included.
+    pub stats: CallStats,
 }
 
 impl Plugin {
@@ -139,8 +151,8 @@ impl Plugin {
         &self.exports
     }
 
-    /// Bounds of its calls.
-    pub(crate) fn limits(&self) -> &Limits {
+    /// Bounds of its calls: the host's, lowered where the manifest asks for less.
+    pub fn limits(&self) -> &Limits {
         &self.package.limits
     }
 
@@ -205,6 +217,7 @@ impl Plugin {
             deadline_max: Some(started + self.package.limits.wall_max),
             emitted: 0,
         };
+        let before = instance.instructions();
         let arguments = arguments(instance.store.data_mut(), inputs, call.parameters)
             .map_err(|cause| self.failed(FUNCTION, cause))?;
         let (answer,): Processed = self.run(FUNCTION, &mut instance, process, arguments).await?;
@@ -212,10 +225,10 @@ impl Plugin {
             .map_err(|error| self.guest_error(error))
             .and_then(|outputs| self.take_outputs(instance.store.data_mut(), outputs))
             .map_err(|cause| self.failed(FUNCTION, cause))?;
-        let state = instance.store.data();
-        let (host_calls, log_bytes) = (state.host_calls, state.log_bytes);
+        let mut stats = stats(&instance, before);
         drop(instance);
-        let stats = CallStats { host_calls, log_bytes, wall: started.elapsed() };
+        stats.output_bytes = outputs.iter().map(|(_, tensor)| tensor.byte_len() as u64).sum();
+        stats.wall = started.elapsed();
         Ok(CallResult { outputs, stats })
     }
 
@@ -281,21 +294,26 @@ impl Plugin {
         let Exports::Format { load, .. } = &self.exports else {
             return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
         };
+        let started = Instant::now();
         let mut instance =
             self.system_instance(FUNCTION, self.package.limits.load_wall_max).await?;
+        let before = instance.instructions();
         let files: Files = (granted(instance.store.data()),);
         let (answer,): Loaded = self.run(FUNCTION, &mut instance, load, files).await?;
         let (graphs, signature) = answer
             .map_err(|error| self.guest_error(error))
             .and_then(|model| take_graphs(instance.store.data_mut(), model))
             .map_err(|cause| self.failed(FUNCTION, cause))?;
+        let mut stats = stats(&instance, before);
         drop(instance);
+        stats.wall = started.elapsed();
         let options = options.clone();
         let compiled = tokio::task::spawn_blocking(move || compile(graphs, &options)).await;
         let compiled =
             compiled.unwrap_or_else(|error| Err(Cause::Host { message: error.to_string() }));
         let plans = compiled.map_err(|cause| self.failed(FUNCTION, cause))?;
-        Ok(LoadedGraph { plans, signature })
+        stats.output_bytes = plans.iter().map(|(_, plan)| plan.weights_bytes() as u64).sum();
+        Ok(LoadedGraph { plans, signature, stats })
     }
 
     async fn describe(&self) -> Result<PluginSignature, PluginError> {
@@ -430,6 +448,20 @@ impl Plugin {
             tracing::debug!(%error, "a plugin call failed");
         }
         error
+    }
+}
+
+/// What an instance used until now; `before` are the instructions that it took to make it.
+fn stats(instance: &Instance, before: Option<u64>) -> CallStats {
+    let state = instance.store.data();
+    let after = instance.instructions();
+    CallStats {
+        host_calls: state.host_calls,
+        log_bytes: state.log_bytes,
+        memory_bytes: state.memory.bytes as u64,
+        host_bytes: state.host_bytes.peak(),
+        instructions: after.zip(before).map(|(after, before)| after - before),
+        ..CallStats::default()
     }
 }
 

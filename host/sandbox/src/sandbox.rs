@@ -50,7 +50,8 @@ impl Sandbox {
     ) -> Result<Arc<Sandbox>, SandboxError> {
         let instances_max = instances_max(config.instances_max, max_map_count());
         let start = |message: String| SandboxError::Start { message };
-        let engine = engine(instances_max).map_err(|error| start(format!("{error:#}")))?;
+        let engine =
+            engine(instances_max, config.metering).map_err(|error| start(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine.wasmtime).map_err(|error| start(error.to_string()))?;
         let cache = CompileCache::open(&config.cache_dir, config.cache_bytes_max)?;
         Ok(Arc::new(Sandbox {
@@ -58,7 +59,7 @@ impl Sandbox {
             ticker,
             dispatcher,
             metrics: Arc::default(),
-            compiler: Compiler::new(config.child_program.clone(), config.compile.clone()),
+            compiler: Compiler::new(&config),
             config,
             cache,
             instances: Arc::new(Semaphore::new(instances_max as usize)),
@@ -74,6 +75,11 @@ impl Sandbox {
     /// Where plan calls go.
     pub fn dispatcher(&self) -> &Arc<Dispatcher> {
         &self.dispatcher
+    }
+
+    /// Whether guests' instructions are counted.
+    pub(crate) fn metering(&self) -> bool {
+        self.config.metering
     }
 
     /// Instances that may be live at once.

@@ -89,6 +89,8 @@ impl Drop for CallState {
 /// Bound of linear memory, and whether the guest ran into it.
 pub(crate) struct MemoryLimit {
     pub(crate) bytes_max: usize,
+    /// Linear memory that the guest has now; it never shrinks.
+    pub(crate) bytes: usize,
     pub(crate) denied: bool,
 }
 
@@ -101,6 +103,9 @@ impl ResourceLimiter for MemoryLimit {
     ) -> wasmtime::Result<bool> {
         let fits = desired <= self.bytes_max;
         self.denied |= !fits;
+        if fits {
+            self.bytes = self.bytes.max(desired);
+        }
         Ok(fits)
     }
 
@@ -117,6 +122,7 @@ impl ResourceLimiter for MemoryLimit {
 /// Host memory that a call's tensors take.
 pub(crate) struct Account {
     used: AtomicU64,
+    peak: AtomicU64,
     limit: u64,
 }
 
@@ -128,14 +134,24 @@ pub(crate) struct Charge {
 
 impl Account {
     pub(crate) fn new(limit: u64) -> Arc<Account> {
-        Arc::new(Account { used: AtomicU64::new(0), limit })
+        Arc::new(Account { used: AtomicU64::new(0), peak: AtomicU64::new(0), limit })
     }
 
     /// Charges `bytes`; `None` if they do not fit.
     pub(crate) fn charge(self: &Arc<Account>, bytes: u64) -> Option<Arc<Charge>> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
         let charge = Charge { account: self.clone(), bytes };
-        (used.checked_add(bytes)? <= self.limit).then(|| Arc::new(charge))
+        let now = used.checked_add(bytes)?;
+        if now > self.limit {
+            return None;
+        }
+        self.peak.fetch_max(now, Ordering::Relaxed);
+        Some(Arc::new(charge))
+    }
+
+    /// Most bytes that were charged at once.
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
     }
 
     /// Bytes that may still be charged.
@@ -167,5 +183,6 @@ mod tests {
         assert_eq!(account.left(), 100);
         assert!(account.charge(u64::MAX).is_none());
         assert_eq!(account.left(), 100);
+        assert_eq!(account.peak(), 60, "what was refused does not count");
     }
 }

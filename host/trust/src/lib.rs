@@ -82,7 +82,7 @@ pub use release::{Admission, Admitted, ReleaseFiles};
 pub use revocation::{Revocation, Revocations, Revoked};
 pub use sign::{
     ModelRelease, PluginRelease, SignedPlugin, add_signature, embed_manifest, read_imports,
-    read_manifest, sign_component, sign_model, sign_plugin, sign_statement,
+    read_manifest, read_signer, sign_component, sign_model, sign_plugin, sign_statement,
 };
 pub use statement::Dependency;
 pub use timestamp::{Timestamp, TimestampError};

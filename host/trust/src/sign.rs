@@ -87,6 +87,15 @@ pub fn read_imports(component: &[u8]) -> Result<Vec<String>, Refusal> {
     Ok(Parts::read(component)?.imports.into_iter().map(str::to_owned).collect())
 }
 
+/// Key id of the signature that a component carries, if there is one. Says nothing about whether it
+/// holds or who owns the key.
+///
+/// # Errors
+/// `AMT-FORMAT` if `component` is no component with one manifest.
+pub fn read_signer(component: &[u8]) -> Result<Option<[u8; 12]>, Refusal> {
+    Ok(Parts::read(component)?.signature.map(|signature| signature.key_id))
+}
+
 /// `component` with `key`'s `signature` section first, instead of an older one. The form is
 /// wasmsign2's, so `wasmsign2 verify` reads it too.
 ///

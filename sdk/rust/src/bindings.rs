@@ -15,6 +15,10 @@
     reason = "all of it is generated; the canonical ABI passes pointers"
 )]
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native;
+
+#[cfg(target_arch = "wasm32")]
 wit_bindgen::generate!({
     path: "../../wit",
     inline: "
@@ -36,6 +40,39 @@ wit_bindgen::generate!({
     additional_derives: [PartialEq],
     additional_derives_ignore: ["named-tensor"],
 });
+
+/// On any other target than WebAssembly there is no host behind an import: what a stub can answer is in
+/// `native`, and the rest is generated and panics when it is called.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod aimass {
+    /// The interfaces of the contract.
+    pub mod plugin {
+        pub use crate::bindings::generated::aimass::plugin::{media, types};
+        pub use crate::bindings::native::{clock, config, files, log, random, tensor};
+    }
+}
+
+/// Plain data types, and interfaces without a stub.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod generated {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "
+            package aimass:sdk;
+            world imports {
+                import aimass:plugin/types@0.1.0;
+                import aimass:plugin/media@0.1.0;
+            }
+        ",
+        world: "aimass:sdk/imports",
+        generate_all,
+        generate_unused_types: true,
+        additional_derives: [PartialEq],
+        with: {
+            "aimass:plugin/tensor@0.1.0": crate::bindings::native::tensor,
+        },
+    });
+}
 
 /// The world `processor`.
 #[cfg(feature = "processor")]

@@ -3,6 +3,7 @@
 pub use crate::bindings::aimass::plugin::tensor::NamedTensor;
 pub use crate::bindings::aimass::plugin::types::Parameter;
 
+use crate::dtype::Element;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -57,11 +58,36 @@ impl NamedTensors {
         }
     }
 
+    /// Extents and elements of the tensor of this name, copied out of the host once: `[rows, columns]` of
+    /// f32 is `read::<f32, 2>("x")`.
+    ///
+    /// # Errors
+    /// `input/missing-tensor`, `input/dtype` and `input/shape`, which name the tensor.
+    pub fn read<T: Element, const N: usize>(&self, name: &str) -> Result<([u64; N], Vec<T>)> {
+        let tensor = self.get(name)?;
+        let read = || Ok((tensor.extents::<N>()?, tensor.to_vec::<T>()?));
+        read().map_err(|error: Error| named(name, error))
+    }
+
+    /// The strings of the tensor of this name, as UTF-8.
+    ///
+    /// # Errors
+    /// `input/missing-tensor`; `input/dtype` and `input/utf-8`, which name the tensor.
+    pub fn texts(&self, name: &str) -> Result<Vec<String>> {
+        let strings = self.get(name)?.as_strings().map_err(|error| named(name, error))?;
+        strings.texts(name).map(|text| text.map(str::to_owned)).collect()
+    }
+
     fn missing(&self, name: &str) -> Error {
         let names: Vec<_> = self.0.iter().map(|tensor| tensor.name.as_str()).collect();
         let message = format!("expected a tensor named {name}, got {names:?}");
         Error::input("missing-tensor", message)
     }
+}
+
+/// The error, with the tensor that it is about.
+fn named(name: &str, error: Error) -> Error {
+    Error { message: format!("{name}: {}", error.message), ..error }
 }
 
 impl From<Vec<NamedTensor>> for NamedTensors {
@@ -171,6 +197,21 @@ mod tests {
         assert_eq!(parameters.integer("other"), Ok(None));
         let error = parameters.integer("k").unwrap_err();
         assert_eq!(error.message, "parameter k: expected integer, got text");
+    }
+
+    #[test]
+    fn tensors_are_read_with_their_extents_and_wrong_ones_are_named() -> Result<()> {
+        let inputs = Inputs::new()
+            .with("x", Tensor::from_f32(&[1, 2], &[3.0, 4.0])?)
+            .with("text", Tensor::strings(&[2], [b"a".as_slice(), b"\xff"])?);
+        assert_eq!(inputs.read::<f32, 2>("x"), Ok(([1, 2], vec![3.0, 4.0])));
+        let error = inputs.read::<f32, 1>("x").unwrap_err();
+        assert_eq!(error.message, "x: expected 1 dimensions, got shape [1, 2]");
+        let error = inputs.read::<i64, 2>("x").unwrap_err();
+        assert_eq!(error.message, "x: expected a tensor of i64, got f32");
+        assert_eq!(inputs.texts("text").unwrap_err().code, "utf-8");
+        assert_eq!(inputs.texts("x").unwrap_err().code, "dtype");
+        Ok(())
     }
 
     #[test]

@@ -44,6 +44,48 @@ impl DType {
         }
     }
 
+    /// The dtype of a name in the contract.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    /// Every dtype, in the order of the contract.
+    pub const ALL: [DType; 32] = [
+        DType::Bool,
+        DType::I4,
+        DType::U4,
+        DType::I8,
+        DType::U8,
+        DType::I16,
+        DType::U16,
+        DType::I32,
+        DType::U32,
+        DType::I64,
+        DType::U64,
+        DType::F8E4m3,
+        DType::F8E5m2,
+        DType::F8E4m3Fnuz,
+        DType::F8E5m2Fnuz,
+        DType::Bf16,
+        DType::F16,
+        DType::F32,
+        DType::F64,
+        DType::Bytes,
+        DType::Q40,
+        DType::Q41,
+        DType::Q50,
+        DType::Q51,
+        DType::Q80,
+        DType::Q81,
+        DType::Q2K,
+        DType::Q3K,
+        DType::Q4K,
+        DType::Q5K,
+        DType::Q6K,
+        DType::Q8K,
+    ];
+
     /// Its name in the contract: `f32`, `bytes`, `q4-0`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -109,6 +151,10 @@ mod tests {
 
     #[test]
     fn a_dtype_prints_as_in_the_contract() {
+        for dtype in DType::ALL {
+            assert_eq!(DType::of_name(dtype.name()), Some(dtype));
+        }
+        assert_eq!(DType::of_name("f33"), None);
         assert_eq!(DType::F8E4m3Fnuz.to_string(), "f8-e4m3-fnuz");
         assert_eq!(DType::Q40.to_string(), "q4-0");
     }

@@ -9,8 +9,9 @@
 //! Each world has a Cargo feature (`processor`, `model`, `format`, `tracing-format`); turn on the one
 //! that you export.
 //!
-//! Plain functions of a plugin are tested natively with `cargo test`. Whatever asks the host
-//! panics there: fixtures cover it, which run in the real sandbox.
+//! A plugin is tested natively with `cargo test`, against the stub of the host in [`testing`]: tensors,
+//! configuration, files, log, clock and random bytes. Graphs, plans, models and media have no stub and
+//! panic there: fixtures cover them, which run in the real sandbox.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -33,6 +34,8 @@ pub mod ops;
 pub mod plans;
 mod signature;
 mod tensor;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 #[cfg(feature = "tracing-format")]
 mod tracing_format;
 mod world;

@@ -181,5 +181,16 @@ macro_rules! __export_call_world {
             #[cfg(target_arch = "wasm32")]
     world::$export!(Component with_types_in world);
         };
+
+        /// What `aimass plugin bench` calls in a native build.
+        #[cfg(not(target_arch = "wasm32"))]
+        #[doc(hidden)]
+        #[allow(dead_code, unreachable_pub, missing_docs)]
+        pub fn __aimass_native_bench() {
+            $crate::testing::bench::<$plugin>(
+                <$plugin as $crate::$trait>::init,
+                <$plugin as $crate::$trait>::process,
+            );
+        }
     };
 }

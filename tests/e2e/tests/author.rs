@@ -19,9 +19,44 @@ fn a_new_project_builds_is_tested_signed_published_and_served() {
     site.succeed(&["plugin", "sign", &component]);
     let shown = site.succeed(&["plugin", "inspect", &component]);
     assert!(shown.contains("acme/hello@0.1.0") && !shown.contains("wasi"), "{shown}");
+    assert!(shown.contains("this host accepts it, from acme"), "{shown}");
+    site.succeed(&["plugin", "fmt", "--check", "hello"]);
     site.succeed(&["plugin", "verify", &component]);
     let published = site.succeed(&["plugin", "publish", &component]);
     assert!(published.contains("acme/hello@0.1.0"), "{published}");
+}
+
+#[test]
+fn the_loop_of_an_author_tells_differences_blesses_measures_and_publishes() {
+    let site = Site::new();
+    site.succeed(&["plugin", "new", "acme/hello"]);
+    let target = repository().join("target/author").display().to_string();
+    let cases = site.folder().join("hello/fixtures/cases.json");
+    let written = std::fs::read_to_string(&cases).expect("the template's fixtures");
+    std::fs::write(&cases, written.replace("A ***, no", "A ###, no")).expect("a file");
+    let test = ["plugin", "test", "hello", "--target-dir", &target];
+    let printed = String::from_utf8_lossy(&site.run(&test).stdout).into_owned();
+    assert!(
+        printed.contains("output redacted[0]: expected \"A ###, no secrets.\", got"),
+        "{printed}"
+    );
+    let blessed = site.succeed(&[test.as_slice(), &["--bless"]].concat());
+    assert!(blessed.contains("blessed"), "{blessed}");
+    let json = site.succeed(&[test.as_slice(), &["--json", "--instructions"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&report["passed"], &report["failed"]), (&2.into(), &0.into()), "{json}");
+    assert!(report["cases"][0]["instructions"].as_u64() > Some(100), "{json}");
+    let bench = ["plugin", "bench", "hello", "--target-dir", &target, "--runs", "20", "--json"];
+    let json = site.succeed(&bench);
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(report["cases"][0]["warm_to_native"].as_f64() > Some(0.0), "{json}");
+    site.succeed(&["key", "new", "publisher", "acme"]);
+    let round = ["plugin", "watch", "hello", "--once", "--target-dir", &target];
+    let first = site.succeed(&round);
+    assert!(first.contains("published acme/hello@0.1.1-dev."), "{first}");
+    std::fs::write(&cases, written.replace("A ***, no", "A ###, no")).expect("a file");
+    let (_, error) = site.refuse(&round);
+    assert!(error.contains("fixtures failed"), "{error}");
 }
 
 #[test]
@@ -42,11 +77,16 @@ fn errors_name_the_remedy() {
 #[test]
 fn every_command_explains_itself() {
     let site = Site::new();
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 12] = [
         &["serve"],
+        &["plugin"],
         &["plugin", "new"],
         &["plugin", "build"],
         &["plugin", "test"],
+        &["plugin", "bench"],
+        &["plugin", "inspect"],
+        &["plugin", "fmt"],
+        &["plugin", "watch"],
         &["model", "add"],
         &["key", "new", "publisher"],
         &["infer"],

@@ -5,6 +5,8 @@
 //! anything.
 #![cfg(test)]
 
+mod contract;
+mod contract_page;
 mod doc_paths;
 mod floors;
 mod frozen_wit;

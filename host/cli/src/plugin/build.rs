@@ -61,6 +61,9 @@ pub(super) fn build(
         profile,
         rustflags: &[],
     })?;
+    for warning in super::advice::check(project, &component, &manifest)? {
+        eprintln!("warning: {warning}");
+    }
     let component = aimass_trust::embed_manifest(&component, &manifest)?;
     let path =
         out.unwrap_or_else(|| target_dir.join("plugins").join(manifest::component_file(&manifest)));

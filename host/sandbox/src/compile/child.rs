@@ -36,12 +36,13 @@ impl CompilerError {
 }
 
 /// Closes the jail around this process, then compiles what comes on standard input and answers on
-/// standard output, until the input ends. Call it on the main thread before any other exists.
+/// standard output, until the input ends. `metering` compiles code that counts what it executes. Call it on the main thread before any other exists.
 ///
 /// # Errors
 /// [`CompilerError`]. A component that cannot be compiled is an answer, not an error.
-pub fn serve(limits: &CompileLimits) -> Result<(), CompilerError> {
-    let engine = compiling_engine().map_err(|error| CompilerError::Engine(format!("{error:#}")))?;
+pub fn serve(limits: &CompileLimits, metering: bool) -> Result<(), CompilerError> {
+    let engine =
+        compiling_engine(metering).map_err(|error| CompilerError::Engine(format!("{error:#}")))?;
     // Not being nicer is no reason not to work.
     let _ = rustix::process::nice(NICENESS);
     jail::enter(&super::walls(limits))?;

@@ -14,7 +14,7 @@ pub use child::{CompilerError, serve};
 use crate::engine::SandboxEngine;
 use crate::error::SandboxError;
 use crate::jail::{Role, Walls};
-use crate::limits::CompileLimits;
+use crate::limits::{CompileLimits, SandboxConfig};
 use pipe::Answer;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -39,6 +39,7 @@ pub(crate) struct Compiler {
     /// Program whose hidden subcommand compiles; `None` compiles in this process.
     program: Option<PathBuf>,
     limits: CompileLimits,
+    metering: bool,
     turns: Arc<Semaphore>,
 }
 
@@ -67,9 +68,10 @@ pub(crate) fn walls(limits: &CompileLimits) -> Walls {
 }
 
 impl Compiler {
-    pub(crate) fn new(program: Option<PathBuf>, limits: CompileLimits) -> Compiler {
+    pub(crate) fn new(config: &SandboxConfig) -> Compiler {
+        let limits = config.compile.clone();
         let turns = Arc::new(Semaphore::new(limits.children_max.max(1)));
-        Compiler { program, limits, turns }
+        Compiler { program: config.child_program.clone(), limits, metering: config.metering, turns }
     }
 
     /// A compiler for one load of this plugin. Its child is started when it is first needed.
@@ -90,6 +92,7 @@ impl Compiler {
             .arg(COMPILE_COMMAND)
             .arg(self.limits.memory_bytes_max.to_string())
             .arg(self.limits.cpu_max.as_secs().to_string())
+            .arg(self.metering.to_string())
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

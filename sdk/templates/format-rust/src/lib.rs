@@ -61,6 +61,17 @@ fn bytes_of_w(header: &Header) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aimass_sdk::testing::Host;
+
+    /// Graphs have no stub, so that `load` is tested by fixtures; what reads files is tested here.
+    #[test]
+    fn a_package_is_detected_by_its_files() -> Result<()> {
+        let host = Host::new().file("linear.json", r#"{"inputs": 1, "outputs": 1}"#).enter();
+        let format = Linear::init(host.config())?;
+        assert_eq!(format.detect(&aimass_sdk::files::list()).as_deref(), Some("linear"));
+        assert_eq!(parse(&File::open("linear.json")?.read_all(4096)?)?.inputs, 1);
+        Ok(())
+    }
 
     #[test]
     fn a_header_is_checked() {

@@ -32,11 +32,10 @@ impl Processor for Redact {
     }
 
     fn process(&self, inputs: Inputs, _parameters: &Parameters) -> Result<Outputs> {
-        let text = inputs.get("text")?;
-        let strings = text.as_strings()?;
-        let redacted: Vec<String> =
-            strings.texts("text").map(|text| Ok(self.redact(text?))).collect::<Result<_>>()?;
-        Ok(Outputs::new().with("redacted", Tensor::strings(&text.shape(), redacted)?))
+        let shape = inputs.get("text")?.shape();
+        let texts = inputs.texts("text")?;
+        let redacted = texts.iter().map(|text| self.redact(text));
+        Ok(Outputs::new().with("redacted", Tensor::strings(&shape, redacted)?))
     }
 }
 
@@ -61,10 +60,29 @@ impl Redact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aimass_sdk::testing::Host;
 
     #[test]
     fn listed_words_disappear() {
         let redact = Redact { words: vec!["secret".to_owned()] };
         assert_eq!(redact.redact("A Secret, no secrets."), "A ***, no secrets.");
+    }
+
+    /// The whole plugin, without WebAssembly: a stub answers in place of the host.
+    #[test]
+    fn a_request_is_answered_as_configured() -> Result<()> {
+        let host = Host::new().config(r#"{ "words": ["Secret"] }"#).enter();
+        let plugin = Redact::init(host.config())?;
+        let text = Tensor::strings(&[2], ["a secret", ""])?;
+        let outputs = plugin.process([("text", text)].into(), &Parameters::default())?;
+        let redacted = outputs.get("redacted")?.as_strings()?;
+        assert_eq!(redacted.iter().collect::<Vec<_>>(), [b"a ***".as_slice(), b""]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_refused() {
+        let host = Host::new().config(r#"{ "word": [] }"#).enter();
+        assert!(Redact::init(host.config()).is_err_and(|error| error.code == "config"));
     }
 }
