@@ -118,7 +118,8 @@ fn metadata(read: Read<'_>, size: u64, key: &str) -> Result<Vec<u8>> {
         let end = (at + start).checked_add(len).filter(|end| *end <= size).ok_or_else(broken)?;
         if field == METADATA_FIELD {
             if len > LABEL_BYTES_MAX {
-                let message = format!("expected labels of at most {LABEL_BYTES_MAX} bytes, got {len}");
+                let message =
+                    format!("expected labels of at most {LABEL_BYTES_MAX} bytes, got {len}");
                 return Err(Error::limit("file-bytes", message));
             }
             let entry = read(at + start, len)?;
@@ -194,15 +195,22 @@ mod tests {
     }
 
     /// Version 8, a graph of five bytes, and two metadata entries.
-    const MODEL: &[u8] = b"\x08\x08\x3a\x05graph\x72\x07\x0a\x01k\x12\x02no\x72\x0c\x0a\x05chars\x12\x03a\nb";
+    const MODEL: &[u8] =
+        b"\x08\x08\x3a\x05graph\x72\x07\x0a\x01k\x12\x02no\x72\x0c\x0a\x05chars\x12\x03a\nb";
 
     #[test]
     fn the_blank_is_the_first_or_the_last_class() {
         let first = Labels::load(inline(&["a", "b"])).unwrap();
-        assert_eq!((first.of(0), first.of(1), first.of(2), first.of(3)), (None, Some("a"), Some("b"), None));
+        assert_eq!(
+            (first.of(0), first.of(1), first.of(2), first.of(3)),
+            (None, Some("a"), Some("b"), None)
+        );
         let last = LabelsConfig { blank: Blank::Last, space: true, ..inline(&["a"]) };
         let last = Labels::load(last).unwrap();
-        assert_eq!((last.of(0), last.of(1), last.of(2), last.of(-1)), (Some("a"), Some(" "), None, None));
+        assert_eq!(
+            (last.of(0), last.of(1), last.of(2), last.of(-1)),
+            (Some("a"), Some(" "), None, None)
+        );
         assert_eq!((first.classes(), last.classes()), (3, 3));
     }
 
@@ -216,7 +224,10 @@ mod tests {
 
     #[test]
     fn a_line_may_be_a_blank() {
-        assert_eq!(lines("a\r\n\u{3000}\n \n".as_bytes()), Ok(vec!["a".into(), "\u{3000}".into(), " ".into()]));
+        assert_eq!(
+            lines("a\r\n\u{3000}\n \n".as_bytes()),
+            Ok(vec!["a".into(), "\u{3000}".into(), " ".into()])
+        );
         assert_eq!(lines(b"\xff").unwrap_err().code, "labels");
     }
 

@@ -157,7 +157,8 @@ fn domain(text: &str) -> Option<usize> {
 
 /// Length of the IPv4 or IPv6 address that the text starts with.
 fn ip(text: &str) -> Option<usize> {
-    let end = text.bytes().take(46).position(|b| !(b.is_ascii_hexdigit() || b == b'.' || b == b':'));
+    let end =
+        text.bytes().take(46).position(|b| !(b.is_ascii_hexdigit() || b == b'.' || b == b':'));
     let candidate = text[..end.unwrap_or(text.len().min(46))].trim_end_matches(['.', ':']);
     // A run that goes on with letters is a word.
     if text[candidate.len()..].chars().next().is_some_and(char::is_alphanumeric) {
@@ -193,8 +194,14 @@ mod tests {
 
     #[test]
     fn addresses_are_found_in_sentences() {
-        check("Write to <jane.doe+x@mail.example.org>.", &[("email", "jane.doe+x@mail.example.org")]);
-        check("'müller@straße.de', or b@c.io!", &[("email", "müller@straße.de"), ("email", "b@c.io")]);
+        check(
+            "Write to <jane.doe+x@mail.example.org>.",
+            &[("email", "jane.doe+x@mail.example.org")],
+        );
+        check(
+            "'müller@straße.de', or b@c.io!",
+            &[("email", "müller@straße.de"), ("email", "b@c.io")],
+        );
         check("4111111111111111@bank.example", &[("email", "4111111111111111@bank.example")]);
         check("a@b a@b.1 @c.de a..b@c.de x.@c.de a@-b.de a@b.c", &[]);
         let local = "a".repeat(LOCAL_BYTES_MAX);
@@ -204,7 +211,10 @@ mod tests {
     #[test]
     fn ip_addresses_are_told_from_times_and_versions() {
         check("at 192.168.0.1:8080, 10.0.0.255.", &[("ip", "192.168.0.1"), ("ip", "10.0.0.255")]);
-        check("2001:db8::8a2e:370:7334 and fe80::1!", &[("ip", "2001:db8::8a2e:370:7334"), ("ip", "fe80::1")]);
+        check(
+            "2001:db8::8a2e:370:7334 and fe80::1!",
+            &[("ip", "2001:db8::8a2e:370:7334"), ("ip", "fe80::1")],
+        );
         check("12:30:45, 1.2.3, 256.1.1.1, v1.2.3.4, 1.2.3.4.5, dead:beef", &[]);
     }
 

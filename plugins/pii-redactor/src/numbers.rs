@@ -59,7 +59,8 @@ pub(crate) fn phone(text: &str) -> Option<usize> {
         }
         groups += usize::from(separator && at > 0 && digits > 0 && bytes[at - 1].is_ascii_digit());
     }
-    let international = first == b'+' && bytes.get(1).is_some_and(|byte| matches!(byte, b'1'..=b'9'));
+    let international =
+        first == b'+' && bytes.get(1).is_some_and(|byte| matches!(byte, b'1'..=b'9'));
     let national = matches!(first, b'0' | b'(') && groups >= 1;
     // Digits that go on belong to a longer number.
     let whole = !text[end..].chars().next().is_some_and(char::is_alphanumeric);
@@ -85,7 +86,7 @@ fn taken(text: &str, allowed: fn(u8) -> bool, max: usize) -> Option<(Vec<u8>, us
         if allowed(byte) {
             signs.push(byte);
             end = at + 1;
-        } else if !matches!(byte, b' ' | b'-') || end != at {
+        } else if !matches!(byte, b' ' | b'-') || end != at || at == 0 {
             break;
         }
         if signs.len() == max {
@@ -136,26 +137,60 @@ mod tests {
             "4222222222222",
             "6304000000000000000",
         ];
-        let not = ["4111111111111112", "411111111111", "0000000000000000", "41111111111111111111",
-            "4111--1111-1111-1111", "4111111111111111a"];
+        let not = [
+            "4111111111111112",
+            "411111111111",
+            "0000000000000000",
+            "41111111111111111111",
+            "4111--1111-1111-1111",
+            "4111111111111111a",
+            " 4111111111111111",
+        ];
         check(card, &found, &not);
     }
 
     #[test]
     fn ibans_have_their_countrys_length_and_a_checksum() {
-        let found = ["DE89370400440532013000", "GB29 NWBK 6016 1331 9268 19", "NO9386011117947",
-            "FR1420041010050500013M02606", "MT84MALT011000012345MTLCAST001S"];
-        let not = ["DE88370400440532013000", "DE8937040044053201300", "XX89370400440532013000",
-            "de89370400440532013000", "DE893704004405320130001", "DE"];
+        let found = [
+            "DE89370400440532013000",
+            "GB29 NWBK 6016 1331 9268 19",
+            "NO9386011117947",
+            "FR1420041010050500013M02606",
+            "MT84MALT011000012345MTLCAST001S",
+        ];
+        let not = [
+            "DE88370400440532013000",
+            "DE8937040044053201300",
+            "XX89370400440532013000",
+            "de89370400440532013000",
+            "DE893704004405320130001",
+            "DE",
+        ];
         check(iban, &found, &not);
     }
 
     #[test]
     fn telephone_numbers_are_told_from_other_numbers() {
-        let found = ["+4930123456", "+1 (555) 010-9999", "030/1234567", "(555) 010-9999", "089 12 34 56 78",
-            "+86 138 0013 8000", "0170-1234567"];
-        let not = ["12345678", "2026-11-22", "01.02.2026", "+0123456789", "030 1234", "00000000",
-            "+1234567890123456", "1 000 000 000", "+49 30 123456x"];
+        let found = [
+            "+4930123456",
+            "+1 (555) 010-9999",
+            "030/1234567",
+            "(555) 010-9999",
+            "089 12 34 56 78",
+            "+86 138 0013 8000",
+            "0170-1234567",
+        ];
+        let not = [
+            "12345678",
+            "2026-11-22",
+            "01.02.2026",
+            "+0123456789",
+            "030 1234",
+            "00000000",
+            "+1234567890123456",
+            "1 000 000 000",
+            "+49 30 123456x",
+        ];
         check(phone, &found, &not);
     }
 }

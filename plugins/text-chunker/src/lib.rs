@@ -199,7 +199,10 @@ mod tests {
         let cutter = cutter(r#"{"unit": "token", "size": 3, "overlap": 1}"#).unwrap();
         let cut = rows(&cutter, &[1, 2, 3, 4, 5, 6, 7], &[0, 5, 5, 7]).unwrap();
         assert_eq!(cut.ids, [1, 2, 3, 3, 4, 5, 6, 7]);
-        assert_eq!((cut.offsets, cut.source, cut.start), (vec![0, 3, 6, 8], vec![0, 0, 2], vec![0, 2, 0]));
+        assert_eq!(
+            (cut.offsets, cut.source, cut.start),
+            (vec![0, 3, 6, 8], vec![0, 0, 2], vec![0, 2, 0])
+        );
         for offsets in [&[] as &[u32], &[0, 8], &[1, 7], &[0, 7, 5, 7]] {
             let error = rows(&cutter, &[1, 2, 3, 4, 5, 6, 7], offsets).unwrap_err();
             assert_eq!(error.code, "offsets");

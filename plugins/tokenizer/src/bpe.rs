@@ -247,7 +247,9 @@ fn absent(name: &str) -> Error {
 
 /// The tokens `<0x00>` to `<0xFF>`.
 pub(crate) fn byte_tokens(ids: &Ids<'_>) -> [u32; 256] {
-    core::array::from_fn(|byte| ids.get(format!("<0x{byte:02X}>").as_str()).copied().unwrap_or(NONE))
+    core::array::from_fn(|byte| {
+        ids.get(format!("<0x{byte:02X}>").as_str()).copied().unwrap_or(NONE)
+    })
 }
 
 #[derive(Clone, Copy, Debug)]

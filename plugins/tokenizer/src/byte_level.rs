@@ -110,7 +110,10 @@ mod tests {
 
     #[test]
     fn text_is_cut_as_gpt_2_does() {
-        assert_eq!(words_of("I'll  go, 42x!  "), ["I", "'ll", " ", " go", ",", " 42", "x", "!", "  "]);
+        assert_eq!(
+            words_of("I'll  go, 42x!  "),
+            ["I", "'ll", " ", " go", ",", " 42", "x", "!", "  "]
+        );
         assert_eq!(words_of(" \n\ta"), [" \n", "\t", "a"]);
         assert_eq!(words_of("'dont"), ["'d", "ont"]);
         assert_eq!(words_of(""), Vec::<String>::new());

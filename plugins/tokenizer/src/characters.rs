@@ -90,8 +90,7 @@ impl Kinds {
     /// Looks every character up once.
     pub(crate) fn new() -> Self {
         let kind = |code| char::from_u32(code).map_or(Kind(0), Kind::of);
-        let mut kinds =
-            Kinds { plane: (0..PLANE as u32).map(kind).collect(), beyond: Vec::new() };
+        let mut kinds = Kinds { plane: (0..PLANE as u32).map(kind).collect(), beyond: Vec::new() };
         let classes = [(r"\p{L}", Kind::LETTER), (r"\p{N}", Kind::NUMBER), (r"\w", Kind::WORD)];
         for (class, kind) in classes {
             for (first, last) in ranges(class) {

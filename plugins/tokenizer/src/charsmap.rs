@@ -59,7 +59,8 @@ impl Charsmap {
                 at += 1;
                 continue;
             }
-            let more = bytes[at + 1..].windows(2).position(|pair| pair.is_ascii() && pair != b"\r\n");
+            let more =
+                bytes[at + 1..].windows(2).position(|pair| pair.is_ascii() && pair != b"\r\n");
             let end = more.map_or(bytes.len(), |more| at + more + 2);
             for cluster in text[at..end].graphemes(true) {
                 self.replace(cluster, &mut out);

@@ -263,7 +263,8 @@ mod tests {
         check(r#"{"type": "ByteLevel"}"#, &["Ã"], "\u{fffd}");
         let fallback = r#"{"type": "ByteFallback"}"#;
         check(fallback, &["a", "<0xC3>", "<0xA9>", "b", "<0xC3>"], "aéb\u{fffd}");
-        let ctc = r#"{"type": "CTC", "pad_token": "_", "word_delimiter_token": "|", "cleanup": true}"#;
+        let ctc =
+            r#"{"type": "CTC", "pad_token": "_", "word_delimiter_token": "|", "cleanup": true}"#;
         check(ctc, &["h", "h", "_", "h", "|", "|", "i"], "hh i");
         check(r#"{"type": "Metaspace", "replacement": "▁"}"#, &["▁a", "b", "▁c"], "ab c");
         let never = r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never"}"#;

@@ -196,7 +196,8 @@ fn decode(decoder: &TextDecoder, ids: &[i32], offsets: &[u32]) -> Result<Vec<Str
         let text = decoder.decode(row)?;
         bytes += text.len();
         if bytes > TEXT_BYTES_MAX * 4 {
-            let message = format!("expected texts of at most {} bytes together", TEXT_BYTES_MAX * 4);
+            let message =
+                format!("expected texts of at most {} bytes together", TEXT_BYTES_MAX * 4);
             return Err(Error::input("text-bytes", message));
         }
         texts.push(text);

@@ -237,7 +237,11 @@ mod tests {
         check(r#"{"type": "StripAccents"}"#, "e\u{301}", "e");
         check(r#"{"type": "Prepend", "prepend": "_"}"#, "a", "_a");
         check(r#"{"type": "Prepend", "prepend": "_"}"#, "", "");
-        check(r#"{"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "_"}"#, "a   b", "a_b");
+        check(
+            r#"{"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "_"}"#,
+            "a   b",
+            "a_b",
+        );
         check(r#"{"type": "ByteLevel"}"#, " é", "ĠÃ©");
     }
 

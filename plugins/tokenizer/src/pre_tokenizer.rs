@@ -396,7 +396,8 @@ mod tests {
 
     #[test]
     fn metaspace_marks_where_words_start() {
-        let metaspace = |more: &str| format!(r#"{{"type": "Metaspace", "replacement": "▁"{more}}}"#);
+        let metaspace =
+            |more: &str| format!(r#"{{"type": "Metaspace", "replacement": "▁"{more}}}"#);
         check(&metaspace(""), "Hey  man", &["▁Hey", "▁", "▁man"]);
         check(&metaspace(""), " Hey", &["▁Hey"]);
         check(&metaspace(r#", "prepend_scheme": "never", "split": false"#), "a b", &["a▁b"]);

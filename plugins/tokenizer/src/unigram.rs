@@ -61,7 +61,8 @@ impl Unigram {
         }
         let names = pieces.iter().zip(0..).map(|((name, _), id)| (name.as_bytes(), id));
         let fallback = config.byte_fallback.then(|| {
-            let ids: Ids<'_> = pieces.iter().zip(0..).map(|((name, _), id)| (&**name, id)).collect();
+            let ids: Ids<'_> =
+                pieces.iter().zip(0..).map(|((name, _), id)| (&**name, id)).collect();
             Box::new(byte_tokens(&ids))
         });
         let scores: Vec<f64> = pieces.iter().map(|(_, score)| *score).collect();

@@ -98,7 +98,8 @@ impl<'a> ModelConfig<'a> {
     pub(crate) fn merges(&self) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>> {
         let Some(merges) = self.merges else { return Ok(Vec::new()) };
         let first = merges.get().trim_start_matches(|c: char| c == '[' || c.is_whitespace());
-        if merges.get().len() - first.len() >= 2 && merges.get()[1..].trim_start().starts_with('[') {
+        if merges.get().len() - first.len() >= 2 && merges.get()[1..].trim_start().starts_with('[')
+        {
             let pairs: Vec<(Name<'_>, Name<'_>)> = parse("merges", merges)?;
             return Ok(pairs.into_iter().map(|(Name(left), Name(right))| (left, right)).collect());
         }
@@ -227,7 +228,8 @@ mod tests {
     #[test]
     fn merges_come_as_lines_or_as_pairs() {
         let lines = model(r#"{"vocab": {}, "merges": ["a b", "\u00e9 c"]}"#).merges().unwrap();
-        let pairs = model(r#"{"vocab": {}, "merges": [ ["a", "b"], ["é", "c"]]}"#).merges().unwrap();
+        let pairs =
+            model(r#"{"vocab": {}, "merges": [ ["a", "b"], ["é", "c"]]}"#).merges().unwrap();
         assert_eq!(lines, pairs);
         assert_eq!(lines[1], ("é".into(), "c".into()));
         let one = model(r#"{"vocab": {}, "merges": ["ab"]}"#);
