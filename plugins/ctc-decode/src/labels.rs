@@ -92,7 +92,7 @@ impl Labels {
 }
 
 /// The lines of a text; one newline at its end does not start another.
-fn lines(text: &[u8]) -> Result<Vec<String>> {
+pub(crate) fn lines(text: &[u8]) -> Result<Vec<String>> {
     let text = core::str::from_utf8(text)
         .map_err(|error| Error::input("labels", format!("labels: expected UTF-8: {error}")))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
@@ -100,10 +100,10 @@ fn lines(text: &[u8]) -> Result<Vec<String>> {
 }
 
 /// Reads bytes `offset..offset + len` of a file.
-type Read<'a> = &'a dyn Fn(u64, u64) -> Result<Vec<u8>>;
+pub(crate) type Read<'a> = &'a dyn Fn(u64, u64) -> Result<Vec<u8>>;
 
 /// The value of a metadata entry of an ONNX file, of which no more is read than leads there.
-fn metadata(read: Read<'_>, size: u64, key: &str) -> Result<Vec<u8>> {
+pub(crate) fn metadata(read: Read<'_>, size: u64, key: &str) -> Result<Vec<u8>> {
     let absent = || {
         let message = format!("onnx_file: expected a metadata entry {key:?}, found none");
         Error::input("labels", message)

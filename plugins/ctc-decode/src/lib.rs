@@ -13,6 +13,8 @@
 
 mod labels;
 mod path;
+#[cfg(test)]
+mod reference_tests;
 
 use aimass_sdk::ops;
 use aimass_sdk::prelude::*;

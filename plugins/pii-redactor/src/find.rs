@@ -97,9 +97,12 @@ pub(crate) fn findings(text: &str, kinds: Kinds) -> Vec<Finding> {
     found
 }
 
+/// Length of what the text starts with if it has a form.
+type Form = fn(&str) -> Option<usize>;
+
 /// Kind and length of what the text starts with.
 fn starts(text: &str, kinds: Kinds) -> Option<(Kind, usize)> {
-    let tries: [(Kind, fn(&str) -> Option<usize>); 4] = [
+    let tries: [(Kind, Form); 4] = [
         (Kind::Iban, numbers::iban),
         (Kind::Ip, ip),
         (Kind::Card, numbers::card),

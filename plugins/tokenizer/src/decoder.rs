@@ -13,13 +13,15 @@ pub(crate) enum DecoderConfig {
     Sequence {
         decoders: Vec<DecoderConfig>,
     },
-    BPEDecoder {
+    #[serde(rename = "BPEDecoder")]
+    BpeDecoder {
         #[serde(default = "end_of_word")]
         suffix: String,
     },
     ByteFallback,
     ByteLevel,
-    CTC {
+    #[serde(rename = "CTC")]
+    Ctc {
         pad_token: String,
         word_delimiter_token: String,
         cleanup: bool,
@@ -85,10 +87,10 @@ impl Decoder {
             DecoderConfig::Sequence { decoders } => {
                 return decoders.into_iter().try_for_each(|config| self.add(config));
             }
-            DecoderConfig::BPEDecoder { suffix } => Step::Suffix(suffix),
+            DecoderConfig::BpeDecoder { suffix } => Step::Suffix(suffix),
             DecoderConfig::ByteFallback => Step::ByteFallback,
             DecoderConfig::ByteLevel => Step::ByteLevel,
-            DecoderConfig::CTC { pad_token: pad, word_delimiter_token: delimiter, cleanup } => {
+            DecoderConfig::Ctc { pad_token: pad, word_delimiter_token: delimiter, cleanup } => {
                 Step::Ctc { pad, delimiter, cleanup }
             }
             DecoderConfig::Fuse => Step::Fuse,

@@ -14,18 +14,34 @@ use crate::pattern::{Pattern, PatternConfig};
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type")]
 pub(crate) enum NormalizerConfig {
-    Sequence { normalizers: Vec<NormalizerConfig> },
+    Sequence {
+        normalizers: Vec<NormalizerConfig>,
+    },
     BertNormalizer(Bert),
-    NFC,
-    NFD,
-    NFKC,
-    NFKD,
+    #[serde(rename = "NFC")]
+    Nfc,
+    #[serde(rename = "NFD")]
+    Nfd,
+    #[serde(rename = "NFKC")]
+    Nfkc,
+    #[serde(rename = "NFKD")]
+    Nfkd,
     Lowercase,
-    Strip { strip_left: bool, strip_right: bool },
+    Strip {
+        strip_left: bool,
+        strip_right: bool,
+    },
     StripAccents,
-    Prepend { prepend: String },
-    Replace { pattern: PatternConfig, content: String },
-    Precompiled { precompiled_charsmap: String },
+    Prepend {
+        prepend: String,
+    },
+    Replace {
+        pattern: PatternConfig,
+        content: String,
+    },
+    Precompiled {
+        precompiled_charsmap: String,
+    },
     ByteLevel,
 }
 
@@ -94,10 +110,10 @@ impl Normalizer {
                 let lowercase = lowercase.unwrap_or(bert.lowercase);
                 Step::Bert(Bert { lowercase, ..bert })
             }
-            NormalizerConfig::NFC => Step::Form(Form::C),
-            NormalizerConfig::NFD => Step::Form(Form::D),
-            NormalizerConfig::NFKC => Step::Form(Form::Kc),
-            NormalizerConfig::NFKD => Step::Form(Form::Kd),
+            NormalizerConfig::Nfc => Step::Form(Form::C),
+            NormalizerConfig::Nfd => Step::Form(Form::D),
+            NormalizerConfig::Nfkc => Step::Form(Form::Kc),
+            NormalizerConfig::Nfkd => Step::Form(Form::Kd),
             NormalizerConfig::Lowercase => Step::Lowercase,
             NormalizerConfig::Strip { strip_left: left, strip_right: right } => {
                 Step::Strip { left, right }

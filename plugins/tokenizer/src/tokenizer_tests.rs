@@ -100,7 +100,7 @@ proptest! {
         let json = of_all_bytes();
         let ids = encode(&json, Overrides::default(), &text);
         let decoder = TextDecoder::new(json.as_bytes(), false).unwrap();
-        let normalized = Normalizer::new(Some(NormalizerConfig::NFC), None).unwrap();
+        let normalized = Normalizer::new(Some(NormalizerConfig::Nfc), None).unwrap();
         let kinds = Kinds::new();
         prop_assert_eq!(decoder.decode(&ids).unwrap(), normalized.apply(&kinds, &text).unwrap());
     }
