@@ -51,10 +51,14 @@ impl Test {
         let component = match &self.component {
             Some(component) => component.clone(),
             None => {
-                let toolchain = build::find_toolchain(false)?;
                 let own = self.project.join("target");
-                let target = self.target_dir.as_deref().unwrap_or(&own);
-                build::build(&toolchain, &self.project, target, &self.profile, None)?
+                build::build_project(&build::ProjectBuild {
+                    project: &self.project,
+                    target_dir: self.target_dir.as_deref().unwrap_or(&own),
+                    profile: &self.profile,
+                    out: None,
+                    install_toolchain: false,
+                })?
             }
         };
         let bytes = std::fs::read(&component).with_context(|| component.display().to_string())?;
