@@ -14,6 +14,14 @@ fn main() {
     std::fs::write(&workspace, vendor_workspace(&root)).expect("OUT_DIR is writable");
     sdk.push(("Cargo.toml".to_owned(), workspace));
     constant(&mut code, "SDK", &sdk);
+    let mut guest_sdk = Vec::new();
+    for language in ["python", "js", "c", "zig"] {
+        let folder = root.join("sdk").join(language);
+        guest_sdk.extend(files(&folder, &format!("sdk/{language}/")));
+    }
+    let contract = files(&root.join("wit"), "wit/");
+    guest_sdk.extend(contract.into_iter().filter(|(name, _)| !name.contains("/released/")));
+    constant(&mut code, "GUEST_SDK", &guest_sdk);
     let lock = root.join("Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
     writeln!(code, "pub(super) const LOCK: &str = include_str!({:?});", lock).expect("a string");
@@ -26,6 +34,10 @@ fn files(dir: &Path, prefix: &str) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir(dir) else { return found };
     for entry in entries.flatten() {
+        // What Python leaves behind beside sources that were run in place.
+        if entry.file_name() == "__pycache__" {
+            continue;
+        }
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         let kind = entry.file_type().expect("a file that was just listed");
         if kind.is_dir() {

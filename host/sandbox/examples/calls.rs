@@ -9,12 +9,13 @@
 mod support;
 
 use aimass_sandbox::NamedTensors;
-use aimass_tensor::Tensor;
+use aimass_tensor::{DType, Shape, Strings, Tensor};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use support::{Bench, call, core, identity, package};
 
-const CALLS: u32 = 10_000;
+/// Calls of a round: as many as take a second, at most this.
+const CALLS_MAX: u32 = 10_000;
 const ROUNDS: usize = 11;
 
 fn main() {
@@ -28,19 +29,31 @@ async fn run() {
         None => core(&identity()),
     };
     let bench = Bench::with(|config| config.instances_max = None);
+    let package = package("processor", &component, "{}");
     let started = Instant::now();
-    let plugin = bench.load_package(&package("processor", &component, "{}")).await.unwrap();
-    println!("load {:?} ({} bytes)", started.elapsed(), component.len());
+    bench.load_package(&package).await.unwrap();
+    println!("load, compiled    {:>10.2?} ({} bytes)", started.elapsed(), component.len());
     let started = Instant::now();
-    bench.load_package(&package("processor", &component, "{}")).await.unwrap();
-    println!("load of other bytes {:?}", started.elapsed());
+    let plugin = bench.load_package(&package).await.unwrap();
+    println!("load, kept        {:>10.2?}", started.elapsed());
     let first = plugin.signature().inputs.first();
     let name = first.map_or("x".into(), |input| input.name.clone());
-    let inputs = || vec![(name.clone(), Tensor::from_slice(&[8], &[0f32; 8]).unwrap())];
+    let is_text = first.is_some_and(|input| input.dtype == Some(DType::Bytes));
+    let inputs = || {
+        let strings = || Strings::from_slices(&["a secret"]).unwrap();
+        let text = || Tensor::from_strings(Shape::new(&[1]).unwrap(), strings()).unwrap();
+        let floats = || Tensor::from_slice(&[8], &[0f32; 8]).unwrap();
+        vec![(name.clone(), if is_text { text() } else { floats() })]
+    };
+    let started = Instant::now();
+    plugin.process(call(Duration::from_secs(600)), inputs()).await.unwrap();
+    let first_call = started.elapsed();
+    println!("first call        {first_call:>10.2?}");
+    let calls = (1.0 / first_call.as_secs_f64()).clamp(10.0, f64::from(CALLS_MAX)) as u32;
     let deadline = Duration::from_secs(600);
-    let native = median(|| {
+    let native = median(calls, || {
         let identity: fn(NamedTensors) -> NamedTensors = black_box(|inputs| inputs);
-        for _ in 0..CALLS {
+        for _ in 0..calls {
             black_box(identity(inputs()));
         }
     });
@@ -48,13 +61,13 @@ async fn run() {
     let mut fresh = Vec::new();
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        plugin.process_warm(call(deadline), inputs(), CALLS).await.unwrap();
-        warm.push(start.elapsed() / CALLS);
+        plugin.process_warm(call(deadline), inputs(), calls).await.unwrap();
+        warm.push(start.elapsed() / calls);
         let start = Instant::now();
-        for _ in 0..CALLS {
+        for _ in 0..calls {
             black_box(plugin.process(call(deadline), inputs()).await.unwrap());
         }
-        fresh.push(start.elapsed() / CALLS);
+        fresh.push(start.elapsed() / calls);
     }
     let (warm, fresh) = (middle(warm), middle(fresh));
     println!("native function   {native:>10.2?}");
@@ -76,11 +89,11 @@ fn row(name: &str, value: Duration, peer: &str, peer_value: Duration) {
     );
 }
 
-fn median(mut work: impl FnMut()) -> Duration {
+fn median(calls: u32, mut work: impl FnMut()) -> Duration {
     let rounds = (0..ROUNDS).map(|_| {
         let start = Instant::now();
         work();
-        start.elapsed() / CALLS
+        start.elapsed() / calls
     });
     middle(rounds.collect())
 }

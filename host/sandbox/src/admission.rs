@@ -412,9 +412,9 @@ mod tests {
 
     #[test]
     fn structures_without_end_are_refused() {
-        let instances = "(core instance (instantiate $m))".repeat(33);
+        let instances = "(core instance (instantiate $m))".repeat(257);
         refusal(&format!("(core module $m) {instances}"), "complexity", "instances");
-        refusal(&"(core module)".repeat(9), "complexity", "modules");
+        refusal(&"(core module)".repeat(65), "complexity", "modules");
         refusal(&"(component)".repeat(17), "complexity", "components");
         refusal(&"(type u32)".repeat(61), "complexity", "types");
     }

@@ -21,8 +21,9 @@ const MAPS_PER_INSTANCE: u64 = 6;
 const MAX_MAP_COUNT_DEFAULT: u64 = 65_530;
 /// Elements of one table.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 10_000;
-/// Core instances of one component in the pool: main module, adapters, and those that making an image adds.
-const CORE_INSTANCES_MAX: u32 = 24;
+/// Core instances of one component in the pool: modules, adapters, and those that making an image adds. A
+/// Python plugin, which links shared libraries, has 40. An instance takes no slot of its own, only a count.
+const CORE_INSTANCES_MAX: u32 = 64;
 
 /// The wasmtime engine with its settings' hash, which is a part of every cache key.
 pub(crate) struct SandboxEngine {
@@ -122,7 +123,7 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
 fn pool(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(8))
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_MAX))
         .total_memories(instances)
         .total_tables(instances.saturating_mul(2))
         .total_stacks(instances)

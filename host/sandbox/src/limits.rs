@@ -133,9 +133,11 @@ impl Default for Limits {
 pub struct AdmissionLimits {
     /// Bytes of the component. Default 64 MiB.
     pub component_bytes_max: usize,
-    /// Core modules inside. Default 8.
+    /// Core modules inside. Default 64: a Python plugin is an interpreter of shared libraries, 38 modules
+    /// with the stubs that stand in for WASI.
     pub modules_max: u32,
-    /// Core instances and component instances. Default 32.
+    /// Core instances and component instances, those that only rename exports included. Default 256; a
+    /// Python plugin has 114. Instances that hold code are bounded by the pool as well, at 64.
     pub instances_max: u32,
     /// Nested components. Default 16: adapters of a few interfaces.
     pub components_max: u32,
@@ -161,8 +163,8 @@ impl Default for AdmissionLimits {
     fn default() -> AdmissionLimits {
         AdmissionLimits {
             component_bytes_max: 64 << 20,
-            modules_max: 8,
-            instances_max: 32,
+            modules_max: 64,
+            instances_max: 256,
             components_max: 16,
             functions_max: 50_000,
             function_bytes_max: 512 << 10,

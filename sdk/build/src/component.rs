@@ -67,6 +67,43 @@ pub enum BuildError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A source file of another language than Rust is missing.
+    #[error("{expected} is missing; `aimass plugin new` makes a project with it")]
+    NoSource {
+        /// What was looked for.
+        expected: String,
+    },
+    /// The contract that travels with the project cannot be used.
+    #[error(
+        "{path}: {reason}; expected the contract as `aimass plugin new` writes it to vendor/wit"
+    )]
+    Contract {
+        /// Folder of the contract.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A compiler is missing.
+    #[error(transparent)]
+    Tool(#[from] crate::tools::ToolError),
+    /// A compiler could not be started.
+    #[error("{program} did not start: {source}")]
+    Start {
+        /// The compiler.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The plugin has errors; the compiler has said which on standard error.
+    #[error("{program} of {project_dir} ended with {status}; its messages are above")]
+    Compiler {
+        /// The compiler.
+        program: String,
+        /// Folder of the plugin.
+        project_dir: PathBuf,
+        /// Exit status.
+        status: std::process::ExitStatus,
+    },
     /// The core module is no component: usually it exports no world, or imports something else.
     #[error(
         "the module is not a component: {reason}; a plugin exports one world of `aimass:plugin` \

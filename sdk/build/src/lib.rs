@@ -11,15 +11,27 @@
 //! `cargo xtask` both build through this crate, so first-party plugins are built exactly as a
 //! third party's are. It never signs anything and never runs what it built.
 //!
+//! Other languages ([`Language`]) are built by [`GuestBuild`], with the compilers of [`Tools`].
+//!
 //! The feature `component` (on by default) is the building; without it only the toolchain is
 //! found, and nothing but the standard library is linked.
 
 #[cfg(feature = "component")]
 mod component;
+#[cfg(feature = "component")]
+mod contract;
 mod environment;
 mod find;
+#[cfg(feature = "component")]
+mod guest;
+mod language;
 mod process;
+mod tools;
 
 #[cfg(feature = "component")]
 pub use component::{BuildError, ComponentBuild, core_to_component};
 pub use find::{ROUTE_VARIABLE, Route, ToolchainError, WasmToolchain};
+#[cfg(feature = "component")]
+pub use guest::GuestBuild;
+pub use language::{Language, UnknownLanguage};
+pub use tools::{JavaScriptTools, ToolError, Tools};

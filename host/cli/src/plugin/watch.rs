@@ -10,7 +10,6 @@ use super::workbench::{Case, Workbench};
 use super::{build, manifest, sign, workbench};
 use crate::home::{Home, runtime};
 use crate::model::{serving_name, signed_statement};
-use aimass_build::WasmToolchain;
 use aimass_engine::{Engine, PackageFolder};
 use aimass_trust::{Manifest, SigningKey};
 use anyhow::{Context, bail};
@@ -71,11 +70,9 @@ impl Watch {
         }
         let publisher = manifest::read(&self.project)?.name.publisher().to_owned();
         let key = home.load_signing_key(self.key.as_deref(), &publisher)?;
-        let toolchain = build::find_toolchain(false)?;
         runtime()?.block_on(async {
             let engine = home.publishing_engine().await?;
-            let mut rounds =
-                Rounds { watch: &self, home, key, toolchain, engine, kept: VecDeque::new() };
+            let mut rounds = Rounds { watch: &self, home, key, engine, kept: VecDeque::new() };
             if self.once {
                 return rounds.round().await;
             }
@@ -98,7 +95,6 @@ struct Rounds<'a> {
     watch: &'a Watch,
     home: &'a Home,
     key: SigningKey,
-    toolchain: WasmToolchain,
     engine: Arc<Engine>,
     /// The last rounds, oldest first.
     kept: VecDeque<Published>,
@@ -140,7 +136,13 @@ impl Rounds<'_> {
         let started = std::time::Instant::now();
         let Watch { project, target_dir, profile, .. } = self.watch;
         let target = target_dir.clone().unwrap_or_else(|| project.join("target"));
-        let built = build::build(&self.toolchain, project, &target, profile, None)?;
+        let built = build::build_project(&build::ProjectBuild {
+            project,
+            target_dir: &target,
+            profile,
+            out: None,
+            install_toolchain: false,
+        })?;
         let component = std::fs::read(&built).with_context(|| built.display().to_string())?;
         self.test(&component).await?;
         let mut manifest = manifest::read(project)?;

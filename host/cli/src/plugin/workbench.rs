@@ -52,9 +52,14 @@ impl Source {
         let component = match &self.component {
             Some(component) => component.clone(),
             None => {
-                let toolchain = build::find_toolchain(false)?;
                 let target = self.target_dir();
-                build::build(&toolchain, &self.project, &target, &self.profile, None)?
+                build::build_project(&build::ProjectBuild {
+                    project: &self.project,
+                    target_dir: &target,
+                    profile: &self.profile,
+                    out: None,
+                    install_toolchain: false,
+                })?
             }
         };
         let bytes = std::fs::read(&component).with_context(|| component.display().to_string())?;
