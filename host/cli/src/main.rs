@@ -63,7 +63,7 @@ enum Command {
     /// Serve the registry's models over HTTP (OIP v2 and OpenAI-compatible)
     Serve(serve::Serve),
     /// Make, test, sign and publish plugins
-    #[command(subcommand)]
+    #[command(subcommand, after_help = plugin::LOOP)]
     Plugin(plugin::Plugin),
     /// Publish models, move labels, roll back
     #[command(subcommand)]

@@ -22,20 +22,20 @@ mod workbench;
 use crate::home::Home;
 use clap::Subcommand;
 
+/// What `aimass plugin --help` ends with.
+pub(crate) const LOOP: &str = "\
+An author's loop:
+  aimass plugin new acme/hello   a project with unit tests and fixtures
+  cargo test                     the plugin against a stub of the host, natively
+  aimass plugin test             fixtures in the real sandbox: time, memory, host calls, limits
+  aimass plugin bench            fresh and warm calls beside the same code built natively
+  aimass plugin watch            all of it on every save, into a running server
+
+Once a release: build, inspect, sign, then publish on this host or submit to a marketplace.
+An operator's way: verify, install, list, update.";
+
 /// Make, test, sign and publish plugins; install those of others.
-///
-/// An author's loop:
-///
-///   aimass plugin new acme/hello    a project with a unit test and fixtures
-///   cargo test                      plain functions, and the plugin against a stub of the host
-///   aimass plugin test              fixtures in the real sandbox: time, memory, host calls, limits
-///   aimass plugin bench             fresh and warm calls beside the same code built natively
-///   aimass plugin watch             all of it on every save, into a running server
-///
-/// And then once a release: `build`, `inspect`, `sign`, and `publish` on this host or `submit` to a
-/// marketplace. An operator's way: `verify`, `install`, `list`, `update`.
 #[derive(Subcommand)]
-#[command(verbatim_doc_comment)]
 pub(crate) enum Plugin {
     /// Start a project: `aimass plugin new acme/hello`
     New(new::New),
