@@ -305,7 +305,7 @@ mod tests {
                 let pieces = [answer.piece("a", true), answer.piece("b", false)].concat();
                 String::from_utf8([pieces, answer.ending()].concat()).unwrap()
             };
-            let text = events(true);
+            let (text, without) = (events(true), events(false));
             let events: Vec<&str> = text.split_terminator("\n\n").collect();
             assert!(events.iter().all(|event| event.starts_with("data: ")));
             assert_eq!(events.last(), Some(&"data: [DONE]"));
@@ -315,7 +315,6 @@ mod tests {
                 (&json!([]), &json!(3))
             );
             assert_eq!(text.matches("assistant").count(), usize::from(kind == Kind::Chat));
-            let without = events(false);
             assert!(!without.contains("usage"));
         }
     }
