@@ -84,6 +84,12 @@ pub(crate) struct Serve {
     /// Bytes of packed weights kept on disk for the next start; 0 keeps none
     #[arg(long, default_value_t = 16 << 30, value_name = "BYTES")]
     packed_bytes_max: u64,
+    /// Pixels of a picture that a plugin may have decoded, width times height
+    #[arg(long, default_value_t = 64 << 20, value_name = "COUNT")]
+    image_pixels_max: u64,
+    /// Samples of a sound that a plugin may have decoded, of all channels together
+    #[arg(long, default_value_t = 64 << 20, value_name = "COUNT")]
+    audio_samples_max: u64,
     #[command(flatten)]
     dispatch: DispatchFlags,
     #[command(flatten)]
@@ -132,6 +138,8 @@ impl Serve {
         config.gpu = self.gpu_options();
         config.exact_quantization = self.exact_quantization;
         config.packed_bytes_max = self.packed_bytes_max;
+        config.image_pixels_max = self.image_pixels_max;
+        config.audio_samples_max = self.audio_samples_max;
         config.dispatch = self.dispatch.clone().config();
         config.traced = self.traced.config();
         let policy = aimass_trust::TrustPolicy::load(&home.trust_policy())?;

@@ -31,6 +31,10 @@ pub struct EngineConfig {
     pub registry_poll: Duration,
     /// Versions of one model that stay loaded besides the labeled ones. Default 2.
     pub versions_loaded_max: usize,
+    /// Pixels of a picture that a plugin has decoded. Default 64 Mi.
+    pub image_pixels_max: u64,
+    /// Samples of a sound that a plugin has decoded, of all channels together. Default 64 Mi.
+    pub audio_samples_max: u64,
     /// Inputs that a request may have. Default 64.
     pub inputs_max: usize,
     /// Limits of models whose format plugin traces, each.
@@ -65,6 +69,8 @@ impl EngineConfig {
             dispatch: DispatchConfig::default(),
             registry_poll: Duration::from_millis(20),
             versions_loaded_max: 2,
+            image_pixels_max: 64 << 20,
+            audio_samples_max: 64 << 20,
             inputs_max: 64,
             traced: TracedConfig::default(),
             packed_bytes_max: 16 << 30,

@@ -65,8 +65,10 @@ impl Engine {
             .map_err(|error| of_registry(&error))?;
         read_policy(&config)?;
         let dispatcher = Dispatcher::new(config.dispatch.clone(), Arc::new(SystemClock));
-        let cache = SandboxConfig::new(config.data_dir.join("cache"));
-        let sandbox = Sandbox::new(cache, dispatcher.clone())
+        let mut sandbox = SandboxConfig::new(config.data_dir.join("cache"));
+        sandbox.limits.image_pixels_max = config.image_pixels_max;
+        sandbox.limits.audio_samples_max = config.audio_samples_max;
+        let sandbox = Sandbox::new(sandbox, dispatcher.clone())
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
         let options = CompileOptions {
             threads: config.threads,

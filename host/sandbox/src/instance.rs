@@ -64,6 +64,7 @@ pub(crate) fn store(
         package: package.clone(),
         context,
         dispatcher: sandbox.dispatcher.clone(),
+        decoders: sandbox.decoders.clone(),
         metrics: sandbox.metrics.clone(),
         memory: MemoryLimit { bytes_max: limits.memory_bytes_max, denied: false },
         host_bytes: Account::new(limits.host_bytes_max),

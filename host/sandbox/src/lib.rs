@@ -14,6 +14,7 @@
 
 mod admission;
 mod cache;
+mod decoders;
 mod engine;
 mod epoch;
 mod error;

@@ -12,6 +12,7 @@
 //! Plain functions of a plugin are tested natively with `cargo test`. Whatever asks the host
 //! panics there: fixtures cover it, which run in the real sandbox.
 
+pub mod audio;
 #[doc(hidden)]
 pub mod bindings;
 mod call;
@@ -23,7 +24,9 @@ pub mod files;
 mod format;
 #[cfg(any(feature = "format", feature = "tracing-format"))]
 pub mod graph;
+pub mod image;
 pub mod log;
+pub mod media;
 #[cfg(feature = "model")]
 pub mod models;
 pub mod ops;
@@ -35,7 +38,7 @@ mod tensor;
 mod tracing_format;
 mod world;
 
-pub use crate::bindings::aimass::plugin::{clock, media, random};
+pub use crate::bindings::aimass::plugin::{clock, random};
 #[cfg(feature = "model")]
 pub use crate::bindings::model::aimass::plugin::emit::emit;
 pub use call::{Inputs, NamedTensor, NamedTensors, Outputs, Parameter, Parameters};

@@ -35,6 +35,11 @@ impl TensorHandle {
     pub(crate) fn given(tensor: Tensor) -> TensorHandle {
         TensorHandle { tensor, charge: None }
     }
+
+    /// A tensor that the call made, and what was charged for it beforehand.
+    pub(crate) fn made(tensor: Tensor, charge: Arc<Charge>) -> TensorHandle {
+        TensorHandle { tensor, charge: Some(charge) }
+    }
 }
 
 impl CallState {
