@@ -107,7 +107,6 @@ impl Picture {
         if height == 0 || width == 0 {
             return Err(Error::input("shape", format!("a picture of {height} x {width}")));
         }
-        let channels = self.channels;
         if u128::from(height) * u128::from(width) > u128::from(PIXELS_MAX) {
             let message = format!("expected at most {PIXELS_MAX} pixels, got {height} x {width}");
             return Err(Error::limit("pixels", message));
