@@ -33,6 +33,12 @@ pub(crate) struct PluginFlags {
     /// Bytes of log messages of one call; more is dropped and counted
     #[arg(long, default_value_t = Limits::default().log_bytes_max, value_name = "BYTES")]
     plugin_log_bytes_max: u64,
+    /// Pixels of a picture that a plugin may have decoded, width times height
+    #[arg(long, default_value_t = Limits::default().image_pixels_max, value_name = "COUNT")]
+    image_pixels_max: u64,
+    /// Samples of a sound that a plugin may have decoded, of all channels together
+    #[arg(long, default_value_t = Limits::default().audio_samples_max, value_name = "COUNT")]
+    audio_samples_max: u64,
     /// Seconds of one call, beside the deadline of the request
     #[arg(long, default_value_t = Limits::default().wall_max.as_secs(), value_name = "SECONDS")]
     plugin_seconds_max: u64,
@@ -69,6 +75,8 @@ impl PluginFlags {
             handles_max: self.plugin_handles_max,
             host_copy_bytes_max: self.plugin_copy_bytes_max,
             log_bytes_max: self.plugin_log_bytes_max,
+            image_pixels_max: self.image_pixels_max,
+            audio_samples_max: self.audio_samples_max,
             wall_max: Duration::from_secs(self.plugin_seconds_max),
             init_wall_max: Duration::from_secs(self.plugin_init_seconds_max),
             load_wall_max: Duration::from_secs(self.plugin_load_seconds_max),

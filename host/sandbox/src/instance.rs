@@ -66,6 +66,7 @@ pub(crate) fn store(
         context,
         outside: Outside::default(),
         dispatcher: sandbox.dispatcher.clone(),
+        decoders: sandbox.decoders.clone(),
         metrics: sandbox.metrics.clone(),
         memory: MemoryLimit { bytes_max: limits.memory_bytes_max, bytes: 0, denied: false },
         host_bytes: Account::new(limits.host_bytes_max),

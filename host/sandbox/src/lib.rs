@@ -16,6 +16,7 @@ mod admission;
 mod cache;
 pub mod compile;
 mod composition;
+mod decoders;
 mod engine;
 mod epoch;
 mod error;

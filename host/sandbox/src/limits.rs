@@ -85,6 +85,11 @@ pub struct Limits {
     pub host_copy_bytes_max: usize,
     /// Bytes that one read may give to the guest. Default 64 MiB.
     pub read_bytes_max: u64,
+    /// Pixels of a picture that `media` decodes, width times height. Default 64 Mi. Decoding is charged
+    /// to `host_bytes_max` beside, working memory included.
+    pub image_pixels_max: u64,
+    /// Samples of a sound that `media` decodes, of all channels together. Default 64 Mi.
+    pub audio_samples_max: u64,
     /// Bytes of log messages; more is dropped and counted. Default 64 KiB.
     pub log_bytes_max: u64,
     /// Wall time of a call, beside the deadline of the request. Default 5 minutes.
@@ -116,6 +121,8 @@ impl Default for Limits {
             host_calls_max: 1_000_000,
             host_copy_bytes_max: 16 << 20,
             read_bytes_max: 64 << 20,
+            image_pixels_max: 64 << 20,
+            audio_samples_max: 64 << 20,
             log_bytes_max: 64 << 10,
             wall_max: Duration::from_secs(300),
             init_wall_max: Duration::from_secs(30),

@@ -3,6 +3,7 @@
 use crate::admission;
 use crate::cache::{CacheKey, CompileCache, Found};
 use crate::compile::{Compiler, deserialize};
+use crate::decoders::Decoders;
 use crate::engine::{SandboxEngine, engine, instances_max, max_map_count};
 use crate::epoch::Ticker;
 use crate::error::SandboxError;
@@ -30,6 +31,7 @@ pub struct Sandbox {
     pub(crate) engine: SandboxEngine,
     pub(crate) ticker: Ticker,
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) decoders: Arc<Decoders>,
     pub(crate) metrics: Arc<Metrics>,
     config: SandboxConfig,
     cache: CompileCache,
@@ -58,6 +60,7 @@ impl Sandbox {
             engine,
             ticker,
             dispatcher,
+            decoders: Decoders::new(std::thread::available_parallelism().map_or(1, usize::from)),
             metrics: Arc::default(),
             compiler: Compiler::new(&config),
             config,

@@ -1,6 +1,7 @@
 //! What one instance carries while it lives: the grants it acts under and what it has used.
 
 use crate::composition::Outside;
+use crate::decoders::Decoders;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::package::PackageInfo;
@@ -24,6 +25,8 @@ pub(crate) struct CallState {
     pub(crate) outside: Outside,
     /// Where plan calls go.
     pub(crate) dispatcher: Arc<Dispatcher>,
+    /// Where long decoding runs.
+    pub(crate) decoders: Arc<Decoders>,
     /// Counters of the sandbox.
     pub(crate) metrics: Arc<Metrics>,
     /// Linear memory and tables.

@@ -78,6 +78,33 @@ leveled! {
 
 #[inline(always)]
 fn plane_body<T: Weighted>(inner: usize, taps: &Taps<'_>, first: usize, x: &[T], y: &mut [T]) {
+    match inner {
+        1 => narrow::<T, 1>(taps, first, x, y),
+        3 => narrow::<T, 3>(taps, first, x, y),
+        4 => narrow::<T, 4>(taps, first, x, y),
+        _ => wide(inner, taps, first, x, y),
+    }
+}
+
+/// A few elements at a place, as of a picture whose channels are last: sums stay in registers.
+#[inline(always)]
+fn narrow<T: Weighted, const N: usize>(taps: &Taps<'_>, first: usize, x: &[T], y: &mut [T]) {
+    let count = taps.taps;
+    let (x, _) = x.as_chunks::<N>();
+    let (y, _) = y.as_chunks_mut::<N>();
+    for (i, y) in y.iter_mut().enumerate() {
+        let own = (first + i) * count..(first + i + 1) * count;
+        let mut sums = [T::default(); N];
+        for (&index, &weight) in taps.indices[own.clone()].iter().zip(&taps.weights[own]) {
+            let weight = T::weight(weight);
+            sums.iter_mut().zip(&x[index as usize]).for_each(|(s, &x)| *s = x.fused(weight, *s));
+        }
+        *y = sums;
+    }
+}
+
+#[inline(always)]
+fn wide<T: Weighted>(inner: usize, taps: &Taps<'_>, first: usize, x: &[T], y: &mut [T]) {
     let count = taps.taps;
     for (i, y) in y.chunks_exact_mut(inner).enumerate() {
         let own = (first + i) * count..(first + i + 1) * count;

@@ -13,6 +13,7 @@
 //! configuration, files, log, clock and random bytes. Graphs, plans, models and media have no stub and
 //! panic there: fixtures cover them, which run in the real sandbox.
 
+pub mod audio;
 #[doc(hidden)]
 pub mod bindings;
 mod call;
@@ -26,7 +27,9 @@ pub mod files;
 mod format;
 #[cfg(any(feature = "format", feature = "tracing-format"))]
 pub mod graph;
+pub mod image;
 pub mod log;
+pub mod media;
 #[cfg(feature = "model")]
 pub mod models;
 pub mod ops;
@@ -40,7 +43,7 @@ pub mod testing;
 mod tracing_format;
 mod world;
 
-pub use crate::bindings::aimass::plugin::{clock, media, random};
+pub use crate::bindings::aimass::plugin::{clock, random};
 pub use call::{Inputs, NamedTensor, NamedTensors, Outputs, Parameter, Parameters};
 pub use config::Config;
 pub use dtype::{DType, Element};

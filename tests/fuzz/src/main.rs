@@ -1,6 +1,6 @@
 //! `aimass-fuzz`: campaigns of the fuzz targets on a stable compiler.
 
-use aimass_fuzz::{Campaign, Format, TrustParser, graph, identity, replay, requests, trust};
+use aimass_fuzz::{Campaign, Format, TrustParser, graph, identity, media, replay, requests, trust};
 use aimass_testkit::Peak;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -59,6 +59,8 @@ enum Target {
     Graph,
     /// Credentials, key files and key sets of the gateway
     Identity,
+    /// Files of pictures and sound
+    Media,
     /// The ONNX plugin in the sandbox
     Onnx,
     /// The BERT plugin in the sandbox
@@ -71,8 +73,14 @@ enum Target {
 
 impl ValueEnum for Target {
     fn value_variants<'a>() -> &'a [Target] {
-        const OTHERS: [Target; 5] =
-            [Target::Graph, Target::Onnx, Target::Bert, Target::Requests, Target::Identity];
+        const OTHERS: [Target; 6] = [
+            Target::Graph,
+            Target::Onnx,
+            Target::Bert,
+            Target::Requests,
+            Target::Identity,
+            Target::Media,
+        ];
         const ALL: [Target; OTHERS.len() + TrustParser::ALL.len()] = {
             let mut all = [Target::Graph; OTHERS.len() + TrustParser::ALL.len()];
             let mut at = 0;
@@ -98,6 +106,7 @@ impl Target {
         match self {
             Target::Graph => "graph",
             Target::Identity => "identity",
+            Target::Media => "media",
             Target::Onnx => "onnx",
             Target::Bert => "bert",
             Target::Requests => "requests",
@@ -110,6 +119,8 @@ impl Target {
         match self {
             Target::Graph | Target::Trust(_) => 64 << 20,
             Target::Requests => 16 << 20,
+            // Pixels of the target's own limits, and the code tables of lossless WebP.
+            Target::Media => 64 << 20,
             // The largest key file is 4 MiB of text.
             Target::Identity => 64 << 20,
             // What the guest's limits allow the host to hold for it, and a plan's arena.
@@ -133,7 +144,9 @@ fn main() -> ExitCode {
 fn perform(options: &Options) -> anyhow::Result<bool> {
     let target = options.target;
     let format = match target {
-        Target::Graph | Target::Identity | Target::Requests | Target::Trust(_) => None,
+        Target::Graph | Target::Identity | Target::Media | Target::Requests | Target::Trust(_) => {
+            None
+        }
         Target::Onnx | Target::Bert => {
             Some(Format::open(&options.plugins.join(target.name()).with_extension("wasm"))?)
         }
@@ -141,6 +154,7 @@ fn perform(options: &Options) -> anyhow::Result<bool> {
     let mut execute = |bytes: &[u8]| match (&format, target) {
         (Some(format), _) => PEAK.during(|| format.execute(bytes)),
         (None, Target::Identity) => PEAK.during(|| identity(bytes)),
+        (None, Target::Media) => PEAK.during(|| media(bytes)),
         (None, Target::Requests) => PEAK.during(|| requests(bytes)),
         (None, Target::Trust(parser)) => PEAK.during(|| trust(parser, bytes)),
         (None, Target::Graph | Target::Onnx | Target::Bert) => PEAK.during(|| graph(bytes)),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aimass_fuzz::{Campaign, Format, Outcome, TrustParser, graph, identity, requests, trust};
+use aimass_fuzz::{
+    Campaign, Format, Outcome, TrustParser, graph, identity, media, requests, trust,
+};
 
 /// The campaign of one target: executions, ten times as many with `AIMASS_ALL`, and its seed.
 fn campaign(target: &str, executions: u64) -> Campaign {
@@ -56,6 +58,13 @@ fn graphs_are_refused_or_run() {
 fn credentials_key_files_and_key_sets_are_refused_or_read() {
     let campaign = campaign("identity", 20_000);
     let outcome = campaign.run(&mut |bytes| (identity(bytes), 0)).expect("files are written");
+    nothing_crashed(&campaign, &outcome);
+}
+
+#[test]
+fn pictures_and_sounds_are_refused_or_decoded() {
+    let campaign = campaign("media", 5_000);
+    let outcome = campaign.run(&mut |bytes| (media(bytes), 0)).expect("files are written");
     nothing_crashed(&campaign, &outcome);
 }
 

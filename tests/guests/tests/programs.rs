@@ -27,6 +27,7 @@ fn expected(program: Program) -> Expected {
         Program::Sum => Answer(&[3.0]),
         Program::Parameter => Answer(&[2.5]),
         Program::Greeter => Code("missing-tensor"),
+        Program::Mel => Code("stft"),
         Program::Loop => Ended("deadline"),
         Program::Memory => Ended("memory"),
         Program::Recursion | Program::Panic | Program::LoggedPanic => Ended("trap"),
@@ -121,6 +122,36 @@ async fn strings_cross_the_boundary_both_ways() {
     let outputs = bench.call(&plugin, ("name", names)).await.expect("it answers").outputs;
     let greetings = outputs[0].1.strings().expect("strings");
     assert!(greetings.iter().eq(["Hello, Ada".as_bytes(), "Hello, Zoë".as_bytes()]));
+}
+
+#[derive(serde::Deserialize)]
+struct Sound {
+    samples: Vec<f32>,
+    shape: [usize; 2],
+    log_mel: Vec<f32>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_become_the_mel_bands_that_numpy_makes_of_them() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/media/mel.json");
+    let golden = std::fs::read(golden).expect("mel.json");
+    let Sound { samples, shape, log_mel } = serde_json::from_slice(&golden).expect("numbers");
+    let bench = Bench::new();
+    let plugin = bench.load("Mel").await.expect("it loads");
+    let stereo: Vec<f32> =
+        samples.iter().flat_map(|&sample| [sample + 0.25, sample - 0.25]).collect();
+    for x in [
+        Tensor::from_slice(&[samples.len()], &samples),
+        Tensor::from_slice(&[samples.len(), 1], &samples),
+        Tensor::from_slice(&[samples.len(), 2], &stereo),
+    ] {
+        let outputs = bench.call(&plugin, ("x", x.expect("samples"))).await.expect("it answers");
+        let bands = outputs.outputs[0].1.as_slice::<f32>().expect("f32");
+        assert_eq!(bands.len(), shape[0] * shape[1]);
+        let differences = bands.iter().zip(&log_mel).map(|(got, expected)| (got - expected).abs());
+        let worst = differences.fold(0.0, f32::max);
+        assert!(worst < 2e-3, "off by {worst}");
+    }
 }
 
 #[test]

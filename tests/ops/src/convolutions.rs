@@ -325,8 +325,8 @@ fn center(i: usize, input: usize, output: usize, align: bool) -> f64 {
     }
 }
 
-fn cubic(x: f64) -> f64 {
-    let (x, a) = (x.abs(), -0.75);
+fn cubic(x: f64, a: f64) -> f64 {
+    let x = x.abs();
     if x <= 1.0 {
         (a + 2.0) * x.powi(3) - (a + 3.0) * x * x + 1.0
     } else if x < 2.0 {
@@ -345,8 +345,10 @@ fn weights(
     (anti, align): (bool, bool),
 ) -> Vec<f64> {
     let at = center(i, input, output, align);
-    let filter: fn(f64) -> f64 =
-        if mode == "bicubic" { cubic } else { |x| (1.0 - x.abs()).max(0.0) };
+    let filter = |x: f64| match mode {
+        "bicubic" => cubic(x, if anti { -0.5 } else { -0.75 }),
+        _ => (1.0 - x.abs()).max(0.0),
+    };
     let mut weights = vec![0.0; input];
     if mode == "nearest" {
         let best = (at - 0.5).ceil().clamp(0.0, input as f64 - 1.0);

@@ -17,7 +17,7 @@ pub(crate) fn fuzz(target: &str, arguments: &[String]) -> anyhow::Result<()> {
     let folder = repository::target_dir()?;
     let mut driver = Command::new(folder.join("debug/aimass-fuzz"));
     driver.args(["--target", target]).arg("--findings").arg(folder.join("fuzz"));
-    let plain = ["graph", "identity", "requests"].contains(&target);
+    let plain = ["graph", "identity", "media", "requests"].contains(&target);
     if !plain && !target.starts_with("trust-") {
         let components = plugins::build_all(&repository::build_aimass()?)?;
         driver.arg("--plugins").arg(components);

@@ -92,7 +92,7 @@ enum Task {
                       cargo xtask fuzz --target graph -- --replay target/fuzz/graph/crash-..."
     )]
     Fuzz {
-        /// What is fuzzed: graph, identity, requests, onnx, bert, or a parser such as trust-bundle.
+        /// What is fuzzed: graph, identity, media, requests, onnx, bert, or a parser such as trust-bundle.
         #[arg(long)]
         target: String,
         /// Executions beside those of the corpus.

@@ -13,7 +13,8 @@ pub enum ResizeMode {
     Nearest,
     /// Between the two elements around.
     Bilinear,
-    /// Cubic convolution with `a = -0.75` (Keys, 1981).
+    /// Cubic convolution (Keys, 1981): with `a = -0.75` as ONNX, antialiased with `a = -0.5` as Pillow and
+    /// PyTorch.
     Bicubic,
 }
 
@@ -123,6 +124,11 @@ impl OpRule for Resize {
             let what = format!("resize: axis {}", self.axis);
             return Err(RunError::Dims { what, reason: "has no elements, or too many" });
         }
+        if extent as u64 == self.extent {
+            // Every sample falls on its own element, whatever the filter.
+            call.outputs[0].bytes.copy_from_slice(call.inputs[0].bytes);
+            return Ok(());
+        }
         let (indices, weights) = self.tables(extent);
         let taps = self.taps(extent);
         compute(self.axis, &Taps { taps, indices: &indices, weights: &weights }, call)
@@ -169,12 +175,12 @@ impl Resize {
 
     fn filter(&self, x: f64) -> f64 {
         let x = x.abs();
-        const A: f64 = -0.75;
+        let a = if self.antialias { -0.5 } else { -0.75 };
         match self.mode {
             ResizeMode::Nearest => 1.0,
             ResizeMode::Bilinear => (1.0 - x).max(0.0),
-            ResizeMode::Bicubic if x <= 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-            ResizeMode::Bicubic if x < 2.0 => ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A,
+            ResizeMode::Bicubic if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+            ResizeMode::Bicubic if x < 2.0 => ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a,
             ResizeMode::Bicubic => 0.0,
         }
     }

@@ -115,7 +115,7 @@ pub(crate) fn linker(engine: &Engine, granted: &Capabilities) -> Result<Linker<C
             Capability::Config => bindings::config::add_to_linker::<_, Own>(to, own)?,
             Capability::Graph => bindings::graph::add_to_linker::<_, Own>(to, own)?,
             Capability::Plans => bindings::plans::add_to_linker::<_, Own>(to, own)?,
-            Capability::Media => bindings::media::add_to_linker::<_, Own>(to, own)?,
+            Capability::Media => media::add_to_linker(to)?,
             Capability::Models => bindings::models::add_to_linker::<_, Own>(to, own)?,
             Capability::Log => bindings::log::add_to_linker::<_, Own>(to, own)?,
             Capability::Clock => bindings::clock::add_to_linker::<_, Own>(to, own)?,

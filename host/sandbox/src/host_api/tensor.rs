@@ -40,6 +40,11 @@ impl TensorHandle {
     pub(crate) fn into_parts(self) -> (Tensor, Option<Arc<Charge>>) {
         (self.tensor, self.charge)
     }
+
+    /// A tensor that the call made, and what was charged for it beforehand.
+    pub(crate) fn made(tensor: Tensor, charge: Arc<Charge>) -> TensorHandle {
+        TensorHandle { tensor, charge: Some(charge) }
+    }
 }
 
 impl CallState {

@@ -45,6 +45,8 @@ programs! {
     Parameter,
     /// Writes one message of each level.
     Log,
+    /// Answers the logarithm of ten mel bands of `x`, samples at 8 kHz.
+    Mel,
 
     /// Runs for ever.
     Loop,
@@ -150,6 +152,7 @@ impl Processor for Guest {
             Program::Sum => polite::sum(&inputs),
             Program::Parameter => polite::parameter(parameters),
             Program::Log => polite::log(inputs),
+            Program::Mel => polite::mel(&inputs),
             Program::Loop => hostile::spin(),
             Program::Memory => hostile::take_memory(),
             Program::Recursion => hostile::recurse(),

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use aimass_sdk::audio::{self, Stft};
 use aimass_sdk::log;
 use aimass_sdk::prelude::*;
 
@@ -35,6 +36,14 @@ pub(crate) fn sum(inputs: &Inputs) -> Result<Outputs> {
 pub(crate) fn parameter(parameters: &Parameters) -> Result<Outputs> {
     let value = parameters.float("value")?.unwrap_or(0.0) as f32;
     Ok(Outputs::new().with("y", Tensor::from_f32(&[1], &[value])?))
+}
+
+pub(crate) fn mel(inputs: &Inputs) -> Result<Outputs> {
+    let power = Stft::hann(64, 24).power(inputs.get("x")?)?;
+    let mel = audio::Mel { rate: 8_000, fft: 64, bands: 10, low_hz: 0.0, high_hz: 4_000.0 };
+    let bands = audio::log(&mel.bands_of(&power)?, 1e-10)?;
+    let [frames, bands_len] = bands.extents()?;
+    Ok(Outputs::new().with("y", bands.reshape(&[frames * bands_len])?))
 }
 
 pub(crate) fn log(inputs: Inputs) -> Result<Outputs> {
