@@ -1,6 +1,6 @@
 //! Fixtures of the first-party plugins, run as their authors would.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aimass_e2e::{Site, repository};
 
@@ -26,7 +26,7 @@ fn the_tokenizer_answers_its_fixtures_in_the_sandbox() {
     run(&Site::new(), &repository().join("plugins").join(SLOW));
 }
 
-fn run(site: &Site, project: &PathBuf) {
+fn run(site: &Site, project: &Path) {
     let name = project.file_name().expect("a name").to_string_lossy();
     let component = site.component(&name).display().to_string();
     let project = project.display().to_string();
