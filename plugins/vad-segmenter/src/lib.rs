@@ -129,4 +129,28 @@ mod tests {
         );
         assert!((rules.end_threshold - 0.35).abs() < 1e-9);
     }
+
+    /// Numbers of the input or output of a fixture.
+    fn numbers(case: &serde_json::Value, side: &str, name: &str) -> Vec<f64> {
+        let tensors = case[side].as_array().unwrap();
+        let data = &tensors.iter().find(|tensor| tensor["name"] == name).unwrap()["data"];
+        data.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    }
+
+    #[test]
+    fn streams_are_cut_as_silero_vad_cuts_them() {
+        let cases = include_str!("../fixtures/cases.json");
+        let cases: Vec<serde_json::Value> = serde_json::from_str(cases).unwrap();
+        let whole = cases.iter().filter(|case| case["parameters"]["last"] == true);
+        for case in whole {
+            let rules = Settings::deserialize(&case["config"]).unwrap().rules();
+            let (mut stream, mut found) = (Stream::read(&rules, &[]).unwrap(), Vec::new());
+            for probability in numbers(case, "inputs", "probabilities") {
+                stream.push(&rules, probability, &mut found);
+            }
+            stream.end(&rules, &mut found);
+            let found: Vec<f64> = found.as_flattened().iter().map(|place| *place as f64).collect();
+            assert_eq!(found, numbers(case, "outputs", "segments"), "{}", case["name"]);
+        }
+    }
 }
