@@ -312,7 +312,7 @@ impl Plugin {
         let compiled =
             compiled.unwrap_or_else(|error| Err(Cause::Host { message: error.to_string() }));
         let plans = compiled.map_err(|cause| self.failed(FUNCTION, cause))?;
-        stats.output_bytes = plans.iter().map(|(_, plan)| plan.weights_bytes() as u64).sum();
+        stats.output_bytes = plans.iter().map(|(_, plan)| plan.weights_bytes()).sum();
         Ok(LoadedGraph { plans, signature, stats })
     }
 

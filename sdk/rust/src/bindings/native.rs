@@ -44,7 +44,11 @@ pub mod tensor {
                 .collect();
             let rising = read.windows(2).all(|pair| pair[0] <= pair[1]);
             let whole = read.first() == Some(&0) && read.last() == Some(&(data.len() as u32));
-            if offsets.len() % 4 != 0 || read.len() as u64 != elements + 1 || !rising || !whole {
+            if !offsets.len().is_multiple_of(4)
+                || read.len() as u64 != elements + 1
+                || !rising
+                || !whole
+            {
                 let message = format!(
                     "expected {} rising offsets from 0 to {}, got {read:?}",
                     elements + 1,
