@@ -118,8 +118,14 @@ fn resized(x: &Tensor, extents: [usize; 2]) -> Tensor {
 fn of_kernels(file: &[u8]) -> Tensor {
     let x = op("cast", &[&decoded(file)], vec![("dtype", Attribute::Text("f32".to_owned()))]);
     let (height, width) = (x.shape()[0], x.shape()[1]);
-    let x = resized(&reshaped(&x, &[1, 1, height, 3 * width]), [256, 3 * width]);
-    let x = resized(&reshaped(&x, &[1, 256, width, 3]), [341, 3]);
+    // Whichever axis leaves less for the other one goes first, as in the SDK.
+    let x = if 256 * width <= height * 341 {
+        let rows = resized(&reshaped(&x, &[1, 1, height, 3 * width]), [256, 3 * width]);
+        resized(&reshaped(&rows, &[1, 256, width, 3]), [341, 3])
+    } else {
+        let columns = resized(&reshaped(&x, &[1, height, width, 3]), [341, 3]);
+        resized(&reshaped(&columns, &[1, 1, height, 3 * 341]), [256, 3 * 341])
+    };
     let x = reshaped(&x, &[256, 341, 3]).rows(16..240);
     let part = [("axis", 1), ("start", 58), ("end", 282), ("step", 1)];
     let x = op("slice", &[&x], part.map(|(name, value)| (name, Attribute::Int(value))).to_vec());
