@@ -120,7 +120,7 @@ async fn a_client_that_goes_away_ends_a_plugin_that_does_not_listen() {
         loop {
             // The record follows the end.
             if let [row] = &rows(folder.path())[..] {
-                return row.totals.clone();
+                return row.totals;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
