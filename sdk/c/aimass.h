@@ -1,8 +1,8 @@
 /* The SDK of AI Mass for C plugins of the world `processor`.
  *
  * A plugin defines `plugin_init`, `plugin_describe` and `plugin_process`; the rest is here. There is no libc.
- * Memory comes from `aimass_alloc` and is never given back: each call runs in a fresh instance whose
- * memory ends with it, and what `plugin_init` allocates is there at the start of every call.
+ * Memory comes from `aimass_alloc` and is never given back, handles are not closed: each call runs in a fresh
+ * instance, with which both end. What `plugin_init` allocates is there at the start of every call.
  * When the limit of plugin.toml is reached, the call traps and the host says so. */
 #ifndef AIMASS_H
 #define AIMASS_H

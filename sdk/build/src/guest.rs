@@ -202,7 +202,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let wit = folder.path().join("vendor/wit");
         std::fs::create_dir_all(&wit).unwrap();
-        std::fs::write(wit.join("worlds.wit"), "package a:b;\n\nworld processor {\n}\n").unwrap();
+        std::fs::write(
+            wit.join("worlds.wit"),
+            "package a:b;\n\nworld processor {\n  import types;\n}\n",
+        )
+        .unwrap();
         let build = GuestBuild {
             project_dir: folder.path(),
             target_dir: &folder.path().join("target"),
