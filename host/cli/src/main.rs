@@ -61,7 +61,7 @@ enum LogFormat {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the registry's models over HTTP (OIP v2 and OpenAI-compatible)
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Make, test, sign and publish plugins
     #[command(subcommand, after_help = plugin::LOOP)]
     Plugin(plugin::Plugin),
