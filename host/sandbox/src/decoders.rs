@@ -70,7 +70,7 @@ mod tests {
     async fn work_that_is_late_keeps_its_place_until_it_ends() {
         let decoders = Decoders::new(1);
         let soon = || Instant::now() + Duration::from_millis(50);
-        let (end, ended) = mpsc::channel::<()>();
+        let (end, ended) = mpsc::sync_channel::<()>(1);
         let late = decoders.run(soon(), move || ended.recv().is_ok());
         assert_eq!(late.await, Err(Busy::Deadline));
         assert_eq!(decoders.run(soon(), || 1).await, Err(Busy::Deadline));
