@@ -18,6 +18,14 @@ pub(crate) enum Child {
         /// Processor time in seconds
         cpu_seconds_max: u64,
     },
+    /// Run plugins of the untrusted tier for the server at the other end of standard input
+    #[command(name = aimass_sandbox::WORKER_COMMAND, hide = true)]
+    Worker {
+        /// Instances that may be live at once
+        instances_max: u32,
+        /// Memory in bytes
+        memory_bytes_max: u64,
+    },
     /// Try to get out of the jail and print what happened
     #[command(name = PROBE_COMMAND, hide = true)]
     Probe {
@@ -49,6 +57,15 @@ impl Child {
                     Err(error) => {
                         eprintln!("{error}");
                         ExitCode::from(error.exit_code())
+                    }
+                }
+            }
+            Child::Worker { instances_max, memory_bytes_max } => {
+                match aimass_sandbox::run_worker(instances_max, memory_bytes_max) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => {
+                        eprintln!("{error}");
+                        ExitCode::FAILURE
                     }
                 }
             }

@@ -75,7 +75,16 @@ pub(crate) fn max_map_count() -> u64 {
 /// # Errors
 /// wasmtime's, if the machine cannot reserve the address space.
 pub(crate) fn engine(instances: u32) -> wasmtime::Result<SandboxEngine> {
-    made(InstanceAllocationStrategy::Pooling(pool(instances)))
+    made(InstanceAllocationStrategy::Pooling(pool(instances)), true)
+}
+
+/// As [`engine`], in a worker process: its instances start from a copy of their image, since the files that
+/// copy-on-write needs are not among what the jail lets it make.
+///
+/// # Errors
+/// As [`engine`].
+pub(crate) fn worker_engine(instances: u32) -> wasmtime::Result<SandboxEngine> {
+    made(InstanceAllocationStrategy::Pooling(pool(instances)), false)
 }
 
 /// Makes an engine that compiles for [`engine`] and holds no instance itself.
@@ -83,10 +92,13 @@ pub(crate) fn engine(instances: u32) -> wasmtime::Result<SandboxEngine> {
 /// # Errors
 /// wasmtime's.
 pub(crate) fn compiling_engine() -> wasmtime::Result<SandboxEngine> {
-    made(InstanceAllocationStrategy::OnDemand)
+    made(InstanceAllocationStrategy::OnDemand, true)
 }
 
-fn made(allocation: InstanceAllocationStrategy) -> wasmtime::Result<SandboxEngine> {
+fn made(
+    allocation: InstanceAllocationStrategy,
+    copy_on_write: bool,
+) -> wasmtime::Result<SandboxEngine> {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -94,6 +106,7 @@ fn made(allocation: InstanceAllocationStrategy) -> wasmtime::Result<SandboxEngin
         .epoch_interruption(true)
         .memory_reservation(MEMORY_BYTES_MAX as u64)
         .memory_may_move(false)
+        .memory_init_cow(copy_on_write)
         .memory_guard_size(32 << 20)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .native_unwind_info(false)

@@ -31,11 +31,12 @@ mod sandbox;
 mod signature;
 mod state;
 mod trace;
+mod worker;
 mod worlds;
 
 pub use engine::Machine;
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
-pub use limits::{AdmissionLimits, CompileLimits, Limits, SandboxConfig};
+pub use limits::{AdmissionLimits, CompileLimits, Limits, SandboxConfig, WorkerConfig};
 pub use metrics::Metrics;
 pub use package::{ModelFiles, NoFiles, PluginSetup, World};
 pub use plans::PlanSet;
@@ -43,3 +44,11 @@ pub use plugin::{Call, CallResult, CallStats, LoadedGraph, Parameter, Plugin};
 pub use sandbox::Sandbox;
 pub use signature::{NamedTensors, PluginSignature, PluginTensorSpec};
 pub use trace::{TraceSession, TracedInput, TracedStage};
+pub use worker::child::{WORKER_COMMAND, WorkerError, run_worker};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What is behind a lock, whatever became of the last who held it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

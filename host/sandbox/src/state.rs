@@ -7,7 +7,7 @@ use crate::plans::PlanSet;
 use aimass_dispatch::Dispatcher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 
@@ -19,8 +19,8 @@ pub(crate) struct CallState {
     pub(crate) package: Arc<PackageInfo>,
     /// On whose behalf, until when, with which plans.
     pub(crate) context: CallContext,
-    /// Where plan calls go.
-    pub(crate) dispatcher: Arc<Dispatcher>,
+    /// Where plan calls go; none in a worker, whose plans are its host's.
+    pub(crate) dispatcher: Option<Arc<Dispatcher>>,
     /// Counters of the sandbox.
     pub(crate) metrics: Arc<Metrics>,
     /// Linear memory and tables.
@@ -45,6 +45,17 @@ pub(crate) struct CallContext {
     pub(crate) tenant: Arc<str>,
     pub(crate) deadline: Instant,
     pub(crate) plans: Arc<PlanSet>,
+}
+
+impl CallContext {
+    /// On the server's own behalf, for so long.
+    pub(crate) fn system(wall_max: Duration) -> CallContext {
+        CallContext {
+            tenant: "system".into(),
+            deadline: Instant::now() + wall_max,
+            plans: Arc::new(PlanSet::empty()),
+        }
+    }
 }
 
 /// A limit that a host function found exceeded; it traps the guest.

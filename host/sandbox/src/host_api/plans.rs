@@ -6,12 +6,13 @@ use super::tensor::TensorHandle;
 use super::{HostError, HostResult};
 use crate::error::ErrorFamily;
 use crate::state::{CallState, LimitHit};
+use crate::worker::link::CallLink;
 use crate::worlds::bindings::plans::{Host, HostPlan, HostSlot};
 use crate::worlds::bindings::tensor::NamedTensor;
-use crate::worlds::bindings::types::Signature;
+use crate::worlds::bindings::types::Signature as WitSignature;
 use crate::worlds::convert::signature_out;
-use aimass_dispatch::{DispatchError, PlanCall, SlotKey};
-use aimass_graph::Plan;
+use aimass_dispatch::{DispatchError, Dispatcher, PlanCall, SlotKey};
+use aimass_graph::{Plan, Signature};
 use aimass_telemetry::call::room;
 use aimass_telemetry::trace::SpanName;
 use aimass_tensor::Tensor;
@@ -25,7 +26,24 @@ const SEQUENCE_BYTES_MAX: usize = 128;
 /// A plan that a guest found by name.
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
 pub struct PlanHandle {
-    plan: Arc<Plan>,
+    plan: FoundPlan,
+}
+
+/// Where the plan is.
+#[derive(Clone)]
+enum FoundPlan {
+    Here(Arc<Plan>),
+    /// In the host of this worker: its place in the call's list.
+    Host(u32, Arc<Signature>),
+}
+
+impl FoundPlan {
+    fn signature(&self) -> &Signature {
+        match self {
+            FoundPlan::Here(plan) => plan.signature(),
+            FoundPlan::Host(_, signature) => signature,
+        }
+    }
 }
 
 /// A slot that a guest opened.
@@ -41,7 +59,10 @@ type Inputs = Vec<(String, Resource<TensorHandle>)>;
 impl Host for CallState {
     fn get(&mut self, name: String) -> HostResult<PlanRef> {
         self.count_host_call()?;
-        let Some(plan) = self.context.plans.get(&name).cloned() else {
+        let plans = &self.context.plans;
+        let here = plans.get(&name).cloned().map(FoundPlan::Here);
+        let host = || plans.get_remote(&name).map(|(at, spec)| FoundPlan::Host(at, spec));
+        let Some(plan) = here.or_else(host) else {
             let names: Vec<&str> = self.context.plans.names().collect();
             let message = format!("there is no plan `{name}`; there are: {}", names.join(", "));
             return Err(HostError::answer(ErrorFamily::NotFound, "plan", message));
@@ -67,7 +88,7 @@ impl Host for CallState {
 }
 
 impl HostPlan for CallState {
-    fn signature(&mut self, plan: PlanRef) -> Result<Signature> {
+    fn signature(&mut self, plan: PlanRef) -> Result<WitSignature> {
         self.count_host_call()?;
         Ok(signature_out(self.table.get(&plan)?.plan.signature()))
     }
@@ -79,13 +100,25 @@ impl HostPlan for CallState {
         slot: Option<SlotRef>,
     ) -> HostResult<Vec<NamedTensor>> {
         self.count_host_call()?;
-        let call = self.plan_call(&plan, &inputs, slot)?;
-        let plan = call.plan.clone();
-        let answer = room(SpanName::Plans, Vec::new, self.dispatcher.call(call)).await;
-        let answer = answer.map_err(failed)?;
-        let names = plan.signature().outputs.iter().map(|spec| spec.name.to_string());
+        let found = self.table.get(&plan)?.plan.clone();
+        let inputs = self.ordered(found.signature(), &inputs)?;
+        let slot = match slot {
+            Some(slot) => Some(self.table.get(&slot)?.key.clone()),
+            None => None,
+        };
+        let names: Vec<String> =
+            found.signature().outputs.iter().map(|spec| spec.name.to_string()).collect();
+        let (tenant, deadline) = (self.context.tenant.clone(), self.context.deadline);
+        let outputs = match found {
+            FoundPlan::Here(plan) => {
+                let call = PlanCall { plan, inputs, tenant, deadline, slot };
+                run_here(self.dispatcher.clone(), call).await?
+            }
+            FoundPlan::Host(at, _) => run_in_host(at, inputs, slot).await?,
+        };
         names
-            .zip(answer.outputs)
+            .into_iter()
+            .zip(outputs)
             .map(|(name, tensor)| Ok(NamedTensor { name, value: self.push_made(tensor)? }))
             .collect()
     }
@@ -106,7 +139,12 @@ impl HostSlot for CallState {
 
     fn reset(&mut self, slot: SlotRef) -> Result<()> {
         self.count_host_call()?;
-        self.dispatcher.end_slot(&self.table.get(&slot)?.key);
+        let key = &self.table.get(&slot)?.key;
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.end_slot(key);
+        } else if let Some(link) = CallLink::current() {
+            link.reset_slot(&key.sequence);
+        }
         Ok(())
     }
 
@@ -116,8 +154,23 @@ impl HostSlot for CallState {
     }
 }
 
+async fn run_here(dispatcher: Option<Arc<Dispatcher>>, call: PlanCall) -> HostResult<Vec<Tensor>> {
+    let dispatcher = dispatcher.ok_or_else(|| HostError::unsupported("plans.run"))?;
+    let answer = room(SpanName::Plans, Vec::new, dispatcher.call(call)).await;
+    Ok(answer.map_err(failed)?.outputs)
+}
+
+async fn run_in_host(
+    plan: u32,
+    inputs: Vec<Tensor>,
+    slot: Option<SlotKey>,
+) -> HostResult<Vec<Tensor>> {
+    let link = CallLink::current().ok_or_else(|| HostError::unsupported("plans.run"))?;
+    link.run_plan(plan, inputs, slot.map(|key| key.sequence.to_string())).await
+}
+
 /// What the guest gets for a plan call that was not answered.
-fn failed(error: DispatchError) -> HostError {
+pub(crate) fn failed(error: DispatchError) -> HostError {
     let message = error.to_string();
     match error {
         DispatchError::Run(error) => error.into(),
@@ -137,30 +190,8 @@ fn failed(error: DispatchError) -> HostError {
 }
 
 impl CallState {
-    /// The guest's call in the dispatcher's terms: inputs in the order of the plan's signature.
-    fn plan_call(
-        &self,
-        plan: &PlanRef,
-        inputs: &Inputs,
-        slot: Option<SlotRef>,
-    ) -> HostResult<PlanCall> {
-        let plan = self.table.get(plan)?.plan.clone();
-        let ordered = self.ordered(&plan, inputs)?;
-        let slot = match slot {
-            Some(slot) => Some(self.table.get(&slot)?.key.clone()),
-            None => None,
-        };
-        Ok(PlanCall {
-            plan,
-            inputs: ordered,
-            tenant: self.context.tenant.clone(),
-            deadline: self.context.deadline,
-            slot,
-        })
-    }
-
-    fn ordered(&self, plan: &Plan, inputs: &Inputs) -> HostResult<Vec<Tensor>> {
-        let specs = &plan.signature().inputs;
+    fn ordered(&self, signature: &Signature, inputs: &Inputs) -> HostResult<Vec<Tensor>> {
+        let specs = &signature.inputs;
         let known = |name: &str| specs.iter().any(|spec| *spec.name == *name);
         if let Some((name, _)) = inputs.iter().find(|(name, _)| !known(name)) {
             let message = format!("the plan has no input `{name}`");
