@@ -21,6 +21,14 @@ pub(crate) enum Child {
         #[arg(action = clap::ArgAction::Set)]
         metering: bool,
     },
+    /// Run plugins of the untrusted tier for the server at the other end of standard input
+    #[command(name = aimass_sandbox::WORKER_COMMAND, hide = true)]
+    Worker {
+        /// Instances that may be live at once
+        instances_max: u32,
+        /// Memory in bytes
+        memory_bytes_max: u64,
+    },
     /// Try to get out of the jail and print what happened
     #[command(name = PROBE_COMMAND, hide = true)]
     Probe {
@@ -52,6 +60,15 @@ impl Child {
                     Err(error) => {
                         eprintln!("{error}");
                         ExitCode::from(error.exit_code())
+                    }
+                }
+            }
+            Child::Worker { instances_max, memory_bytes_max } => {
+                match aimass_sandbox::run_worker(instances_max, memory_bytes_max) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => {
+                        eprintln!("{error}");
+                        ExitCode::FAILURE
                     }
                 }
             }

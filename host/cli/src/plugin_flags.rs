@@ -1,7 +1,7 @@
 //! Flags of `aimass serve` that bound what plugins may use, and what compiling them may take.
 
 use aimass_engine::EngineConfig;
-use aimass_sandbox::{CompileLimits, Limits};
+use aimass_sandbox::{CompileLimits, Limits, WorkerConfig};
 use clap::Args;
 use std::time::Duration;
 
@@ -60,6 +60,24 @@ pub(crate) struct PluginFlags {
     /// Compiling children at work at once; further loads wait
     #[arg(long, default_value_t = CompileLimits::default().children_max, value_name = "CHILDREN")]
     compile_children_max: usize,
+    /// Worker processes at once, for publishers of tier `worker`
+    #[arg(long, default_value_t = WorkerConfig::default().workers_max, value_name = "WORKERS")]
+    workers_max: usize,
+    /// Instances that may be live at once in one worker process
+    #[arg(long, default_value_t = WorkerConfig::default().instances_max, value_name = "INSTANCES")]
+    worker_instances_max: u32,
+    /// Memory of one worker process
+    #[arg(long, default_value_t = WorkerConfig::default().memory_bytes_max, value_name = "BYTES")]
+    worker_memory_bytes_max: u64,
+    /// Memory that the server shares with one worker process
+    #[arg(long, default_value_t = WorkerConfig::default().shared_bytes_max, value_name = "BYTES")]
+    worker_shared_bytes_max: u64,
+    /// Milliseconds after a deadline until a worker process that does not answer is killed
+    #[arg(long, default_value_t = WorkerConfig::default().grace.as_millis() as u64, value_name = "MS")]
+    worker_grace_ms: u64,
+    /// Seconds until a worker process that nobody calls is ended
+    #[arg(long, default_value_t = WorkerConfig::default().idle_max.as_secs(), value_name = "SECONDS")]
+    worker_idle_seconds_max: u64,
 }
 
 impl PluginFlags {
@@ -88,6 +106,14 @@ impl PluginFlags {
             memory_bytes_max: self.compile_memory_bytes_max,
             children_max: self.compile_children_max,
         };
+        sandbox.worker = WorkerConfig {
+            workers_max: self.workers_max,
+            instances_max: self.worker_instances_max,
+            memory_bytes_max: self.worker_memory_bytes_max,
+            shared_bytes_max: self.worker_shared_bytes_max,
+            grace: Duration::from_millis(self.worker_grace_ms),
+            idle_max: Duration::from_secs(self.worker_idle_seconds_max),
+        };
     }
 }
 
@@ -113,6 +139,7 @@ mod tests {
         let plain = config(&[]);
         assert_eq!(plain.sandbox.limits, Limits::default());
         assert_eq!(plain.sandbox.compile, CompileLimits::default());
+        assert_eq!(plain.sandbox.worker, WorkerConfig::default());
         let line = ["--plugin-host-calls-max", "7", "--compile-seconds-max", "3"];
         let config = config(&[&line[..], &["--plugin-memory-bytes-max", "999999999"]].concat());
         assert_eq!(config.sandbox.limits.host_calls_max, 7);

@@ -87,6 +87,7 @@ impl Engine {
             loader: Loader {
                 registry,
                 sandbox,
+                dispatcher: dispatcher.clone(),
                 options,
                 devices,
                 traced,

@@ -36,7 +36,9 @@ pub(crate) fn of_plugin(step: &str, error: &PluginError) -> EngineError {
         Cause::BadInput { .. } => Family::InvalidInput,
         Cause::Guest(guest) => guest_family(guest.family),
         Cause::Deadline => Family::Deadline,
-        Cause::Overloaded { .. } => Family::Unavailable,
+        Cause::Overloaded { .. } | Cause::WorkerLost { .. } | Cause::NoWorker { .. } => {
+            Family::Unavailable
+        }
         Cause::Trap { .. }
         | Cause::Memory { .. }
         | Cause::Handles { .. }

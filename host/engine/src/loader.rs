@@ -10,6 +10,7 @@ use crate::package::ModelManifest;
 use crate::pipeline::{Parts, Pipeline};
 use crate::traced::{TracedForGlue, TracedModel, TracedSetup};
 use crate::{EngineError, Family};
+use aimass_dispatch::Dispatcher;
 use aimass_graph::{CompileOptions, Plan};
 use aimass_market::host::MarketHost;
 use aimass_registry::{PluginPackage, Registry, Sha256Digest};
@@ -77,6 +78,7 @@ type Plans = Vec<(Arc<str>, Arc<Plan>)>;
 pub(crate) struct Loader {
     pub(crate) registry: Registry,
     pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) options: CompileOptions,
     pub(crate) devices: Devices,
     pub(crate) traced: TracedConfig,
@@ -116,7 +118,7 @@ impl Loader {
             _ => (Vec::new(), None),
         };
         let for_glue = traced.clone().map(|model| {
-            let dispatcher = self.sandbox.dispatcher().clone();
+            let dispatcher = self.dispatcher.clone();
             Arc::new(TracedForGlue { model, dispatcher }) as Arc<dyn TracedPlan>
         });
         let plan_set = PlanSet::new(&source.name, source.version, plans.clone());

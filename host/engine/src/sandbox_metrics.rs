@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 /// Adds the counters of plugin calls, instances and the cache of compiled components.
 pub(crate) fn write(page: &mut Page, metrics: &Metrics) {
-    let rows: [(&'static Metric, _); 11] = [
+    let rows: [(&'static Metric, _); 13] = [
         (&catalog::SANDBOX_CALLS, &metrics.calls),
         (&catalog::SANDBOX_INSTANCES, &metrics.instances_live),
         (&catalog::SANDBOX_REFUSALS, &metrics.refusals),
@@ -18,6 +18,8 @@ pub(crate) fn write(page: &mut Page, metrics: &Metrics) {
         (&catalog::SANDBOX_BYTES_READ, &metrics.bytes_read),
         (&catalog::SANDBOX_BYTES_CREATED, &metrics.bytes_created),
         (&catalog::SANDBOX_LOG_DROPPED, &metrics.log_bytes_dropped),
+        (&catalog::SANDBOX_WORKERS_STARTED, &metrics.workers_started),
+        (&catalog::SANDBOX_WORKERS_LOST, &metrics.workers_lost),
     ];
     for (metric, counter) in rows {
         page.single(metric, counter.load(Ordering::Relaxed) as f64);

@@ -1,9 +1,10 @@
-//! The children of a sandbox, as `aimass` starts them: what this crate's own tests run.
+//! The children of a sandbox, as `aimass` starts them: what this crate's own tests and measurements run.
 //!
 //! `cargo run -p aimass-sandbox --example child -- __probe compiler` tries the jail.
 
-use aimass_sandbox::jail::{Role, Walls};
-use aimass_sandbox::{CompileLimits, compile, jail};
+use aimass_sandbox::compile::{self, COMPILE_COMMAND};
+use aimass_sandbox::jail::{self, Role, Walls};
+use aimass_sandbox::{CompileLimits, WORKER_COMMAND, run_worker};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        [compile::COMPILE_COMMAND, memory, seconds, _] => compile(memory, seconds),
+        [COMPILE_COMMAND, memory, seconds, _] => compile(memory, seconds),
+        [WORKER_COMMAND, instances, memory] => work(instances, memory),
         ["__probe", role] => probe(role),
         _ => Err(format!(
-            "expected `{} BYTES SECONDS METERING` or `__probe ROLE`",
-            compile::COMPILE_COMMAND
+            "expected `{COMPILE_COMMAND} BYTES SECONDS METERING`, `{WORKER_COMMAND} INSTANCES BYTES` or \
+             `__probe ROLE`"
         )),
     };
     match done {
@@ -27,14 +29,22 @@ fn main() -> ExitCode {
     }
 }
 
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a number, got {text}"))
+}
+
 fn compile(memory: &str, seconds: &str) -> Result<(), String> {
-    let number = |text: &str| text.parse().map_err(|_| format!("expected a number, got {text}"));
     let limits = CompileLimits {
         memory_bytes_max: number(memory)?,
         cpu_max: Duration::from_secs(number(seconds)?),
         ..CompileLimits::default()
     };
     compile::serve(&limits, false).map_err(|error| error.to_string())
+}
+
+fn work(instances: &str, memory: &str) -> Result<(), String> {
+    let instances = u32::try_from(number(instances)?).map_err(|error| error.to_string())?;
+    run_worker(instances, number(memory)?).map_err(|error| error.to_string())
 }
 
 /// Prints what was not refused; nothing if the jail holds.

@@ -76,7 +76,16 @@ pub(crate) fn max_map_count() -> u64 {
 /// # Errors
 /// wasmtime's, if the machine cannot reserve the address space.
 pub(crate) fn engine(instances: u32, metering: bool) -> wasmtime::Result<SandboxEngine> {
-    made(InstanceAllocationStrategy::Pooling(pool(instances)), metering)
+    made(InstanceAllocationStrategy::Pooling(pool(instances)), metering, true)
+}
+
+/// As [`engine`], in a worker process: its instances start from a copy of their image, since the files that
+/// copy-on-write needs are not among what the jail lets it make.
+///
+/// # Errors
+/// As [`engine`].
+pub(crate) fn worker_engine(instances: u32) -> wasmtime::Result<SandboxEngine> {
+    made(InstanceAllocationStrategy::Pooling(pool(instances)), false, false)
 }
 
 /// Makes an engine that compiles for [`engine`] and holds no instance itself.
@@ -84,10 +93,14 @@ pub(crate) fn engine(instances: u32, metering: bool) -> wasmtime::Result<Sandbox
 /// # Errors
 /// wasmtime's.
 pub(crate) fn compiling_engine(metering: bool) -> wasmtime::Result<SandboxEngine> {
-    made(InstanceAllocationStrategy::OnDemand, metering)
+    made(InstanceAllocationStrategy::OnDemand, metering, true)
 }
 
-fn made(allocation: InstanceAllocationStrategy, metering: bool) -> wasmtime::Result<SandboxEngine> {
+fn made(
+    allocation: InstanceAllocationStrategy,
+    metering: bool,
+    copy_on_write: bool,
+) -> wasmtime::Result<SandboxEngine> {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -96,6 +109,7 @@ fn made(allocation: InstanceAllocationStrategy, metering: bool) -> wasmtime::Res
         .consume_fuel(metering)
         .memory_reservation(MEMORY_BYTES_MAX as u64)
         .memory_may_move(false)
+        .memory_init_cow(copy_on_write)
         .memory_guard_size(32 << 20)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .native_unwind_info(false)

@@ -91,6 +91,18 @@ pub enum Cause {
         /// The bound.
         instances_max: u64,
     },
+    /// Its worker process ended, or was killed, while the call ran; the next call gets another one.
+    #[error("its worker process was lost: {reason}; try again")]
+    WorkerLost {
+        /// What became of the process.
+        reason: String,
+    },
+    /// There are as many worker processes as may be, all of them busy; a later attempt may succeed.
+    #[error("all {workers_max} worker processes are in use, try again later")]
+    NoWorker {
+        /// The bound.
+        workers_max: u64,
+    },
     /// The host failed the guest.
     #[error("the host could not serve it: {message}")]
     Host {
@@ -109,7 +121,7 @@ macro_rules! cause_kinds {
 
         impl CauseKind {
             /// Every kind.
-            pub const ALL: [CauseKind; 12] = [$(CauseKind::$kind,)+];
+            pub const ALL: [CauseKind; 14] = [$(CauseKind::$kind,)+];
 
             /// Short name in kebab-case: `output-too-large`.
             pub const fn as_str(self) -> &'static str {
@@ -144,6 +156,10 @@ cause_kinds! {
     Guest = "guest-error",
     /// [`Cause::Overloaded`]
     Overloaded = "overloaded",
+    /// [`Cause::WorkerLost`]
+    WorkerLost = "worker-lost",
+    /// [`Cause::NoWorker`]
+    NoWorker = "no-worker",
     /// [`Cause::Host`]
     Host = "host",
 }
@@ -163,6 +179,8 @@ impl Cause {
             Cause::BadInput { .. } => CauseKind::BadInput,
             Cause::Guest(_) => CauseKind::Guest,
             Cause::Overloaded { .. } => CauseKind::Overloaded,
+            Cause::WorkerLost { .. } => CauseKind::WorkerLost,
+            Cause::NoWorker { .. } => CauseKind::NoWorker,
             Cause::Host { .. } => CauseKind::Host,
         }
     }

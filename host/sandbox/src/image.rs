@@ -9,7 +9,6 @@ use crate::error::{Cause, SandboxError};
 use crate::instance::{Permit, failure, store};
 use crate::metrics::Metrics;
 use crate::package::PackageInfo;
-use crate::plans::PlanSet;
 use crate::sandbox::Sandbox;
 use crate::state::{CallContext, CallState};
 use std::sync::Arc;
@@ -49,11 +48,7 @@ pub(crate) async fn make(
     let (compiled, _) = compiler.compile(&instrumented).await?;
     let _ticking = sandbox.ticker.enter();
     let _permit = permit;
-    let context = CallContext {
-        tenant: "system".into(),
-        deadline: Instant::now() + package.limits.init_wall_max,
-        plans: Arc::new(PlanSet::empty()),
-    };
+    let context = CallContext::system(package.limits.init_wall_max);
     let mut store = store(sandbox, package, context);
     let instance = run_init(&mut store, linker, &compiled).await;
     let instance = instance.map_err(|error| failed(package, &error, store.data()))?;

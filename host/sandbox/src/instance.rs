@@ -51,16 +51,16 @@ pub(crate) struct Instance {
     _permit: Permit,
 }
 
-/// A store for one call of this plugin, with every limit set.
-pub(crate) fn store(
+/// What one call of this plugin starts with.
+pub(crate) fn state(
     sandbox: &Sandbox,
     package: &Arc<PackageInfo>,
     context: CallContext,
-) -> Store<CallState> {
+) -> CallState {
     let limits = &package.limits;
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles_max);
-    let state = CallState {
+    CallState {
         table,
         package: package.clone(),
         context,
@@ -75,7 +75,17 @@ pub(crate) fn store(
         graphs: 0,
         files_seen: false,
         rejected: None,
-    };
+    }
+}
+
+/// A store for one call of this plugin, with every limit set.
+pub(crate) fn store(
+    sandbox: &Sandbox,
+    package: &Arc<PackageInfo>,
+    context: CallContext,
+) -> Store<CallState> {
+    let limits = &package.limits;
+    let state = state(sandbox, package, context);
     let mut store = Store::new(&sandbox.engine.wasmtime, state);
     store.limiter(|state| &mut state.memory);
     if sandbox.metering() {

@@ -34,6 +34,7 @@ mod sandbox;
 mod signature;
 mod state;
 mod trace;
+mod worker;
 mod worlds;
 
 pub use admission::{Refused, check as check_component};
@@ -43,7 +44,7 @@ pub use composition::{
 pub use engine::Machine;
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
 pub use inspection::{CoreModule, Figure, Inspection, Section};
-pub use limits::{AdmissionLimits, CompileLimits, Limits, SandboxConfig};
+pub use limits::{AdmissionLimits, CompileLimits, Limits, SandboxConfig, WorkerConfig};
 pub use metrics::Metrics;
 pub use package::{ModelFiles, NoFiles, PluginSetup, World};
 pub use plans::{PlanSet, TracedAnswer, TracedPlan, TracedPlanCall};
@@ -51,3 +52,11 @@ pub use plugin::{Call, CallResult, CallStats, LoadedGraph, Parameter, Plugin};
 pub use sandbox::Sandbox;
 pub use signature::{NamedTensors, PluginSignature, PluginTensorSpec};
 pub use trace::{TraceSession, TracedInput, TracedStage};
+pub use worker::child::{WORKER_COMMAND, WorkerError, run_worker};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What is behind a lock, whatever became of the last who held it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

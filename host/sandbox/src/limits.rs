@@ -25,6 +25,39 @@ pub struct SandboxConfig {
     /// `None` compiles in this process, where only the admission limits hold a bomb: for tools and tests that
     /// run code of their own.
     pub child_program: Option<PathBuf>,
+    /// Worker processes of the untrusted tier, which need a `child_program`.
+    pub worker: WorkerConfig,
+}
+
+/// How plugins of the untrusted tier run: in processes of their own, one for each tenant and publisher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// Worker processes at once, the spare one not counted. Default 32.
+    pub workers_max: usize,
+    /// Instances that may be live at once in one worker. Default 64.
+    pub instances_max: u32,
+    /// Memory of one worker in bytes, shared memory not counted. Default 4 GiB.
+    pub memory_bytes_max: u64,
+    /// Bytes of memory that the host shares with one worker for the messages of its calls. Default 1 GiB.
+    pub shared_bytes_max: u64,
+    /// Time after a call's deadline in which its worker must answer; one that does not is killed. Default
+    /// 250 ms.
+    pub grace: Duration,
+    /// Time after which a worker that nobody calls is ended. Default 5 minutes.
+    pub idle_max: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> WorkerConfig {
+        WorkerConfig {
+            workers_max: 32,
+            instances_max: 64,
+            memory_bytes_max: 4 << 30,
+            shared_bytes_max: 1 << 30,
+            grace: Duration::from_millis(250),
+            idle_max: Duration::from_secs(300),
+        }
+    }
 }
 
 impl SandboxConfig {
@@ -39,6 +72,7 @@ impl SandboxConfig {
             admission: AdmissionLimits::default(),
             compile: CompileLimits::default(),
             child_program: None,
+            worker: WorkerConfig::default(),
         }
     }
 }

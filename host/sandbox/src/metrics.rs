@@ -28,6 +28,10 @@ pub struct Metrics {
     pub bytes_created: AtomicU64,
     /// Bytes of log messages that were dropped.
     pub log_bytes_dropped: AtomicU64,
+    /// Worker processes that were given to a tenant and publisher.
+    pub workers_started: AtomicU64,
+    /// Worker processes that ended by themselves or were killed for what they did.
+    pub workers_lost: AtomicU64,
     failures: [AtomicU64; CauseKind::ALL.len()],
 }
 
@@ -59,6 +63,8 @@ impl Metrics {
             ("bytes_read", &self.bytes_read),
             ("bytes_created", &self.bytes_created),
             ("log_bytes_dropped", &self.log_bytes_dropped),
+            ("workers_started", &self.workers_started),
+            ("workers_lost", &self.workers_lost),
         ];
         for (name, counter) in counters {
             visit(name, counter.load(Ordering::Relaxed));

@@ -2,7 +2,8 @@
 
 use crate::error::GuestError;
 use crate::signature::PluginSignature;
-use aimass_graph::Plan;
+use crate::worker::link::RemotePlans;
+use aimass_graph::{Plan, Signature};
 use aimass_tensor::Tensor;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub struct PlanSet {
     model_version: Arc<str>,
     plans: Vec<(Arc<str>, Arc<Plan>)>,
     traced: Option<Arc<dyn TracedPlan>>,
+    /// In a worker: plans that the host holds.
+    remote: Option<Arc<RemotePlans>>,
 }
 
 /// A model that is traced, call by call, as its glue finds it: the plan `main`.
@@ -45,13 +48,31 @@ pub struct TracedPlanCall {
 impl PlanSet {
     /// The plans of this version of a model.
     pub fn new(model: &str, version: u64, plans: Vec<(Arc<str>, Arc<Plan>)>) -> PlanSet {
-        PlanSet { model_version: format!("{model}@{version}").into(), plans, traced: None }
+        let model_version = format!("{model}@{version}").into();
+        PlanSet { model_version, plans, traced: None, remote: None }
     }
 
     /// The same with a model that is traced as the plan `main`.
     #[must_use]
     pub fn with_traced(self, traced: Option<Arc<dyn TracedPlan>>) -> PlanSet {
         PlanSet { traced, ..self }
+    }
+
+    /// In a worker: plans that the host holds.
+    pub(crate) fn remote(model_version: Arc<str>, plans: RemotePlans) -> PlanSet {
+        PlanSet { model_version, plans: Vec::new(), traced: None, remote: Some(Arc::new(plans)) }
+    }
+
+    /// The plan of this name that the host of this worker holds: its place and its signature.
+    pub(crate) fn get_remote(&self, name: &str) -> Option<(u32, Arc<Signature>)> {
+        let plans = &self.remote.as_ref()?.plans;
+        let at = plans.iter().position(|(known, _)| **known == *name)?;
+        Some((u32::try_from(at).ok()?, plans[at].1.clone()))
+    }
+
+    /// All plans, in their order.
+    pub(crate) fn list(&self) -> &[(Arc<str>, Arc<Plan>)] {
+        &self.plans
     }
 
     /// No plans: for plugins that belong to no model.
@@ -76,7 +97,9 @@ impl PlanSet {
 
     /// Names of all plans that are compiled once.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.plans.iter().map(|(name, _)| &**name)
+        let remote = self.remote.iter().flat_map(|remote| &remote.plans);
+        let remote = remote.map(|(name, _)| &**name);
+        self.plans.iter().map(|(name, _)| &**name).chain(remote)
     }
 
     /// `name@version` of the model.

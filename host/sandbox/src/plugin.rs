@@ -1,11 +1,14 @@
 //! A loaded plugin and its calls.
 
+mod in_worker;
+
 use crate::composition::{Composition, Outside};
 use crate::error::{Cause, CauseKind, ErrorFamily, PluginError, SandboxError};
 use crate::host_api::HANDLES;
 use crate::host_api::files::granted;
+use crate::host_api::graph::GraphHandle;
 use crate::host_api::tensor::TensorHandle;
-use crate::instance::{Instance, failure};
+use crate::instance::{Instance, Permit, failure};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::package::{PackageInfo, World};
@@ -13,6 +16,8 @@ use crate::plans::PlanSet;
 use crate::sandbox::Sandbox;
 use crate::signature::{NamedTensors, PluginSignature, TENSORS_MAX, check};
 use crate::state::{CallContext, CallState};
+use crate::worker::messages::Job;
+use crate::worker::remote::{Failure, WorkerPlugin};
 use crate::worlds::bindings::tensor::NamedTensor;
 use crate::worlds::bindings::types;
 use crate::worlds::convert::{check_name, error_in, signature_in};
@@ -37,9 +42,16 @@ const PLAN_NAME_BYTES_MAX: usize = 64;
 pub struct Plugin {
     sandbox: Arc<Sandbox>,
     package: Arc<PackageInfo>,
-    pre: InstancePre<CallState>,
-    exports: Exports,
+    body: Body,
     signature: Arc<PluginSignature>,
+}
+
+/// Where the instances of a plugin live.
+enum Body {
+    /// In this process.
+    Here { pre: InstancePre<CallState>, exports: Exports },
+    /// In worker processes.
+    Worker(WorkerPlugin),
 }
 
 /// On whose behalf a plugin is called, until when, and with what.
@@ -125,8 +137,8 @@ impl Plugin {
             let message = format!("expected an exported function `{name}`");
             SandboxError::Refused { plugin: package.name.clone(), code: "export", message }
         })?;
-        let signature = Arc::default();
-        let mut plugin = Plugin { sandbox, package, pre, exports, signature };
+        let body = Body::Here { pre, exports };
+        let mut plugin = Plugin { sandbox, package, body, signature: Arc::default() };
         plugin.signature = Arc::new(plugin.describe().await?);
         Ok(Arc::new(plugin))
     }
@@ -146,9 +158,25 @@ impl Plugin {
         &self.package.digest
     }
 
-    /// The functions of its world.
-    pub(crate) fn exports(&self) -> &Exports {
-        &self.exports
+    /// The functions of its world; none if they are called in workers.
+    pub(crate) fn exports(&self) -> Option<&Exports> {
+        match &self.body {
+            Body::Here { exports, .. } => Some(exports),
+            Body::Worker(_) => None,
+        }
+    }
+
+    /// Its part in workers, if its instances live there.
+    pub(crate) fn remote(&self) -> Option<&WorkerPlugin> {
+        match &self.body {
+            Body::Here { .. } => None,
+            Body::Worker(remote) => Some(remote),
+        }
+    }
+
+    /// What a call of a worker needs of this side.
+    pub(crate) fn sides(&self) -> (&Sandbox, &PackageInfo) {
+        (&self.sandbox, &self.package)
     }
 
     /// Bounds of its calls: the host's, lowered where the manifest asks for less.
@@ -201,14 +229,20 @@ impl Plugin {
     ) -> Result<CallResult, PluginError> {
         const FUNCTION: &str = "process";
         let started = Instant::now();
-        let Exports::Process { process, .. } = &self.exports else {
-            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
-        };
         if let Err(message) = check(&self.signature.inputs, &inputs) {
             return Err(self.failed(FUNCTION, Cause::BadInput { message }));
         }
         let deadline = call.deadline.min(started + self.package.limits.wall_max);
         let context = CallContext { tenant: call.tenant, deadline, plans: call.plans };
+        if let Body::Worker(remote) = &self.body {
+            let processed = self.process_remote(remote, context, call.parameters, inputs).await;
+            let (outputs, stats) = processed.map_err(|error| self.failed_with(FUNCTION, error))?;
+            let stats = CallStats { wall: started.elapsed(), ..stats };
+            return Ok(CallResult { outputs, stats });
+        }
+        let Some(Exports::Process { process, .. }) = self.exports() else {
+            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+        };
         let mut instance = self.instance(FUNCTION, context).await?;
         instance.store.data_mut().outside = Outside {
             composition: call.composition,
@@ -245,7 +279,7 @@ impl Plugin {
         times: u32,
     ) -> Result<(), PluginError> {
         const FUNCTION: &str = "process";
-        let Exports::Process { process, .. } = &self.exports else {
+        let Some(Exports::Process { process, .. }) = self.exports() else {
             return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
         };
         let context =
@@ -271,11 +305,12 @@ impl Plugin {
     /// As [`Plugin::process`].
     pub async fn detect(&self) -> Result<Option<String>, PluginError> {
         const FUNCTION: &str = "detect";
-        let detect = match &self.exports {
-            Exports::Format { detect, .. } | Exports::Tracing { detect, .. } => detect,
-            Exports::Process { .. } => {
-                return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
-            }
+        if let Body::Worker(_) = &self.body {
+            return self.ask(FUNCTION, self.package.limits.wall_max, Job::Detect).await;
+        }
+        let Some(Exports::Format { detect, .. } | Exports::Tracing { detect, .. }) = self.exports()
+        else {
+            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
         };
         let mut instance = self.system_instance(FUNCTION, self.package.limits.wall_max).await?;
         let files: Files = (granted(instance.store.data()),);
@@ -291,7 +326,31 @@ impl Plugin {
     /// As [`Plugin::process`]; [`Cause::Host`] if a graph does not compile.
     pub async fn load_graph(&self, options: &CompileOptions) -> Result<LoadedGraph, PluginError> {
         const FUNCTION: &str = "load";
-        let Exports::Format { load, .. } = &self.exports else {
+        let (graphs, signature, mut stats) = match &self.body {
+            Body::Here { .. } => {
+                let (graphs, signature, stats) = self.load_handles().await?;
+                let graphs = graphs.into_iter().map(|(name, made)| (name, made.graph)).collect();
+                (graphs, signature, stats)
+            }
+            Body::Worker(_) => {
+                let wall_max = self.package.limits.load_wall_max;
+                let loaded = self.ask(FUNCTION, wall_max, Job::LoadGraphs).await?;
+                self.rebuilt(loaded).map_err(|cause| self.failed(FUNCTION, cause))?
+            }
+        };
+        let options = options.clone();
+        let compiled = tokio::task::spawn_blocking(move || compile(graphs, &options)).await;
+        let compiled =
+            compiled.unwrap_or_else(|error| Err(Cause::Host { message: error.to_string() }));
+        let plans = compiled.map_err(|cause| self.failed(FUNCTION, cause))?;
+        stats.output_bytes = plans.iter().map(|(_, plan)| plan.weights_bytes()).sum();
+        Ok(LoadedGraph { plans, signature, stats })
+    }
+
+    /// Runs `load` and takes its graphs out of the guest's hands.
+    async fn load_handles(&self) -> Result<(Handles, PluginSignature, CallStats), PluginError> {
+        const FUNCTION: &str = "load";
+        let Some(Exports::Format { load, .. }) = self.exports() else {
             return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
         };
         let started = Instant::now();
@@ -304,27 +363,22 @@ impl Plugin {
             .map_err(|error| self.guest_error(error))
             .and_then(|model| take_graphs(instance.store.data_mut(), model))
             .map_err(|cause| self.failed(FUNCTION, cause))?;
-        let mut stats = stats(&instance, before);
-        drop(instance);
-        stats.wall = started.elapsed();
-        let options = options.clone();
-        let compiled = tokio::task::spawn_blocking(move || compile(graphs, &options)).await;
-        let compiled =
-            compiled.unwrap_or_else(|error| Err(Cause::Host { message: error.to_string() }));
-        let plans = compiled.map_err(|cause| self.failed(FUNCTION, cause))?;
-        stats.output_bytes = plans.iter().map(|(_, plan)| plan.weights_bytes()).sum();
-        Ok(LoadedGraph { plans, signature, stats })
+        let stats = CallStats { wall: started.elapsed(), ..stats(&instance, before) };
+        Ok((graphs, signature, stats))
     }
 
     async fn describe(&self) -> Result<PluginSignature, PluginError> {
         const FUNCTION: &str = "describe";
         let wall_max = self.package.limits.init_wall_max;
         let mut instance = self.system_instance(FUNCTION, wall_max).await?;
-        let typed = self.exports.check(&mut instance.store, &instance.instance);
+        let Some(exports) = self.exports() else {
+            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+        };
+        let typed = exports.check(&mut instance.store, &instance.instance);
         typed.map_err(|error| {
             self.failed(FUNCTION, Cause::Trap { message: format!("{error:#}") })
         })?;
-        let Exports::Process { describe, .. } = &self.exports else {
+        let Exports::Process { describe, .. } = exports else {
             return Ok(PluginSignature::default());
         };
         let (signature,): Described = self.run(FUNCTION, &mut instance, describe, ()).await?;
@@ -341,12 +395,17 @@ impl Plugin {
         function: &'static str,
         wall_max: Duration,
     ) -> Result<Instance, PluginError> {
-        let context = CallContext {
-            tenant: "system".into(),
-            deadline: Instant::now() + wall_max,
-            plans: Arc::new(PlanSet::empty()),
-        };
-        self.instance(function, context).await
+        self.instance(function, CallContext::system(wall_max)).await
+    }
+
+    /// The right to one more live instance of this plugin, counted as a call.
+    ///
+    /// # Errors
+    /// [`Cause::Overloaded`].
+    pub(crate) fn permit(&self) -> Result<Permit, Cause> {
+        Metrics::add(&self.sandbox.metrics.calls, 1);
+        let instances_max = u64::from(self.sandbox.instances_max());
+        self.sandbox.permit().ok_or(Cause::Overloaded { instances_max })
     }
 
     async fn instance(
@@ -354,12 +413,11 @@ impl Plugin {
         function: &'static str,
         context: CallContext,
     ) -> Result<Instance, PluginError> {
-        Metrics::add(&self.sandbox.metrics.calls, 1);
-        let Some(permit) = self.sandbox.permit() else {
-            let instances_max = u64::from(self.sandbox.instances_max());
-            return Err(self.failed(function, Cause::Overloaded { instances_max }));
+        let Body::Here { pre, .. } = &self.body else {
+            return Err(self.failed(function, self.no_such_function(function)));
         };
-        let fresh = Instance::fresh(&self.sandbox, &self.package, &self.pre, (context, permit));
+        let permit = self.permit().map_err(|cause| self.failed(function, cause))?;
+        let fresh = Instance::fresh(&self.sandbox, &self.package, pre, (context, permit));
         fresh
             .await
             .map_err(|(cause, backtrace)| PluginError { backtrace, ..self.failed(function, cause) })
@@ -405,16 +463,27 @@ impl Plugin {
             return Err(bad(format!("expected at most {TENSORS_MAX}, got {}", outputs.len())));
         }
         let mut tensors: NamedTensors = Vec::with_capacity(outputs.len());
-        let mut bytes = 0u64;
         for output in outputs {
-            check_name(&output.name).map_err(bad)?;
-            if tensors.iter().any(|(name, _)| **name == *output.name) {
-                return Err(bad(format!("expected unique names, got `{}` twice", output.name)));
-            }
             let handle = state.table.delete(output.value);
             let handle = handle.map_err(|error| Cause::Host { message: error.to_string() })?;
-            bytes = bytes.saturating_add(handle.tensor.byte_len() as u64);
             tensors.push((output.name.into(), handle.tensor));
+        }
+        self.check_outputs(tensors)
+    }
+
+    /// Holds outputs against description and limits.
+    fn check_outputs(&self, tensors: NamedTensors) -> Result<NamedTensors, Cause> {
+        let bad = |message| Cause::BadOutput { message };
+        if tensors.len() > TENSORS_MAX {
+            return Err(bad(format!("expected at most {TENSORS_MAX}, got {}", tensors.len())));
+        }
+        let mut bytes = 0u64;
+        for (at, (name, tensor)) in tensors.iter().enumerate() {
+            check_name(name).map_err(bad)?;
+            if tensors[..at].iter().any(|(other, _)| other == name) {
+                return Err(bad(format!("expected unique names, got `{name}` twice")));
+            }
+            bytes = bytes.saturating_add(tensor.byte_len() as u64);
         }
         let limit_bytes = self.package.limits.output_bytes_max;
         if bytes > limit_bytes {
@@ -437,6 +506,15 @@ impl Plugin {
     pub(crate) fn no_such_function(&self, function: &str) -> Cause {
         let world = self.package.world.as_str();
         Cause::Host { message: format!("the world {world} has no {function}") }
+    }
+
+    /// An error of this plugin, counted, with where in the guest it came from.
+    pub(crate) fn failed_with(
+        &self,
+        function: &'static str,
+        (cause, backtrace): Failure,
+    ) -> PluginError {
+        PluginError { backtrace, ..self.failed(function, cause) }
     }
 
     /// An error of this plugin, counted.
@@ -508,30 +586,41 @@ fn parameter(parameter: Parameter) -> types::Parameter {
 type Plans = Vec<(Arc<str>, Arc<Plan>)>;
 /// Graphs by the names of their plans.
 type Graphs = Vec<(Arc<str>, Graph)>;
+/// Graphs as a guest held them.
+type Handles = Vec<(Arc<str>, GraphHandle)>;
 
 fn take_graphs(
     state: &mut CallState,
     model: LoadedModel,
-) -> Result<(Graphs, PluginSignature), Cause> {
+) -> Result<(Handles, PluginSignature), Cause> {
     let bad = |message| Cause::BadOutput { message };
-    if !(1..=PLANS_MAX).contains(&model.plans.len()) {
-        let got = model.plans.len();
-        return Err(bad(format!("expected 1 to {PLANS_MAX} plans, got {got}")));
-    }
-    let mut graphs: Graphs = Vec::with_capacity(model.plans.len());
+    check_plan_names(model.plans.iter().map(|plan| plan.name.as_str()))?;
+    let mut graphs: Handles = Vec::with_capacity(model.plans.len());
     for plan in model.plans {
-        if !(1..=PLAN_NAME_BYTES_MAX).contains(&plan.name.len()) {
-            let got = plan.name.len();
-            return Err(bad(format!("expected plan names of 1 to 64 bytes, got one of {got}")));
-        }
-        if graphs.iter().any(|(name, _)| **name == *plan.name) {
-            return Err(bad(format!("expected unique plan names, got `{}` twice", plan.name)));
-        }
         let graph = state.table.delete(plan.graph);
         let graph = graph.map_err(|error| Cause::Host { message: error.to_string() })?;
-        graphs.push((plan.name.into(), graph.graph));
+        graphs.push((plan.name.into(), graph));
     }
     Ok((graphs, signature_in(model.signature).map_err(bad)?))
+}
+
+fn check_plan_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Cause> {
+    let bad = |message| Err(Cause::BadOutput { message });
+    if !(1..=PLANS_MAX).contains(&names.len()) {
+        return bad(format!("expected 1 to {PLANS_MAX} plans, got {}", names.len()));
+    }
+    let mut seen = Vec::with_capacity(names.len());
+    for name in names {
+        if !(1..=PLAN_NAME_BYTES_MAX).contains(&name.len()) {
+            let got = name.len();
+            return bad(format!("expected plan names of 1 to 64 bytes, got one of {got}"));
+        }
+        if seen.contains(&name) {
+            return bad(format!("expected unique plan names, got `{name}` twice"));
+        }
+        seen.push(name);
+    }
+    Ok(())
 }
 
 fn compile(graphs: Graphs, options: &CompileOptions) -> Result<Plans, Cause> {

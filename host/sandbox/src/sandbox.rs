@@ -6,7 +6,7 @@ use crate::compile::{Compiler, deserialize};
 use crate::decoders::Decoders;
 use crate::engine::{SandboxEngine, engine, instances_max, max_map_count};
 use crate::epoch::Ticker;
-use crate::error::SandboxError;
+use crate::error::{Cause, PluginError, SandboxError};
 use crate::host_api::linker;
 use crate::image;
 use crate::instance::Permit;
@@ -15,8 +15,10 @@ use crate::metrics::Metrics;
 use crate::package::{PackageInfo, PluginSetup, World};
 use crate::plugin::Plugin;
 use crate::state::CallState;
+use crate::worker::pool::Workers;
+use crate::worker::remote::{self, WorkerPlugin, publisher};
 use aimass_dispatch::Dispatcher;
-use aimass_trust::{Capability, VerifiedPackage};
+use aimass_trust::{Capability, Tier, VerifiedPackage};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -30,12 +32,14 @@ const IMAGE_FORMAT: &[u8] = b"aimass-image-1";
 pub struct Sandbox {
     pub(crate) engine: SandboxEngine,
     pub(crate) ticker: Ticker,
-    pub(crate) dispatcher: Arc<Dispatcher>,
+    /// None in a worker, as the cache.
+    pub(crate) dispatcher: Option<Arc<Dispatcher>>,
     pub(crate) decoders: Arc<Decoders>,
     pub(crate) metrics: Arc<Metrics>,
     config: SandboxConfig,
-    cache: CompileCache,
+    cache: Option<CompileCache>,
     compiler: Compiler,
+    workers: Arc<Workers>,
     instances: Arc<Semaphore>,
     instances_max: u32,
 }
@@ -50,19 +54,47 @@ impl Sandbox {
         config: SandboxConfig,
         dispatcher: Arc<Dispatcher>,
     ) -> Result<Arc<Sandbox>, SandboxError> {
-        let instances_max = instances_max(config.instances_max, max_map_count());
-        let start = |message: String| SandboxError::Start { message };
-        let engine =
-            engine(instances_max, config.metering).map_err(|error| start(format!("{error:#}")))?;
-        let ticker = Ticker::start(&engine.wasmtime).map_err(|error| start(error.to_string()))?;
         let cache = CompileCache::open(&config.cache_dir, config.cache_bytes_max)?;
+        let made = |instances| engine(instances, config.metering);
+        let engine = Sandbox::engine(config.instances_max, made)?;
+        Sandbox::open(config, engine, (Some(dispatcher), Some(cache)))
+    }
+
+    /// The sandbox inside a worker process: its plans and its cache are the host's.
+    pub(crate) fn of_worker(engine: (SandboxEngine, u32)) -> Result<Arc<Sandbox>, SandboxError> {
+        Sandbox::open(SandboxConfig::new(""), engine, (None, None))
+    }
+
+    /// An engine made by `make`, and how many instances may be live in it at once.
+    ///
+    /// # Errors
+    /// [`SandboxError::Start`] if the machine cannot hold the pool of instances.
+    pub(crate) fn engine(
+        asked: Option<u32>,
+        make: impl FnOnce(u32) -> wasmtime::Result<SandboxEngine>,
+    ) -> Result<(SandboxEngine, u32), SandboxError> {
+        let instances_max = instances_max(asked, max_map_count());
+        let start = |message: String| SandboxError::Start { message };
+        let engine = make(instances_max).map_err(|error| start(format!("{error:#}")))?;
+        Ok((engine, instances_max))
+    }
+
+    fn open(
+        config: SandboxConfig,
+        (engine, instances_max): (SandboxEngine, u32),
+        (dispatcher, cache): (Option<Arc<Dispatcher>>, Option<CompileCache>),
+    ) -> Result<Arc<Sandbox>, SandboxError> {
+        let start = |message: String| SandboxError::Start { message };
+        let ticker = Ticker::start(&engine.wasmtime).map_err(|error| start(error.to_string()))?;
+        let metrics = Arc::<Metrics>::default();
         Ok(Arc::new(Sandbox {
             engine,
             ticker,
             dispatcher,
             decoders: Decoders::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            metrics: Arc::default(),
             compiler: Compiler::new(&config),
+            workers: Workers::new(&config, metrics.clone()),
+            metrics,
             config,
             cache,
             instances: Arc::new(Semaphore::new(instances_max as usize)),
@@ -70,14 +102,14 @@ impl Sandbox {
         }))
     }
 
+    /// Processes of workers that serve a tenant and publisher now.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.workers.pids()
+    }
+
     /// Counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    /// Where plan calls go.
-    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
-        &self.dispatcher
     }
 
     /// Whether guests' instructions are counted.
@@ -109,8 +141,11 @@ impl Sandbox {
         };
         let (sandbox, info) = (self.clone(), Arc::new(info));
         let (component, plugin) = (package.component().clone(), info.name.clone());
-        let runtime = Handle::current();
-        let task = move || runtime.block_on(sandbox.load_blocking(info, &component));
+        let (runtime, tier) = (Handle::current(), package.tier());
+        let task = move || match tier {
+            Tier::InProcess => runtime.block_on(sandbox.load_blocking(info, &component)),
+            Tier::Worker => runtime.block_on(sandbox.load_remote(info, &component)),
+        };
         match tokio::task::spawn_blocking(task).await {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -139,7 +174,7 @@ impl Sandbox {
 
     /// Removes what was compiled of a component that must not run anymore; how many entries that were.
     pub fn purge(&self, component: &[u8; 32]) -> u64 {
-        self.cache.purge(component)
+        self.cache.as_ref().map_or(0, |cache| cache.purge(component))
     }
 
     async fn load_blocking(
@@ -150,13 +185,132 @@ impl Sandbox {
         let limits = &self.config.admission;
         admission::check(component, package.world, &package.capabilities, limits)
             .map_err(|error| self.refused(package.name.clone(), error.code, error.message))?;
-        let linker = linker(&self.engine.wasmtime, &package.capabilities)
-            .map_err(|error| SandboxError::Start { message: format!("{error:#}") })?;
+        let linker = self.linker(&package)?;
         let compiled = self.compiled(&package, &linker, component).await?;
+        self.plugin_of(package, &linker, &compiled).await
+    }
+
+    fn linker(&self, package: &PackageInfo) -> Result<Linker<CallState>, SandboxError> {
+        linker(&self.engine.wasmtime, &package.capabilities, self.in_worker())
+            .map_err(|error| SandboxError::Start { message: format!("{error:#}") })
+    }
+
+    async fn plugin_of(
+        self: Arc<Self>,
+        package: Arc<PackageInfo>,
+        linker: &Linker<CallState>,
+        compiled: &Component,
+    ) -> Result<Arc<Plugin>, SandboxError> {
         let pre = linker
-            .instantiate_pre(&compiled)
+            .instantiate_pre(compiled)
             .map_err(|error| self.refused(package.name.clone(), "import", format!("{error:#}")))?;
-        Plugin::new(self, package, pre, &compiled).await
+        Plugin::new(self, package, pre, compiled).await
+    }
+
+    /// Loads a plugin of the untrusted tier: compiled, if need be, and described in a worker of its
+    /// publisher.
+    async fn load_remote(
+        self: Arc<Sandbox>,
+        package: Arc<PackageInfo>,
+        component: &[u8],
+    ) -> Result<Arc<Plugin>, SandboxError> {
+        if self.config.child_program.is_none() {
+            let message = "the trust policy puts it into worker processes, which this process cannot \
+                           start; use a server that can, or set `tier = \"in-process\"` in trust.toml";
+            return Err(self.refused(package.name.clone(), "tier", message.into()));
+        }
+        let limits = &self.config.admission;
+        admission::check(component, package.world, &package.capabilities, limits)
+            .map_err(|error| self.refused(package.name.clone(), error.code, error.message))?;
+        let code = self.remote_code(&package, component).await?;
+        let remote = WorkerPlugin::new(self.workers.clone(), &package, code)
+            .map_err(|error| SandboxError::Start { message: error.to_string() })?;
+        Plugin::in_worker(self, package, remote).await
+    }
+
+    /// Code for workers of this publisher: from the cache, or compiled in one of them.
+    ///
+    /// It stands in the cache under the tier and the publisher, since a worker that lies can answer any
+    /// code: it must not run anywhere else.
+    async fn remote_code(
+        &self,
+        package: &Arc<PackageInfo>,
+        component: &[u8],
+    ) -> Result<Vec<u8>, SandboxError> {
+        let publisher = publisher(package);
+        let key = |files: [u8; 32]| {
+            let config = Sha256::digest(&package.config);
+            let owner = [b"worker ", publisher.as_bytes(), &files].concat();
+            CacheKey::of(&package.digest, [IMAGE_FORMAT, &config, &owner, &self.engine.settings])
+        };
+        let shared = key([0; 32]);
+        let reads_files = package.capabilities.allows(Capability::Files);
+        let own = reads_files.then(|| key(package.files_digest()));
+        let found = self.cached_code(&shared).or_else(|| self.cached_code(own.as_ref()?));
+        if let Some(code) = found {
+            Metrics::add(&self.metrics.cache_hits, 1);
+            return Ok(code);
+        }
+        Metrics::add(&self.metrics.cache_misses, 1);
+        let made = remote::make(&self.workers, self, package, component).await;
+        let (code, files_seen) = made.map_err(|(cause, backtrace)| match cause {
+            Cause::Host { message } => {
+                SandboxError::Image { plugin: package.name.clone(), message }
+            }
+            cause => PluginError { backtrace, ..package.error("init", cause) }.into(),
+        })?;
+        Metrics::add(&self.metrics.images, 1);
+        let key = own.filter(|_| files_seen).unwrap_or(shared);
+        if let Some(cache) = &self.cache {
+            cache.put(&key, code.as_slice());
+        }
+        Ok(code.as_slice().to_vec())
+    }
+
+    /// In a worker: the plugin of code that the host sent.
+    pub(crate) async fn of_code(
+        self: &Arc<Sandbox>,
+        package: Arc<PackageInfo>,
+        code: &[u8],
+    ) -> Result<Arc<Plugin>, SandboxError> {
+        let linker = self.linker(&package)?;
+        let refused = |error: wasmtime::Error| SandboxError::Image {
+            plugin: package.name.clone(),
+            message: format!("{error:#}"),
+        };
+        let compiled = deserialize(&self.engine, code).map_err(refused)?;
+        self.clone().plugin_of(package, &linker, &compiled).await
+    }
+
+    /// In a worker: runs `init` and compiles; whether `init` looked at files.
+    pub(crate) async fn make(
+        &self,
+        package: &Arc<PackageInfo>,
+        component: &[u8],
+    ) -> Result<(Vec<u8>, bool), SandboxError> {
+        let linker = self.linker(package)?;
+        let permit = self.wait_for_permit().await;
+        let (_, code, files_seen) = self.image(package, &linker, (component, permit)).await?;
+        Ok((code, files_seen))
+    }
+
+    /// The component whose memory `init` left, compiled, and its code; whether `init` looked at files.
+    async fn image(
+        &self,
+        package: &Arc<PackageInfo>,
+        linker: &Linker<CallState>,
+        component: (&[u8], Permit),
+    ) -> Result<(Component, Vec<u8>, bool), SandboxError> {
+        let mut compiler = self.compiler.session(&self.engine, &package.name);
+        let image::Image { component: image, files_seen } =
+            image::make(self, package, linker, &mut compiler, component).await?;
+        let (compiled, code) = compiler.compile(&image).await?;
+        Ok((compiled, code, files_seen))
+    }
+
+    /// Whether this process is a worker.
+    fn in_worker(&self) -> bool {
+        self.cache.is_none()
     }
 
     fn refused(&self, plugin: Arc<str>, code: &'static str, message: String) -> SandboxError {
@@ -181,12 +335,11 @@ impl Sandbox {
         }
         Metrics::add(&self.metrics.cache_misses, 1);
         let permit = self.wait_for_permit().await;
-        let mut compiler = self.compiler.session(&self.engine, &package.name);
-        let image::Image { component: image, files_seen } =
-            image::make(self, package, linker, &mut compiler, (component, permit)).await?;
+        let (compiled, code, files_seen) = self.image(package, linker, (component, permit)).await?;
         let key = own.filter(|_| files_seen).unwrap_or(shared);
-        let (compiled, code) = compiler.compile(&image).await?;
-        self.cache.put(&key, &code);
+        if let Some(cache) = &self.cache {
+            cache.put(&key, &code);
+        }
         Ok(compiled)
     }
 
@@ -195,16 +348,20 @@ impl Sandbox {
         CacheKey::of(&package.digest, [IMAGE_FORMAT, &config, &files, &self.engine.settings])
     }
 
-    fn cached(&self, key: &CacheKey) -> Option<Component> {
-        let code = match self.cache.get(key) {
-            Found::Entry(code) => code,
-            Found::Nothing => return None,
+    fn cached_code(&self, key: &CacheKey) -> Option<Vec<u8>> {
+        match self.cache.as_ref()?.get(key) {
+            Found::Entry(code) => Some(code),
+            Found::Nothing => None,
             Found::Rejected => {
                 tracing::warn!("a compiled component that this host did not make was removed");
                 Metrics::add(&self.metrics.cache_rejected, 1);
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    fn cached(&self, key: &CacheKey) -> Option<Component> {
+        let code = self.cached_code(key)?;
         match deserialize(&self.engine, &code) {
             Ok(component) => {
                 Metrics::add(&self.metrics.cache_hits, 1);

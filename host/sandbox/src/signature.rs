@@ -1,14 +1,17 @@
 //! What a plugin says about its inputs and outputs, and the check of tensors against it.
 
 use crate::trace::TracedInput;
+use crate::worlds::convert::{check_name, cut};
 use aimass_graph::Dim;
-use aimass_tensor::{DType, Shape, Tensor};
+use aimass_tensor::{DType, RANK_MAX, Shape, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
 /// Inputs, or outputs, of a plugin at most.
 pub(crate) const TENSORS_MAX: usize = 64;
+/// Bytes of a tensor's description at most.
+const DESCRIPTION_BYTES_MAX: usize = 1024;
 /// Bytes of a tensor's name at most.
 pub(crate) const NAME_BYTES_MAX: usize = 128;
 
@@ -32,6 +35,36 @@ pub struct PluginTensorSpec {
     pub dims: Option<Vec<Dim>>,
     /// One sentence for people.
     pub description: String,
+}
+
+impl PluginSignature {
+    /// The signature, if it keeps the bounds of the contract.
+    ///
+    /// # Errors
+    /// What breaks them: too many tensors or dimensions, names that are long, empty or not unique.
+    pub(crate) fn checked(mut self) -> Result<PluginSignature, String> {
+        for (list, specs) in [("inputs", &mut self.inputs), ("outputs", &mut self.outputs)] {
+            if specs.len() > TENSORS_MAX {
+                return Err(format!("{list}: expected at most {TENSORS_MAX}, got {}", specs.len()));
+            }
+            for at in 0..specs.len() {
+                let (before, rest) = specs.split_at_mut(at);
+                let spec = &mut rest[0];
+                check_name(&spec.name).map_err(|error| format!("{list}: {error}"))?;
+                if before.iter().any(|known| known.name == spec.name) {
+                    let name = &spec.name;
+                    return Err(format!("{list}: expected unique names, got `{name}` twice"));
+                }
+                if spec.dims.as_ref().is_some_and(|dims| dims.len() > RANK_MAX) {
+                    let name = &spec.name;
+                    return Err(format!("{list}: `{name}` has more than {RANK_MAX} dimensions"));
+                }
+                let description = std::mem::take(&mut spec.description);
+                spec.description = cut(description, DESCRIPTION_BYTES_MAX);
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// Tensors by name, as they go into and come out of a plugin.

@@ -9,7 +9,7 @@ use crate::plans::PlanSet;
 use aimass_dispatch::Dispatcher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 
@@ -23,8 +23,8 @@ pub(crate) struct CallState {
     pub(crate) context: CallContext,
     /// Other models and the client of a stream, as far as the call may reach them.
     pub(crate) outside: Outside,
-    /// Where plan calls go.
-    pub(crate) dispatcher: Arc<Dispatcher>,
+    /// Where plan calls go; none in a worker, whose plans are its host's.
+    pub(crate) dispatcher: Option<Arc<Dispatcher>>,
     /// Where long decoding runs.
     pub(crate) decoders: Arc<Decoders>,
     /// Counters of the sandbox.
@@ -51,6 +51,17 @@ pub(crate) struct CallContext {
     pub(crate) tenant: Arc<str>,
     pub(crate) deadline: Instant,
     pub(crate) plans: Arc<PlanSet>,
+}
+
+impl CallContext {
+    /// On the server's own behalf, for so long.
+    pub(crate) fn system(wall_max: Duration) -> CallContext {
+        CallContext {
+            tenant: "system".into(),
+            deadline: Instant::now() + wall_max,
+            plans: Arc::new(PlanSet::empty()),
+        }
+    }
 }
 
 /// A limit that a host function found exceeded; it traps the guest.

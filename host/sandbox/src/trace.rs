@@ -7,9 +7,13 @@ use crate::host_api::files::granted;
 use crate::host_api::tensor::TensorHandle;
 use crate::instance::Instance;
 use crate::metrics::Metrics;
+use crate::package::World;
 use crate::plugin::Plugin;
 use crate::signature::{NamedTensors, PluginSignature, check_shapes};
 use crate::state::CallState;
+use crate::worker::messages::{self, Job};
+use crate::worker::remote::RemoteSession;
+use crate::worker::wire::{Bytes, tensors_in, tensors_out};
 use crate::worlds::bindings::types::Error;
 use crate::worlds::convert::{dtype_out, signature_in};
 use crate::worlds::exports::{self, Exports, Files, LoadedSignature, NamedInput, Stage, Staged};
@@ -56,11 +60,19 @@ pub struct TracedStage {
 /// was dropped before it answered, answers only errors.
 pub struct TraceSession {
     plugin: Arc<Plugin>,
-    instance: Instance,
+    seat: Seat,
     signature: Arc<PluginSignature>,
     options: CompileOptions,
     progress: Progress,
     stages: usize,
+}
+
+/// Where the instance of a session lives.
+enum Seat {
+    /// In this process.
+    Here(Box<Instance>),
+    /// In a worker.
+    Worker(Box<RemoteSession>),
 }
 
 /// How far a trace has come.
@@ -77,6 +89,8 @@ enum Progress {
 /// A checked stage whose graph is not compiled yet.
 struct Outline {
     graph: Option<Graph>,
+    /// In a worker: the calls that built the graph.
+    record: Vec<u8>,
     known: NamedTensors,
     observe: Vec<Arc<str>>,
     batched: bool,
@@ -94,14 +108,20 @@ impl Plugin {
     /// As [`Plugin::process`].
     pub async fn load_signature(&self) -> Result<PluginSignature, PluginError> {
         const FUNCTION: &str = "load";
-        let Exports::Tracing { load, .. } = self.exports() else {
+        let wall_max = self.limits().load_wall_max;
+        let bad = |message| Cause::BadOutput { message };
+        if self.remote().is_some() {
+            let signature = self.ask(FUNCTION, wall_max, Job::LoadSignature).await?;
+            return PluginSignature::checked(signature)
+                .and_then(|signature| check_signature(&signature).map(|()| signature))
+                .map_err(|message| self.failed(FUNCTION, bad(message)));
+        }
+        let Some(Exports::Tracing { load, .. }) = self.exports() else {
             return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
         };
-        let wall_max = self.limits().load_wall_max;
         let mut instance = self.system_instance(FUNCTION, wall_max).await?;
         let files: Files = (granted(instance.store.data()),);
         let (answer,): LoadedSignature = self.run(FUNCTION, &mut instance, load, files).await?;
-        let bad = |message| Cause::BadOutput { message };
         answer
             .map_err(|error| self.guest_error(error))
             .and_then(|signature| signature_in(signature).map_err(bad))
@@ -118,13 +138,24 @@ impl Plugin {
         signature: &Arc<PluginSignature>,
         options: &CompileOptions,
     ) -> Result<TraceSession, PluginError> {
-        let Exports::Tracing { .. } = self.exports() else {
+        if self.world() != World::TracingFormat {
             return Err(self.failed(TRACE, self.no_such_function(TRACE)));
+        }
+        let seat = match self.remote() {
+            Some(remote) => {
+                let permit = self.permit().map_err(|cause| self.failed(TRACE, cause))?;
+                let session = remote.session(permit).await;
+                let session = session.map_err(|failure| self.failed_with(TRACE, failure))?;
+                Seat::Worker(Box::new(session))
+            }
+            None => {
+                let instance = self.system_instance(TRACE, self.limits().trace_wall_max).await?;
+                Seat::Here(Box::new(instance))
+            }
         };
-        let instance = self.system_instance(TRACE, self.limits().trace_wall_max).await?;
         Ok(TraceSession {
             plugin: self.clone(),
-            instance,
+            seat,
             signature: signature.clone(),
             options: options.clone(),
             progress: Progress::Fresh,
@@ -183,34 +214,43 @@ impl TraceSession {
 
     async fn ask_trace(&mut self, inputs: &[TracedInput]) -> Result<Outline, PluginError> {
         let plugin = self.plugin.clone();
-        let Exports::Tracing { trace, .. } = plugin.exports() else {
-            return Err(plugin.failed(TRACE, plugin.no_such_function(TRACE)));
-        };
         let Progress::Fresh = std::mem::replace(&mut self.progress, Progress::Broken) else {
             return Err(self.out_of_order(TRACE));
         };
         if let Err(message) = check_shapes(&self.signature.inputs, inputs) {
             return Err(plugin.failed(TRACE, Cause::BadInput { message }));
         }
-        self.enter();
-        let files = granted(self.instance.store.data());
+        let signature = self.signature.clone();
+        let start = |outline: &Outline| Values::of_inputs(&signature, inputs, outline.batched);
+        let instance = match &mut self.seat {
+            Seat::Here(instance) => enter(&plugin, instance),
+            Seat::Worker(session) => {
+                let job = Job::Trace(session.number(), signature.clone(), inputs.to_vec());
+                let answer = session.ask(&plugin, job).await;
+                let stage = answer.map_err(|failure| plugin.failed_with(TRACE, failure))?;
+                let outline = outline_in(&plugin, stage);
+                return self
+                    .take(outline, None, start)
+                    .map_err(|cause| plugin.failed(TRACE, cause));
+            }
+        };
+        let Some(Exports::Tracing { trace, .. }) = plugin.exports() else {
+            return Err(plugin.failed(TRACE, plugin.no_such_function(TRACE)));
+        };
+        let files = granted(instance.store.data());
         let told = inputs.iter().map(|input| exports::TracedInput {
             name: input.name.clone(),
             dtype: dtype_out(input.dtype),
             shape: input.shape.iter().map(|&extent| extent as u64).collect(),
         });
         let arguments = (files, told.collect());
-        let (answer,): Staged = plugin.run(TRACE, &mut self.instance, trace, arguments).await?;
-        let signature = self.signature.clone();
-        let start = |stage: &Stage| Values::of_inputs(&signature, inputs, stage.batched);
-        self.take(answer, None, start).map_err(|cause| plugin.failed(TRACE, cause))
+        let (answer,): Staged = plugin.run(TRACE, instance, trace, arguments).await?;
+        let outline = take_answer(&plugin, instance, answer);
+        self.take(outline, None, start).map_err(|cause| plugin.failed(TRACE, cause))
     }
 
     async fn ask_resume(&mut self, observed: NamedTensors) -> Result<Outline, PluginError> {
         let plugin = self.plugin.clone();
-        let Exports::Tracing { resume, .. } = plugin.exports() else {
-            return Err(plugin.failed(RESUME, plugin.no_such_function(RESUME)));
-        };
         let progress = std::mem::replace(&mut self.progress, Progress::Broken);
         let Progress::Waiting(values, wanted) = progress else {
             return Err(self.out_of_order(RESUME));
@@ -218,9 +258,24 @@ impl TraceSession {
         if !wanted.iter().eq(observed.iter().map(|(name, _)| name)) {
             return Err(self.out_of_order(RESUME));
         }
-        self.enter();
+        let batched = values.batched();
+        let instance = match &mut self.seat {
+            Seat::Here(instance) => enter(&plugin, instance),
+            Seat::Worker(session) => {
+                let job = Job::Resume(session.number(), tensors_out(&observed));
+                let answer = session.ask(&plugin, job).await;
+                let stage = answer.map_err(|failure| plugin.failed_with(RESUME, failure))?;
+                let outline = outline_in(&plugin, stage);
+                return self
+                    .take(outline, Some(batched), |_| values)
+                    .map_err(|cause| plugin.failed(RESUME, cause));
+            }
+        };
+        let Some(Exports::Tracing { resume, .. }) = plugin.exports() else {
+            return Err(plugin.failed(RESUME, plugin.no_such_function(RESUME)));
+        };
         let limit = plugin.limits().handles_max as u64;
-        let table = &mut self.instance.store.data_mut().table;
+        let table = &mut instance.store.data_mut().table;
         let observed: Result<Vec<NamedInput>, Cause> = observed
             .into_iter()
             .map(|(name, tensor)| {
@@ -229,39 +284,51 @@ impl TraceSession {
             })
             .collect();
         let arguments = (observed.map_err(|cause| plugin.failed(RESUME, cause))?,);
-        let (answer,): Staged = plugin.run(RESUME, &mut self.instance, resume, arguments).await?;
-        let batched = values.batched();
-        self.take(answer, Some(batched), |_| values).map_err(|cause| plugin.failed(RESUME, cause))
+        let (answer,): Staged = plugin.run(RESUME, instance, resume, arguments).await?;
+        let outline = take_answer(&plugin, instance, answer);
+        self.take(outline, Some(batched), |_| values).map_err(|cause| plugin.failed(RESUME, cause))
     }
 
-    /// Gives the guest the time and the host calls of one call.
-    fn enter(&mut self) {
-        let deadline = Instant::now() + self.plugin.limits().trace_wall_max;
-        let state = self.instance.store.data_mut();
-        state.context.deadline = deadline;
-        Metrics::add(&state.metrics.host_calls, state.host_calls);
-        state.host_calls = 0;
+    /// In a worker: the first stage, for the host to build again.
+    ///
+    /// # Errors
+    /// As [`TraceSession::trace`].
+    pub(crate) async fn outline_of_trace(
+        &mut self,
+        inputs: &[TracedInput],
+    ) -> Result<messages::Stage, PluginError> {
+        Ok(outline_out(self.ask_trace(inputs).await?))
     }
 
-    /// Takes a stage out of the guest's hands and holds it against the contract and the limits.
+    /// In a worker: the next stage, for the host to build again.
+    ///
+    /// # Errors
+    /// As [`TraceSession::trace`].
+    pub(crate) async fn outline_of_resume(
+        &mut self,
+        observed: NamedTensors,
+    ) -> Result<messages::Stage, PluginError> {
+        Ok(outline_out(self.ask_resume(observed).await?))
+    }
+
+    /// Holds a stage against the contract and the limits.
     fn take(
         &mut self,
-        answer: Result<Stage, Error>,
+        outline: Result<Outline, Cause>,
         batched: Option<bool>,
-        values: impl FnOnce(&Stage) -> Values,
+        values: impl FnOnce(&Outline) -> Values,
     ) -> Result<Outline, Cause> {
-        let stage = answer.map_err(|error| self.plugin.guest_error(error))?;
+        let outline = outline?;
         let bad = |message| Cause::BadOutput { message };
         let stages_max = self.plugin.limits().trace_stages_max;
         self.stages += 1;
         if self.stages > stages_max {
             return Err(bad(format!("expected a trace of at most {stages_max} stages, got more")));
         }
-        if batched.is_some_and(|batched| batched != stage.batched) {
+        if batched.is_some_and(|batched| batched != outline.batched) {
             return Err(bad("expected `batched` to be the same in every stage".into()));
         }
-        let mut values = values(&stage);
-        let outline = take_stage(self.instance.store.data_mut(), stage)?;
+        let mut values = values(&outline);
         for (name, tensor) in &outline.known {
             values.add_known(name, tensor).map_err(bad)?;
         }
@@ -310,6 +377,59 @@ impl TraceSession {
     }
 }
 
+/// Gives the guest the time and the host calls of one call.
+fn enter<'a>(plugin: &Plugin, instance: &'a mut Instance) -> &'a mut Instance {
+    let deadline = Instant::now() + plugin.limits().trace_wall_max;
+    let state = instance.store.data_mut();
+    state.context.deadline = deadline;
+    Metrics::add(&state.metrics.host_calls, state.host_calls);
+    state.host_calls = 0;
+    instance
+}
+
+/// Takes a stage out of the guest's hands.
+fn take_answer(
+    plugin: &Plugin,
+    instance: &mut Instance,
+    answer: Result<Stage, Error>,
+) -> Result<Outline, Cause> {
+    let stage = answer.map_err(|error| plugin.guest_error(error))?;
+    take_stage(instance.store.data_mut(), stage)
+}
+
+/// A stage of a worker, its graph built again here.
+fn outline_in(plugin: &Plugin, stage: messages::Stage) -> Result<Outline, Cause> {
+    let messages::Stage { graph, known, observe, batched, reusable } = stage;
+    let graph = graph.map(|record| plugin.replayed(record.0)).transpose()?;
+    check_known(known.len())?;
+    let known = tensors_in(known);
+    let bytes = known.iter().map(|(_, tensor)| tensor.byte_len() as u64).sum();
+    check_bytes(bytes, plugin.limits().output_bytes_max)?;
+    Ok(Outline { graph, record: Vec::new(), known, observe, batched, reusable })
+}
+
+/// In a worker: a stage on its way to the host.
+fn outline_out(outline: Outline) -> messages::Stage {
+    let Outline { graph, record, known, observe, batched, reusable } = outline;
+    let graph = graph.map(|_| Bytes::of(record));
+    messages::Stage { graph, known: tensors_out(&known), observe, batched, reusable }
+}
+
+fn check_known(got: usize) -> Result<(), Cause> {
+    if got > KNOWN_MAX {
+        let message = format!("expected at most {KNOWN_MAX} known values in a stage, got {got}");
+        return Err(Cause::BadOutput { message });
+    }
+    Ok(())
+}
+
+fn check_bytes(got_bytes: u64, limit_bytes: u64) -> Result<(), Cause> {
+    if got_bytes > limit_bytes {
+        return Err(Cause::OutputTooLarge { limit_bytes, got_bytes });
+    }
+    Ok(())
+}
+
 /// Compiles the graph of a stage on a thread for blocking work.
 async fn compile(
     plugin: &Plugin,
@@ -317,7 +437,7 @@ async fn compile(
     options: CompileOptions,
     outline: Outline,
 ) -> Result<TracedStage, PluginError> {
-    let Outline { graph, known, observe, batched, reusable } = outline;
+    let Outline { graph, record: _, known, observe, batched, reusable } = outline;
     let plan = match graph {
         Some(graph) => {
             let compile = move || aimass_graph::compile(graph, &options);
@@ -338,22 +458,17 @@ async fn compile(
 
 /// Takes graph and tensors out of the guest's table, within the limits.
 fn take_stage(state: &mut CallState, stage: Stage) -> Result<Outline, Cause> {
-    let bad = |message| Cause::BadOutput { message };
     let host =
         |error: wasmtime::component::ResourceTableError| Cause::Host { message: error.to_string() };
-    let graph = match stage.graph {
+    let (graph, record) = match stage.graph {
         Some(graph) => {
             state.graphs -= 1;
-            Some(state.table.delete(graph).map_err(host)?.graph)
+            let made = state.table.delete(graph).map_err(host)?;
+            (Some(made.graph), made.record)
         }
-        None => None,
+        None => (None, Vec::new()),
     };
-    if stage.known.len() > KNOWN_MAX {
-        let got = stage.known.len();
-        return Err(bad(format!(
-            "expected at most {KNOWN_MAX} known values in a stage, got {got}"
-        )));
-    }
+    check_known(stage.known.len())?;
     let mut known: NamedTensors = Vec::with_capacity(stage.known.len());
     let mut bytes = 0u64;
     for tensor in stage.known {
@@ -361,12 +476,10 @@ fn take_stage(state: &mut CallState, stage: Stage) -> Result<Outline, Cause> {
         bytes = bytes.saturating_add(handle.tensor.byte_len() as u64);
         known.push((tensor.name.into(), handle.tensor));
     }
-    let limit_bytes = state.limits().output_bytes_max;
-    if bytes > limit_bytes {
-        return Err(Cause::OutputTooLarge { limit_bytes, got_bytes: bytes });
-    }
+    check_bytes(bytes, state.limits().output_bytes_max)?;
     let observe = stage.observe.into_iter().map(Arc::from).collect();
-    Ok(Outline { graph, known, observe, batched: stage.batched, reusable: stage.reusable })
+    let (batched, reusable) = (stage.batched, stage.reusable);
+    Ok(Outline { graph, record, known, observe, batched, reusable })
 }
 
 fn check_signature(signature: &PluginSignature) -> Result<(), String> {

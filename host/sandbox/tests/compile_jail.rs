@@ -40,7 +40,7 @@ fn bomb() -> Vec<u8> {
 
 /// Limits that let the bomb through to the compiler, which is a child with these bounds.
 fn unadmitting(config: &mut SandboxConfig) {
-    config.child_program = Some(child_program());
+    config.child_program = Some(child_program("child"));
     config.admission.loop_nesting_max = u32::MAX;
     config.admission.loop_locals_max = u64::MAX;
     config.admission.nesting_max = u32::MAX;
@@ -56,7 +56,7 @@ async fn refusal(bench: &Bench, component: &[u8]) -> (&'static str, String) {
 
 #[tokio::test]
 async fn a_child_compiles_what_the_server_then_runs_and_keeps() {
-    let bench = Bench::with(|config| config.child_program = Some(child_program()));
+    let bench = Bench::with(|config| config.child_program = Some(child_program("child")));
     let package = package("processor", &core(&identity()), "{}");
     for _ in 0..2 {
         let plugin = bench.load_package(&package).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_compiler_that_is_not_there_or_not_ours_is_the_hosts_fault() {
 #[test]
 fn nothing_gets_out_of_the_jail() {
     for role in ["compiler", "worker"] {
-        let output = Command::new(child_program()).args(["__probe", role]).output().unwrap();
+        let output = Command::new(child_program("child")).args(["__probe", role]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(text.contains("14 attempts"), "{text}");

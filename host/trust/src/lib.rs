@@ -75,8 +75,8 @@ pub use market::{
 };
 pub use merkle::{CHUNK_BYTES, ChunkList, FileDigest};
 pub use names::{NameError, PackageName, Version, World};
-pub use policy::TrustPolicy;
 pub use policy::subscription::{Subscription, SubscriptionAllow};
+pub use policy::{Tier, TrustPolicy};
 pub use refusal::{Refusal, RefusalCode};
 pub use release::{Admission, Admitted, ReleaseFiles};
 pub use revocation::{Revocation, Revocations, Revoked};

@@ -21,6 +21,7 @@ use crate::log::proof::LogProof;
 use crate::log::tiles::{TileReader, TileSource};
 use crate::log::tree::extends;
 use crate::names::{PackageName, Version, matches};
+use crate::policy::Tier;
 use crate::refusal::{Refusal, RefusalCode, excerpt};
 use crate::revocation::Revocations;
 use crate::timestamp::Timestamp;
@@ -49,6 +50,8 @@ pub struct MarketPolicy {
     /// Seconds after its expiry during which metadata still serves offline admissions and what was
     /// admitted before.
     pub metadata_age_seconds_max: u64,
+    /// Where its plugins run.
+    pub tier: Tier,
 }
 
 /// What an update is for; it decides how old metadata may be.
@@ -100,7 +103,8 @@ struct StateText {
 impl MarketPolicy {
     /// The policy with the default maximum age.
     pub fn new(log: LogPolicy, names: Vec<String>, bounds: MarketBounds) -> Self {
-        MarketPolicy { log, names, bounds, metadata_age_seconds_max: METADATA_AGE_SECONDS }
+        let tier = Tier::default();
+        MarketPolicy { log, names, bounds, metadata_age_seconds_max: METADATA_AGE_SECONDS, tier }
     }
 
     /// Whether packages of this name may come from the marketplace.

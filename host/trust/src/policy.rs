@@ -5,6 +5,7 @@
 //! name = "acme"
 //! keys = ["ed25519:…"]
 //! expires = "2027-11-20T10:00:00Z"           # optional
+//! tier = "worker"                            # optional: in processes of their own; default "in-process"
 //! loopback_only = false                      # optional: true for a key made with `aimass key new --local`
 //! allow = { names = ["acme/*"], capabilities = ["tensor", "log"], models = ["*"], limits = { wall_ms_max = 2000 } }
 //!
@@ -54,6 +55,18 @@ pub(crate) struct Publisher {
     pub(crate) bounds: Bounds,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) loopback_only: bool,
+    pub(crate) tier: Tier,
+}
+
+/// Where plugins run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// In the server's own process: the sandbox is their wall.
+    #[default]
+    InProcess,
+    /// In worker processes, one for each tenant and publisher, behind walls of the kernel too.
+    Worker,
 }
 
 /// The most that anything under an entry may ask for.
@@ -190,6 +203,7 @@ impl Publisher {
             bounds,
             expires,
             loopback_only: text.loopback_only,
+            tier: text.tier,
         })
     }
 
@@ -251,6 +265,8 @@ struct PublisherText {
     expires: Option<String>,
     #[serde(default)]
     loopback_only: bool,
+    #[serde(default)]
+    tier: Tier,
 }
 
 #[derive(Deserialize)]
@@ -336,6 +352,16 @@ mod tests {
         assert_eq!(publisher.bounds.limits.wall_ms_max, Some(5));
         assert_eq!(policy.operator.capabilities, Capability::ALL);
         assert_eq!(TrustPolicy::parse("").expect("empty").publishers().count(), 0);
+    }
+
+    #[test]
+    fn plugins_run_in_the_server_unless_their_publisher_is_put_into_workers() {
+        let tier = |text: &str| TrustPolicy::parse(text).map(|policy| policy.publishers[0].tier);
+        assert_eq!(tier(&good()).expect("good"), Tier::InProcess);
+        let worker = good().replace("name = \"acme\"", "name = \"acme\"\ntier = \"worker\"");
+        assert_eq!(tier(&worker).expect("worker"), Tier::Worker);
+        let wrong = worker.replace("\"worker\"", "\"moon\"");
+        assert!(tier(&wrong).expect_err("no such tier").to_string().contains("in-process"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::log::tree::{includes, leaf_hash};
 use crate::manifest::Manifest;
 use crate::market::{Current, MarketPolicy, MarketState, check_checkpoint};
 use crate::names::PackageName;
-use crate::policy::{Bounds, Publisher, TrustPolicy};
+use crate::policy::{Bounds, Publisher, Tier, TrustPolicy};
 use crate::refusal::{APPROVE, GET_AGAIN, Refusal, RefusalCode, excerpt};
 use crate::revocation::Facts;
 use crate::statement::PluginStatement;
@@ -177,6 +177,7 @@ impl MarketPolicy {
                 sequence: statement.predicate.sequence,
                 expires: statement.predicate.expires,
                 local: false,
+                tier: self.tier,
                 manifest: Arc::new(manifest),
                 component: Arc::from(&[][..]),
             },
@@ -223,7 +224,7 @@ impl MarketPolicy {
         }
         admitted.check_revoked(current)?;
         let limits = self.check_asked(&publisher, package.manifest())?;
-        Ok(VerifiedPackage { limits, ..package.clone() })
+        Ok(VerifiedPackage { limits, tier: self.tier, ..package.clone() })
     }
 
     /// Checks what a publisher submits, before anybody reviewed or logged it: steps 0, 3 to 7, 9 and
@@ -352,6 +353,7 @@ fn publisher_of(current: &Current, name: &PackageName) -> Result<Publisher, Refu
         bounds: Bounds { capabilities: bounds.capabilities, limits: bounds.limits },
         expires: None,
         loopback_only: false,
+        tier: Tier::default(),
     })
 }
 

@@ -22,7 +22,7 @@ use crate::keys::PublicKey;
 use crate::manifest::Manifest;
 use crate::merkle::FileDigest;
 use crate::names::{PackageName, Version, matches};
-use crate::policy::{Publisher, TrustPolicy};
+use crate::policy::{Publisher, Tier, TrustPolicy};
 use crate::refusal::{GET_AGAIN, Refusal, RefusalCode};
 use crate::statement::{ModelStatement, PluginStatement, Predicate};
 use crate::timestamp::Timestamp;
@@ -38,6 +38,7 @@ pub struct VerifiedPackage {
     pub(crate) sequence: u64,
     pub(crate) expires: Timestamp,
     pub(crate) local: bool,
+    pub(crate) tier: Tier,
 }
 
 /// A model release that passed every check.
@@ -104,6 +105,7 @@ impl TrustPolicy {
             sequence: statement.predicate.sequence,
             expires: statement.predicate.expires,
             local: publisher.loopback_only,
+            tier: publisher.tier,
             manifest: Arc::new(manifest),
             component: wasm.into(),
         })
@@ -294,6 +296,11 @@ impl VerifiedPackage {
     /// From this moment on the release is not admitted anymore.
     pub fn expires(&self) -> Timestamp {
         self.expires
+    }
+
+    /// Where the policy wants it to run.
+    pub fn tier(&self) -> Tier {
+        self.tier
     }
 
     /// Whether a key for local use signed it.

@@ -91,6 +91,11 @@ impl Bench {
         config.limits.output_bytes_max = 32 << 20;
         config.limits.trace_wall_max = Duration::from_secs(2);
         config.limits.trace_stages_max = 50;
+        if let Some(program) = worker_program() {
+            config.child_program = Some(program);
+            config.worker.instances_max = 8;
+            config.worker.grace = Duration::from_secs(10);
+        }
         let dispatcher = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
         let sandbox = Sandbox::new(config, dispatcher).unwrap_or_else(|error| panic!("{error}"));
         Bench { sandbox, _cache: cache }
@@ -212,12 +217,19 @@ fn sign_as(
     Ok(signed)
 }
 
+/// The program of worker processes, if the guests are to run in them: `$AIMASS_GUESTS_WORKER`, a built
+/// `aimass`.
+fn worker_program() -> Option<PathBuf> {
+    std::env::var_os("AIMASS_GUESTS_WORKER").map(PathBuf::from)
+}
+
 /// A policy that trusts this key as `acme`.
 fn policy(key: &SigningKey) -> String {
+    let tier = if worker_program().is_some() { "worker" } else { "in-process" };
     format!(
-        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], models = \
-         [\"*\"], capabilities = [\"clock\", \"config\", \"emit\", \"files\", \"graph\", \"log\", \
-         \"models\", \"plans\", \"tensor\"] }}\n",
+        "[[publisher]]\nname = \"acme\"\ntier = \"{tier}\"\nkeys = [\"{}\"]\nallow = {{ names = \
+         [\"acme/*\"], models = [\"*\"], capabilities = [\"clock\", \"config\", \"emit\", \"files\", \
+         \"graph\", \"log\", \"models\", \"plans\", \"tensor\"] }}\n",
         key.public()
     )
 }

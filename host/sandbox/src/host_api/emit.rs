@@ -17,6 +17,7 @@ impl Host for CallState {
     async fn emit(&mut self, outputs: Vec<NamedTensor>) -> HostResult<()> {
         self.count_host_call()?;
         let item = self.item(outputs)?;
+        self.outside_of_workers("emit.emit")?;
         let Some(sink) = self.outside.composition.items.clone() else {
             let message = "this model answers in a stream: ask with `generate_stream` or the gRPC \
                            method `ModelStreamInfer`";

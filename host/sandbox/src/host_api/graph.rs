@@ -4,6 +4,7 @@
 //! checked by the builder in `aimass-graph`; what it knows but has no code for it refuses by name.
 
 mod convert;
+pub(crate) mod record;
 
 use super::files::FileHandle;
 use super::tensor::{TensorHandle, shape_in};
@@ -34,6 +35,8 @@ pub struct BuilderHandle {
     builder: GraphBuilder,
     /// Shares of the call's host memory that its constants hold.
     charges: Vec<Arc<Charge>>,
+    /// In a worker: the calls that built it.
+    record: Vec<u8>,
 }
 
 /// A finished graph that a guest holds.
@@ -41,6 +44,8 @@ pub struct BuilderHandle {
 pub struct GraphHandle {
     /// The graph, checked.
     pub(crate) graph: Graph,
+    /// In a worker: the calls that built it.
+    pub(crate) record: Vec<u8>,
     /// As those of the builder, until the graph leaves the call.
     _charges: Vec<Arc<Charge>>,
 }
@@ -88,7 +93,7 @@ impl CallState {
         charge: Option<Arc<Charge>>,
     ) -> One {
         self.count_host_call()?;
-        let BuilderHandle { builder, charges } = self.table.get_mut(b)?;
+        let BuilderHandle { builder, charges, .. } = self.table.get_mut(b)?;
         let value = builder.constant(tensor)?;
         charges.extend(charge);
         Ok(value.0)
@@ -163,7 +168,7 @@ impl HostBuilder for CallState {
         self.count_graph()?;
         let builder = GraphBuilder::new(GraphLimits::default());
         self.table
-            .push(BuilderHandle { builder, charges: Vec::new() })
+            .push(BuilderHandle { builder, charges: Vec::new(), record: Vec::new() })
             .map_err(|_| LimitHit::Handles.into())
     }
 
@@ -176,10 +181,10 @@ impl HostBuilder for CallState {
     fn finish(&mut self, builder: Builder) -> HostResult<Resource<GraphHandle>> {
         self.count_host_call()?;
         self.graphs -= 1;
-        let BuilderHandle { builder, charges } = self.table.delete(builder)?;
+        let BuilderHandle { builder, charges, record } = self.table.delete(builder)?;
         let graph = builder.finish()?;
         self.graphs += 1;
-        Ok(self.table.push(GraphHandle { graph, _charges: charges })?)
+        Ok(self.table.push(GraphHandle { graph, record, _charges: charges })?)
     }
 
     fn offsets(&mut self, b: Builder, name: String) -> One {

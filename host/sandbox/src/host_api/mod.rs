@@ -16,6 +16,7 @@ pub(crate) mod plans;
 pub(crate) mod random;
 pub(crate) mod tensor;
 
+use self::graph::record::{Recorder, Recording};
 use crate::error::ErrorFamily;
 use crate::state::{CallState, LimitHit};
 use crate::worlds::bindings::{self, types};
@@ -78,6 +79,22 @@ impl From<ResourceTableError> for HostError {
     }
 }
 
+impl CallState {
+    /// Refuses what does not cross the wall of a worker process.
+    ///
+    /// # Errors
+    /// `unsupported/unsupported` in a worker.
+    pub(crate) fn outside_of_workers(&self, item: &str) -> HostResult<()> {
+        // A worker has no dispatcher of its own.
+        match self.dispatcher {
+            Some(_) => Ok(()),
+            None => Err(HostError::unsupported(&format!(
+                "{item} of a plugin whose trust policy says `tier = \"worker\"`"
+            ))),
+        }
+    }
+}
+
 /// What a bound function returns to wasmtime.
 pub(crate) fn answer<T>(result: HostResult<T>) -> Result<(std::result::Result<T, types::Error>,)> {
     match result {
@@ -96,14 +113,21 @@ impl types::Host for CallState {
     }
 }
 
-/// The functions that a plugin with these grants may call.
+/// The functions that a plugin with these grants may call; in a worker, graphs are `recorded`.
 ///
 /// # Errors
 /// wasmtime's, if a name were defined twice.
-pub(crate) fn linker(engine: &Engine, granted: &Capabilities) -> Result<Linker<CallState>> {
+pub(crate) fn linker(
+    engine: &Engine,
+    granted: &Capabilities,
+    recorded: bool,
+) -> Result<Linker<CallState>> {
     type Own = HasSelf<CallState>;
     fn own(state: &mut CallState) -> &mut CallState {
         state
+    }
+    fn recorder(state: &mut CallState) -> Recorder<'_> {
+        Recorder::of(state)
     }
     let mut linker = Linker::new(engine);
     let to = &mut linker;
@@ -113,6 +137,9 @@ pub(crate) fn linker(engine: &Engine, granted: &Capabilities) -> Result<Linker<C
             Capability::Tensor => tensor::add_to_linker(to)?,
             Capability::Files => files::add_to_linker(to)?,
             Capability::Config => bindings::config::add_to_linker::<_, Own>(to, own)?,
+            Capability::Graph if recorded => {
+                bindings::graph::add_to_linker::<_, Recording>(to, recorder)?;
+            }
             Capability::Graph => bindings::graph::add_to_linker::<_, Own>(to, own)?,
             Capability::Plans => bindings::plans::add_to_linker::<_, Own>(to, own)?,
             Capability::Media => media::add_to_linker(to)?,

@@ -30,6 +30,7 @@ impl Host for CallState {
         parameters: Vec<(String, Parameter)>,
     ) -> HostResult<Vec<NamedTensor>> {
         self.count_host_call()?;
+        self.outside_of_workers("models.infer")?;
         let Some(models) = self.outside.composition.models.clone() else {
             let message = "this call may reach no other model";
             return Err(HostError::answer(ErrorFamily::Forbidden, "model", message));

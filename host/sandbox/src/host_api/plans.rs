@@ -7,12 +7,13 @@ use super::{HostError, HostResult};
 use crate::error::ErrorFamily;
 use crate::plans::{TracedPlan, TracedPlanCall};
 use crate::state::{CallState, LimitHit};
+use crate::worker::link::CallLink;
 use crate::worlds::bindings::plans::{Host, HostPlan, HostSlot};
 use crate::worlds::bindings::tensor::NamedTensor;
-use crate::worlds::bindings::types::Signature;
+use crate::worlds::bindings::types::Signature as WitSignature;
 use crate::worlds::convert::{error_out, plugin_signature_out, signature_out};
-use aimass_dispatch::{DispatchError, PlanCall, SlotKey};
-use aimass_graph::Plan;
+use aimass_dispatch::{DispatchError, Dispatcher, PlanCall, SlotKey};
+use aimass_graph::{Plan, Signature};
 use aimass_telemetry::call::room;
 use aimass_telemetry::trace::SpanName;
 use aimass_tensor::Tensor;
@@ -29,6 +30,8 @@ const SEQUENCE_BYTES_MAX: usize = 128;
 pub enum PlanHandle {
     /// Compiled once.
     Compiled(Arc<Plan>),
+    /// Compiled once, in the host of this worker: its place in the call's list.
+    InHost(u32, Arc<Signature>),
     /// A model that is traced for each call.
     Traced(Arc<dyn TracedPlan>),
 }
@@ -48,8 +51,9 @@ impl Host for CallState {
         self.count_host_call()?;
         let plans = &self.context.plans;
         let compiled = plans.get(&name).cloned().map(PlanHandle::Compiled);
+        let host = || plans.get_remote(&name).map(|(at, spec)| PlanHandle::InHost(at, spec));
         let traced = || plans.traced(&name).cloned().map(PlanHandle::Traced);
-        let Some(plan) = compiled.or_else(traced) else {
+        let Some(plan) = compiled.or_else(host).or_else(traced) else {
             let names: Vec<&str> = plans.all_names().collect();
             let message = format!("there is no plan `{name}`; there are: {}", names.join(", "));
             return Err(HostError::answer(ErrorFamily::NotFound, "plan", message));
@@ -75,10 +79,11 @@ impl Host for CallState {
 }
 
 impl HostPlan for CallState {
-    fn signature(&mut self, plan: PlanRef) -> Result<Signature> {
+    fn signature(&mut self, plan: PlanRef) -> Result<WitSignature> {
         self.count_host_call()?;
         Ok(match self.table.get(&plan)? {
             PlanHandle::Compiled(plan) => signature_out(plan.signature()),
+            PlanHandle::InHost(_, signature) => signature_out(signature),
             PlanHandle::Traced(model) => plugin_signature_out(model.signature()),
         })
     }
@@ -90,17 +95,26 @@ impl HostPlan for CallState {
         slot: Option<SlotRef>,
     ) -> HostResult<Vec<NamedTensor>> {
         self.count_host_call()?;
-        let plan = match self.table.get(&plan)? {
-            PlanHandle::Compiled(plan) => plan.clone(),
+        let (tenant, deadline) = (self.context.tenant.clone(), self.context.deadline);
+        match self.table.get(&plan)? {
+            PlanHandle::Compiled(plan) => {
+                let plan = plan.clone();
+                let (inputs, slot) = self.bound(plan.signature(), &inputs, slot)?;
+                let call = PlanCall { plan: plan.clone(), inputs, tenant, deadline, slot };
+                let outputs = run_here(self.dispatcher.clone(), call).await?;
+                self.answered(output_names(plan.signature()), outputs)
+            }
+            PlanHandle::InHost(at, signature) => {
+                let (at, signature) = (*at, signature.clone());
+                let (inputs, slot) = self.bound(&signature, &inputs, slot)?;
+                let outputs = run_in_host(at, inputs, slot).await?;
+                self.answered(output_names(&signature), outputs)
+            }
             PlanHandle::Traced(model) => {
                 let model = model.clone();
-                return self.run_traced(&*model, &inputs, slot.is_some()).await;
+                self.run_traced(&*model, &inputs, slot.is_some()).await
             }
-        };
-        let call = self.plan_call(plan.clone(), &inputs, slot)?;
-        let answer = room(SpanName::Plans, Vec::new, self.dispatcher.call(call)).await;
-        let answer = answer.map_err(failed)?;
-        self.answered(plan.signature().outputs.iter().map(|spec| &*spec.name), answer.outputs)
+        }
     }
 
     fn drop(&mut self, plan: PlanRef) -> Result<()> {
@@ -119,7 +133,12 @@ impl HostSlot for CallState {
 
     fn reset(&mut self, slot: SlotRef) -> Result<()> {
         self.count_host_call()?;
-        self.dispatcher.end_slot(&self.table.get(&slot)?.key);
+        let key = &self.table.get(&slot)?.key;
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.end_slot(key);
+        } else if let Some(link) = CallLink::current() {
+            link.reset_slot(&key.sequence);
+        }
         Ok(())
     }
 
@@ -129,8 +148,27 @@ impl HostSlot for CallState {
     }
 }
 
+fn output_names(signature: &Signature) -> impl Iterator<Item = &str> {
+    signature.outputs.iter().map(|spec| &*spec.name)
+}
+
+async fn run_here(dispatcher: Option<Arc<Dispatcher>>, call: PlanCall) -> HostResult<Vec<Tensor>> {
+    let dispatcher = dispatcher.ok_or_else(|| HostError::unsupported("plans.run"))?;
+    let answer = room(SpanName::Plans, Vec::new, dispatcher.call(call)).await;
+    Ok(answer.map_err(failed)?.outputs)
+}
+
+async fn run_in_host(
+    plan: u32,
+    inputs: Vec<Tensor>,
+    slot: Option<SlotKey>,
+) -> HostResult<Vec<Tensor>> {
+    let link = CallLink::current().ok_or_else(|| HostError::unsupported("plans.run"))?;
+    link.run_plan(plan, inputs, slot.map(|key| key.sequence.to_string())).await
+}
+
 /// What the guest gets for a plan call that was not answered.
-fn failed(error: DispatchError) -> HostError {
+pub(crate) fn failed(error: DispatchError) -> HostError {
     let message = error.to_string();
     match error {
         DispatchError::Run(error) => error.into(),
@@ -151,20 +189,19 @@ fn failed(error: DispatchError) -> HostError {
 
 impl CallState {
     /// The guest's call in the dispatcher's terms: inputs in the order of the plan's signature.
-    fn plan_call(
+    fn bound(
         &self,
-        plan: Arc<Plan>,
+        signature: &Signature,
         inputs: &Inputs,
         slot: Option<SlotRef>,
-    ) -> HostResult<PlanCall> {
-        let names: Vec<&str> = plan.signature().inputs.iter().map(|spec| &*spec.name).collect();
+    ) -> HostResult<(Vec<Tensor>, Option<SlotKey>)> {
+        let names: Vec<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
         let inputs = self.ordered(&names, inputs)?;
         let slot = match slot {
             Some(slot) => Some(self.table.get(&slot)?.key.clone()),
             None => None,
         };
-        let (tenant, deadline) = (self.context.tenant.clone(), self.context.deadline);
-        Ok(PlanCall { plan, inputs, tenant, deadline, slot })
+        Ok((inputs, slot))
     }
 
     async fn run_traced(

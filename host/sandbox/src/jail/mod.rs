@@ -123,7 +123,11 @@ fn limit(walls: &Walls) -> Result<(), JailError> {
     set(Resource::Data, walls.memory_bytes_max, "the memory limit")?;
     set(Resource::Nofile, walls.files_open_max, "the limit of descriptors")?;
     set(Resource::Core, 0, "the limit of core files")?;
-    set(Resource::Fsize, 0, "the limit of file sizes")?;
+    match walls.role {
+        Role::Compiler => set(Resource::Fsize, 0, "the limit of file sizes")?,
+        // Its only files are those that the host made and sized for its answers.
+        Role::Worker => {}
+    }
     match walls.cpu_time_max {
         Some(most) => set(Resource::Cpu, most.as_secs().max(1), "the time limit"),
         None => Ok(()),

@@ -63,6 +63,8 @@ const ALLOWED: &[i64] = &[
 
 /// What running plugins needs beside that: a socket that was given, and an event loop.
 const ALLOWED_WORKER: &[i64] = &[
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
     libc::SYS_sendmsg,
     libc::SYS_recvmsg,
     libc::SYS_sendto,

@@ -10,8 +10,6 @@ use aimass_tensor::{DType, RANK_MAX};
 /// Bytes of an error's code and message at most.
 const CODE_BYTES_MAX: usize = 64;
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// Bytes of a tensor's description at most.
-const DESCRIPTION_BYTES_MAX: usize = 1024;
 
 macro_rules! dtypes {
     ($($wit:ident = $ours:ident,)+) => {
@@ -137,35 +135,23 @@ pub(crate) fn plugin_signature_out(signature: &PluginSignature) -> wit::Signatur
 /// # Errors
 /// What breaks the contract: too many tensors, or names that are long, empty or not unique.
 pub(crate) fn signature_in(signature: wit::Signature) -> Result<PluginSignature, String> {
-    Ok(PluginSignature {
-        inputs: specs_in("inputs", signature.inputs)?,
-        outputs: specs_in("outputs", signature.outputs)?,
-    })
+    let signature = PluginSignature {
+        inputs: specs_in(signature.inputs),
+        outputs: specs_in(signature.outputs),
+    };
+    signature.checked()
 }
 
-fn specs_in(list: &str, specs: Vec<wit::TensorSpec>) -> Result<Vec<PluginTensorSpec>, String> {
-    if specs.len() > TENSORS_MAX {
-        return Err(format!("{list}: expected at most {TENSORS_MAX}, got {}", specs.len()));
-    }
-    let mut checked: Vec<PluginTensorSpec> = Vec::with_capacity(specs.len());
-    for spec in specs {
-        check_name(&spec.name).map_err(|error| format!("{list}: {error}"))?;
-        if checked.iter().any(|known| *known.name == *spec.name) {
-            return Err(format!("{list}: expected unique names, got `{}` twice", spec.name));
-        }
-        let dims: Option<Vec<Dim>> =
-            spec.dims.map(|dims| dims.into_iter().take(RANK_MAX + 1).map(dim_in).collect());
-        if dims.as_ref().is_some_and(|dims| dims.len() > RANK_MAX) {
-            return Err(format!("{list}: `{}` has more than {RANK_MAX} dimensions", spec.name));
-        }
-        checked.push(PluginTensorSpec {
-            name: spec.name.into(),
-            dtype: spec.dtype.map(dtype_in),
-            dims,
-            description: cut(spec.description, DESCRIPTION_BYTES_MAX),
-        });
-    }
-    Ok(checked)
+/// Specifications as they came; one tensor and one dimension too many are enough to be seen.
+fn specs_in(specs: Vec<wit::TensorSpec>) -> Vec<PluginTensorSpec> {
+    let dims = |dims: Vec<wit::Dim>| dims.into_iter().take(RANK_MAX + 1).map(dim_in).collect();
+    let spec = |spec: wit::TensorSpec| PluginTensorSpec {
+        name: spec.name.into(),
+        dtype: spec.dtype.map(dtype_in),
+        dims: spec.dims.map(dims),
+        description: spec.description,
+    };
+    specs.into_iter().take(TENSORS_MAX + 1).map(spec).collect()
 }
 
 /// Checks the name of a tensor.

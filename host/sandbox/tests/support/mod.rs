@@ -11,12 +11,27 @@ use aimass_trust::{
     Manifest, PluginRelease, SigningKey, Timestamp, TrustPolicy, VerifiedPackage, embed_manifest,
     sign_plugin,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
+
+/// Whether the plugins of this test program run in worker processes.
+pub(crate) fn in_workers() -> bool {
+    env!("CARGO_CRATE_NAME").starts_with("worker")
+}
+
+/// The program of child processes, an example of this crate.
+pub(crate) fn child_program(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let profile = tests.ancestors().nth(2).unwrap();
+    let program = profile.join("examples").join(name);
+    let missing = "`cargo test -p aimass-sandbox` builds it, as does `cargo build --examples`";
+    assert!(program.exists(), "{}: {missing}", program.display());
+    program
+}
 
 /// A sandbox of its own, with its cache folder.
 pub(crate) struct Bench {
@@ -66,18 +81,19 @@ impl Bench {
     }
 }
 
-/// The program that a sandbox's children are in these tests: `examples/child.rs`.
-pub(crate) fn child_program() -> std::path::PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let program = own.parent().and_then(Path::parent).unwrap().join("examples/child");
-    assert!(program.exists(), "run `cargo build -p aimass-sandbox --examples` first");
-    program
-}
-
 pub(crate) fn open(cache: &Path, change: impl FnOnce(&mut SandboxConfig)) -> Arc<Sandbox> {
     let mut config = SandboxConfig::new(cache);
     config.instances_max = Some(8);
+    if in_workers() {
+        config.child_program = Some(child_program("child"));
+        // Machines that build something else beside the tests are slow.
+        config.worker.grace = Duration::from_secs(10);
+    }
     change(&mut config);
+    let lies = config.child_program.as_ref().is_some_and(|program| program.ends_with("liar"));
+    if !lies {
+        config.worker.instances_max = config.instances_max.unwrap_or(64);
+    }
     let dispatcher = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
     Sandbox::new(config, dispatcher).unwrap()
 }
@@ -174,8 +190,23 @@ pub(crate) fn package(world: &str, component: &[u8], limits: &str) -> VerifiedPa
     package_with(world, component, limits, CAPABILITIES).unwrap()
 }
 
+/// A package of the world `processor` in this tier.
+pub(crate) fn package_in(tier: &str, component: &[u8]) -> VerifiedPackage {
+    package_of(("processor", tier), component, "{}", CAPABILITIES).unwrap()
+}
+
 pub(crate) fn package_with(
     world: &str,
+    component: &[u8],
+    limits: &str,
+    capabilities: &str,
+) -> Result<VerifiedPackage, aimass_trust::Refusal> {
+    let tier = if in_workers() { "worker" } else { "in-process" };
+    package_of((world, tier), component, limits, capabilities)
+}
+
+fn package_of(
+    (world, tier): (&str, &str),
     component: &[u8],
     limits: &str,
     capabilities: &str,
@@ -197,7 +228,7 @@ pub(crate) fn package_with(
     };
     let signed = sign_plugin(&component, &release, &key).unwrap();
     let policy = format!(
-        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], models = \
+        "[[publisher]]\nname = \"acme\"\ntier = \"{tier}\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], models = \
          [\"*\"], capabilities = [\"config\", \"tensor\", \"graph\", \"plans\", \"files\", \"media\", \
          \"models\", \"log\", \"clock\", \"random\", \"emit\"] }}\n",
         key.public()

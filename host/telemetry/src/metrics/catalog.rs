@@ -119,6 +119,10 @@ metrics! {
         "Bytes that guests made tensors of.";
     SANDBOX_LOG_DROPPED: Counter "aimass_sandbox_log_bytes_dropped_total" []
         "Bytes of log messages that were dropped.";
+    SANDBOX_WORKERS_STARTED: Counter "aimass_sandbox_workers_started_total" []
+        "Worker processes that were given to a tenant and publisher.";
+    SANDBOX_WORKERS_LOST: Counter "aimass_sandbox_workers_lost_total" []
+        "Worker processes that crashed, hung or broke the protocol.";
     DEVICE_WORKS: Gauge "aimass_device_works" ["device"]
         "1 while plans run on the GPU, 0 once it is lost.";
     DEVICE_MEMORY: Gauge "aimass_device_memory_bytes" ["device"]

@@ -7,6 +7,7 @@
 //! fingerprint = "<64 hexadecimal digits>"    # of first root and log policy, as the marketplace shows it
 //! update = "auto"                            # or "manual", the default
 //! hold = ["acme/resize-norm"]                # packages that stay as they are
+//! tier = "worker"                            # its plugins run in worker processes; default "in-process"
 //! metadata_days_max = 7                      # how long old metadata serves
 //!
 //! [[market.allow]]                           # the first that names a package holds for it
@@ -18,7 +19,7 @@
 
 use serde::Deserialize;
 
-use super::{LimitsText, TrustPolicy, read_bounds};
+use super::{LimitsText, Tier, TrustPolicy, read_bounds};
 use crate::error::TrustError;
 use crate::hex;
 use crate::log::policy::LogPolicy;
@@ -49,6 +50,8 @@ pub struct Subscription {
     pub hold: Vec<String>,
     /// Days for which expired metadata still serves. 1 to 365.
     pub metadata_days_max: u64,
+    /// Where its plugins run.
+    pub tier: Tier,
 }
 
 /// Packages, and the most that each of them may ask for.
@@ -74,6 +77,8 @@ pub(super) struct SubscriptionText {
     hold: Vec<PackageName>,
     #[serde(default = "week")]
     metadata_days_max: u64,
+    #[serde(default)]
+    tier: Tier,
 }
 
 #[derive(Default, Deserialize)]
@@ -155,6 +160,7 @@ impl Subscription {
             locations: text.locations,
             metadata_days_max: text.metadata_days_max,
             name: text.name,
+            tier: text.tier,
         })
     }
 
@@ -197,6 +203,7 @@ impl TrustPolicy {
             models: entry.bounds.models.clone(),
         };
         let mut policy = MarketPolicy::new(log, entry.names.clone(), bounds);
+        policy.tier = market.tier;
         policy.metadata_age_seconds_max = market.metadata_days_max * 86_400;
         Ok(policy)
     }

@@ -1,0 +1,183 @@
+//! Worker processes that die, hang and lie: it hurts their own calls only, and the next call succeeds.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use aimass_sandbox::{Call, Cause, Plugin, SandboxConfig, SandboxError};
+use aimass_tensor::Tensor;
+use rustix::process::{Pid, Signal, kill_process};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::{Bench, call, child_program, identity, process, processor};
+
+const LOOP: &str = "(loop $again (br $again)) unreachable";
+const NOTHING: &str = "(call $return (i32.const 0) (i32.const 0))";
+
+fn pids(bench: &Bench) -> Vec<Pid> {
+    let pids = bench.sandbox.worker_pids();
+    pids.into_iter().map(|pid| Pid::from_raw(pid as i32).unwrap()).collect()
+}
+
+fn of_tenant(tenant: &str, wall: Duration) -> Call {
+    Call { tenant: tenant.into(), ..call(wall) }
+}
+
+async fn answers(plugin: &Plugin) {
+    let x = ("x".into(), Tensor::from_slice(&[2], &[1f32, 2.]).unwrap());
+    let outputs = process(plugin, vec![x]).await.unwrap().outputs;
+    assert_eq!(outputs[0].1.as_slice::<f32>().unwrap(), [1., 2.]);
+}
+
+/// Starts an endless call and waits until it runs.
+async fn spinning(
+    plugin: &Arc<Plugin>,
+    tenant: &'static str,
+    wall: Duration,
+) -> tokio::task::JoinHandle<Cause> {
+    let plugin = plugin.clone();
+    let running = tokio::spawn(async move {
+        plugin.process(of_tenant(tenant, wall), vec![]).await.unwrap_err().cause
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    running
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_worker_fails_its_own_calls_and_the_next_call_succeeds() {
+    let bench = Bench::new();
+    let good = bench.load(&identity()).await.unwrap();
+    let endless = bench.load(&processor("", LOOP)).await.unwrap();
+    good.process(of_tenant("a", Duration::from_secs(60)), vec![]).await.unwrap();
+    let before = pids(&bench);
+    let in_a = spinning(&endless, "a", Duration::from_secs(60)).await;
+    let in_b = spinning(&endless, "b", Duration::from_secs(60)).await;
+    let of_b: Vec<Pid> = pids(&bench).into_iter().filter(|pid| !before.contains(pid)).collect();
+    assert_eq!(of_b.len(), 1, "each tenant has a worker of its own");
+    kill_process(of_b[0], Signal::KILL).unwrap();
+    let cause = in_b.await.unwrap();
+    assert!(matches!(&cause, Cause::WorkerLost { reason } if reason.contains("ended")), "{cause}");
+    assert!(!in_a.is_finished(), "another tenant's call goes on");
+    for tenant in ["b", "a"] {
+        good.process(of_tenant(tenant, Duration::from_secs(60)), vec![]).await.unwrap();
+    }
+    in_a.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_worker_is_killed_after_deadline_and_grace() {
+    let bench = Bench::with(|config| config.worker.grace = Duration::from_millis(100));
+    let good = bench.load(&identity()).await.unwrap();
+    answers(&good).await;
+    let all = pids(&bench);
+    all.iter().for_each(|&pid| kill_process(pid, Signal::STOP).unwrap());
+    let started = Instant::now();
+    let error = good.process(call(Duration::from_millis(200)), vec![]).await.unwrap_err();
+    assert_eq!(error.cause, Cause::Deadline);
+    assert!(started.elapsed() >= Duration::from_millis(300), "the grace is given");
+    assert!(pids(&bench).len() < all.len(), "the worker is gone");
+    answers(&good).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_workers_end_and_there_are_never_too_many() {
+    let bench = Bench::with(|config| {
+        config.worker.idle_max = Duration::from_millis(500);
+        config.worker.workers_max = 2;
+    });
+    let good = bench.load(&identity()).await.unwrap();
+    let endless = bench.load(&processor("", LOOP)).await.unwrap();
+    for tenant in ["a", "b", "c"] {
+        good.process(of_tenant(tenant, Duration::from_secs(60)), vec![]).await.unwrap();
+        assert!(pids(&bench).len() <= 2);
+    }
+    let first = spinning(&endless, "a", Duration::from_secs(60)).await;
+    let second = spinning(&endless, "b", Duration::from_secs(60)).await;
+    let busy = good.process(of_tenant("c", Duration::from_secs(60)), vec![]).await.unwrap_err();
+    assert_eq!(busy.cause, Cause::NoWorker { workers_max: 2 });
+    first.abort();
+    second.abort();
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while !pids(&bench).is_empty() {
+        assert!(Instant::now() < give_up, "idle workers live on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    answers(&good).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_messages_cross_by_shared_memory_within_its_limit() {
+    let bench = Bench::with(|config| config.worker.shared_bytes_max = 8 << 20);
+    let good = bench.load(&identity()).await.unwrap();
+    let numbers: Vec<f32> = (0..1 << 20).map(|n| n as f32).collect();
+    let x = || ("x".into(), Tensor::from_slice(&[1 << 20], &numbers).unwrap());
+    for _ in 0..3 {
+        let outputs = process(&good, vec![x()]).await.unwrap().outputs;
+        assert!(outputs[0].1.as_slice::<f32>().unwrap() == numbers);
+    }
+    let three = vec![x(), ("y".into(), x().1), ("z".into(), x().1)];
+    let cause = process(&good, three).await.unwrap_err().cause;
+    assert!(matches!(&cause, Cause::Host { message } if message.contains("8388608")), "{cause}");
+    answers(&good).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_lies_is_killed_and_nothing_else_happens() {
+    for lie in 1..=15 {
+        let liar = |config: &mut SandboxConfig| {
+            config.child_program = Some(child_program("liar"));
+            config.worker.instances_max = lie;
+            config.worker.grace = Duration::from_millis(100);
+            config.limits.init_wall_max = Duration::from_millis(200);
+            config.limits.host_calls_max = 1_000;
+            config.compile.wall_max = Duration::from_millis(200);
+        };
+        let bench = Bench::with(liar);
+        let started = Instant::now();
+        let error = bench.load(&processor("", NOTHING)).await.err().unwrap();
+        assert!(started.elapsed() < Duration::from_secs(20), "lie {lie}: {error}");
+        let SandboxError::Plugin(error) = error else { panic!("lie {lie}: {error}") };
+        let expected = match error.cause {
+            Cause::WorkerLost { .. } => lie <= 13,
+            // A slow machine may not see all packets of a flood in time.
+            Cause::Deadline => lie >= 13,
+            _ => false,
+        };
+        assert!(expected, "lie {lie}: {error}");
+        assert!(bench.sandbox.worker_pids().is_empty(), "lie {lie}");
+    }
+}
+
+#[test]
+fn a_worker_opens_no_file_connects_nowhere_and_starts_nothing() {
+    let probe = std::process::Command::new(child_program("child"))
+        .args(["__probe", "worker"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&probe.stdout);
+    assert!(probe.status.success(), "{}", String::from_utf8_lossy(&probe.stderr));
+    assert!(text.contains("attempts") && !text.contains("got out"), "{text}");
+}
+
+#[tokio::test]
+async fn without_a_program_for_workers_the_tier_is_refused() {
+    let bench = Bench::with(|config| config.child_program = None);
+    let error = bench.load(&identity()).await.err().unwrap();
+    let SandboxError::Refused { code, message, .. } = error else { panic!("{error}") };
+    assert_eq!(code, "tier");
+    assert!(message.contains("trust.toml"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_given_up_leaves_its_worker_to_the_others() {
+    let bench = Bench::new();
+    let good = bench.load(&identity()).await.unwrap();
+    let endless = bench.load(&processor("", LOOP)).await.unwrap();
+    answers(&good).await;
+    let before = pids(&bench);
+    for _ in 0..20 {
+        let spin = endless.process(call(Duration::from_secs(60)), vec![]);
+        let _ = tokio::time::timeout(Duration::from_millis(20), spin).await;
+        answers(&good).await;
+    }
+    assert_eq!(pids(&bench).len(), before.len(), "no worker was lost");
+}
