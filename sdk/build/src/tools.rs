@@ -80,7 +80,7 @@ pub struct Tools<'a> {
 /// Programs that build JavaScript plugins.
 #[derive(Clone, Debug)]
 pub struct JavaScriptTools {
-    /// Node.js, [`NODE_MIN`] or newer.
+    /// Node.js, `NODE_MIN` or newer.
     pub node: PathBuf,
     /// Script that bundles and wraps.
     pub script: PathBuf,

@@ -4,7 +4,7 @@
 //! this same program again. A child walls itself in on its only thread, before any other exists:
 //! namespaces of its own, limits on memory, time and files, no new privileges, Landlock without a
 //! single rule (no file, no TCP, no signal to others), and a list of the few system calls that are left
-//! ([`syscalls`]). What it needs it has already: open descriptors and memory.
+//! (`syscalls`). What it needs it has already: open descriptors and memory.
 //!
 //! Landlock and the system call filter must stand, or the child refuses its work; namespaces are a
 //! third wall that some machines do not give. [`probe()`] tries the walls from inside.
