@@ -112,6 +112,7 @@ impl Jail {
     fn write(&self, role: &str, text: &mut String) {
         let landlock = match self.landlock.as_str() {
             "full" => "Landlock enforced",
+            "none" => "Landlock NOT enforced by this kernel, which is one wall less",
             _ => "Landlock enforced as far as this older kernel knows it",
         };
         let namespaces = match &self.shared_namespaces {

@@ -29,12 +29,12 @@ fn a_new_project_builds_is_tested_signed_published_and_served() {
 #[test]
 fn the_loop_of_an_author_tells_differences_blesses_measures_and_publishes() {
     let site = Site::new();
-    site.succeed(&["plugin", "new", "acme/hello"]);
+    site.succeed(&["plugin", "new", "acme/loop"]);
     let target = repository().join("target/author").display().to_string();
-    let cases = site.folder().join("hello/fixtures/cases.json");
+    let cases = site.folder().join("loop/fixtures/cases.json");
     let written = std::fs::read_to_string(&cases).expect("the template's fixtures");
     std::fs::write(&cases, written.replace("A ***, no", "A ###, no")).expect("a file");
-    let test = ["plugin", "test", "hello", "--target-dir", &target];
+    let test = ["plugin", "test", "loop", "--target-dir", &target];
     let printed = String::from_utf8_lossy(&site.run(&test).stdout).into_owned();
     assert!(
         printed.contains("output redacted[0]: expected \"A ###, no secrets.\", got"),
@@ -46,14 +46,14 @@ fn the_loop_of_an_author_tells_differences_blesses_measures_and_publishes() {
     let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!((&report["passed"], &report["failed"]), (&2.into(), &0.into()), "{json}");
     assert!(report["cases"][0]["instructions"].as_u64() > Some(100), "{json}");
-    let bench = ["plugin", "bench", "hello", "--target-dir", &target, "--runs", "20", "--json"];
+    let bench = ["plugin", "bench", "loop", "--target-dir", &target, "--runs", "20", "--json"];
     let json = site.succeed(&bench);
     let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert!(report["cases"][0]["warm_to_native"].as_f64() > Some(0.0), "{json}");
     site.succeed(&["key", "new", "publisher", "acme"]);
-    let round = ["plugin", "watch", "hello", "--once", "--target-dir", &target];
+    let round = ["plugin", "watch", "loop", "--once", "--target-dir", &target];
     let first = site.succeed(&round);
-    assert!(first.contains("published acme/hello@0.1.1-dev."), "{first}");
+    assert!(first.contains("published acme/loop@0.1.1-dev."), "{first}");
     std::fs::write(&cases, written.replace("A ***, no", "A ###, no")).expect("a file");
     let (_, error) = site.refuse(&round);
     assert!(error.contains("fixtures failed"), "{error}");

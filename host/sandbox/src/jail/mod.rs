@@ -6,8 +6,9 @@
 //! single rule (no file, no TCP, no signal to others), and a list of the few system calls that are left
 //! (`syscalls`). What it needs it has already: open descriptors and memory.
 //!
-//! Landlock and the system call filter must stand, or the child refuses its work; namespaces are a
-//! third wall that some machines do not give. [`probe()`] tries the walls from inside.
+//! The system call filter must stand, or the child refuses its work, and for workers Landlock too, so that
+//! what runs a stranger's code has two walls; namespaces are a third that some machines do not give.
+//! [`probe()`] tries the walls from inside.
 
 mod probe;
 mod syscalls;
@@ -55,7 +56,8 @@ pub struct Walls {
 /// Which walls stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How much of Landlock the kernel enforces: `full`, or `partial` if it is older than what is asked.
+    /// How much of Landlock the kernel enforces: `full`, `partial` if it is older than what is asked, or
+    /// `none`, which a compiler bears.
     pub landlock: &'static str,
     /// Why the child shares namespaces with its parent, if it does.
     pub shared_namespaces: Option<String>,
@@ -102,7 +104,12 @@ pub fn enter(walls: &Walls) -> Result<Report, JailError> {
     // Neither siblings under the same user nor core dumps may look into this memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| failed("no dumps", error))?;
-    let landlock = landlock()?;
+    let landlock = match (landlock(), walls.role) {
+        (Ok(enforced), Role::Compiler | Role::Worker) => enforced,
+        // What it would hold, the filter holds for a process that maps no code of its own.
+        (Err(_), Role::Compiler) => "none",
+        (Err(error), Role::Worker) => return Err(error),
+    };
     syscalls::filter(walls.role)?;
     Ok(Report { landlock, shared_namespaces })
 }
