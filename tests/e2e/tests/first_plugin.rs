@@ -75,6 +75,11 @@ fn a_stranger_writes_a_plugin_in_python() {
 
 #[test]
 fn a_stranger_writes_a_plugin_in_javascript() {
+    if let Ok(why) = std::env::var("AIMASS_WITHOUT_JAVASCRIPT") {
+        let all = std::env::var("AIMASS_ALL").is_ok_and(|all| !all.is_empty());
+        assert!(!all, "the whole suite needs Node.js and npm: {why}");
+        return println!("left out: {why}");
+    }
     let trap = "    while (text === '!trap');\n";
     walk("js", "src/plugin.js", ("    return text.replace(", trap));
 }

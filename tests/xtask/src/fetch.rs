@@ -40,11 +40,6 @@ pub(crate) fn fetch() -> anyhow::Result<Fetched> {
     run::check(&mut crates)?;
     let mut crates = repository::cargo();
     run::check(crates.args(["fetch", "--quiet", "--target", &host()?]))?;
-    let mut report = |line: &str| eprintln!("fetch: {line}");
-    let mut tools = Tools::of_this_user(&mut report)?;
-    tools.componentize_py()?;
-    tools.zig()?;
-    tools.javascript()?;
     let python = python::ensure(&cache, python::TESTS)?;
     for model in model::all()? {
         model.ensure(&cache, &python)?;
@@ -53,6 +48,20 @@ pub(crate) fn fetch() -> anyhow::Result<Fetched> {
     let model_dir = model::folder(&cache, model::DEMO);
     let onnx_cases = onnx::ensure(&cache)?;
     Ok(Fetched { python, model_dir, onnx_cases, toolchain })
+}
+
+/// Installs the compilers that authors of plugins use beside Rust's. Answers why there are none for
+/// JavaScript, if so: npm is not among what this project asks for, so its tests are left out without it.
+pub(crate) fn authoring_tools() -> anyhow::Result<Option<String>> {
+    let mut report = |line: &str| eprintln!("fetch: {line}");
+    let mut tools = Tools::of_this_user(&mut report)?;
+    tools.componentize_py()?;
+    tools.zig()?;
+    let without_javascript = tools.javascript().err().map(|error| error.to_string());
+    if let Some(error) = &without_javascript {
+        eprintln!("fetch: the tests of JavaScript plugins are left out: {error}");
+    }
+    Ok(without_javascript)
 }
 
 /// The platform that tests run on, as rustc names it.

@@ -126,7 +126,12 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> anyhow::Result<()> {
     match task {
-        Task::Fetch => fetch::fetch().map(|fetched| println!("{}", fetched.summary())),
+        Task::Fetch => {
+            let fetched = fetch::fetch()?;
+            fetch::authoring_tools()?;
+            println!("{}", fetched.summary());
+            Ok(())
+        }
         Task::Plugins => plugins::build_all(&repository::build_aimass()?).map(|_| ()),
         Task::Demo { keep } => demo::demo(keep),
         Task::Test { all, names } => test::test(all, &names),

@@ -90,8 +90,10 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
     }
     if let Some(fetched) = &fetched {
         let installation = report.step("plugins", || install(fetched));
-        if let Some(installation) = installation {
-            report.counted("tests", || cargo_test(fetched, &installation, all, names));
+        let authoring = report.step("authoring", fetch::authoring_tools);
+        if let (Some(installation), Some(missing)) = (installation, authoring) {
+            let made = Prepared { fetched, installation, without_javascript: missing };
+            report.counted("tests", || cargo_test(&made, all, names));
         }
     }
     if names.is_empty() {
@@ -108,6 +110,14 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
     }
     report.finish();
     Ok(())
+}
+
+/// What was fetched and built for the tests.
+struct Prepared<'a> {
+    fetched: &'a Fetched,
+    installation: Installation,
+    /// Why there are no compilers of JavaScript, if so.
+    without_javascript: Option<String>,
 }
 
 /// What the end-to-end tests serve: the demo's installation, in a folder of its own.
@@ -127,12 +137,8 @@ fn docs() -> anyhow::Result<()> {
 }
 
 /// `cargo test`, streamed through, with what was fetched and built in environment variables.
-fn cargo_test(
-    fetched: &Fetched,
-    installation: &Installation,
-    all: bool,
-    names: &[String],
-) -> anyhow::Result<Counts> {
+fn cargo_test(made: &Prepared<'_>, all: bool, names: &[String]) -> anyhow::Result<Counts> {
+    let Prepared { fetched, installation, without_javascript } = made;
     let mut command = repository::cargo();
     command
         .args(["test", "--workspace", "--no-fail-fast", "--"])
@@ -146,6 +152,9 @@ fn cargo_test(
         .env("AIMASS_PLUGINS_DIR", &installation.components)
         .env("AIMASS_BIN", &installation.aimass)
         .env("AIMASS_TEST_DATA", &installation.data);
+    if let Some(why) = without_javascript {
+        command.env("AIMASS_WITHOUT_JAVASCRIPT", why);
+    }
     stream_and_count(&mut command)
 }
 
