@@ -1,12 +1,12 @@
 //! A loaded plugin and its calls.
 
+mod graphs;
 mod in_worker;
 
 use crate::composition::{Composition, Outside};
 use crate::error::{Cause, CauseKind, ErrorFamily, PluginError, SandboxError};
 use crate::host_api::HANDLES;
 use crate::host_api::files::granted;
-use crate::host_api::graph::GraphHandle;
 use crate::host_api::tensor::TensorHandle;
 use crate::instance::{Instance, Permit, failure};
 use crate::limits::Limits;
@@ -22,21 +22,16 @@ use crate::worlds::bindings::tensor::NamedTensor;
 use crate::worlds::bindings::types;
 use crate::worlds::convert::{check_name, error_in, signature_in};
 use crate::worlds::exports::{
-    Described, Detected, Export, Exports, Files, Loaded, LoadedModel, NamedInput, ProcessArguments,
-    Processed,
+    Described, Detected, Export, Exports, Files, Loaded, NamedInput, ProcessArguments, Processed,
 };
-use aimass_graph::{CompileOptions, Graph, Plan};
+use aimass_graph::{CompileOptions, Plan};
 use aimass_telemetry::call::{in_plugin, room};
 use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_trust::{Capability, Grant};
+use graphs::{Handles, compile, take_graphs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{Component, InstancePre};
-
-/// Plans of one model at most.
-const PLANS_MAX: usize = 64;
-/// Bytes of a plan's name at most.
-const PLAN_NAME_BYTES_MAX: usize = 64;
 
 /// A plugin that is ready to be called, from any task at any time.
 pub struct Plugin {
@@ -580,56 +575,4 @@ fn parameter(parameter: Parameter) -> types::Parameter {
         Parameter::Text(value) => types::Parameter::Text(value),
         Parameter::Integers(values) => types::Parameter::Integers(values),
     }
-}
-
-/// Plans by name.
-type Plans = Vec<(Arc<str>, Arc<Plan>)>;
-/// Graphs by the names of their plans.
-type Graphs = Vec<(Arc<str>, Graph)>;
-/// Graphs as a guest held them.
-type Handles = Vec<(Arc<str>, GraphHandle)>;
-
-fn take_graphs(
-    state: &mut CallState,
-    model: LoadedModel,
-) -> Result<(Handles, PluginSignature), Cause> {
-    let bad = |message| Cause::BadOutput { message };
-    check_plan_names(model.plans.iter().map(|plan| plan.name.as_str()))?;
-    let mut graphs: Handles = Vec::with_capacity(model.plans.len());
-    for plan in model.plans {
-        let graph = state.table.delete(plan.graph);
-        let graph = graph.map_err(|error| Cause::Host { message: error.to_string() })?;
-        graphs.push((plan.name.into(), graph));
-    }
-    Ok((graphs, signature_in(model.signature).map_err(bad)?))
-}
-
-fn check_plan_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Cause> {
-    let bad = |message| Err(Cause::BadOutput { message });
-    if !(1..=PLANS_MAX).contains(&names.len()) {
-        return bad(format!("expected 1 to {PLANS_MAX} plans, got {}", names.len()));
-    }
-    let mut seen = Vec::with_capacity(names.len());
-    for name in names {
-        if !(1..=PLAN_NAME_BYTES_MAX).contains(&name.len()) {
-            let got = name.len();
-            return bad(format!("expected plan names of 1 to 64 bytes, got one of {got}"));
-        }
-        if seen.contains(&name) {
-            return bad(format!("expected unique plan names, got `{name}` twice"));
-        }
-        seen.push(name);
-    }
-    Ok(())
-}
-
-fn compile(graphs: Graphs, options: &CompileOptions) -> Result<Plans, Cause> {
-    let compile = |(name, graph): (Arc<str>, Graph)| {
-        let plan = aimass_graph::compile(graph, options).map_err(|error| {
-            let message = format!("plan `{name}` does not compile: {error}");
-            Cause::Host { message }
-        })?;
-        Ok((name, Arc::new(plan)))
-    };
-    graphs.into_iter().map(compile).collect()
 }

@@ -1,6 +1,7 @@
 //! Plugins of the untrusted tier: what their calls do on this side, and what a worker does on its own.
 
-use super::{Body, CallStats, Graphs, Parameter, Plugin, check_plan_names};
+use super::graphs::{Graphs, check_plan_names};
+use super::{Body, CallStats, Parameter, Plugin};
 use crate::error::{Cause, PluginError, SandboxError};
 use crate::host_api::HostError;
 use crate::host_api::graph::GraphHandle;
