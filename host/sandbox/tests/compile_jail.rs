@@ -161,3 +161,26 @@ fn nothing_gets_out_of_the_jail() {
         assert!(!text.contains("got out"), "{role}: {text}");
     }
 }
+
+#[tokio::test]
+async fn a_compiler_that_breaks_off_and_goes_on_does_not_keep_its_turn() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("mute");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 600 >&-\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bench = Bench::with(|config| {
+        config.child_program = Some(program);
+        config.compile.children_max = 1;
+    });
+    for _ in 0..2 {
+        let identity = identity();
+        let loading = tokio::time::timeout(Duration::from_secs(20), bench.load(&identity));
+        match loading.await.expect("the turn is given back").err() {
+            Some(SandboxError::Refused { code: "invalid", message, .. }) => {
+                assert!(message.contains("went on"), "{message}");
+            }
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+}

@@ -31,6 +31,8 @@ pub const COMPILE_COMMAND: &str = "__compile";
 const WORDS_BYTES_MAX: u64 = 4 << 10;
 /// Time until a child has closed its jail; a busy machine needs some milliseconds.
 const START_MAX: Duration = Duration::from_secs(30);
+/// Time that a child which broke off may take to end.
+const END_MAX: Duration = Duration::from_secs(2);
 /// Descriptors that a child needs: its three streams, and those of threads' making.
 const FILES_OPEN_MAX: u64 = 32;
 
@@ -178,13 +180,19 @@ impl Running {
     /// Why a child that broke off did so.
     async fn ended(&mut self, limits: &CompileLimits) -> Trouble {
         let mut words = Vec::new();
-        if let Some(errors) = &mut self.child.stderr {
-            let _ = errors.take(WORDS_BYTES_MAX).read_to_end(&mut words).await;
-        }
+        let end = async {
+            if let Some(errors) = &mut self.child.stderr {
+                let _ = errors.take(WORDS_BYTES_MAX).read_to_end(&mut words).await;
+            }
+            self.child.wait().await
+        };
+        // One that broke off and goes on must not keep its turn.
+        let ended = tokio::time::timeout(END_MAX, end).await;
         let words = String::from_utf8_lossy(&words).trim().to_owned();
-        match self.child.wait().await {
-            Ok(status) => cause_of_end(status, &words, limits),
-            Err(error) => Trouble::host(error.to_string()),
+        match ended {
+            Ok(Ok(status)) => cause_of_end(status, &words, limits),
+            Ok(Err(error)) => Trouble::host(error.to_string()),
+            Err(_) => Trouble::Invalid(format!("the compiler gave no answer and went on: {words}")),
         }
     }
 }

@@ -174,7 +174,8 @@ impl Worker {
     }
 
     fn segment(&self, bytes: u64, bytes_max: u64) -> io::Result<Segment> {
-        let bytes = bytes.max(SEGMENT_BYTES_MIN).next_power_of_two();
+        // A worker names the size that it wants, which may be any number.
+        let bytes = bytes.max(SEGMENT_BYTES_MIN).checked_next_power_of_two().unwrap_or(u64::MAX);
         let mut segments = lock(&self.segments);
         let fits = segments.free.iter().position(|segment| segment.bytes >= bytes);
         if let Some(at) = fits {
@@ -354,5 +355,40 @@ impl Segment {
     /// Its size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_segment_of_any_size_is_made_or_refused() {
+        let worker = idle();
+        let bytes_max = 4 << 20;
+        assert_eq!(worker.segment(1, bytes_max).unwrap().bytes(), SEGMENT_BYTES_MIN);
+        for asked in [bytes_max, (1 << 63) + 1, u64::MAX] {
+            let error = worker.segment(asked, bytes_max).err().unwrap().to_string();
+            assert!(error.contains("4194304 bytes"), "{asked}: {error}");
+        }
+        assert_eq!(worker.segment(2 << 20, bytes_max).unwrap().bytes(), 2 << 20);
+    }
+
+    /// A worker that is no worker: a process that waits.
+    fn idle() -> Worker {
+        let (channel, _theirs) = pair().unwrap();
+        Worker {
+            channel,
+            child: Mutex::new(Command::new("sleep").arg("60").spawn().unwrap()),
+            lost: Mutex::default(),
+            gone: AtomicBool::new(false),
+            calls: Mutex::default(),
+            next_call: AtomicU64::new(1),
+            segments: Mutex::default(),
+            next_segment: AtomicU32::new(1),
+            plugins: Mutex::default(),
+            users: AtomicUsize::new(0),
+            used: Mutex::new(Instant::now()),
+        }
     }
 }
