@@ -2,19 +2,24 @@
 
 use super::otlp;
 use super::{Trace, TraceConfig, TraceError, TraceParent};
+use crate::backoff::Backoff;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Traces of one request to the collector.
 const BATCH_TRACES: usize = 128;
 /// How long a trace waits for company.
 const BATCH_WAIT: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Pauses before the second and the third attempt.
-const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+/// Attempts at one batch.
+const ATTEMPTS_MAX: u32 = 3;
+/// First and longest wait after a failed attempt, whatever the batch. They bound what a collector that is
+/// down costs: one attempt a minute.
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// Decides which calls are traced and exports them. Dropping it sends what waits.
 pub struct Tracer {
@@ -140,61 +145,108 @@ struct Exporter {
     url: String,
     service: String,
     counts: Arc<Counts>,
+    /// What goes out next.
+    batch: Vec<Arc<Trace>>,
+    /// Failed attempts at it.
+    attempts: u32,
+    backoff: Backoff,
+    /// The collector is left alone until then.
+    not_before: Option<Instant>,
 }
 
 impl Exporter {
     fn new(config: &TraceConfig, endpoint: &str, counts: Arc<Counts>) -> Exporter {
         let agent =
             ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0).build();
-        let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-        Exporter { agent: agent.into(), url, service: config.service.clone(), counts }
+        Exporter {
+            agent: agent.into(),
+            url: format!("{}/v1/traces", endpoint.trim_end_matches('/')),
+            service: config.service.clone(),
+            counts,
+            batch: Vec::new(),
+            attempts: 0,
+            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
+            not_before: None,
+        }
     }
 
-    fn run(self, queue: &Receiver<Arc<Trace>>) {
-        let mut batch = Vec::new();
+    fn run(mut self, queue: &Receiver<Arc<Trace>>) {
         loop {
-            let next = match batch.is_empty() {
-                true => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => queue.recv_timeout(BATCH_WAIT),
+            let next = match self.wait(Instant::now()) {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => queue.recv_timeout(wait),
             };
             match next {
-                Ok(trace) => {
-                    batch.push(trace);
-                    if batch.len() >= BATCH_TRACES {
-                        self.send(&mut batch, &PAUSES);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.send(&mut batch, &PAUSES),
+                Ok(trace) => self.take(trace, Instant::now()),
+                Err(RecvTimeoutError::Timeout) => self.send(Instant::now()),
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.send(&mut batch, &[]);
+                    self.send(Instant::now());
+                    self.give_up();
                     return;
                 }
             }
         }
     }
 
-    /// Sends a batch, and again after each pause; then it is dropped.
-    fn send(&self, batch: &mut Vec<Arc<Trace>>, pauses: &[Duration]) {
-        let traces = std::mem::take(batch);
-        if traces.is_empty() {
+    /// How long to wait for more before the batch goes out; for good if there is none.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let left = |at: Instant| at.saturating_duration_since(now);
+        (!self.batch.is_empty()).then(|| self.not_before.map_or(BATCH_WAIT, left))
+    }
+
+    /// Adds a trace to the batch, which goes out once it is full. While the collector is left alone, what
+    /// a full batch has no room for is dropped.
+    fn take(&mut self, trace: Arc<Trace>, now: Instant) {
+        let may_send = self.not_before.is_none_or(|at| at <= now);
+        if self.batch.len() >= BATCH_TRACES && may_send {
+            self.send(now);
+        }
+        if self.batch.len() >= BATCH_TRACES {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let body = otlp::request(&traces, &self.service).to_string();
-        let mut pauses = pauses.iter();
-        let count = traces.len() as u64;
-        loop {
-            let request = self.agent.post(&self.url).header("content-type", "application/json");
-            let Err(error) = request.send(body.as_bytes()) else {
-                self.counts.exported.fetch_add(count, Ordering::Relaxed);
-                return;
-            };
-            let Some(pause) = pauses.next() else {
-                tracing::warn!(%error, count, "traces were not exported");
-                self.counts.dropped.fetch_add(count, Ordering::Relaxed);
-                return;
-            };
-            std::thread::sleep(*pause);
+        self.batch.push(trace);
+        if self.batch.len() >= BATCH_TRACES && may_send {
+            self.send(now);
         }
+    }
+
+    /// Tries once to send the batch. One that failed too often, or that the collector does not want, is
+    /// dropped.
+    fn send(&mut self, now: Instant) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let body = otlp::request(&self.batch, &self.service).to_string();
+        let request = self.agent.post(&self.url).header("content-type", "application/json");
+        let count = self.batch.len() as u64;
+        let Err(error) = request.send(body.as_bytes()) else {
+            self.counts.exported.fetch_add(count, Ordering::Relaxed);
+            self.backoff.succeeded();
+            (self.not_before, self.attempts) = (None, 0);
+            self.batch.clear();
+            return;
+        };
+        self.not_before = Some(now + self.backoff.failed(None));
+        self.attempts += 1;
+        tracing::warn!(%error, count, attempt = self.attempts, "traces were not exported");
+        if self.attempts >= ATTEMPTS_MAX || !passes(&error) {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.counts.dropped.fetch_add(self.batch.len() as u64, Ordering::Relaxed);
+        self.batch.clear();
+        self.attempts = 0;
+    }
+}
+
+/// Whether another attempt may help (OTLP 1.7, "Failures" of OTLP/HTTP).
+fn passes(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::StatusCode(status) => matches!(status, 429 | 502 | 503 | 504),
+        _ => true,
     }
 }
 
@@ -280,6 +332,78 @@ mod tests {
         while tracer.stats().exported == 0 {
             std::thread::yield_now();
         }
+    }
+
+    /// A collector that answers every request with `status` as it is; how many came.
+    fn collector(status: Arc<AtomicU64>) -> (String, Arc<AtomicU64>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let tries = Arc::new(AtomicU64::new(0));
+        let counted = tries.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mut bytes, mut block) = (stream.unwrap(), Vec::new(), [0; 65536]);
+                while !bytes.ends_with(b"}") {
+                    let read = stream.read(&mut block).unwrap();
+                    bytes.extend_from_slice(&block[..read]);
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+                let status = status.load(Ordering::Relaxed);
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+            }
+        });
+        (endpoint, tries)
+    }
+
+    #[test]
+    fn a_collector_that_is_down_is_asked_rarely_and_gets_traces_again_once_it_is_up() {
+        let status = Arc::new(AtomicU64::new(503));
+        let (endpoint, tries) = collector(status.clone());
+        let source = tracer(|config| config.ratio = 1.0);
+        let counts = Arc::new(Counts::default());
+        let mut exporter = Exporter::new(&TraceConfig::default(), &endpoint, counts.clone());
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // A trace every 100 ms for an hour of simulated time.
+        let (start, mut made) = (Instant::now(), 0);
+        let mut pass = |exporter: &mut Exporter, ticks: std::ops::Range<u64>| {
+            for tick in ticks {
+                let now = start + Duration::from_millis(100 * tick);
+                exporter.take(source.sample(None, None).unwrap(), now);
+                made += 1;
+                if exporter.not_before.is_some() && exporter.wait(now) == Some(Duration::ZERO) {
+                    exporter.send(now);
+                }
+            }
+            made
+        };
+        let made = pass(&mut exporter, 0..36_000);
+        let while_down = load(&tries);
+        assert!((60..75).contains(&while_down), "{while_down} attempts in an hour");
+        assert_eq!(load(&counts.exported), 0);
+        assert_eq!(load(&counts.dropped) + exporter.batch.len() as u64, made);
+        status.store(200, Ordering::Relaxed);
+        let made = pass(&mut exporter, 36_000..36_000 + 601 + 2 * BATCH_TRACES as u64);
+        let exported = load(&counts.exported);
+        assert!(exported >= 2 * BATCH_TRACES as u64, "{exported}");
+        assert_eq!(exported + load(&counts.dropped) + exporter.batch.len() as u64, made);
+        assert!(exporter.not_before.is_none());
+    }
+
+    #[test]
+    fn a_batch_that_the_collector_does_not_want_is_not_sent_again() {
+        let (endpoint, tries) = collector(Arc::new(AtomicU64::new(400)));
+        let source = tracer(|config| config.ratio = 1.0);
+        let counts = Arc::new(Counts::default());
+        let mut exporter = Exporter::new(&TraceConfig::default(), &endpoint, counts.clone());
+        let now = Instant::now();
+        exporter.take(source.sample(None, None).unwrap(), now);
+        exporter.send(now);
+        assert!(exporter.batch.is_empty() && exporter.not_before.is_some());
+        let counted = (tries.load(Ordering::Relaxed), counts.dropped.load(Ordering::Relaxed));
+        assert_eq!(counted, (1, 1));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::event::UsageEvent;
 use super::journal::{Kept, Position, read};
 use super::meter::{Shared, lock, spawn};
 use super::{UsageConfig, UsageError};
+use crate::backoff::Backoff;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How often an exporter looks for new records.
 const POLL: Duration = Duration::from_millis(200);
-/// First wait after a failed attempt; it doubles with each further one.
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// First wait after a failed attempt.
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
 /// Longest wait after a failed attempt. It bounds what a remote that is down costs: twelve attempts an hour.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
@@ -148,7 +149,7 @@ struct Following {
 
 impl Following {
     fn run(mut self, stop: &Stop) {
-        let mut backoff = BACKOFF_MIN;
+        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
         let mut end = None;
         loop {
             let last = stop.asked.load(Ordering::Acquire);
@@ -158,15 +159,14 @@ impl Following {
             match self.step() {
                 Ok(0) if last => return,
                 Ok(0) => stop.wait(POLL),
-                Ok(_) => backoff = BACKOFF_MIN,
+                Ok(_) => backoff.succeeded(),
                 Err(refused) => {
                     self.shared.export_failures.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(reason = refused.reason, "usage records were not exported");
                     if last {
                         return;
                     }
-                    stop.wait(refused.retry_after.unwrap_or(backoff).min(BACKOFF_MAX));
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                    stop.wait(backoff.failed(refused.retry_after));
                 }
             }
         }
