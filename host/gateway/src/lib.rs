@@ -15,6 +15,7 @@ mod config;
 mod counters;
 mod failure;
 mod flow;
+mod framing;
 mod grpc;
 mod identity;
 mod listener;
@@ -35,9 +36,7 @@ mod untrusted;
 
 pub use batch::BatchConfig;
 pub use config::{ConfigError, GatewayConfig, REQUEST_ID_BYTES_MAX, SettingError, TENSORS_MAX};
-pub use flow::{
-    Circuit, CircuitConfig, CircuitRules, FlowConfig, Pass, Remote, RemoteRules, TenantLimits,
-};
+pub use flow::{Circuit, CircuitConfig, CircuitRules, FlowConfig, Pass, TenantLimits};
 pub use identity::fuzzing;
 pub use identity::{
     Algorithm, ApiKeyError, ApiKeyFile, ApiKeyRecord, ApiKeyState, CertificateConfig,

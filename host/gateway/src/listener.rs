@@ -3,6 +3,7 @@
 
 use crate::GatewayConfig;
 use crate::flow::{Connected, Peers};
+use crate::framing::{Framing, Watched};
 use crate::tls::Tls;
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -63,6 +64,9 @@ pub(crate) trait Answers:
     /// The client of this connection showed a certificate that an authority of the configuration
     /// signed.
     fn shown(&mut self, certificate: &CertificateDer<'_>);
+
+    /// What tells how the requests of this connection are framed; only for HTTP/1.1.
+    fn framed(&mut self, framing: Arc<Framing>);
 }
 
 /// How far a server is on its way out.
@@ -206,18 +210,21 @@ impl Listening {
 
     async fn requests<S: Answers>(
         &self,
-        service: S,
+        mut service: S,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: Protocol,
         stage: watch::Receiver<Stage>,
     ) {
-        let stream = TokioIo::new(stream);
         let ended = match protocol {
             Protocol::Http1 => {
+                let framing = Arc::new(Framing::default());
+                service.framed(framing.clone());
+                let stream = TokioIo::new(Watched::new(stream, framing));
                 let serving = http1(&self.config).serve_connection(stream, service);
                 until_drained(serving, stage, |serving| serving.graceful_shutdown()).await
             }
             Protocol::Http2 => {
+                let stream = TokioIo::new(stream);
                 let serving = http2(&self.config).serve_connection(stream, service);
                 until_drained(serving, stage, |serving| serving.graceful_shutdown()).await
             }

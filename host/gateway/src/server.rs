@@ -7,6 +7,7 @@ use crate::config::{GatewayConfig, SettingError};
 use crate::counters::{Counters, RouteKind};
 use crate::failure::Failure;
 use crate::flow::rate_fields;
+use crate::framing::Framing;
 use crate::grpc::{GRPC_STATUS, Grpc, http_status};
 use crate::identity::{Identity, IdentityError, Principal};
 use crate::listener::{Answers, Listening, Protocol, Stage};
@@ -138,7 +139,13 @@ pub async fn serve_until(
     });
     let jobs = batch::runner(&gateway)?.map(|runner| tokio::spawn(runner.run()));
     let ids = Arc::new(RequestIds::new()?);
-    let front = |routes| Front { routes, ids: ids.clone(), gateway: gateway.clone(), peer: None };
+    let front = |routes| Front {
+        routes,
+        ids: ids.clone(),
+        gateway: gateway.clone(),
+        peer: None,
+        framing: None,
+    };
     let over_http = |router| front(Routes::Http(TowerToHyperService::new(router)));
     let (stage, stages) = watch::channel(Stage::Serving);
     let listening = |protocol, connections_max| Listening {
@@ -217,6 +224,8 @@ struct Front {
     gateway: Arc<Gateway>,
     /// Whose client certificate the connection has.
     peer: Option<Arc<Principal>>,
+    /// How the requests of the connection are framed, over HTTP/1.1.
+    framing: Option<Arc<Framing>>,
 }
 
 /// What answers behind a [`Front`].
@@ -236,6 +245,10 @@ impl Answers for Front {
     fn shown(&mut self, certificate: &CertificateDer<'_>) {
         self.peer = self.gateway.admission.identity().of_certificate(certificate);
     }
+
+    fn framed(&mut self, framing: Arc<Framing>) {
+        self.framing = Some(framing);
+    }
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -250,6 +263,7 @@ impl Service<Request<Incoming>> for Front {
         }
         let telemetry = &self.gateway.telemetry;
         let limits_rates = self.gateway.admission.flow().limits_rates();
+        let is_plain = self.framing.as_ref().is_none_or(|framing| framing.next_is_plain());
         let passing = Passing {
             start: Instant::now(),
             kind: RouteKind::of(request.uri().path()),
@@ -258,9 +272,11 @@ impl Service<Request<Incoming>> for Front {
             id,
             asker: limits_rates.then(Asker::default),
             is_http1: request.version() <= Version::HTTP_11,
+            is_last: !is_plain,
         };
         let max = self.gateway.config.header_bytes_max;
-        if let Err(failure) = check(request.headers(), max) {
+        let checked = if is_plain { check(request.headers(), max) } else { Err(framed_twice()) };
+        if let Err(failure) = checked {
             let refused = match &self.routes {
                 Routes::Http(_) => answer_at(request.uri(), &failure),
                 Routes::Grpc(_) => failure.grpc(),
@@ -286,6 +302,8 @@ struct Passing {
     gateway: Arc<Gateway>,
     asker: Option<Asker>,
     is_http1: bool,
+    /// Nothing behind it can be told to be a request.
+    is_last: bool,
 }
 
 impl Passing {
@@ -302,7 +320,8 @@ impl Passing {
             if let Some(tenant) = self.asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
                 rate_fields(tenant, Instant::now(), response.headers_mut());
             }
-            if self.is_http1 && self.gateway.draining.load(Ordering::Relaxed) {
+            let is_last = self.is_last || self.gateway.draining.load(Ordering::Relaxed);
+            if self.is_http1 && is_last {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let (status, took) = (status_of(&response), self.start.elapsed());
@@ -355,6 +374,13 @@ fn check(headers: &HeaderMap, bytes_max: usize) -> Result<(), Failure> {
         Some(name) => Err(Failure::invalid(format!("{name}: expected one, got several"))),
         None => Ok(()),
     }
+}
+
+fn framed_twice() -> Failure {
+    Failure::invalid(
+        "expected one Content-Length, or one Transfer-Encoding that is chunked, or neither; \
+         got more, or what can be read in two ways",
+    )
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {

@@ -1,8 +1,10 @@
 //! One line: a request in, an answer or an error out.
 
 use super::lines::Text;
+use super::turn::{SystemClock, turn};
 use crate::body::off_thread;
 use crate::failure::Failure;
+use crate::flow::Tenant;
 use crate::oip::request::{self, ParsedRequest};
 use crate::oip::response;
 use crate::router::Gateway;
@@ -28,7 +30,7 @@ const ERROR_START: &[u8] = b"{\"error\":";
 pub(super) struct Line {
     gateway: Arc<Gateway>,
     model: Arc<str>,
-    tenant: Arc<str>,
+    tenant: Arc<Tenant>,
     job: Arc<str>,
 }
 
@@ -47,7 +49,8 @@ struct ErrorWire<'a> {
 impl Line {
     pub(super) fn new(gateway: &Arc<Gateway>, model: &str, job: &JobRecord) -> Line {
         let (model, job_id) = (Arc::from(model), Arc::from(job.id.as_str()));
-        Line { gateway: gateway.clone(), model, tenant: job.tenant.clone(), job: job_id }
+        let tenant = gateway.admission.identity().tenant(&job.tenant);
+        Line { gateway: gateway.clone(), model, tenant, job: job_id }
     }
 
     /// The output line of input line `number`, counted from 0.
@@ -74,22 +77,25 @@ impl Line {
     async fn once(&self, text: &Text) -> Result<Vec<u8>, Failure> {
         let bytes = text.clone().map_err(Failure::invalid)?;
         let path = model_id(&self.model)?;
+        let most = Duration::from_secs(self.gateway.config.request_seconds);
+        let flow = self.gateway.admission.flow();
+        let permit = turn(flow, &self.tenant, bytes.len(), most, &SystemClock).await;
         let parsed = off_thread(bytes.len(), move || request::parse(&bytes, None)).await?;
         let ParsedRequest { id, inputs, parameters, timeout, mut wanted } = parsed;
         // A line of text has no place for binary data.
         wanted.binary = false;
         wanted.outputs.iter_mut().for_each(|(_, binary)| *binary = None);
-        let most = Duration::from_secs(self.gateway.config.request_seconds);
         let request = InferRequest {
             model: path.name,
             selector: path.selector,
             inputs,
             outputs: wanted.outputs.iter().map(|(name, _)| name.clone()).collect(),
             parameters,
-            tenant: self.tenant.clone(),
+            tenant: self.tenant.name.clone(),
             deadline: Instant::now() + timeout.unwrap_or(most).min(most),
         };
         let response = self.gateway.infer_as(UsageKind::Batch, request).await?;
+        drop(permit);
         let size = response.outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
         let writing = move || response::write(&response, id.as_deref(), &wanted);
         Ok(off_thread(size, writing).await?.body)

@@ -1,11 +1,13 @@
 //! Batch inference: a file of OIP infer requests, one a line, becomes a file of answers, in the same order.
 //!
 //! A [`Job`]: it goes on behind the last whole line of its output when a server stopped in the middle, and stops
-//! when it is cancelled. Each line is metered as kind `batch`. A line that fails leaves its error in its
-//! place; what may pass by itself (overload, a quota) is tried again first.
+//! when it is cancelled. Each line is metered as kind `batch`, counts as a request of the job's tenant, and waits
+//! for its turn as long as the tenant's limits and the load want it. A line that fails leaves its error in its
+//! place; what may pass by itself is tried again first.
 
 mod line;
 mod lines;
+mod turn;
 
 use crate::router::Gateway;
 use crate::routes::model_id;
@@ -111,7 +113,14 @@ impl BatchInference {
                 running.spawn(async move { (number, line.answer(number, text).await) });
                 read += 1;
             }
-            let Some(ended) = running.join_next().await else { break };
+            let Ok(ended) = tokio::time::timeout(REPORT, running.join_next()).await else {
+                // Lines that wait for their turn must not keep a job from being cancelled.
+                if progress.is_cancelled() {
+                    break;
+                }
+                continue;
+            };
+            let Some(ended) = ended else { break };
             let (number, answer) = ended.map_err(|error| {
                 EngineError::new(Family::Unavailable, "batch", format!("a line ended: {error}"))
             })?;

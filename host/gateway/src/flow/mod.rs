@@ -15,7 +15,6 @@ mod gcra;
 mod peers;
 mod queue;
 mod refused;
-mod remote;
 mod service_time;
 mod tenant;
 
@@ -25,7 +24,6 @@ pub use config::{CircuitConfig, FlowConfig, TenantLimits};
 pub(crate) use fields::whole_seconds;
 pub(crate) use peers::{Connected, Peers};
 use refused::{Reason, Refused};
-pub use remote::{Remote, RemoteRules};
 pub(crate) use tenant::{Exceeded, Tenant};
 
 use crate::GatewayConfig;
@@ -185,6 +183,17 @@ impl Flow {
         let place = self.door.enter(arrival).await;
         let place = place.map_err(|refusal| self.refused.of_door(&inside.0, &refusal))?;
         Ok(Permit { _place: place, inside, refused: self.refused.clone() })
+    }
+
+    /// Takes a body of `bytes` from the rate of a tenant that asks for room afterwards; 429 if it is used up.
+    pub(crate) fn take_body(
+        &self,
+        tenant: &Arc<Tenant>,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        tenant.limits(|name| self.limits_of(name));
+        tenant.take_body(now, bytes).map_err(|exceeded| self.exceeded(tenant, exceeded, now))
     }
 
     /// Connections by peer.

@@ -120,6 +120,11 @@ impl Identity {
         &self.keys
     }
 
+    /// The tenant of this name.
+    pub(crate) fn tenant(&self, name: &str) -> Arc<Tenant> {
+        self.tenants.of(name)
+    }
+
     /// Every tenant that was seen or has a key.
     pub(crate) fn tenants(&self) -> Vec<Arc<Tenant>> {
         self.tenants.all()

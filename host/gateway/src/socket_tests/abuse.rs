@@ -179,11 +179,59 @@ async fn headers_that_contradict_each_other_are_refused() {
         let bytes = server.head(lines) + BODY;
         assert_eq!(server.status_of(bytes.as_bytes()).await, Some(400), "{name}");
     }
-    // RFC 9112 §6.3: Transfer-Encoding counts, and what Content-Length covers is no second request.
-    let both = server.head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n";
-    assert_eq!(server.status_of(both.as_bytes()).await, Some(400), "an empty body is no request");
     assert_eq!(server.engine.calls.load(Ordering::Relaxed), 0);
     server.is_unaffected().await;
+}
+
+/// A whole request in chunks.
+fn chunked(body: &str) -> String {
+    format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+}
+
+#[tokio::test]
+async fn what_two_readers_could_frame_differently_is_refused_and_ends_the_connection() {
+    let server = Server::start().await;
+    let (length, coding) = ("Content-Length: 13\r\n", "Transfer-Encoding: chunked\r\n");
+    let smuggled = server.head(length) + BODY;
+    for (lines, body) in [
+        (format!("{length}{coding}"), chunked(BODY)),
+        (format!("{coding}{length}"), chunked(BODY)),
+        (format!("{coding}content-length: 0\r\n"), chunked(BODY)),
+        (format!("{length}{length}"), BODY.to_owned()),
+        (format!("{length}Content-Length: 12\r\n"), BODY.to_owned()),
+        (format!("{coding}{coding}"), chunked(BODY)),
+        ("Transfer-Encoding: gzip, chunked\r\n".to_owned(), chunked(BODY)),
+        ("Transfer-Encoding: chunked, identity\r\n".to_owned(), chunked(BODY)),
+        ("Transfer-Encoding: xchunked\r\n".to_owned(), chunked(BODY)),
+        ("Content-Length: 13, 13\r\n".to_owned(), BODY.to_owned()),
+    ] {
+        let mut connection = server.connect().await;
+        let bytes = server.head(&lines) + &body + &smuggled;
+        connection.write(bytes.as_bytes()).await;
+        let reply = connection.reply().await.expect("an answer");
+        assert_eq!((reply.status, reply.header("connection")), (400, Some("close")), "{lines}");
+        assert!(connection.reply().await.is_none(), "nothing follows: {lines}");
+    }
+    assert_eq!(server.engine.calls.load(Ordering::Relaxed), 0);
+    server.is_unaffected().await;
+}
+
+#[tokio::test]
+async fn requests_that_were_sent_together_are_answered_until_one_is_ambiguous() {
+    let server = Server::start().await;
+    let (length, coding) = ("Content-Length: 13\r\n", "Transfer-Encoding: chunked\r\n");
+    let good = [server.head(length) + BODY, server.head(coding) + &chunked(BODY)].concat();
+    let both = server.head(&format!("{length}{coding}")) + &chunked(BODY);
+    let bytes = [&*good, &*good, &*both, &*good].concat();
+    let mut connection = server.connect().await;
+    connection.write(bytes.as_bytes()).await;
+    let mut answers = Vec::new();
+    let read = connection.stream.read_to_end(&mut answers);
+    tokio::time::timeout(Duration::from_secs(20), read).await.expect("an end").unwrap();
+    let text = String::from_utf8(answers).unwrap();
+    let statuses: Vec<&str> = text.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "200", "200", "200", "400"]);
+    assert_eq!(server.engine.calls.load(Ordering::Relaxed), 4);
 }
 
 #[tokio::test]
@@ -212,7 +260,7 @@ async fn streams_that_are_opened_and_reset_end_their_connection() {
 }
 
 /// A frame of HTTP/2 (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod admin;
+mod batch;
 mod circuit;
 mod drain;
 mod everybody;

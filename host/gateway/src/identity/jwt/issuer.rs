@@ -4,6 +4,7 @@ use super::jwks::KeySet;
 use super::source::Source;
 use crate::identity::settings::IssuerConfig;
 use crate::identity::stamp::Stamp;
+use aimass_telemetry::backoff::Backoff;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,8 +12,14 @@ use tokio::sync::Notify;
 
 /// Unknown keys make a URL be read again at most this often.
 const ASK_MS: u64 = 60_000;
-/// How soon a source that failed is tried again, if its period is not shorter.
-const RETRY: Duration = Duration::from_secs(30);
+/// First and longest wait before a source that failed is tried again, if its period is not shorter.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// The waits of a source that keeps failing.
+pub(super) fn backoff() -> Backoff {
+    Backoff::new(BACKOFF_MIN, BACKOFF_MAX)
+}
 
 /// Why an issuer cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -108,16 +115,26 @@ impl Issuer {
 
     /// Reads the keys again, now and then. Ends never.
     pub(super) async fn keep_fresh(self: Arc<Issuer>) {
+        let mut backoff = backoff();
         loop {
             let reader = self.clone();
             let read = tokio::task::spawn_blocking(move || reader.refresh(Instant::now())).await;
-            let period = self.source.period();
-            let wait = if matches!(read, Ok(Ok(()))) { period } else { period.min(RETRY) };
+            let wait = self.wait_after(matches!(read, Ok(Ok(()))), &mut backoff);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.wanted.notified() => {}
             }
         }
+    }
+
+    /// How long the source is left alone after it was read, or could not be.
+    pub(super) fn wait_after(&self, was_read: bool, backoff: &mut Backoff) -> Duration {
+        let period = self.source.period();
+        if was_read {
+            backoff.succeeded();
+            return period;
+        }
+        backoff.failed(None).min(period)
     }
 
     /// Reads the keys if they changed; on failure they stay as they were, and the log says so.

@@ -247,3 +247,30 @@ fn a_file_without_keys_is_said_before_anything_is_served() {
     let error = Issuers::open(&config, Arc::default(), Instant::now()).err().unwrap().to_string();
     assert!(error.contains(ISSUER) && error.contains("/nonexistent/jwks"), "{error}");
 }
+
+#[test]
+fn a_source_that_is_down_is_asked_rarely_and_believed_once_it_is_up() {
+    let issuer = TestIssuer::new("a");
+    let gone = "HTTP/1.1 503 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned();
+    // An hour of failures, and then keys.
+    let (url, count) = web([vec![gone; 20], vec![ok(&issuer.jwks())]].concat());
+    let settings = IssuerConfig { jwks_seconds: 3600, ..settings(&url) };
+    let opened = super::issuer::Issuer::open(settings, Instant::now()).unwrap();
+    let mut backoff = super::issuer::backoff();
+    let mut passed = Duration::ZERO;
+    while passed < Duration::from_secs(3600) {
+        assert!(opened.refresh(Instant::now()).is_err());
+        passed += opened.wait_after(false, &mut backoff);
+    }
+    // 1, 2, 4 ... 256 s, and then every 300 s. An answer is counted just after it was sent.
+    while count.load(Ordering::SeqCst) < 20 {
+        std::thread::yield_now();
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 20);
+    assert!(opened.keys().set.is_none());
+    opened.refresh(Instant::now()).unwrap();
+    assert_eq!(opened.keys().set.as_ref().unwrap().len(), 2);
+    let hour = Duration::from_secs(3600);
+    assert_eq!(opened.wait_after(true, &mut backoff), hour);
+    assert_eq!(opened.wait_after(false, &mut backoff), Duration::from_secs(1), "anew");
+}
