@@ -83,7 +83,7 @@ async fn wait_for(
 ) -> anyhow::Result<aimass_engine::ModelMetadata> {
     use aimass_engine::Family;
     loop {
-        let synced = !engine.ready().reasons.iter().any(|reason| reason.contains("registry"));
+        let synced = !engine.ready().reasons.iter().any(|reason| reason.model.is_none());
         match engine.model(name, selector) {
             Ok(metadata) => return Ok(metadata),
             Err(error) if synced && error.family() != Family::Unavailable => bail!(error),

@@ -60,7 +60,7 @@ enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the registry's models over HTTP (OIP v2 and OpenAI-compatible)
+    /// Serve the registry's models over HTTP and gRPC (OIP v2 and OpenAI-compatible)
     Serve(Box<serve::Serve>),
     /// Make, test, sign and publish plugins
     #[command(subcommand, after_help = plugin::LOOP)]

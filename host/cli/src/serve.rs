@@ -27,7 +27,17 @@ use tokio::sync::oneshot;
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);
 const READY_ASKED_EVERY: Duration = Duration::from_millis(5);
 
-/// Serve the registry's models over HTTP.
+/// Serve the registry's models over HTTP and gRPC.
+///
+/// Three listeners: HTTP/1.1 (OIP v2 and the OpenAI API; HTTP/2 too where TLS agrees on it), gRPC (OIP v2, as Triton's
+/// and KServe's clients speak it), and the admin API for operators. With `[gateway.tls]` in the file of
+/// --config all three speak TLS, and client certificates are identities; without, keys go in the clear, so that
+/// anything but loopback is warned about.
+///
+/// Every request but health needs an API key (`aimass key new api`), a token or a certificate.
+/// `[gateway]` and `[gateway.flow]` have the limits: connections, requests inside and waiting, bodies, and the
+/// rates and weights of tenants. Who is refused gets 429 or 503 and when to come back.
+/// docs/reference/limits-and-overload.md lists all of them.
 ///
 /// New versions and moved labels are followed while it runs. Ctrl-C or SIGTERM drains: requests in
 /// flight are answered, new ones are not taken; a second one ends it at once. Sockets that are handed

@@ -15,7 +15,7 @@ use crate::sandbox_metrics;
 use crate::streaming::ItemSender;
 use crate::{
     EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
-    Selector,
+    Selector, UnreadyReason,
 };
 use aimass_dispatch::{Dispatcher, SystemClock};
 use aimass_graph::CompileOptions;
@@ -202,9 +202,13 @@ impl Engine {
     pub fn ready(&self) -> Readiness {
         let mut reasons = Vec::new();
         if !self.inner.synced.load(Ordering::Acquire) {
-            reasons.push("the registry has not been read yet".to_owned());
+            reasons.push(UnreadyReason::of_server("the registry has not been read yet"));
         }
         for (name, served) in self.inner.catalog().models() {
+            let mut missing = |in_general, text| {
+                let model = Some(Arc::from(name));
+                reasons.push(UnreadyReason { model, text, in_general });
+            };
             if served.versions.is_empty() || served.unloaded {
                 continue;
             }
@@ -212,12 +216,17 @@ impl Engine {
                 Ok(cell) => match &*cell.state.borrow() {
                     CellState::Loaded(_) => {}
                     CellState::Unloaded | CellState::Loading => {
-                        reasons.push(format!("model {name} version {} is loading", cell.version));
+                        let text = format!("model {name} version {} is loading", cell.version);
+                        missing("a model is loading", text);
                     }
-                    CellState::Failed(error) => reasons
-                        .push(format!("model {name} version {} failed: {error}", cell.version)),
+                    CellState::Failed(error) => {
+                        let text = format!("model {name} version {} failed: {error}", cell.version);
+                        missing("a model failed to load", text);
+                    }
                 },
-                Err(error) => reasons.push(error.to_string()),
+                Err(error) => {
+                    missing("a model has no version that can answer", error.to_string());
+                }
             }
         }
         Readiness { ready: reasons.is_empty(), reasons }

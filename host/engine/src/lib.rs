@@ -53,5 +53,5 @@ pub use statistics::{ModelStatistics, Timed};
 pub use streaming::{ItemReceiver, ItemSender, STREAM_ITEMS_MAX, StreamItem, stream_items};
 pub use types::{
     EngineError, Family, InferRequest, InferResponse, ModelMetadata, Parameter, Readiness,
-    Selector, TensorMetadata, Usage,
+    Selector, TensorMetadata, UnreadyReason, Usage,
 };

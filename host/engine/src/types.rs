@@ -150,8 +150,26 @@ pub struct ModelMetadata {
 pub struct Readiness {
     /// Whether every served model can answer.
     pub ready: bool,
-    /// What is missing, one sentence each.
-    pub reasons: Vec<String>,
+    /// What is missing.
+    pub reasons: Vec<UnreadyReason>,
+}
+
+/// One thing that is missing before a server can answer everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadyReason {
+    /// The model that it is about; none if it is about the server.
+    pub model: Option<Arc<str>>,
+    /// A sentence that may name the model and what went wrong.
+    pub text: String,
+    /// The same without any name, for whoever asks without a key.
+    pub in_general: &'static str,
+}
+
+impl UnreadyReason {
+    /// A reason that is about the whole server and names nothing.
+    pub fn of_server(sentence: &'static str) -> UnreadyReason {
+        UnreadyReason { model: None, text: sentence.to_owned(), in_general: sentence }
+    }
 }
 
 /// Who has to act on an error; the gateway maps each to one HTTP status.

@@ -132,10 +132,23 @@ impl Bodies {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<ReadBody, Failure> {
+        self.read_within(self.one_max, permit, headers, body).await
+    }
+
+    /// As [`Bodies::read`], of a body that may have no more than `max` bytes.
+    pub(crate) async fn read_within(
+        &self,
+        max: usize,
+        permit: &Permit,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<ReadBody, Failure> {
+        let max = max.min(self.one_max);
         let encoding = Encoding::of(headers)?;
         let mut body = body;
-        match tokio::time::timeout(self.time_max, self.collect(permit, headers, &mut body)).await {
-            Ok(Ok(read)) => self.decompress(encoding, read).await,
+        let collecting = self.collect(max, permit, headers, &mut body);
+        match tokio::time::timeout(self.time_max, collecting).await {
+            Ok(Ok(read)) => decompress(max, encoding, read).await,
             Ok(Err(failure)) => {
                 linger(body, self.one_max).await;
                 Err(failure)
@@ -149,6 +162,7 @@ impl Bodies {
 
     async fn collect(
         &self,
+        max: usize,
         permit: &Permit,
         headers: &HeaderMap,
         body: &mut Body,
@@ -157,7 +171,7 @@ impl Bodies {
         let announced: usize = announced.and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut share = self.share();
         share.charge_to(permit.held());
-        self.grow(&mut share, announced)?;
+        grow(&mut share, announced, max)?;
         permit.take_body(announced, Instant::now())?;
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
@@ -169,7 +183,7 @@ impl Bodies {
                 continue;
             };
             len += data.len();
-            self.grow(&mut share, len)?;
+            grow(&mut share, len, max)?;
             share.charge(data.len().min(len.saturating_sub(announced)));
             // A body in one frame is used where it lies.
             if len == data.len() && body.is_end_stream() {
@@ -188,37 +202,36 @@ impl Bodies {
         let bytes = if all.is_empty() { first } else { all.freeze() };
         Ok(ReadBody { bytes, _share: share })
     }
+}
 
-    /// Raises the share to `bytes`, if limits allow.
-    fn grow(&self, share: &mut Share, bytes: usize) -> Result<(), Failure> {
-        if bytes > self.one_max {
-            return Err(self.too_large());
-        }
-        share.hold(bytes)
+/// Raises the share to `bytes`, if limits allow.
+fn grow(share: &mut Share, bytes: usize, max: usize) -> Result<(), Failure> {
+    if bytes > max {
+        return Err(too_large(max));
     }
+    share.hold(bytes)
+}
 
-    fn too_large(&self) -> Failure {
-        let message = format!("the body is larger than {} bytes", self.one_max);
-        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
-    }
+fn too_large(max: usize) -> Failure {
+    let message = format!("the body is larger than {max} bytes");
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
+}
 
-    async fn decompress(&self, encoding: Encoding, read: ReadBody) -> Result<ReadBody, Failure> {
-        if encoding == Encoding::Identity {
-            return Ok(read);
-        }
-        let ReadBody { bytes, _share: mut share } = read;
-        self.grow(&mut share, self.one_max)?;
-        let max = self.one_max;
-        let inflated = tokio::task::spawn_blocking(move || inflate(encoding, &bytes, max));
-        let inflated = inflated.await.map_err(|error| Failure::overloaded(error.to_string()))?;
-        let bytes = inflated.map_err(|error| {
-            Failure::invalid(format!("the body does not decompress as {encoding:?}: {error}"))
-        })?;
-        if bytes.len() > max {
-            return Err(self.too_large());
-        }
-        Ok(ReadBody { bytes: bytes.into(), _share: share })
+async fn decompress(max: usize, encoding: Encoding, read: ReadBody) -> Result<ReadBody, Failure> {
+    if encoding == Encoding::Identity {
+        return Ok(read);
     }
+    let ReadBody { bytes, _share: mut share } = read;
+    grow(&mut share, max, max)?;
+    let inflated = tokio::task::spawn_blocking(move || inflate(encoding, &bytes, max));
+    let inflated = inflated.await.map_err(|error| Failure::overloaded(error.to_string()))?;
+    let bytes = inflated.map_err(|error| {
+        Failure::invalid(format!("the body does not decompress as {encoding:?}: {error}"))
+    })?;
+    if bytes.len() > max {
+        return Err(too_large(max));
+    }
+    Ok(ReadBody { bytes: bytes.into(), _share: share })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::routes::{
 };
 use crate::serving::{Observation, Serving};
 use crate::telemetry::Telemetry;
-use aimass_engine::{EngineError, Family, InferRequest, InferResponse};
+use aimass_engine::{EngineError, Family, InferRequest, InferResponse, UnreadyReason};
 use aimass_telemetry::call::current;
 use aimass_telemetry::trace::SpanName;
 use aimass_telemetry::usage::UsageKind;
@@ -27,6 +27,7 @@ use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
 use axum::routing::{MethodFilter, MethodRouter, any, on};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -259,14 +260,20 @@ impl Gateway {
         Ok(result?)
     }
 
-    /// Why requests cannot be answered now, one sentence each; nothing if they can.
-    pub(crate) fn unready(&self) -> Vec<String> {
+    /// Why requests cannot be answered now; nothing if they can.
+    pub(crate) fn unready(&self) -> Vec<UnreadyReason> {
         let engine = self.engine.ready();
         let draining = self.draining.load(Ordering::Relaxed);
-        let draining = draining.then(|| "the server is shutting down".to_owned());
+        let said = |is_so: bool, sentence| is_so.then(|| UnreadyReason::of_server(sentence));
+        let draining = said(draining, "the server is shutting down");
         let unsaid = !engine.ready && engine.reasons.is_empty();
-        let unsaid = unsaid.then(|| "the engine cannot answer".to_owned());
-        let ours = draining.into_iter().chain(self.telemetry.failing()).chain(unsaid);
+        let unsaid = said(unsaid, "the engine cannot answer");
+        let failing = self.telemetry.failing().map(|text| UnreadyReason {
+            model: None,
+            text,
+            in_general: "usage records cannot be written",
+        });
+        let ours = draining.into_iter().chain(failing).chain(unsaid);
         ours.chain(engine.reasons).collect()
     }
 
@@ -293,6 +300,40 @@ impl<V: Guarded> FromRequestParts<Arc<Gateway>> for Admitted<V> {
             let _ = asker.set(admitted.permit().tenant().clone());
         }
         Ok(admitted)
+    }
+}
+
+/// Who asks, on a route that is open to everybody; nobody without a good credential. Takes no room.
+pub(crate) struct Recognized(Option<Principal>);
+
+impl Recognized {
+    /// What this caller may read of a reason: of a model only who may read that model, of the server
+    /// only operators. For anybody else it is a sentence without names.
+    pub(crate) fn reads(&self, reason: UnreadyReason) -> String {
+        let may = |verb| self.0.as_ref().filter(|principal| principal.verbs.contains(verb));
+        let knows = match &reason.model {
+            Some(model) => may(Verb::Read).is_some_and(|principal| principal.may_use(model)),
+            None => may(Verb::Operate).is_some(),
+        };
+        if knows { reason.text } else { reason.in_general.to_owned() }
+    }
+
+    /// Whether it may read of the server's devices.
+    pub(crate) fn may_read(&self) -> bool {
+        self.0.as_ref().is_some_and(|principal| principal.verbs.contains(Verb::Read))
+    }
+}
+
+impl FromRequestParts<Arc<Gateway>> for Recognized {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        gateway: &Arc<Gateway>,
+    ) -> Result<Recognized, Infallible> {
+        let identity = gateway.admission.identity();
+        let known = identity.authenticate(caller(parts), Instant::now(), SystemTime::now());
+        Ok(Recognized(known.ok()))
     }
 }
 

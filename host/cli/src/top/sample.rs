@@ -45,7 +45,8 @@ impl Sample {
     /// Sum of all samples of a metric that have these labels.
     pub(super) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let series = self.series.get(name).into_iter().flatten();
-        series.filter(|series| series.has(labels)).map(|series| series.value).sum()
+        // Not `sum`, which begins at -0.0.
+        series.filter(|series| series.has(labels)).fold(0.0, |sum, series| sum + series.value)
     }
 
     /// Values of a label of a metric, sorted, each once.
@@ -129,6 +130,7 @@ mod tests {
         assert_eq!(sample.sum("a", &[]), 5.0);
         assert_eq!(sample.sum("b", &[("y", "q\"\\\n}")]), 2.0);
         assert_eq!(sample.sum("b", &[]), 302.0);
+        assert_eq!(format!("{:?}", sample.sum("absent", &[])), "0.0", "and not -0.0");
         assert_eq!(sample.values("b", "x"), ["1", "2"]);
         assert_eq!(sample.histogram("h", &[("m", "k")]), [(0.1, 1.0), (f64::INFINITY, 4.0)]);
         for wrong in ["a", "a{x=\"1} 2", "a{x} 2", "a five", "a{x=\"\\"] {

@@ -18,7 +18,7 @@ use tonic_prost::ProstCodec;
 use tower_service::Service;
 
 /// Largest message of a control method.
-const CONTROL_BYTES_MAX: usize = 64 << 10;
+pub(crate) const CONTROL_BYTES_MAX: usize = 64 << 10;
 /// Frames grow by this much, so that a small answer is one block.
 fn blocks() -> BufferSettings {
     BufferSettings::new(1 << 10, 1 << 20)

@@ -152,8 +152,13 @@ fn model_ready(
     model: &ModelName,
 ) -> Result<Truth, Failure> {
     let selector = select(admitted, model)?;
+    let (flow, tenant) = (gateway.admission.flow(), admitted.tenant());
+    let closed = flow.closed(&*gateway.engine, tenant, &model.name, &selector);
     match gateway.engine.model(&model.name, &selector) {
-        Ok(_) => Ok(Truth { value: true }),
+        Ok(_) => {
+            let value = closed.is_none() && gateway.telemetry.failing().is_none();
+            Ok(Truth { value })
+        }
         Err(error) if error.family() == Family::Unavailable => Ok(Truth { value: false }),
         Err(error) => Err(error.into()),
     }

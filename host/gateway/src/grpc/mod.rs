@@ -21,9 +21,10 @@ use crate::failure::{Failure, Retry};
 use crate::identity::access::{Guarded, Infer, Operate, Read};
 use crate::identity::{Caller, Principal, Verb};
 use crate::oip::request::ParsedRequest;
-use crate::router::Gateway;
+use crate::router::{Asker, Gateway};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+pub(crate) use codec::CONTROL_BYTES_MAX;
 use codec::Method;
 use hyper::body::Incoming;
 use metered::MeteredBody;
@@ -71,11 +72,13 @@ pub(crate) struct Grpc {
     gateway: Arc<Gateway>,
     /// Whose client certificate the connection has.
     peer: Option<Arc<Principal>>,
+    /// Told who was admitted.
+    asker: Option<Asker>,
 }
 
 impl Grpc {
     pub(crate) fn new(gateway: Arc<Gateway>) -> Grpc {
-        Grpc { gateway, peer: None }
+        Grpc { gateway, peer: None, asker: None }
     }
 
     /// Answers one call; a failure is an answer too.
@@ -88,6 +91,7 @@ impl Grpc {
 
     async fn route(mut self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         self.peer = request.extensions().get().cloned();
+        self.asker = request.extensions().get().cloned();
         let path = request.uri().path();
         let known = path
             .strip_prefix(INFERENCE)
@@ -137,7 +141,12 @@ impl Grpc {
         let caller = Caller { headers, peer: self.peer.as_deref() };
         let admission = &self.gateway.admission;
         let admitting = admission.admit_within(wait, caller, Instant::now(), SystemTime::now());
-        admitting.instrument(tracing::debug_span!("admission")).await
+        let admitted = admitting.instrument(tracing::debug_span!("admission")).await?;
+        if let Some(Asker(asker)) = &self.asker {
+            // Set once: further requests of a stream are the same tenant's.
+            let _ = asker.set(admitted.permit().tenant().clone());
+        }
+        Ok(admitted)
     }
 }
 
@@ -219,7 +228,11 @@ impl Failure {
 
     /// The answer of the gRPC protocol.
     pub(crate) fn grpc(&self) -> Response<Body> {
-        self.status().into_http::<tonic::body::Body>().map(Body::new)
+        let mut response = self.status().into_http::<tonic::body::Body>().map(Body::new);
+        if let Some(fields) = self.fields.as_deref() {
+            response.headers_mut().extend(fields.clone());
+        }
+        response
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::roles::Verb;
 use crate::admission::Admitted;
-use crate::router::Shared;
+use crate::router::{Recognized, Shared};
 
 /// Who may use a route: somebody with [`Access::VERB`], or anybody.
 pub(crate) trait Access: Copy + Send + Sync + 'static {
@@ -55,6 +55,7 @@ verbs!(Read, Infer, Operate, Administer);
 pub(crate) trait Holds<A> {}
 
 impl<M> Holds<Open> for (M, Shared) {}
+impl<M> Holds<Open> for (M, Shared, Recognized) {}
 impl<M, V: Guarded> Holds<V> for (M, Shared, Admitted<V>) {}
 impl<M, V: Guarded, X> Holds<V> for (M, Shared, Admitted<V>, X) {}
 impl<M, V: Guarded, X, Y> Holds<V> for (M, Shared, Admitted<V>, X, Y) {}

@@ -76,7 +76,7 @@ impl Operation {
     /// Every operation, in the order of the reference page.
     pub(super) const ALL: &[Operation] = &[
         get("/v2/health/live", "Live", "Whether the process works at all"),
-        get("/v2/health/ready", "Ready", "Whether every model can answer; 503 with the reasons if not"),
+        get("/v2/health/ready", "Ready", "Whether every model can answer; 503 with the reasons if not, which name models only to a key that may read them"),
         get("/v2", "Server", "Name, version and extensions of the server"),
         get("/v2/openapi.json", "OpenApi", "This description for machines"),
         get("/v2/models/{model}", "Model", "Inputs, outputs and versions of a model"),

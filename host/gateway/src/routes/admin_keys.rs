@@ -2,6 +2,7 @@
 //!
 //! A new key is in the answer and nowhere else; hashes are in no answer.
 
+use super::control_body;
 use crate::admission::Admitted;
 use crate::failure::{Failure, ProblemFailure, json, json_answer};
 use crate::identity::access::Administer;
@@ -16,9 +17,6 @@ use axum::http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Largest body of these routes, in bytes.
-const BODY_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with `tenant`")]
@@ -81,7 +79,7 @@ pub(crate) async fn create(
     admitted: Admitted<Administer>,
     request: Request,
 ) -> Result<Response<Body>, ProblemFailure> {
-    let wire: CreateWire = body(&gateway, &admitted, request).await?;
+    let wire: CreateWire = control_body(&gateway, admitted.permit(), request).await?;
     let lifetime = wire.expires.as_deref().map(|text| parse_lifetime(text, now())).transpose();
     let expires = lifetime.map_err(|error| Failure::invalid(format!("expires: {error}")))?;
     let new = NewApiKey {
@@ -104,7 +102,7 @@ pub(crate) async fn rotate(
     request: Request,
 ) -> Result<Response<Body>, ProblemFailure> {
     let id = id(&params);
-    let wire: RotateWire = body(&gateway, &admitted, request).await?;
+    let wire: RotateWire = control_body(&gateway, admitted.permit(), request).await?;
     let text = wire.grace.as_deref().unwrap_or("1h");
     let wrong = || Failure::invalid("grace: expected a duration such as 0s, 30m, 1h or 7d");
     let grace = duration_seconds(text).ok_or_else(wrong)?;
@@ -122,7 +120,7 @@ pub(crate) async fn revoke(
     request: Request,
 ) -> Result<Response<Body>, ProblemFailure> {
     let id = id(&params);
-    let wire: RevokeWire = body(&gateway, &admitted, request).await?;
+    let wire: RevokeWire = control_body(&gateway, admitted.permit(), request).await?;
     let record = on_file(&gateway, move |file, now| file.revoke(&id, wire.forget, now)).await?;
     tracing::info!(by = %admitted.tenant(), id = record.id, "API key revoked");
     Ok(answer(StatusCode::OK, &record, None))
@@ -130,22 +128,6 @@ pub(crate) async fn revoke(
 
 fn id(params: &RawPathParams) -> String {
     params.iter().next().map_or_else(String::new, |(_, id)| id.to_owned())
-}
-
-/// The JSON body of a request; nothing is an empty object.
-async fn body<T: for<'a> Deserialize<'a>>(
-    gateway: &Gateway,
-    admitted: &Admitted<Administer>,
-    request: Request,
-) -> Result<T, Failure> {
-    let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(admitted.permit(), &parts.headers, body).await?;
-    if body.bytes.len() > BODY_BYTES_MAX {
-        let message = format!("expected a body of at most {BODY_BYTES_MAX} bytes");
-        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message));
-    }
-    let bytes = if body.bytes.is_empty() { b"{}" } else { &body.bytes[..] };
-    serde_json::from_slice(bytes).map_err(|error| Failure::invalid(format!("body: {error}")))
 }
 
 /// Works on the key file, off the threads that serve, and makes what changed count at once.

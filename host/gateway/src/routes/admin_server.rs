@@ -88,13 +88,9 @@ pub(crate) async fn resume(State(gateway): Shared, admitted: Admitted<Operate>) 
 
 fn state(gateway: &Gateway) -> ReadyWire {
     let draining = gateway.draining.load(Ordering::Relaxed);
-    let engine = gateway.engine.ready();
-    let mut reasons = engine.reasons;
-    if draining {
-        reasons.push("the server is draining".to_owned());
-    }
+    let reasons: Vec<String> = gateway.unready().into_iter().map(|reason| reason.text).collect();
     ReadyWire {
-        ready: engine.ready && !draining,
+        ready: reasons.is_empty(),
         draining,
         reasons,
         in_flight: gateway.admission.in_flight(),

@@ -3,6 +3,7 @@
 
 pub(crate) mod admin_keys;
 pub(crate) mod admin_server;
+mod control_body;
 pub(crate) mod metrics;
 mod model_path;
 pub(crate) mod oip_config;
@@ -20,4 +21,5 @@ pub(crate) mod openai_text;
 mod openai_text_wire;
 pub(crate) mod openapi;
 
+use control_body::control_body;
 pub(crate) use model_path::model_id;

@@ -5,7 +5,7 @@ use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
 use crate::identity::access::Read;
-use crate::router::Shared;
+use crate::router::{Recognized, Shared};
 use aimass_engine::Family;
 use axum::body::Body;
 use axum::extract::State;
@@ -44,11 +44,19 @@ pub(crate) async fn live(State(gateway): Shared) -> Response<Body> {
     with_status(live, json(&Live { live }))
 }
 
-/// `GET /v2/health/ready`: 200, or 503 with the reasons, one sentence each.
-pub(crate) async fn ready(State(gateway): Shared) -> Response<Body> {
-    let reasons: Vec<String> = gateway.unready().into_iter().take(REASONS_MAX).map(short).collect();
+/// `GET /v2/health/ready`: 200, or 503 with the reasons, one sentence each. Names are for those who
+/// may read them.
+pub(crate) async fn ready(State(gateway): Shared, asker: Recognized) -> Response<Body> {
+    let mut reasons: Vec<String> = Vec::new();
+    for reason in gateway.unready() {
+        let said = short(asker.reads(reason));
+        if reasons.len() < REASONS_MAX && !reasons.contains(&said) {
+            reasons.push(said);
+        }
+    }
     let ready = reasons.is_empty();
-    let lost = gateway.engine.devices().into_iter().filter(|device| !device.works);
+    let lost =
+        gateway.engine.devices().into_iter().filter(|device| !device.works && asker.may_read());
     let lost_devices = lost.map(|device| device.device).collect();
     with_status(ready, json(&Ready { ready, reasons, lost_devices }))
 }

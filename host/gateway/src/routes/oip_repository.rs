@@ -1,5 +1,6 @@
 //! The repository as Triton's extension sees it: index, load, unload.
 
+use super::control_body;
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
@@ -41,7 +42,7 @@ pub(crate) async fn index(
     admitted: Admitted<Read>,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
-    let wanted: IndexRequest = body(&gateway, admitted.permit(), request).await?;
+    let wanted: IndexRequest = control_body(&gateway, admitted.permit(), request).await?;
     let mut rows = gateway.engine.versions();
     rows.retain(|row| admitted.may_use(&row.model) && (!wanted.ready || settings::is_ready(row)));
     let rows = rows.into_iter().map(|row| IndexWire {
@@ -84,24 +85,9 @@ async fn without_parameters(
     permit: &Permit,
     request: Request,
 ) -> Result<(), Failure> {
-    let LoadRequest { parameters } = body(gateway, permit, request).await?;
+    let LoadRequest { parameters } = control_body(gateway, permit, request).await?;
     match parameters.keys().find(|name| *name != "unload_dependents") {
         Some(name) => Err(settings::load_parameter(name)),
         None => Ok(()),
     }
-}
-
-/// The body as JSON; an empty one is an empty object.
-async fn body<T: for<'de> Deserialize<'de> + Default>(
-    gateway: &Gateway,
-    permit: &Permit,
-    request: Request,
-) -> Result<T, Failure> {
-    let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(permit, &parts.headers, body).await?;
-    if body.bytes.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(&body.bytes)
-        .map_err(|error| Failure::invalid(format!("request JSON: {error}")))
 }

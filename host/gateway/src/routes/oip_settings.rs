@@ -1,5 +1,6 @@
 //! Log and trace settings, read and changed while the server runs.
 
+use super::control_body;
 use super::model_path::ModelPath;
 use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
@@ -12,6 +13,9 @@ use axum::extract::{Request, State};
 use axum::http::Response;
 use serde_json::{Map, Value};
 
+/// Settings by name, as clients send them.
+type Fields = Map<String, Value>;
+
 /// `GET /v2/logging`
 pub(crate) async fn log(State(gateway): Shared, _admitted: Admitted<Read>) -> Response<Body> {
     log_answer(&gateway)
@@ -23,8 +27,10 @@ pub(crate) async fn set_log(
     admitted: Admitted<Operate>,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
-    let wanted =
-        object(&gateway, admitted.permit(), request).await?.into_iter().map(|(name, value)| {
+    let wanted = control_body::<Fields>(&gateway, admitted.permit(), request)
+        .await?
+        .into_iter()
+        .map(|(name, value)| {
             let value = match value {
                 Value::Bool(value) => LogSetting::Bool(value),
                 Value::String(value) => LogSetting::Text(value),
@@ -79,7 +85,11 @@ pub(crate) async fn set_model_trace(
 ) -> Result<Response<Body>, OipFailure> {
     admitted.require(&path.name)?;
     gateway.engine.model(&path.name, &path.selector)?;
-    if object(&gateway, admitted.permit(), request).await?.values().all(Value::is_null) {
+    if control_body::<Fields>(&gateway, admitted.permit(), request)
+        .await?
+        .values()
+        .all(Value::is_null)
+    {
         return Ok(trace_answer(&gateway));
     }
     Err(OipFailure(settings::model_trace()))
@@ -90,7 +100,7 @@ async fn change_trace(
     permit: &Permit,
     request: Request,
 ) -> Result<Response<Body>, OipFailure> {
-    for (name, value) in object(gateway, permit, request).await? {
+    for (name, value) in control_body::<Fields>(gateway, permit, request).await? {
         let values = match &value {
             // Clears a setting: back to its default.
             Value::Null => Vec::new(),
@@ -126,20 +136,6 @@ fn trace_answer(gateway: &Gateway) -> Response<Body> {
         (name.to_owned(), value)
     });
     json_answer(json(&wire.collect::<Map<_, _>>()))
-}
-
-async fn object(
-    gateway: &Gateway,
-    permit: &Permit,
-    request: Request,
-) -> Result<Map<String, Value>, Failure> {
-    let (parts, body) = request.into_parts();
-    let body = gateway.bodies.read(permit, &parts.headers, body).await?;
-    if body.bytes.is_empty() {
-        return Ok(Map::new());
-    }
-    serde_json::from_slice(&body.bytes)
-        .map_err(|error| Failure::invalid(format!("request JSON: expected an object: {error}")))
 }
 
 fn wrong(name: &str, expected: &str) -> Failure {

@@ -1,14 +1,17 @@
-//! Every route of every listener, as everybody who comes with something: each role with a good key
-//! and a good token, and with everything that must not open. The tables of routes drive it, so that
-//! no route is left out.
+//! Every route of every listener and every method of gRPC, as everybody who comes with something: each
+//! role with a good key and a good token, and with everything that must not open. The tables of routes and
+//! methods drive it, so that none is left out.
 
+use super::grpc::{Answer, Client, framed, infer};
 use super::{Reply, Server};
+use crate::grpc::METHODS;
 use crate::identity::jwt::testing::{TestIssuer, claims, settings};
 use crate::identity::{Algorithm, Role, Verb};
 use crate::router::{ADMIN_ROUTES, ROUTES, Route};
 use crate::{GatewayConfig, append_api_key, generate_api_key};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tonic::Code;
 
 /// What somebody shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +157,8 @@ fn judge(route: &Route, role: Role, shown: Shown, reply: &Reply) {
     }
 }
 
-#[tokio::test]
-async fn every_route_answers_every_role_with_everything_that_may_be_shown() {
+/// A server, and a credential of every kind for every role.
+async fn everybody() -> (Server, Vec<(Role, Shown, String)>) {
     let issuer = TestIssuer::new("a");
     let mut shown = Vec::new();
     let server = Server::with(|config| {
@@ -169,6 +172,12 @@ async fn every_route_answers_every_role_with_everything_that_may_be_shown() {
         }
     })
     .await;
+    (server, shown)
+}
+
+#[tokio::test]
+async fn every_route_answers_every_role_with_everything_that_may_be_shown() {
+    let (server, shown) = everybody().await;
     let infer = &br#"{"model":"identity","input":"x","inputs":[]}"#[..];
     let text = br#"{"model":"identity","prompt":"x","messages":[{"role":"user"}]}"#;
     let mut judged = 0;
@@ -192,6 +201,66 @@ async fn every_route_answers_every_role_with_everything_that_may_be_shown() {
     }
     let routes = ROUTES.len() + ADMIN_ROUTES.len();
     assert_eq!(judged, routes * Role::ALL.len() * Shown::ALL.len());
+}
+
+/// A message that names model `identity`, where the method takes a model.
+fn message_of(method: &str) -> Vec<u8> {
+    match method {
+        "ModelInfer" | "ModelStreamInfer" => infer("identity"),
+        "ModelReady" | "ModelMetadata" | "ModelConfig" | "ModelStatistics" => {
+            b"\x0a\x08identity".to_vec()
+        }
+        "RepositoryModelLoad" | "RepositoryModelUnload" | "TraceSetting" => {
+            b"\x12\x08identity".to_vec()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Checks the answer of a method to `role` with what is shown.
+fn judge_call(method: &str, verb: Option<Verb>, (role, shown): (Role, Shown), answer: &Answer) {
+    let said = format!("{method} as {role} with {shown:?}: {:?} {}", answer.code, answer.message);
+    let allowed = !matches!(answer.code, Code::Unauthenticated | Code::PermissionDenied);
+    let Some(verb) = verb else {
+        return assert_eq!(answer.code, Code::Ok, "open: {said}");
+    };
+    if shown.refused().is_some() {
+        return assert_eq!(answer.code, Code::Unauthenticated, "{said}");
+    }
+    if !role.verbs().contains(&verb) {
+        return assert_eq!(answer.code, Code::PermissionDenied, "{said}");
+    }
+    let other = shown.is_for_other_models() && !message_of(method).is_empty();
+    if method == "ModelStreamInfer" {
+        // A stream is let in; each of its requests is judged, and answered within it.
+        let refused = answer.body.windows(7).any(|words| words == b"may not");
+        return assert_eq!((answer.code, refused), (Code::Ok, other), "{said}");
+    }
+    assert_eq!(allowed, !other, "{said}");
+    if other {
+        assert_eq!(answer.code, Code::PermissionDenied, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn every_method_answers_every_role_with_everything_that_may_be_shown() {
+    let (server, shown) = everybody().await;
+    let mut client = Client::new(&server).await;
+    let health = ("/grpc.health.v1.Health/Check".to_owned(), "Check", None);
+    let methods = METHODS
+        .iter()
+        .map(|(name, verb)| (format!("/inference.GRPCInferenceService/{name}"), *name, *verb));
+    let mut judged = 0;
+    for (path, method, verb) in methods.chain([health]) {
+        let body = framed(&[&message_of(method)]);
+        for (role, one, credential) in &shown {
+            client.key = (!credential.is_empty()).then(|| credential.clone());
+            let answer = client.call_at(&path, &[], body.clone()).await;
+            judge_call(method, verb, (*role, *one), &answer);
+            judged += 1;
+        }
+    }
+    assert_eq!(judged, (METHODS.len() + 1) * Role::ALL.len() * Shown::ALL.len());
 }
 
 #[tokio::test]

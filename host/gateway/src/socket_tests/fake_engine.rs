@@ -3,7 +3,8 @@
 use crate::serving::{Answer, Done, LogLevel, Observation, Serving};
 use aimass_engine::{
     EngineError, Family, InferRequest, InferResponse, ItemSender, ModelMetadata, ModelStatistics,
-    Readiness, Selector, Serviceability, StreamItem, TensorMetadata, Timed, Usage, VersionStatus,
+    Readiness, Selector, Serviceability, StreamItem, TensorMetadata, Timed, UnreadyReason, Usage,
+    VersionStatus,
 };
 use aimass_tensor::{DType, Tensor};
 use std::collections::BTreeSet;
@@ -97,8 +98,12 @@ impl Serving for FakeEngine {
 
     fn ready(&self) -> Readiness {
         let ready = !self.unready.load(Ordering::Relaxed);
-        let reasons = if ready { Vec::new() } else { vec!["model slow is loading".to_owned()] };
-        Readiness { ready, reasons }
+        let slow = UnreadyReason {
+            model: Some("slow".into()),
+            text: "model slow is loading".to_owned(),
+            in_general: "a model is loading",
+        };
+        Readiness { ready, reasons: if ready { Vec::new() } else { vec![slow] } }
     }
 
     fn metrics_text(&self) -> String {

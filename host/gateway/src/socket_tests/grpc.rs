@@ -11,20 +11,20 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 /// What came back.
-struct Answer {
-    code: Code,
-    message: String,
+pub(super) struct Answer {
+    pub(super) code: Code,
+    pub(super) message: String,
     headers: HeaderMap,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
-struct Client {
+pub(super) struct Client {
     sender: SendRequest<Full<Bytes>>,
-    key: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 impl Client {
-    async fn new(server: &Server) -> Client {
+    pub(super) async fn new(server: &Server) -> Client {
         let stream = TcpStream::connect(server.grpc).await.unwrap();
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -32,12 +32,17 @@ impl Client {
         Client { sender, key: Some(server.key.clone()) }
     }
 
-    async fn call(&mut self, method: &str, message: &[u8]) -> Answer {
+    pub(super) async fn call(&mut self, method: &str, message: &[u8]) -> Answer {
         let path = format!("/inference.GRPCInferenceService/{method}");
         self.call_at(&path, &[], framed(&[message])).await
     }
 
-    async fn call_at(&mut self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
+    pub(super) async fn call_at(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Answer {
         let mut request = Request::post(format!("http://h{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
@@ -57,13 +62,13 @@ impl Client {
         Answer {
             code: Code::from_bytes(text("grpc-status").as_bytes()),
             message: text("grpc-message"),
-            headers: trailers.clone(),
+            headers: headers.iter().chain(trailers).map(|(k, v)| (k.clone(), v.clone())).collect(),
             body: collected.to_bytes(),
         }
     }
 }
 
-fn framed(messages: &[&[u8]]) -> Bytes {
+pub(super) fn framed(messages: &[&[u8]]) -> Bytes {
     let mut frame = BytesMut::new();
     for message in messages {
         frame.put_u8(0);
@@ -74,7 +79,7 @@ fn framed(messages: &[&[u8]]) -> Bytes {
 }
 
 /// `ModelInferRequest` for `model` with one FP32 input `INPUT0` of one element.
-fn infer(model: &str) -> Vec<u8> {
+pub(super) fn infer(model: &str) -> Vec<u8> {
     let mut message = vec![0x0a, model.len() as u8];
     message.extend_from_slice(model.as_bytes());
     message.extend_from_slice(b"\x1a\x02id\x2a\x11\x0a\x06INPUT0\x12\x04FP32\x1a\x01\x01");
@@ -138,6 +143,39 @@ async fn failures_have_their_codes_and_say_whether_to_retry() {
     assert_eq!(late.code, Code::DeadlineExceeded);
     let wrong = client.call_at(path, &[("grpc-timeout", "soon")], framed(&[&infer("stuck")])).await;
     assert_eq!(wrong.code, Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_limited_tenant_reads_what_it_has_left_with_every_answer() {
+    let server = Server::with(|config| {
+        config.flow.default.requests_per_minute = Some(3);
+        config.flow.default.requests_burst = Some(3);
+    })
+    .await;
+    let mut client = Client::new(&server).await;
+    let field =
+        |answer: &Answer, name| answer.headers.get(name).map(|v| v.to_str().unwrap().to_owned());
+    let policy = "\"requests\";q=3;w=60, \"concurrency\";q=512;qu=\"concurrent-requests\"";
+    for (model, code, left) in [
+        ("identity", Code::Ok, "\"requests\";r=2;t=20, \"concurrency\";r=512"),
+        ("trap", Code::Internal, "\"requests\";r=1;t=20, \"concurrency\";r=512"),
+    ] {
+        let answer = client.call("ModelInfer", &infer(model)).await;
+        assert_eq!(answer.code, code);
+        assert_eq!(field(&answer, "ratelimit-policy").as_deref(), Some(policy), "{model}");
+        assert_eq!(field(&answer, "ratelimit").as_deref(), Some(left), "{model}");
+    }
+    let path = "/inference.GRPCInferenceService/ModelStreamInfer";
+    let stream = client.call_at(path, &[], framed(&[])).await;
+    assert_eq!(stream.code, Code::Ok);
+    assert!(field(&stream, "ratelimit").unwrap().starts_with("\"requests\";r=0;t=20"));
+    let refused = client.call("ServerMetadata", b"").await;
+    assert_eq!(refused.code, Code::ResourceExhausted);
+    assert!(field(&refused, "ratelimit").unwrap().starts_with("\"requests\";r=0;t=20,"));
+    let millis: u64 = field(&refused, "grpc-retry-pushback-ms").unwrap().parse().unwrap();
+    assert!((10_000..=20_000).contains(&millis));
+    let open = client.call("ServerLive", b"").await;
+    assert_eq!((open.code, field(&open, "ratelimit")), (Code::Ok, None));
 }
 
 #[tokio::test]

@@ -162,6 +162,18 @@ async fn a_limited_tenant_reads_what_it_has_left_and_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_body_that_looks_or_steers_is_small() {
+    let server = Server::start().await;
+    let index = "/v2/repository/index";
+    let body = |len: usize| [b"{}", &vec![b' '; len - 2][..]].concat();
+    assert_eq!(server.send("POST", index, &body(64 << 10)).await.status, 200);
+    assert_eq!(server.send("POST", index, b"").await.status, 200);
+    let refused = server.send("POST", index, &body((64 << 10) + 1)).await;
+    assert!(refused.oip_error(413).contains("65536 bytes"));
+    assert!(server.post(index, "{").await.oip_error(400).contains("request JSON"));
+}
+
+#[tokio::test]
 async fn beyond_the_places_a_request_waits_its_turn() {
     let server = Server::with(|config| config.in_flight_max = 1).await;
     let body = body_of(13);

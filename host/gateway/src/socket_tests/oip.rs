@@ -19,6 +19,17 @@ async fn health_tells_the_truth() {
     let ready = server.get("/v2/health/ready").await;
     let reasons = json!(["model slow is loading"]);
     assert_eq!((ready.status, ready.json()), (503, json!({"ready": false, "reasons": reasons})));
+    // Whoever may not read that model learns that there is a reason, and no name.
+    let in_general = json!({"ready": false, "reasons": ["a model is loading"]});
+    let other = server.add_key(|record| record.models = Some(vec!["embed".to_owned()]));
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    server.get("/v2").await;
+    for credential in ["", "am_wrong", &other] {
+        let headers = format!("Authorization: Bearer {credential}\r\n");
+        let headers = if credential.is_empty() { "" } else { &headers };
+        let asked = server.connect().await.send("GET", "/v2/health/ready", headers, b"").await;
+        assert_eq!((asked.status, asked.json()), (503, in_general.clone()), "{credential:?}");
+    }
     assert_eq!(server.get("/v2/health/live").await.status, 200);
 }
 
