@@ -28,6 +28,7 @@ use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_trust::TrustPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -116,8 +117,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`]; its family says who has to act.
-    pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
-        self.infer_in(request, Scope::default()).await
+    pub fn infer(
+        &self,
+        request: InferRequest,
+    ) -> impl Future<Output = Result<InferResponse, EngineError>> + Send {
+        self.infer_in(request, Scope::default())
     }
 
     /// Answers one request in parts: what its plugins emit goes to `items`, and the last part is
@@ -126,12 +130,12 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::infer`], perhaps after items.
-    pub async fn infer_stream(
+    pub fn infer_stream(
         &self,
         request: InferRequest,
         items: ItemSender,
-    ) -> Result<InferResponse, EngineError> {
-        self.infer_in(request, Scope { items: Some(items), ..Scope::default() }).await
+    ) -> impl Future<Output = Result<InferResponse, EngineError>> + Send {
+        self.infer_in(request, Scope { items: Some(items), ..Scope::default() })
     }
 
     async fn infer_in(
@@ -322,7 +326,8 @@ impl Inner {
                         stopped = model.stopped(self.config.revoked_drain) => Err(stopped),
                     }
                 };
-                (room(SpanName::Infer, attributes, run).await, model.pipeline.plan_steps())
+                let answer = room(SpanName::Infer, attributes, pin!(run)).await;
+                (answer, model.pipeline.plan_steps())
             }
             Err(error) => (Err(error), 0..0),
         };
@@ -524,4 +529,21 @@ fn loading(name: &str, version: u64) -> EngineError {
         "loading",
         format!("model {name} version {version} is still loading; try again"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Futures are moved as a whole: into their box, and into each that waits for them.
+    const FUTURE_BYTES_MAX: usize = 8 << 10;
+
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<'a, F>(_: fn(&'a Engine, InferRequest) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(Engine::infer);
+        assert!(bytes <= FUTURE_BYTES_MAX, "{bytes} bytes, expected at most {FUTURE_BYTES_MAX}");
+    }
 }

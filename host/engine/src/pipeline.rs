@@ -15,6 +15,7 @@ use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_tensor::{DType, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -205,7 +206,7 @@ impl Pipeline {
         for step in &self.steps {
             let start = Instant::now();
             let attributes = || vec![Attribute::Step(step.name.clone())];
-            if room(SpanName::Step, attributes, step.run(&call, &mut values)).await? {
+            if room(SpanName::Step, attributes, pin!(step.run(&call, &mut values))).await? {
                 emitted = true;
                 call.deadline = call.deadline.max(Instant::now() + call.window);
             }
@@ -339,7 +340,7 @@ impl Step {
                     plans: scope.plans.clone(),
                     parameters: scope.parameters.clone(),
                     composition: Composition {
-                        models: self.callable(scope),
+                        models: (plugin.world() == World::Model).then(|| self.callable(scope)),
                         items: items.clone().map(|items| items as Arc<dyn ItemSink>),
                     },
                 };
@@ -373,7 +374,7 @@ impl Step {
                     step: &self.name,
                 };
                 let inputs = inputs.into_iter().map(|(_, tensor)| tensor).collect();
-                let outputs = model.run(&call, inputs).await?;
+                let outputs = Box::pin(model.run(&call, inputs)).await?;
                 let names = model.signature().outputs.iter().map(|spec| &spec.name);
                 self.fill(names.zip(outputs), values);
             }
@@ -381,15 +382,16 @@ impl Step {
         Ok(false)
     }
 
-    /// The models that the step's plugin may call in this request.
-    fn callable(&self, scope: &CallScope<'_>) -> Option<Arc<dyn ModelCaller>> {
+    /// The models that the step's plugin may call in this request. Plugins of other worlds have no words
+    /// to ask for any.
+    fn callable(&self, scope: &CallScope<'_>) -> Arc<dyn ModelCaller> {
         let host = scope.host;
-        Some(Arc::new(StepModels {
+        Arc::new(StepModels {
             inner: host.inner.clone(),
             granted: self.models.clone(),
             ancestry: host.scope.ancestry.with(&scope.answer.0),
             tenant: scope.tenant.clone(),
-        }))
+        })
     }
 
     /// Where the step's items go, if the request reads a stream.

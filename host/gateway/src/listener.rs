@@ -22,8 +22,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// Most headers of one HTTP/1.1 request.
-const HEADERS_MAX: usize = 100;
 /// How long after it was accepted a connection is not closed by a drain: its client may be sending.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// Pause after the system refuses a connection, for instance for lack of file descriptors.
@@ -235,12 +233,13 @@ impl Listening {
     }
 }
 
+/// One request has at most 100 headers: hyper's default, which it reads on the stack; any number that is set,
+/// the same one too, makes it allocate for each request.
 fn http1(config: &GatewayConfig) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(config.header_seconds))
-        .max_headers(HEADERS_MAX)
         // The read buffer: twice the limit, so that our own 431 comes before hyper's empty one.
         .max_buf_size((2 * config.header_bytes_max).max(64 << 10));
     builder

@@ -281,14 +281,20 @@ impl Service<Request<Incoming>> for Front {
                 Routes::Http(_) => answer_at(request.uri(), &failure),
                 Routes::Grpc(_) => failure.grpc(),
             };
-            return Box::pin(passing.answer(std::future::ready(Ok(refused))));
+            return Box::pin(passing.answer(|| std::future::ready(Ok(refused))));
         }
         if let Some(asker) = &passing.asker {
             request.extensions_mut().insert(asker.clone());
         }
         match &self.routes {
-            Routes::Http(router) => Box::pin(passing.answer(router.call(request))),
-            Routes::Grpc(grpc) => Box::pin(passing.answer(grpc.clone().answer(request))),
+            Routes::Http(router) => {
+                let router = router.clone();
+                Box::pin(passing.answer(move || router.call(request)))
+            }
+            Routes::Grpc(grpc) => {
+                let grpc = grpc.clone();
+                Box::pin(passing.answer(move || grpc.answer(request)))
+            }
         }
     }
 }
@@ -307,15 +313,20 @@ struct Passing {
 }
 
 impl Passing {
-    async fn answer(
+    /// Lets the request pass to what `answer` begins, as its call. A future that is begun here takes its
+    /// room once; one that is passed in would take it twice.
+    fn answer<F>(
         self,
-        answer: impl Future<Output = Result<Response<Body>, Infallible>>,
-    ) -> Result<Response<Body>, Infallible> {
+        answer: impl FnOnce() -> F,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>>
+    where
+        F: Future<Output = Result<Response<Body>, Infallible>>,
+    {
         let call = self.call.clone();
         call.scope(async move {
             let route = || vec![Attribute::Route(self.kind.name())];
             let span = self.call.trace().map(|trace| trace.enter(SpanName::Route, route()));
-            let mut response = answer.await?;
+            let mut response = answer().await?;
             response.headers_mut().insert(REQUEST_ID, self.id);
             if let Some(tenant) = self.asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
                 rate_fields(tenant, Instant::now(), response.headers_mut());
@@ -340,7 +351,6 @@ impl Passing {
             self.gateway.counters.answered(self.kind, status, took);
             Ok(response)
         })
-        .await
     }
 }
 

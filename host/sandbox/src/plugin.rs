@@ -29,6 +29,7 @@ use aimass_telemetry::call::{in_plugin, room};
 use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_trust::{Capability, Grant};
 use graphs::{Handles, compile, take_graphs};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{Component, InstancePre};
@@ -214,7 +215,8 @@ impl Plugin {
         inputs: NamedTensors,
     ) -> Result<CallResult, PluginError> {
         let attributes = || vec![Attribute::Plugin(self.package.name.clone())];
-        room(SpanName::Instance, attributes, in_plugin(self.process_fresh(call, inputs))).await
+        let running = pin!(self.process_fresh(call, inputs));
+        room(SpanName::Instance, attributes, pin!(in_plugin(running))).await
     }
 
     async fn process_fresh(
@@ -230,8 +232,9 @@ impl Plugin {
         let deadline = call.deadline.min(started + self.package.limits.wall_max);
         let context = CallContext { tenant: call.tenant, deadline, plans: call.plans };
         if let Body::Worker(remote) = &self.body {
-            let processed = self.process_remote(remote, context, call.parameters, inputs).await;
-            let (outputs, stats) = processed.map_err(|error| self.failed_with(FUNCTION, error))?;
+            let processed = self.process_remote(remote, context, call.parameters, inputs);
+            let (outputs, stats) =
+                Box::pin(processed).await.map_err(|error| self.failed_with(FUNCTION, error))?;
             let stats = CallStats { wall: started.elapsed(), ..stats };
             return Ok(CallResult { outputs, stats });
         }

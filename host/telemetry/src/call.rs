@@ -71,7 +71,7 @@ impl Call {
     }
 
     /// The request's id; empty if it has none.
-    pub fn request(&self) -> &str {
+    pub fn request(&self) -> &Arc<str> {
         &self.request
     }
 
@@ -133,6 +133,8 @@ pub fn plan_ran(arrived: Instant, queued: Duration, ran: Duration, calls: usize)
 
 /// Charges the present call with the time on a thread that `future` takes. It is measured around each
 /// poll, so that waiting costs nothing; what else the thread does meanwhile is not told apart.
+///
+/// A large future is best given pinned (`pin!`): by value it takes its room twice.
 pub async fn in_plugin<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|context| {
@@ -145,6 +147,8 @@ pub async fn in_plugin<F: Future>(future: F) -> F::Output {
 }
 
 /// Runs `future` in a span of the present call's trace, if it has one.
+///
+/// A large future is best given pinned (`pin!`): by value it takes its room twice.
 pub async fn room<F: Future>(
     name: SpanName,
     attributes: impl FnOnce() -> Vec<Attribute>,
@@ -180,13 +184,13 @@ mod tests {
             let inner = Call::within();
             inner.clone().scope(async { plan_ran(arrived, ms(9), ms(9), 1) }).await;
             assert_eq!(inner.used().kernel, ms(9));
-            assert_eq!(inner.request(), "r");
+            assert_eq!(&**inner.request(), "r");
         };
         call.clone().scope(work).await;
         let used = call.used();
         assert_eq!((used.kernel, used.queued), (ms(7), ms(3)));
         assert_eq!(used.served, Served { version: 7, plugins });
-        assert_eq!(Call::within().request(), "");
+        assert_eq!(&**Call::within().request(), "");
     }
 
     #[tokio::test]

@@ -18,6 +18,9 @@ mod segment;
 #[cfg(test)]
 mod simulated_disk;
 mod totals;
+mod writer;
+#[cfg(test)]
+mod writer_tests;
 
 pub use event::{EVENT_TYPE, UsageData, UsageEvent, day_of_date, rfc3339, rfc3339_date};
 pub use meter::{Meter, MeterStats, Slot};

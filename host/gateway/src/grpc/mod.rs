@@ -108,29 +108,30 @@ impl Grpc {
         };
         let (parts, body) = request.into_parts();
         let body = MeteredBody::new(body, &self.gateway.bodies);
-        let headers = parts.headers.clone();
-        let method = Method { request: Request::from_parts(parts, body) };
+        let method = |parts, body| Method { request: Request::from_parts(parts, body) };
+        // Futures of what is rare are boxed: they would make that of every call larger.
         match verb {
-            None => Ok(self.open(name, method).await),
+            None => Ok(Box::pin(self.open(name, method(parts, body))).await),
             Some(Verb::Read) => {
-                let admitted = self.admit::<Read>(&headers).await?;
-                method.request.body().charge_to(admitted.permit())?;
-                Ok(self.read(name, admitted, method).await)
+                let admitted = self.admit::<Read>(&parts.headers).await?;
+                body.charge_to(admitted.permit())?;
+                Ok(Box::pin(self.read(name, admitted, method(parts, body))).await)
             }
             Some(Verb::Infer) if name == "ModelStreamInfer" => {
+                let headers = parts.headers.clone();
                 let admitted = self.admit::<Infer>(&headers).await?;
-                method.request.body().charge_to(admitted.permit())?;
-                Ok(self.stream_infer(admitted, headers, method).await)
+                body.charge_to(admitted.permit())?;
+                Ok(Box::pin(self.stream_infer(admitted, headers, method(parts, body))).await)
             }
             Some(Verb::Infer) => {
-                let admitted = self.admit::<Infer>(&headers).await?;
-                method.request.body().charge_to(admitted.permit())?;
-                Ok(self.infer(admitted, method).await)
+                let admitted = self.admit::<Infer>(&parts.headers).await?;
+                body.charge_to(admitted.permit())?;
+                Ok(self.infer(admitted, method(parts, body)).await)
             }
             Some(Verb::Operate | Verb::Publish | Verb::Administer) => {
-                let admitted = self.admit::<Operate>(&headers).await?;
-                method.request.body().charge_to(admitted.permit())?;
-                Ok(self.operate(name, admitted, method).await)
+                let admitted = self.admit::<Operate>(&parts.headers).await?;
+                body.charge_to(admitted.permit())?;
+                Ok(Box::pin(self.operate(name, admitted, method(parts, body))).await)
             }
         }
     }
@@ -261,6 +262,18 @@ impl<T, F: Future<Output = Result<T, Failure>> + Send> Answering<T> for F {}
 mod tests {
     use super::*;
     use aimass_engine::{EngineError, Family};
+
+    /// Futures are moved as a whole: into their box, and into each that waits for them.
+    const FUTURE_BYTES_MAX: usize = 8 << 10;
+
+    #[test]
+    fn the_future_of_a_call_is_small() {
+        fn size<F>(_: fn(Grpc, Request<Incoming>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(Grpc::answer);
+        assert!(bytes <= FUTURE_BYTES_MAX, "{bytes} bytes, expected at most {FUTURE_BYTES_MAX}");
+    }
 
     #[test]
     fn every_family_has_the_code_of_the_table() {

@@ -93,3 +93,20 @@ fn json_len(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
         Failure::invalid("Inference-Header-Content-Length: expected a number of bytes")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Futures are moved as a whole: into their box, and into each that waits for them.
+    const FUTURE_BYTES_MAX: usize = 8 << 10;
+
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(infer);
+        assert!(bytes <= FUTURE_BYTES_MAX, "{bytes} bytes, expected at most {FUTURE_BYTES_MAX}");
+    }
+}

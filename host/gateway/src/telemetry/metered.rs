@@ -94,9 +94,9 @@ impl Metered {
             // What a request made up must not grow the sums.
             model: if known { self.model.clone() } else { UNKNOWN_MODEL.into() },
             version,
-            plugins: used.served.plugins.to_vec(),
+            plugins: used.served.plugins,
             outcome: Cow::Borrowed(outcome),
-            request: self.call.request().to_owned(),
+            request: self.call.request().clone(),
             tokens: None,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed)),

@@ -6,9 +6,10 @@ use aimass_telemetry::usage::MeterStats;
 
 pub(super) fn write(meter: Option<&MeterStats>, traces: &TraceStats, page: &mut Page) {
     if let Some(meter) = meter {
-        let rows: [(&'static Metric, u64); 8] = [
+        let rows: [(&'static Metric, u64); 9] = [
             (&catalog::USAGE_RECORDS, meter.records),
             (&catalog::USAGE_WRITES, meter.writes),
+            (&catalog::USAGE_HANDED_OVER, meter.handed_over),
             (&catalog::USAGE_REFUSED, meter.refused),
             (&catalog::USAGE_LOST, meter.lost),
             (&catalog::USAGE_SLOTS, meter.slots),

@@ -163,6 +163,8 @@ metrics! {
         "Usage records written.";
     USAGE_WRITES: Counter "aimass_usage_writes_total" []
         "Writes that held usage records.";
+    USAGE_HANDED_OVER: Counter "aimass_usage_handed_over_total" []
+        "Usage records that waited for the writing thread, as all do on a slow disk.";
     USAGE_REFUSED: Counter "aimass_usage_refused_total" []
         "Calls refused for want of room for their record.";
     USAGE_LOST: Counter "aimass_usage_lost_total" []

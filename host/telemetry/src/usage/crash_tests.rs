@@ -82,7 +82,7 @@ fn at_every_crash(
 }
 
 fn requests(kept: &[Kept]) -> Vec<String> {
-    kept.iter().map(|one| one.record.request.clone()).collect()
+    kept.iter().map(|one| one.record.request.to_string()).collect()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// A folder of files with plain names.
 pub(crate) trait Disk: Send + Sync {
@@ -18,6 +19,10 @@ pub(crate) trait Disk: Send + Sync {
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// The time that its operations are measured by.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// A file that grows.

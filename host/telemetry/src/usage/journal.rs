@@ -106,6 +106,11 @@ impl Journal {
         self.file.is_some() && self.segments.back().is_some_and(full)
     }
 
+    /// Whether there is a segment that grows.
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Writes `count` records as frames; they are kept as the durability says when it returns.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The meter: calls hold a slot while they run, and get their answer out once their record is written.
 //!
-//! One thread writes. Records that wait together are written together (group commit). There are as
+//! Records that wait together are written together (group commit); [`super::writer`] says who writes. There are as
 //! many slots as the queue is long, so that a call that runs can always leave its record: where there is no
 //! slot, the call is refused before it runs.
 
@@ -9,26 +9,27 @@ use super::export::{self, Exporter};
 use super::journal::{Journal, Position, Segment, read, scan};
 use super::places::{self, Orphans, Place};
 use super::record::UsageRecord;
-use super::segment;
-use super::totals::{TOTALS_FILE, Totals, UsageQuery, UsageRow};
+use super::totals::{Totals, UsageQuery, UsageRow};
+use super::writer::Writer;
 use super::{UsageConfig, UsageError};
 use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How often the writer looks after the journal when nobody writes.
+/// How often the thread looks after the journal when nothing is left to it.
 const IDLE: Duration = Duration::from_secs(1);
+/// Rounds in which a caller writes what others left meanwhile; the thread goes on.
+const ROUNDS_MAX: usize = 8;
 /// Records that are summed at once when the index is made again.
 const REPLAY_RECORDS: usize = 4096;
 
 /// Writes usage records. Dropping it writes what waits, and stops its threads.
 pub struct Meter {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
     exporters: Vec<Exporter>,
     orphans: Option<Orphans>,
@@ -48,6 +49,8 @@ pub struct MeterStats {
     pub records: u64,
     /// Writes that held them.
     pub writes: u64,
+    /// Records that their callers left to the writing thread.
+    pub handed_over: u64,
     /// Calls refused for want of a slot or of a working journal.
     pub refused: u64,
     /// Records that could not be written.
@@ -66,16 +69,21 @@ pub struct MeterStats {
 pub(crate) struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Whoever gets it writes, and looks at the queue again after letting go of it.
+    pub(super) writer: Mutex<Writer>,
+    /// Whether callers try to write themselves.
+    pub(super) in_place: AtomicBool,
     pub(crate) durable: Mutex<Durable>,
-    totals: Mutex<Totals>,
+    pub(super) totals: Mutex<Totals>,
     slots: AtomicUsize,
     slots_max: usize,
     /// Whether `durable` says why nothing can be written.
-    is_failing: AtomicBool,
-    records: AtomicU64,
-    writes: AtomicU64,
+    pub(super) is_failing: AtomicBool,
+    pub(super) records: AtomicU64,
+    pub(super) writes: AtomicU64,
+    pub(super) handed_over: AtomicU64,
     refused: AtomicU64,
-    lost: AtomicU64,
+    pub(super) lost: AtomicU64,
     pub(crate) export_failures: AtomicU64,
 }
 
@@ -86,9 +94,11 @@ struct Queue {
 }
 
 /// A record that is to be written, and who wants to know.
-struct Waiting {
-    record: UsageRecord,
-    done: oneshot::Sender<Result<(), UsageError>>,
+pub(super) struct Waiting {
+    pub(super) record: UsageRecord,
+    pub(super) done: oneshot::Sender<Result<(), UsageError>>,
+    /// Whether the thread was to write it, and not another caller.
+    pub(super) to_thread: bool,
     /// Given back when the record is written, even if nobody waits for it any more.
     _slot: Slot,
 }
@@ -99,10 +109,10 @@ pub(crate) struct Durable {
     pub(crate) segments: Vec<Segment>,
     pub(crate) next: u64,
     /// Why nothing can be written now.
-    failing: Option<String>,
+    pub(super) failing: Option<String>,
     /// Where each exporter is.
     pub(crate) cursors: Vec<Position>,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 impl Meter {
@@ -135,35 +145,33 @@ impl Meter {
             .map_err(|error| UsageError::disk("recover the journal", error))?;
         let segments: Vec<Segment> = journal.segments().iter().copied().collect();
         replay(&*disk, &segments, &mut totals)?;
+        let durable = Durable {
+            next: journal.next(),
+            cursors: sinks.iter().map(|sink| sink.cursor).collect(),
+            bytes: journal.bytes(),
+            segments,
+            failing: None,
+        };
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
-            durable: Mutex::new(Durable {
-                next: journal.next(),
-                cursors: sinks.iter().map(|sink| sink.cursor).collect(),
-                bytes: journal.bytes(),
-                segments,
-                failing: None,
-            }),
+            writer: Mutex::new(Writer::new(disk.clone(), journal, config.clone())),
+            in_place: AtomicBool::new(false),
+            durable: Mutex::new(durable),
             totals: Mutex::new(totals),
             slots: AtomicUsize::new(0),
             slots_max: config.queue_len_max,
             is_failing: AtomicBool::new(false),
             records: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             export_failures: AtomicU64::new(0),
         });
-        let mut writer = Writer {
-            shared: shared.clone(),
-            disk: disk.clone(),
-            journal,
-            config: config.clone(),
-            frames: Vec::new(),
-        };
-        writer.tidy();
-        let writer = spawn("aimass-usage", move || writer.run())?;
+        lock(&shared.writer).tidy(&shared);
+        let of_thread = shared.clone();
+        let writer = spawn("aimass-usage", move || Writer::run(&of_thread))?;
         let exporters = sinks
             .into_iter()
             .enumerate()
@@ -217,6 +225,7 @@ impl Meter {
         MeterStats {
             records: load(&shared.records),
             writes: load(&shared.writes),
+            handed_over: load(&shared.handed_over),
             refused: load(&shared.refused),
             lost: load(&shared.lost),
             slots: shared.slots.load(Ordering::Relaxed) as u64,
@@ -250,176 +259,96 @@ impl Slot {
         self,
         record: UsageRecord,
     ) -> impl Future<Output = Result<(), UsageError>> + Send + 'static {
+        let left = self.shared.clone().leave(self, record);
+        async move {
+            match left {
+                Left::Written(result) => result,
+                Left::Waits(written) => {
+                    let reason = || "the usage journal is closed".to_owned();
+                    written.await.unwrap_or_else(|_| Err(UsageError::Failing { reason: reason() }))
+                }
+            }
+        }
+    }
+}
+
+/// What became of a record.
+enum Left {
+    Written(Result<(), UsageError>),
+    Waits(oneshot::Receiver<Result<(), UsageError>>),
+}
+
+impl Shared {
+    /// Writes a record, or leaves it to whoever writes.
+    fn leave(&self, slot: Slot, record: UsageRecord) -> Left {
+        let in_place = self.in_place.load(Ordering::Acquire);
+        if in_place
+            && let Some(mut writer) = self.try_writer()
+            && writer.is_ready()
+        {
+            let result = writer.write_one(self, &record);
+            drop((writer, slot));
+            self.write_left();
+            return Left::Written(result);
+        }
         let (done, written) = oneshot::channel();
-        let shared = self.shared.clone();
-        let mut queue = lock(&shared.queue);
+        let mut queue = lock(&self.queue);
         if !queue.closing {
-            queue.waiting.push(Waiting { record, done, _slot: self });
+            let to_thread = !in_place;
+            queue.waiting.push(Waiting { record, done, to_thread, _slot: slot });
         }
         let first = queue.waiting.len() == 1;
         drop(queue);
-        if first {
-            shared.wake.notify_one();
+        if in_place {
+            self.write_left();
+        } else if first {
+            self.wake.notify_one();
         }
-        async move {
-            let gone = || UsageError::Failing { reason: "the usage journal is closed".to_owned() };
-            written.await.unwrap_or_else(|_| Err(gone()))
+        Left::Waits(written)
+    }
+
+    /// Writes what others left while a caller wrote. Nothing is forgotten: whoever has the writer comes
+    /// here, or to [`Shared::wait`], after letting go of it.
+    fn write_left(&self) {
+        for _ in 0..ROUNDS_MAX {
+            if lock(&self.queue).waiting.is_empty() {
+                return;
+            }
+            let Some(mut writer) = self.try_writer() else { return };
+            if !writer.is_ready() {
+                break;
+            }
+            let waiting = std::mem::take(&mut lock(&self.queue).waiting);
+            if !waiting.is_empty() {
+                writer.write_all(self, waiting);
+            }
         }
+        self.wake.notify_one();
+    }
+
+    /// The writer, unless somebody has it.
+    fn try_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// For the thread: records that wait, or nothing after a while; whether there will be no more.
+    pub(super) fn wait(&self) -> (Vec<Waiting>, bool) {
+        let mut queue = lock(&self.queue);
+        if queue.waiting.is_empty() && !queue.closing {
+            let waited = self.wake.wait_timeout(queue, IDLE);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        (std::mem::take(&mut queue.waiting), queue.closing)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.slots.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The thread that writes.
-struct Writer {
-    shared: Arc<Shared>,
-    disk: Arc<dyn Disk>,
-    journal: Journal,
-    config: UsageConfig,
-    frames: Vec<u8>,
-}
-
-impl Writer {
-    fn run(mut self) {
-        loop {
-            let (waiting, closing) = self.wait();
-            if waiting.is_empty() {
-                self.tidy();
-                if closing {
-                    self.save_totals();
-                    return;
-                }
-            } else {
-                self.write(waiting);
-            }
-        }
-    }
-
-    /// Records that wait, or nothing after a while.
-    fn wait(&self) -> (Vec<Waiting>, bool) {
-        let mut queue = lock(&self.shared.queue);
-        if queue.waiting.is_empty() && !queue.closing {
-            let waited = self.shared.wake.wait_timeout(queue, IDLE);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        (std::mem::take(&mut queue.waiting), queue.closing)
-    }
-
-    fn write(&mut self, waiting: Vec<Waiting>) {
-        if self.journal.is_full() {
-            self.tidy();
-        }
-        self.frames.clear();
-        for one in &waiting {
-            segment::put_record(&one.record, &mut self.frames);
-        }
-        let count = waiting.len() as u64;
-        let result = self.journal.append(&self.frames, count, now());
-        if result.is_ok() {
-            let mut totals = lock(&self.shared.totals);
-            waiting.iter().for_each(|one| totals.add(&one.record));
-            totals.set_through(end(&self.journal));
-        }
-        let failing = result.as_ref().err().map(|error| describe("written", error));
-        self.publish(failing.or_else(|| self.over_limit()));
-        let counter = if result.is_ok() { &self.shared.records } else { &self.shared.lost };
-        counter.fetch_add(count, Ordering::Relaxed);
-        self.shared.writes.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
-        for one in waiting {
-            let answer = match &result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(UsageError::Failing { reason: describe("written", error) }),
-            };
-            // Nobody waits if the caller went away; the record stays.
-            let _ = one.done.send(answer);
-        }
-    }
-
-    /// Shows readers what is written, and callers whether more can be.
-    fn publish(&self, failing: Option<String>) {
-        let mut durable = lock(&self.shared.durable);
-        let known = durable.segments.len();
-        let segments = self.journal.segments();
-        if known == segments.len()
-            && let (Some(shown), Some(last)) = (durable.segments.last_mut(), segments.back())
-        {
-            *shown = *last;
-        } else {
-            durable.segments = segments.iter().copied().collect();
-        }
-        (durable.next, durable.bytes) = (self.journal.next(), self.journal.bytes());
-        if durable.failing != failing {
-            match &failing {
-                Some(reason) => tracing::error!(reason, "usage records cannot be written"),
-                None => tracing::info!("usage records are written again"),
-            }
-            self.shared.is_failing.store(failing.is_some(), Ordering::Release);
-            durable.failing = failing;
-        }
-    }
-
-    /// Drops what is old and exported, and looks whether writing works where it did not.
-    fn tidy(&mut self) {
-        let mut failing = lock(&self.shared.durable).failing.clone();
-        if self.journal.is_full() || self.is_over() {
-            self.save_totals();
-        }
-        self.retain();
-        if let Some(reason) = self.over_limit() {
-            failing = Some(reason);
-        } else if failing.is_some() {
-            let mut mark = Vec::new();
-            segment::put_mark(&mut mark);
-            let result = self.journal.append(&mark, 0, now());
-            failing = result.err().map(|error| describe("written", &error));
-        }
-        self.publish(failing);
-    }
-
-    /// Why no more is taken, if exporters left too much behind.
-    fn over_limit(&self) -> Option<String> {
-        let (bytes, max) = (self.journal.bytes(), self.config.journal_bytes_max);
-        (bytes >= max).then(|| {
-            format!(
-                "the usage journal has {bytes} bytes that were not exported, its limit is {max}; see \
-                 to the exporter or raise gateway.telemetry.usage.journal_bytes_max"
-            )
-        })
-    }
-
-    fn is_over(&self) -> bool {
-        self.journal.bytes() > self.config.retention_bytes_max
-    }
-
-    /// Removes the oldest segments as long as they are summed, exported, and too many or too old.
-    fn retain(&mut self) {
-        let cursors = lock(&self.shared.durable).cursors.clone();
-        let exported = cursors.iter().map(|cursor| cursor.sequence).min().unwrap_or(u64::MAX);
-        let oldest_kept = now().saturating_sub(self.config.retention_days * 86_400);
-        while let [Some(_), Some(second)] =
-            [0, 1].map(|at| self.journal.segments().get(at).copied())
-        {
-            let old = second.header.created < oldest_kept;
-            if second.first > exported || !(old || self.is_over()) {
-                return;
-            }
-            self.save_totals();
-            if let Err(error) = self.journal.remove_oldest() {
-                tracing::warn!(%error, "an old segment of the usage journal cannot be removed");
-                return;
-            }
-        }
-    }
-
-    fn save_totals(&self) {
-        let file = lock(&self.shared.totals).file();
-        if let Err(error) = self.disk.replace(TOTALS_FILE, &file) {
-            tracing::warn!(%error, "the sums of usage cannot be saved; they are made again at the start");
-        }
     }
 }
 
@@ -442,22 +371,6 @@ fn replay(disk: &dyn Disk, segments: &[Segment], totals: &mut Totals) -> Result<
             return Ok(());
         }
     }
-}
-
-/// Behind the last record.
-fn end(journal: &Journal) -> Position {
-    let sequence = journal.next();
-    let last = journal.segments().back();
-    let (segment, offset) = last.map_or((sequence, 0), |last| (last.first, last.bytes));
-    Position { sequence, segment, offset }
-}
-
-fn describe(what: &str, error: &io::Error) -> String {
-    format!("usage records cannot be {what}: {error}; make room, or mend the disk")
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 pub(crate) fn spawn(

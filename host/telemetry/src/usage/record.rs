@@ -62,11 +62,11 @@ pub struct UsageRecord {
     /// Version that answered; 0 if the call failed before one was chosen.
     pub version: u64,
     /// Plugins of that version's steps, as `publisher/name@version`, in order.
-    pub plugins: Vec<Arc<str>>,
+    pub plugins: Arc<[Arc<str>]>,
     /// `ok`, `cancelled`, or the family of the error.
     pub outcome: Cow<'static, str>,
     /// The request's id, as in `x-request-id`; empty if it had none.
-    pub request: String,
+    pub request: Arc<str>,
     /// Tokens, where the model's package says how to count them.
     pub tokens: Option<u64>,
     /// Bytes of all input tensors.
@@ -123,9 +123,9 @@ impl UsageRecord {
         let kind = usize::from(rest.byte()?);
         let kind = *UsageKind::ALL.get(kind)?;
         let (tenant, model) = (rest.text()?.into(), rest.text()?.into());
-        let (outcome, request) = (rest.text()?.to_owned(), rest.text()?.to_owned());
+        let (outcome, request) = (rest.text()?.to_owned(), rest.text()?.into());
         let count = usize::try_from(rest.number()?).ok().filter(|count| *count <= PLUGINS_MAX)?;
-        let plugins: Option<Vec<Arc<str>>> =
+        let plugins: Option<Arc<[Arc<str>]>> =
             (0..count).map(|_| rest.text().map(Arc::from)).collect();
         let counted = rest.byte()? == 1;
         let mut numbers = [0; 9];
@@ -220,9 +220,9 @@ pub(crate) fn sample(request: &str) -> UsageRecord {
         tenant: "acme".into(),
         model: "minilm".into(),
         version: 3,
-        plugins: vec!["aimass/wordpiece@0.1.0".into(), "aimass/pool@0.2.0".into()],
+        plugins: ["aimass/wordpiece@0.1.0".into(), "aimass/pool@0.2.0".into()].into(),
         outcome: Cow::Borrowed("ok"),
-        request: request.to_owned(),
+        request: request.into(),
         tokens: Some(17),
         bytes_in: 200,
         bytes_out: 1536,
@@ -250,7 +250,7 @@ mod tests {
             assert_eq!(UsageRecord::decode(&encoded(&record)), Some(record));
             assert_eq!(UsageKind::of_name(kind.name()), Some(kind));
         }
-        let record = UsageRecord { tokens: None, plugins: Vec::new(), ..sample("") };
+        let record = UsageRecord { tokens: None, plugins: [].into(), ..sample("") };
         assert_eq!(UsageRecord::decode(&encoded(&record)), Some(record));
     }
 
@@ -273,7 +273,7 @@ mod tests {
         let record = UsageRecord {
             tenant: long.clone(),
             model: long.clone(),
-            plugins: vec![long; 100],
+            plugins: vec![long; 100].into(),
             ..sample(&"ä".repeat(400))
         };
         let bytes = encoded(&record);

@@ -4,15 +4,22 @@ use super::disk::{Appending, Disk};
 use super::meter::lock;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Zero of the time of all disks.
+static ZERO: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 #[derive(Clone, Default)]
 pub(crate) struct SimulatedDisk {
     state: Arc<Mutex<State>>,
+    /// Operations and looks at the time, also those that wait.
+    begun: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Default)]
-struct State {
+pub(crate) struct State {
     files: BTreeMap<String, SimulatedFile>,
     operations: usize,
     /// The operation that is the last, and how many of its bytes are written.
@@ -20,6 +27,9 @@ struct State {
     crashed: bool,
     /// Bytes that all files may have.
     room: Option<usize>,
+    /// What each operation takes, and all took so far.
+    delay: Duration,
+    time: Duration,
     /// Fails every cut, as a disk that is beyond help.
     pub(crate) no_cut: bool,
 }
@@ -59,6 +69,21 @@ impl SimulatedDisk {
         lock(&self.state).no_cut = refuse;
     }
 
+    /// Makes each operation take so long, in the disk's own time.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        lock(&self.state).delay = delay;
+    }
+
+    /// Keeps every operation waiting until it is dropped.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Operations and looks at the time so far, also those that wait.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         lock(&self.state).files.keys().cloned().collect()
     }
@@ -84,7 +109,7 @@ impl SimulatedDisk {
             file.synced = file.bytes.len();
         }
         let state = State { files, ..State::default() };
-        SimulatedDisk { state: Arc::new(Mutex::new(state)) }
+        SimulatedDisk { state: Arc::new(Mutex::new(state)), begun: Arc::default() }
     }
 
     /// Runs one operation with the number of bytes that it may write of `len`.
@@ -93,10 +118,13 @@ impl SimulatedDisk {
         len: usize,
         work: impl FnOnce(&mut State, usize) -> io::Result<T>,
     ) -> io::Result<T> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         let mut state = lock(&self.state);
         if state.crashed {
             return Err(io::Error::other("the machine is down"));
         }
+        let delay = state.delay;
+        state.time += delay;
         let operation = state.operations;
         state.operations += 1;
         let torn = state.crash.filter(|(at, _)| *at == operation);
@@ -172,6 +200,11 @@ impl Disk for SimulatedDisk {
             }
             Ok(())
         })
+    }
+
+    fn now(&self) -> Instant {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        *ZERO + lock(&self.state).time
     }
 }
 
