@@ -1,76 +1,15 @@
 //! The registry of Debian's package `docker-registry` (distribution 2.8, without a referrers API): what our
 //! own registry of the tests says of the specification, said by one that we did not write.
 //!
-//! `cargo xtask test` gives its binary in `AIMASS_REGISTRY_BIN`; without it these tests say that they did
-//! nothing.
+//! `cargo xtask test` gives its binary; without it these tests say that they did nothing.
 
 mod bazaar;
-
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 
 use aimass_market::host::Standing;
 use aimass_market::mirror::{FetchLimits, Mirror};
 use aimass_market::oci::{self, Credentials, Location, OciMirror};
+use aimass_testkit::OciRegistry;
 use bazaar::{Bazaar, NOW, at, install, plugin, standing};
-
-/// A user `me` with the password `secret`, as `htpasswd -nbB` writes it.
-const USERS: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
-
-struct Registry {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// `None` where there is no binary.
-fn start(guarded: bool) -> Option<Registry> {
-    let Some(binary) = std::env::var_os("AIMASS_REGISTRY_BIN") else {
-        println!("not run: AIMASS_REGISTRY_BIN is not set; `cargo xtask test` sets it");
-        return None;
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let (store, users) = (folder.path().join("store"), folder.path().join("users"));
-    std::fs::write(&users, USERS).expect("written");
-    let auth = match guarded {
-        true => format!("auth:\n  htpasswd:\n    realm: here\n    path: {}\n", users.display()),
-        false => String::new(),
-    };
-    let config = folder.path().join("config.yml");
-    let text = format!(
-        "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-         http:\n  addr: 127.0.0.1:0\n{auth}",
-        store.display()
-    );
-    std::fs::write(&config, text).expect("written");
-    let mut child = Command::new(binary)
-        .arg("serve")
-        .arg(&config)
-        .env("OTEL_TRACES_EXPORTER", "none")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the registry starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-    let address = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find_map(|line| {
-            let (_, rest) = line.split_once("listening on ")?;
-            Some(rest.split(['"', ' ']).next()?.to_owned())
-        })
-        .expect("the registry says where it listens");
-    // What it logs must go somewhere, or it stops.
-    std::thread::spawn(move || lines.for_each(drop));
-    Some(Registry { child, address, _folder: folder })
-}
 
 fn push(bazaar: &Bazaar, location: &str, credentials: Option<Credentials>) -> oci::Pushed {
     let location = Location::parse(location).expect("a location");
@@ -79,10 +18,10 @@ fn push(bazaar: &Bazaar, location: &str, credentials: Option<Credentials>) -> oc
 
 #[test]
 fn debians_registry_keeps_a_marketplace_that_hosts_follow() {
-    let Some(registry) = start(false) else { return };
+    let Some(registry) = OciRegistry::start(false).expect("a registry") else { return };
     let bazaar = Bazaar::open();
     bazaar.release(&plugin(&bazaar, "1.0.0", 1), NOW);
-    let location = format!("oci://{}/acme/market", registry.address);
+    let location = format!("oci://{}/acme/market", registry.address());
     let first = push(&bazaar, &location, None);
     assert_eq!(first.releases, ["acme/resize@1.0.0"]);
     let again = push(&bazaar, &location, None);
@@ -97,7 +36,7 @@ fn debians_registry_keeps_a_marketplace_that_hosts_follow() {
     assert_eq!(two.admitted.package().manifest().version.to_string(), "1.1.0");
     bazaar.desk.refresh(&bazaar.keys, at(NOW + 60)).expect("refreshed");
     assert_eq!(push(&bazaar, &location, None).blobs, 2, "timestamp and snapshot");
-    let other = format!("oci://{}/acme/other", registry.address);
+    let other = format!("oci://{}/acme/other", registry.address());
     let mut none =
         OciMirror::new(Location::parse(&other).expect("one"), None, FetchLimits::default());
     assert_eq!(none.fetch("log.policy", 1 << 16).expect("read"), None);
@@ -105,9 +44,9 @@ fn debians_registry_keeps_a_marketplace_that_hosts_follow() {
 
 #[test]
 fn debians_registry_with_users_takes_pushes_of_those_alone() {
-    let Some(registry) = start(true) else { return };
+    let Some(registry) = OciRegistry::start(true).expect("a registry") else { return };
     let bazaar = Bazaar::open();
-    let location = format!("oci://{}/market", registry.address);
+    let location = format!("oci://{}/market", registry.address());
     let whole = Location::parse(&location).expect("a location");
     let push_as =
         |credentials| oci::push(&bazaar.desk, &whole, credentials, FetchLimits::default());
