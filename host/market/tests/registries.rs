@@ -112,6 +112,15 @@ fn what_is_there_is_not_sent_again() {
     }
 }
 
+#[test]
+fn a_blob_that_the_registry_lost_is_sent_again() {
+    let (bazaar, registry) = pushed(false);
+    let lost = layer(&registry, "1.root.json");
+    registry.kept().blobs.remove(&lost).expect("a blob");
+    assert_eq!(push(&bazaar, &registry).blobs, 1);
+    assert!(registry.kept().blobs.contains_key(&lost));
+}
+
 /// A push that is broken off at its n-th writing request, for every n and both ways.
 #[test]
 fn a_push_that_is_killed_anywhere_leaves_the_state_of_before_and_the_next_one_ends_it() {

@@ -259,4 +259,16 @@ fn mirrors_that_lie_or_never_end_are_refused_and_wrong_clocks_too() {
     // A clock that is behind changes nothing: the newest time that was verified counts.
     walk.succeed(&format!("{year} 2020-01-01T00:00:00Z"));
     walk.succeed("aimass --data operator plugin verify --offline x.ampkg");
+
+    // A time that was proved, 15 minutes ahead of this machine: it counts, and people are told.
+    let shown = walk.succeed("aimass --data operator trust show");
+    assert!(!shown.contains("clock"), "{shown}");
+    walk.succeed(
+        "at=$(date -u -d '+15 minutes' +%FT%TZ); state=operator/markets/shop/state.json\n\
+         sed -i \"s/\\\"floor\\\":\\\"[^\\\"]*\\\"/\\\"floor\\\":\\\"$at\\\"/\" $state; grep -q \"$at\" $state",
+    );
+    let shown = walk.succeed("aimass --data operator trust show");
+    assert!(shown.contains("behind what was proved"), "{shown}");
+    let shown = walk.succeed("aimass --data operator trust show --json");
+    assert!(shown.contains(r#""clock_is_behind":true"#), "{shown}");
 }

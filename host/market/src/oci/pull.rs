@@ -42,7 +42,7 @@ impl OciMirror {
     }
 
     /// The files of the present state; none where nothing was pushed.
-    pub(super) fn state(&mut self) -> Result<&BTreeMap<String, Descriptor>, MarketError> {
+    fn state(&mut self) -> Result<&BTreeMap<String, Descriptor>, MarketError> {
         if self.state.is_none() {
             let files = match self.client.manifest(STATE_TAG, STATE_TAG, MANIFEST)? {
                 Some(bytes) => Manifest::read(&bytes, STATE)

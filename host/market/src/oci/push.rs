@@ -1,6 +1,8 @@
 //! Pushing a marketplace to a registry, so that whatever ends it before its last request leaves the state
 //! that was there: blobs, then releases with their evidence, then the tag of the state.
 
+use std::collections::BTreeSet;
+
 use aimass_trust::publishing::drafts::ReleaseContent;
 use aimass_trust::publishing::repository::target_path;
 use aimass_trust::publishing::storage::Storage;
@@ -53,9 +55,8 @@ pub fn push(
     let listing = desk.listing()?;
     let mut before = OciMirror::new(location.clone(), credentials.clone(), limits);
     refuse_older(&mut before, listing.version)?;
-    let known = before.state()?.values().map(|layer| layer.digest).collect();
     let client = Client::new(location.clone(), credentials, limits);
-    let mut pusher = Pusher { desk, client, known, pushed: Pushed::default() };
+    let mut pusher = Pusher { desk, client, there: BTreeSet::new(), pushed: Pushed::default() };
     let mut layers = Vec::new();
     for path in &listing.files {
         let bytes = pusher.read(path, METADATA_BYTES_MAX)?;
@@ -95,8 +96,8 @@ fn refuse_older(before: &mut OciMirror, version: u64) -> Result<(), MarketError>
 struct Pusher<'a> {
     desk: &'a Desk,
     client: Client,
-    /// Digests that the registry's present state holds.
-    known: std::collections::BTreeSet<Digest>,
+    /// Digests of blobs that the registry was found to hold, or was sent.
+    there: BTreeSet<Digest>,
     pushed: Pushed,
 }
 
@@ -112,7 +113,7 @@ impl Pusher<'_> {
     /// Sends a blob unless it is there.
     fn blob(&mut self, what: &str, bytes: &[u8]) -> Result<(), MarketError> {
         let digest = Digest::of(bytes);
-        if !self.known.insert(digest) {
+        if !self.there.insert(digest) {
             return Ok(());
         }
         let rest = format!("blobs/{digest}");
