@@ -4,6 +4,7 @@ mod ceremony;
 mod delegate;
 mod page;
 mod publish;
+mod push;
 mod review;
 mod revoke;
 mod rotate;
@@ -20,8 +21,8 @@ use std::path::{Path, PathBuf};
 /// Run a marketplace.
 ///
 /// The usual way: `init`, every key holder `sign`s, `publish`; `delegate` to publishers; then again and
-/// again `review`, `publish`, and `revoke` where it must be. `serve` shows it on this machine, and any
-/// server of static files can serve its folder `public`. `docs/recipes/marketplace.md` walks through it.
+/// again `review`, `publish`, and `revoke` where it must be. `serve` shows it on this machine, any server
+/// of static files can serve its folder `public`, and `push` brings it to an OCI registry. `docs/recipes/marketplace.md` walks through it.
 #[derive(Subcommand)]
 pub(crate) enum Market {
     /// Begin a marketplace: its folder, online keys, and drafts for the root ceremony
@@ -38,6 +39,8 @@ pub(crate) enum Market {
     Review(review::Review),
     /// Publish what is signed and reviewed
     Publish(publish::Publish),
+    /// Push what the marketplace shows to OCI registries
+    Push(push::Push),
     /// Revoke a file, a key, a publisher or versions
     Revoke(revoke::Revoke),
     /// Sign a new timestamp, so that clients keep believing what they see
@@ -84,6 +87,7 @@ impl Market {
             Market::Rotate(rotate) => rotate.run(home),
             Market::Review(review) => review.run(home),
             Market::Publish(publish) => publish.run(home),
+            Market::Push(push) => push.run(),
             Market::Revoke(revoke) => revoke.run(home),
             Market::Refresh(refresh) => refresh.run(home),
             Market::Log(log) => log.run(),

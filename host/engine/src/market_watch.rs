@@ -28,8 +28,27 @@ const TICK: Duration = Duration::from_millis(100);
 struct Seen {
     policy: Vec<u8>,
     next_poll: Option<Instant>,
-    /// Marketplaces of which `trust=stale` was told.
+    told: Told,
+}
+
+/// What was told of marketplaces, by name, and is not told again while it holds.
+#[derive(Default)]
+struct Told {
+    /// That `trust=stale`.
     stale: BTreeSet<String>,
+    /// That this machine's clock is behind.
+    behind: BTreeSet<String>,
+}
+
+/// Whether something is to be told of `market`: it holds, and did not when this was asked last.
+fn newly(told: &mut BTreeSet<String>, market: &str, holds: bool) -> bool {
+    match holds {
+        true => told.insert(market.to_owned()),
+        false => {
+            told.remove(market);
+            false
+        }
+    }
 }
 
 /// Starts the thread, which ends with the engine. How fresh the metadata on this disk is is known when
@@ -62,7 +81,7 @@ fn look(weak: &Weak<Inner>, seen: &mut Seen) -> bool {
     let now = Instant::now();
     if edited || seen.next_poll.is_none_or(|next| now >= next) {
         seen.policy = text;
-        inner.follow_markets(edited, &mut seen.stale);
+        inner.follow_markets(edited, &mut seen.told);
         seen.next_poll = Some(Instant::now() + inner.config.market_poll);
     }
     true
@@ -83,7 +102,7 @@ impl Inner {
     }
 
     /// Asks every marketplace once; judges again what changed, or everything if `edited`.
-    fn follow_markets(self: &Arc<Self>, edited: bool, told: &mut BTreeSet<String>) {
+    fn follow_markets(self: &Arc<Self>, edited: bool, told: &mut Told) {
         let trust = match read_policy(&self.config) {
             Ok(trust) => trust,
             Err(error) => return tracing::error!(%error, "the trust policy cannot be read"),
@@ -101,10 +120,15 @@ impl Inner {
                 }
             };
             let fresh = matches!(self.loader.markets.stale(market, now), Ok(false));
-            if fresh {
-                told.remove(&market.name);
-            } else if told.insert(market.name.clone()) {
+            if newly(&mut told.stale, &market.name, !fresh) {
                 self.tell_stale(&market.name, now);
+            }
+            if let Ok(refreshed) = &refreshed
+                && newly(&mut told.behind, &market.name, refreshed.current.time().clock_is_behind)
+            {
+                let remedy =
+                    "set the clock of this machine: until then the time that was proved counts";
+                tracing::warn!(market = %market.name, remedy, "the clock is behind what was proved");
             }
             freshness.insert(market.name.clone(), fresh);
             if (changed || edited)
@@ -259,4 +283,18 @@ fn digest_of(hex: &str) -> Option<Sha256Digest> {
     let pairs = (0..64).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok());
     let bytes: Option<Vec<u8>> = pairs.collect();
     bytes?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_is_told_once_until_it_ends() {
+        let mut told = BTreeSet::new();
+        let mut asked = |market, holds| newly(&mut told, market, holds);
+        assert!(!asked("shop", false) && asked("shop", true) && !asked("shop", true));
+        assert!(asked("other", true), "of each marketplace");
+        assert!(!asked("shop", false) && asked("shop", true), "again after it ended");
+    }
 }

@@ -16,12 +16,14 @@ mod changes;
 mod drafts;
 mod inbox;
 mod journal;
+mod listing;
 mod overlay;
 
 pub use changes::{Published, Waiting};
 pub use drafts::{Delegate, DraftStatus, Roles, sign_draft};
 pub use inbox::{Reviewed, Submission, SubmissionSummary, submission_bytes};
 pub use journal::{CatalogRelease, LogEntry};
+pub use listing::Listing;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,9 @@
 //!
 //! - [`desk`]: a marketplace's own folder and everything that is done at it: ceremony, delegations,
 //!   the inbox, reviews, publishing, revocations, the log.
-//! - [`mirror`]: where a marketplace is read from: a folder, or an HTTP server of static files.
+//! - [`mirror`]: where a marketplace is read from: a folder, an HTTP server of static files, or a registry.
 //!   Mirrors are never believed; they are bounded in size and time.
+//! - [`oci`]: the same in a repository of an OCI registry, and pushing it there.
 //! - [`submit`]: what a publisher prepares for a marketplace.
 //! - [`host`]: what a server remembers of the marketplaces that its operator follows, and every
 //!   decision that it takes about their packages, in an audit log.
@@ -16,6 +17,7 @@ mod error;
 mod files;
 pub mod host;
 pub mod mirror;
+pub mod oci;
 pub mod submit;
 
 pub use error::MarketError;

@@ -11,7 +11,9 @@ use aimass_trust::publishing::storage::{Folder, Storage};
 use aimass_trust::{MetadataSource, Refusal, RefusalCode, TileSource};
 
 use crate::MarketError;
+use crate::oci::{Location, OciMirror};
 
+pub(crate) use http::agent;
 pub use http::post_submission;
 
 /// How long a mirror may take.
@@ -56,17 +58,20 @@ pub trait Mirror {
     fn fetch(&mut self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, MarketError>;
 }
 
-/// Opens the mirror at `location`: `https://…`, `http://…`, or a folder.
+/// Opens the mirror at `location`: `https://…`, `http://…`, `oci://…` as [`Location`] has it, or a folder.
 ///
 /// # Errors
-/// [`MarketError::Wrong`] for another form.
+/// [`MarketError::Wrong`] for another form, and for credentials of a registry that cannot be read.
 pub fn open(location: &str, limits: FetchLimits) -> Result<Box<dyn Mirror>, MarketError> {
     if location.starts_with("https://") || location.starts_with("http://") {
         return Ok(Box::new(http::Http::new(location, limits)));
     }
+    if Location::is_one(location) {
+        return Ok(Box::new(OciMirror::open(location, limits)?));
+    }
     if location.contains("://") {
         let remedy = "name an address or a folder";
-        let expected = "https://…, http://… or a folder";
+        let expected = "https://…, http://…, oci://… or a folder";
         return Err(MarketError::wrong("location", expected, location, remedy));
     }
     Ok(Box::new(Local(Folder::new(Path::new(location)), location.to_owned())))

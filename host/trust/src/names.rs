@@ -161,6 +161,11 @@ pub(crate) fn is_file_name(text: &str) -> bool {
     starts && text.len() <= 255 && text.bytes().all(allowed)
 }
 
+/// Whether `text` is exact or has its one `*` at the very end.
+pub(crate) fn is_pattern(text: &str) -> bool {
+    !text.strip_suffix('*').unwrap_or(text).contains('*')
+}
+
 /// Whether `text` matches `pattern`, in which one `*` at the very end stands for any rest.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     match pattern.strip_suffix('*') {
@@ -300,5 +305,7 @@ mod tests {
         assert!(
             !matches("acme/*", "acmes/x") && !matches("acme/x", "acme/xy") && !matches("", "a")
         );
+        assert!(is_pattern("acme/*") && is_pattern("acme/x") && is_pattern("*"));
+        assert!(!is_pattern("acme/**") && !is_pattern("a*e/x") && !is_pattern("*/x*"));
     }
 }

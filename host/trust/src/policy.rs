@@ -28,7 +28,7 @@ use serde::Deserialize;
 use crate::error::TrustError;
 use crate::grants::{Capability, Limits};
 use crate::keys::PublicKey;
-use crate::names::{is_publisher, matches};
+use crate::names::{is_pattern, is_publisher, matches};
 use crate::refusal::excerpt;
 use crate::timestamp::Timestamp;
 use subscription::{Subscription, SubscriptionText};
@@ -185,8 +185,7 @@ impl Publisher {
             return error("keys", "at least one key", "none".to_owned());
         }
         let own = format!("{}/", text.name);
-        let sound =
-            |name: &&String| name.starts_with(&own) && !name.trim_end_matches('*').contains('*');
+        let sound = |name: &String| name.starts_with(&own) && is_pattern(name);
         if let Some(wrong) = text.allow.names.iter().find(|name| !sound(name)) {
             let expected =
                 "names that begin with the publisher's and have a star at most at the end";
@@ -269,6 +268,7 @@ struct PublisherText {
     tier: Tier,
 }
 
+/// What an entry allows, of a publisher and of a marketplace.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AllowText {
@@ -380,6 +380,7 @@ mod tests {
             ("name = \"acme\"", "name = \"acme\"\nrole = \"x\"", "unknown field `role`"),
             ("\"acme/*\"", "\"*\"", "publisher acme: allow.names"),
             ("\"acme/*\"", "\"acme/*x*\"", "publisher acme: allow.names"),
+            ("\"acme/*\"", "\"acme/**\"", "publisher acme: allow.names"),
             ("\"tensor\"", "\"sockets\"", "publisher acme: allow: capabilities"),
             ("wall_ms_max", "wallMsMax", "unknown field `wallMsMax`"),
             ("2027-11-20T10:00:00Z", "tomorrow", "2026-11-20T10:00:00Z"),

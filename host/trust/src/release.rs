@@ -193,12 +193,13 @@ impl MarketPolicy {
         Ok(Admitted { package, ..admitted })
     }
 
-    /// Checks a release that was admitted before, with the bytes at hand now (steps 4, 6, 7, 11 and
-    /// 12). Signatures are not computed again: they cover `wasm`'s digest, which is compared.
+    /// Checks a release that was admitted before, with the bytes at hand now (steps 3, 4, 6, 8, 11
+    /// and 12). Signatures are not computed again: they cover `wasm`'s digest, which is compared.
     ///
     /// # Errors
-    /// `AMT-DIGEST` for other bytes or a release that its publisher withdrew, `AMT-KEY` if a key that
-    /// signed is not delegated anymore, `AMT-REVOKED`, `AMT-CAP`.
+    /// `AMT-DIGEST` for other bytes or a release that its publisher withdrew, `AMT-NAME`, `AMT-KEY`
+    /// if the key that signed is not delegated anymore, `AMT-REVIEW` if too few of the reviewers that
+    /// signed still count, `AMT-REVOKED`, `AMT-CAP`.
     pub fn verify_reload(
         &self,
         current: &Current,
@@ -222,6 +223,9 @@ impl MarketPolicy {
         if !admitted.keys.first().is_some_and(|key| publisher.keys.contains(key)) {
             return Err(not_delegated("a key that is not delegated anymore"));
         }
+        let (reviewers, required) = reviewers_that_count(current, &publisher, admitted.log_index)?;
+        let signed = admitted.keys.iter().skip(1).filter(|key| reviewers.contains(key));
+        check_enough(signed.count(), required)?;
         admitted.check_revoked(current)?;
         let limits = self.check_asked(&publisher, package.manifest())?;
         Ok(VerifiedPackage { limits, tier: self.tier, ..package.clone() })
@@ -412,23 +416,37 @@ fn check_reviews(
     envelope: &Envelope,
     index: u64,
 ) -> Result<Vec<PublicKey>, Refusal> {
-    let (reviewers, required) = current.trusted.reviewers()?;
+    let (reviewers, required) = reviewers_that_count(current, publisher, index)?;
     let mut signed = Vec::new();
-    for reviewer in reviewers {
-        let counts = !publisher.keys.contains(&reviewer)
-            && !current.revocations.key_is_revoked(reviewer, index);
-        if counts && envelope.names(reviewer) {
-            envelope.check(reviewer)?;
-            signed.push(reviewer);
-        }
+    for reviewer in reviewers.into_iter().filter(|key| envelope.names(*key)) {
+        envelope.check(reviewer)?;
+        signed.push(reviewer);
     }
-    // A threshold of 0 in the metadata would be a marketplace without reviews: AMT-1 has none.
-    match required > 0 && signed.len() as u64 >= required {
-        true => Ok(signed),
+    check_enough(signed.len(), required)?;
+    Ok(signed)
+}
+
+/// Reviewers whose signatures count for a release at `index` of the log, and how many are needed.
+fn reviewers_that_count(
+    current: &Current,
+    publisher: &Publisher,
+    index: u64,
+) -> Result<(Vec<PublicKey>, u64), Refusal> {
+    let (mut reviewers, required) = current.trusted.reviewers()?;
+    reviewers.retain(|key| {
+        !publisher.keys.contains(key) && !current.revocations.key_is_revoked(*key, index)
+    });
+    Ok((reviewers, required))
+}
+
+/// A threshold of 0 in the metadata would be a marketplace without reviews: AMT-1 has none.
+fn check_enough(signed: usize, required: u64) -> Result<(), Refusal> {
+    match required > 0 && signed as u64 >= required {
+        true => Ok(()),
         false => Err(Refusal::new(
             RefusalCode::Review,
             format!("signatures of {} reviewers of the marketplace", required.max(1)),
-            signed.len().to_string(),
+            signed.to_string(),
             "wait until the marketplace has reviewed the release",
         )),
     }

@@ -165,6 +165,18 @@ fn what_was_admitted_is_loaded_again_until_something_changes() {
     roles[1]["keyids"] = serde_json::json!([second]);
     rotated.publisher.signers = vec![keys().acme[1]];
     assert_eq!(code(&mut rotated, &wasm, &policy), Err(RefusalCode::Key));
+    let mut dismissed = chain.clone();
+    let third = aimass_trust::publishing::drafts::key_id(keys().reviewers[2].public());
+    let roles = &mut dismissed.targets.signed()["delegations"]["roles"];
+    roles[0]["keyids"] = serde_json::json!([third]);
+    roles[0]["threshold"] = serde_json::json!(1);
+    assert_eq!(code(&mut dismissed, &wasm, &policy), Err(RefusalCode::Review));
+    let mut stolen = chain.clone();
+    let mut list = Revocations::default();
+    let what = Revoked::Key { key: keys().reviewers[1].public(), from_log_index: None };
+    list.push(Revocation { what, reason: "test".to_owned(), at: Timestamp::from_unix(NOW) });
+    stolen.revocations = list.to_json().expect("json");
+    assert_eq!(code(&mut stolen, &wasm, &policy), Err(RefusalCode::Review));
     let mut revoked = chain.clone();
     let mut list = Revocations::default();
     let what = Revoked::Publisher("acme".to_owned());

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use aimass_e2e::{prepared, repository};
-use aimass_testkit::Server;
+use aimass_testkit::{OciRegistry, Server};
 
 /// How long after its publication a revocation may take to end the last call.
 const REVOCATION_MAX: Duration = Duration::from_secs(60);
@@ -86,17 +86,53 @@ fn a_strangers_walk_ends_with_a_revoked_plugin_that_is_refused() {
     assert!(secret.expect("a key").contains("argon2id"), "keys are sealed");
 }
 
-/// The script up to where the marketplace's files are all on the disk, and the plugin is called; the
-/// operator reads them from the folder, so that no server is needed.
+/// The script up to where the plugin is called; the operator reads the marketplace's files from the
+/// folder, so that no server is needed.
 fn until_the_call(walk: &Walk) {
+    let (before, after) = without_a_server();
+    walk.succeed(&format!("{before}address=market/public\n{after}"));
+}
+
+/// The script up to the call, before and after an operator begins to trust the marketplace at `$address`.
+fn without_a_server() -> (String, String) {
     let script = script();
     let (before, _) = script.split_once("# 7.").expect("step 7");
     let (ceremony, rest) = before.split_once("# 2.").expect("step 2");
     let (_, rest) = rest.split_once("# 3.").expect("step 3");
-    walk.succeed(
-        &format!("{ceremony}\naddress=market/public\n#{rest}")
-            .replace("--to \"$address\"", "--to market"),
+    let (market, operator) = rest.split_once("# 5.").expect("step 5");
+    let market = market.replace("--to \"$address\"", "--to market");
+    (format!("{ceremony}#{market}"), format!("#{operator}"))
+}
+
+#[test]
+fn a_marketplace_in_a_registry_is_installed_from_and_its_revocations_are_followed() {
+    let Some(registry) = OciRegistry::start(true).expect("a registry") else { return };
+    let walk = Walk::new();
+    let (before, after) = without_a_server();
+    // What `docker login` keeps of a user `me` with the password `secret`.
+    let login = format!(
+        "export DOCKER_AUTH_CONFIG='{{\"auths\":{{\"{}\":{{\"auth\":\"bWU6c2VjcmV0\"}}}}}}'\n\
+         address=oci://{}/example/market\n",
+        registry.address(),
+        registry.address()
     );
+    let printed = walk.succeed(&format!("{before}{login}market push $address\n{after}"));
+    assert!(
+        printed.contains("pushed") && printed.contains("acme/hello@0.1.0  now there"),
+        "{printed}"
+    );
+    assert!(printed.contains("***"), "{printed}");
+    let location = format!("oci://{}/example/market", registry.address());
+    let unknown = "env -u DOCKER_AUTH_CONFIG HOME=/nowhere aimass --data operator plugin install acme/hello@0.1.0";
+    walk.refuse(unknown, 1, "docker login");
+    let revoked = walk.succeed(&format!(
+        "{login}aimass --data marketplace market revoke --dir market --versions acme/hello --reason bad \
+         --sign-with root-1.key --sign-with root-2.key --publish\n\
+         aimass --data marketplace market refresh --dir market --push {location} --json"
+    ));
+    assert!(revoked.contains(r#""changed":true"#), "{revoked}");
+    let install = format!("{login}aimass --data operator plugin install acme/hello@0.1.0");
+    walk.refuse(&install, 31, "AMT-REVOKED");
 }
 
 #[test]
@@ -223,4 +259,16 @@ fn mirrors_that_lie_or_never_end_are_refused_and_wrong_clocks_too() {
     // A clock that is behind changes nothing: the newest time that was verified counts.
     walk.succeed(&format!("{year} 2020-01-01T00:00:00Z"));
     walk.succeed("aimass --data operator plugin verify --offline x.ampkg");
+
+    // A time that was proved, 15 minutes ahead of this machine: it counts, and people are told.
+    let shown = walk.succeed("aimass --data operator trust show");
+    assert!(!shown.contains("clock"), "{shown}");
+    walk.succeed(
+        "at=$(date -u -d '+15 minutes' +%FT%TZ); state=operator/markets/shop/state.json\n\
+         sed -i \"s/\\\"floor\\\":\\\"[^\\\"]*\\\"/\\\"floor\\\":\\\"$at\\\"/\" $state; grep -q \"$at\" $state",
+    );
+    let shown = walk.succeed("aimass --data operator trust show");
+    assert!(shown.contains("behind what was proved"), "{shown}");
+    let shown = walk.succeed("aimass --data operator trust show --json");
+    assert!(shown.contains(r#""clock_is_behind":true"#), "{shown}");
 }

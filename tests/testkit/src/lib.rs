@@ -1,11 +1,14 @@
-//! An `aimass serve` process, and just enough HTTP to talk to it; an allocator that counts.
+//! An `aimass serve` process, and just enough HTTP to talk to it; an OCI registry that others
+//! wrote; an allocator that counts.
 //!
-//! Shared by the demo, the end-to-end tests and the fuzzer. Links nothing of the product: what it
+//! Shared by the demo, the end-to-end tests, the fuzzer and crates' tests. Links nothing of the product: what it
 //! talks to is the binary that a user runs.
 
 mod peak;
+mod registry;
 
 pub use peak::Peak;
+pub use registry::OciRegistry;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aimass_build::{Tools, WasmToolchain};
 
-use crate::{cache, cuda, model, onnx, python, repository, run};
+use crate::{cache, cuda, model, onnx, python, registry, repository, run};
 
 /// What the other tasks use of the cache.
 pub(crate) struct Fetched {
@@ -62,6 +62,16 @@ pub(crate) fn authoring_tools() -> anyhow::Result<Option<String>> {
         eprintln!("fetch: the tests of JavaScript plugins are left out: {error}");
     }
     Ok(without_javascript)
+}
+
+/// The OCI registry of the tests, or why there is none: it comes from Debian's packages, which not every
+/// machine has.
+pub(crate) fn oci_registry() -> anyhow::Result<Result<PathBuf, String>> {
+    let found = registry::ensure(&cache::dir()?);
+    if let Err(error) = &found {
+        eprintln!("fetch: the tests with Debian's OCI registry are left out: {error:#}");
+    }
+    Ok(found.map_err(|error| format!("{error:#}")))
 }
 
 /// The platform that tests run on, as rustc names it.

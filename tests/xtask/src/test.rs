@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check in an order that fails early, and one line of sums.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -91,8 +92,11 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
     if let Some(fetched) = &fetched {
         let installation = report.step("plugins", || install(fetched));
         let authoring = report.step("authoring", fetch::authoring_tools);
-        if let (Some(installation), Some(missing)) = (installation, authoring) {
-            let made = Prepared { fetched, installation, without_javascript: missing };
+        let registry = report.step("registry", fetch::oci_registry);
+        if let (Some(installation), Some(without_javascript), Some(registry)) =
+            (installation, authoring, registry)
+        {
+            let made = Prepared { fetched, installation, without_javascript, registry };
             report.counted("tests", || cargo_test(&made, all, names));
         }
     }
@@ -118,6 +122,8 @@ struct Prepared<'a> {
     installation: Installation,
     /// Why there are no compilers of JavaScript, if so.
     without_javascript: Option<String>,
+    /// The binary of Debian's OCI registry, or why there is none.
+    registry: Result<PathBuf, String>,
 }
 
 /// What the end-to-end tests serve: the demo's installation, in a folder of its own.
@@ -138,7 +144,7 @@ fn docs() -> anyhow::Result<()> {
 
 /// `cargo test`, streamed through, with what was fetched and built in environment variables.
 fn cargo_test(made: &Prepared<'_>, all: bool, names: &[String]) -> anyhow::Result<Counts> {
-    let Prepared { fetched, installation, without_javascript } = made;
+    let Prepared { fetched, installation, without_javascript, registry } = made;
     let mut command = repository::cargo();
     command
         .args(["test", "--workspace", "--no-fail-fast", "--"])
@@ -155,6 +161,10 @@ fn cargo_test(made: &Prepared<'_>, all: bool, names: &[String]) -> anyhow::Resul
     if let Some(why) = without_javascript {
         command.env("AIMASS_WITHOUT_JAVASCRIPT", why);
     }
+    match registry {
+        Ok(binary) => command.env("AIMASS_REGISTRY_BIN", binary),
+        Err(why) => command.env("AIMASS_WITHOUT_REGISTRY", why),
+    };
     stream_and_count(&mut command)
 }
 

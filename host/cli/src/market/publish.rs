@@ -1,9 +1,10 @@
 //! `aimass market publish`, `refresh` and `bundle`: what clients get.
 
+use super::push::push_all;
 use super::{At, online_keys};
 use crate::home::Home;
 use crate::report::Report;
-use aimass_market::desk::Published;
+use aimass_market::desk::{Desk, DeskKeys, Published};
 use aimass_trust::publishing::bundles::make_bundle;
 use aimass_trust::publishing::storage::Folder;
 use anyhow::Context;
@@ -21,6 +22,9 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Publish {
     #[command(flatten)]
     at: At,
+    /// OCI registry to push to afterwards, as `aimass market push` does; repeat for more
+    #[arg(long, value_name = "LOCATION")]
+    push: Vec<String>,
 }
 
 /// Sign a new timestamp, so that clients keep believing what they see.
@@ -34,6 +38,9 @@ pub(crate) struct Refresh {
     /// Do it again and again, after this many hours: `6h`
     #[arg(long, value_name = "HOURS")]
     every: Option<String>,
+    /// OCI registry to push to afterwards, as `aimass market push` does; repeat for more
+    #[arg(long, value_name = "LOCATION")]
+    push: Vec<String>,
 }
 
 /// Write a release with its whole chain to one file, for hosts without a network.
@@ -68,6 +75,9 @@ impl Publish {
                 report.next("aimass market delegate PUBLISHER --key KEY");
             }
             report.field("fingerprint", text);
+        }
+        if desk.fingerprint()?.is_some() {
+            push_all(&desk, &self.push, &mut report)?;
         }
         report.print();
         Ok(())
@@ -111,19 +121,28 @@ impl Refresh {
         let keys = online_keys(home, &desk)?;
         let every = self.every.as_deref().map(hours).transpose()?;
         loop {
-            {
-                let _lock = desk.lock()?;
-                desk.refresh(&keys, SystemTime::now())?;
-            }
-            let mut report = Report::new(self.at.json);
-            report.line("refreshed", format!("{}: valid for 24 hours", desk.config().name));
-            report.field("refreshed", desk.config().name.clone());
-            report.print();
-            match every {
-                Some(every) => std::thread::sleep(every),
-                None => return Ok(()),
+            let done = self.once(&desk, &keys);
+            match (every, done) {
+                (Some(every), Ok(())) => std::thread::sleep(every),
+                // Whoever refreshes for days outlives a registry that is away for minutes.
+                (Some(_), Err(error)) => {
+                    eprintln!("not refreshed, tried again in a minute: {error:#}");
+                    std::thread::sleep(Duration::from_secs(60));
+                }
+                (None, done) => return done,
             }
         }
+    }
+
+    fn once(&self, desk: &Desk, keys: &DeskKeys) -> anyhow::Result<()> {
+        let _lock = desk.lock()?;
+        desk.refresh(keys, SystemTime::now())?;
+        let mut report = Report::new(self.at.json);
+        report.line("refreshed", format!("{}: valid for 24 hours", desk.config().name));
+        report.field("refreshed", desk.config().name.clone());
+        push_all(desk, &self.push, &mut report)?;
+        report.print();
+        Ok(())
     }
 }
 

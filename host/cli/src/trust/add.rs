@@ -25,7 +25,7 @@ use std::time::SystemTime;
 pub(crate) struct Add {
     /// This host's name for it: 2 to 40 of a-z, 0-9 and `-`
     name: String,
-    /// Where it is served: `https://…`, `http://…` or a folder; mirrors may follow
+    /// Where it is served: `https://…`, `http://…`, `oci://host/repository` or a folder; mirrors may follow
     #[arg(required = true)]
     locations: Vec<String>,
     /// Its fingerprint, as you compared it

@@ -27,7 +27,9 @@ impl Show {
         report.field("publishers", policy.publishers().collect::<Vec<_>>());
         let mut all = Vec::new();
         for market in policy.subscriptions() {
-            let state = match markets.stale(market, now) {
+            let known = markets.known(market, None, now);
+            let behind = known.as_ref().ok().map(|current| current.time().clock_is_behind);
+            let state = match known.map(|current| current.stale()) {
                 Ok(false) => "fresh".to_owned(),
                 Ok(true) => "stale: its metadata has expired".to_owned(),
                 Err(error) => format!("unknown: {error}"),
@@ -36,6 +38,13 @@ impl Show {
             let held = markets.held(&market.name)?;
             report.line("marketplace", format!("{}  {}", market.name, market.locations.join(", ")));
             report.line("  state", state.clone());
+            if behind == Some(true) {
+                let remedy = "set it: until then the time that was proved counts";
+                report.line(
+                    "  clock",
+                    format!("of this machine is behind what was proved; {remedy}"),
+                );
+            }
             report.line("  admitted", format!("{admitted} releases, {} updates held", held.len()));
             for entry in &market.allow {
                 let may: Vec<&str> =
@@ -45,7 +54,7 @@ impl Show {
             let expires = markets.expires(&market.name).map(|at| at.to_string());
             all.push(json!({ "name": market.name, "locations": market.locations, "state": state,
                              "admitted": admitted, "held": held.len(), "expires": expires,
-                             "auto_update": market.auto_update }));
+                             "auto_update": market.auto_update, "clock_is_behind": behind }));
         }
         report.field("markets", all);
         if policy.subscriptions().is_empty() {

@@ -151,7 +151,7 @@ impl Desk {
         Ok(all)
     }
 
-    fn need(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, MarketError> {
+    pub(super) fn need(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, MarketError> {
         let read = self.public().read(path, bytes_max).map_err(self.io())?;
         read.ok_or_else(|| {
             let remedy = "restore the marketplace's folder from a backup";

@@ -6,6 +6,7 @@ use ureq::Agent;
 
 use super::{FetchLimits, Mirror, failed, too_large};
 use crate::MarketError;
+use crate::oci::Location;
 
 /// Redirects that are followed; what they lead to is verified as everything is.
 const REDIRECTS_MAX: u32 = 4;
@@ -21,14 +22,15 @@ pub(super) struct Http {
 impl Http {
     pub(super) fn new(location: &str, limits: FetchLimits) -> Http {
         let location = location.trim_end_matches('/').to_owned();
-        Http { agent: agent(&limits), location, limits }
+        Http { agent: agent(&limits, REDIRECTS_MAX), location, limits }
     }
 }
 
-pub(crate) fn agent(limits: &FetchLimits) -> Agent {
+/// An agent that follows this many redirects.
+pub(crate) fn agent(limits: &FetchLimits, redirects_max: u32) -> Agent {
     Agent::config_builder()
         .timeout_connect(Some(limits.connect))
-        .max_redirects(REDIRECTS_MAX)
+        .max_redirects(redirects_max)
         .max_response_header_size(HEADER_BYTES_MAX)
         .http_status_as_error(false)
         .user_agent(concat!("aimass/", env!("CARGO_PKG_VERSION")))
@@ -61,7 +63,8 @@ impl Mirror for Http {
 /// Sends a submission to a marketplace's `submit` address; returns what it answered, at most 16 KiB.
 ///
 /// # Errors
-/// [`MarketError::Fetch`] with the marketplace's own words if it refused.
+/// [`MarketError::Fetch`] with the marketplace's own words if it refused; [`MarketError::Wrong`] for a
+/// registry, which only keeps files.
 pub fn post_submission(
     location: &str,
     bytes: &[u8],
@@ -69,7 +72,12 @@ pub fn post_submission(
 ) -> Result<String, MarketError> {
     let location = location.trim_end_matches('/');
     let fail = |got: String| failed(location, "submit", got);
-    let request = agent(&limits).post(format!("{location}/submit"));
+    if Location::is_one(location) {
+        let expected = "a marketplace that takes submissions";
+        let remedy = "write it with --out, and give the file to the marketplace's people";
+        return Err(MarketError::wrong("submit", expected, "a registry", remedy));
+    }
+    let request = agent(&limits, REDIRECTS_MAX).post(format!("{location}/submit"));
     let request = request.header("content-type", "application/vnd.aimass.ampkg");
     let request = request.config().timeout_global(Some(limits.time(bytes.len()))).build();
     let mut response = request.send(bytes).map_err(|error| fail(error.to_string()))?;

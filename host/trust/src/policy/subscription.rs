@@ -19,12 +19,12 @@
 
 use serde::Deserialize;
 
-use super::{LimitsText, Tier, TrustPolicy, read_bounds};
+use super::{AllowText, Tier, TrustPolicy, read_bounds};
 use crate::error::TrustError;
 use crate::hex;
 use crate::log::policy::LogPolicy;
 use crate::market::MarketPolicy;
-use crate::names::{PackageName, is_publisher, matches};
+use crate::names::{PackageName, is_pattern, is_publisher, matches};
 use crate::refusal::{Refusal, RefusalCode, excerpt};
 use crate::tuf::metadata::MarketBounds;
 
@@ -89,18 +89,6 @@ enum UpdateText {
     Manual,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AllowText {
-    names: Vec<String>,
-    #[serde(default)]
-    capabilities: Vec<String>,
-    #[serde(default)]
-    models: Vec<String>,
-    #[serde(default)]
-    limits: LimitsText,
-}
-
 fn week() -> u64 {
     7
 }
@@ -142,8 +130,7 @@ impl Subscription {
         }
         let mut allow = Vec::new();
         for entry in text.allow {
-            let wrong = |name: &&String| name.trim_end_matches('*').contains('*');
-            if let Some(wrong) = entry.names.iter().find(wrong) {
+            if let Some(wrong) = entry.names.iter().find(|name| !is_pattern(name)) {
                 let expected = "names with a star at most at the end";
                 return error("allow: names", expected, excerpt(wrong));
             }
@@ -261,6 +248,7 @@ mod tests {
             ("metadata_days_max = 2", "metadata_days_max = 0", "1 to 365"),
             ("metadata_days_max = 2", "metadata_days_max = 366", "1 to 365"),
             ("[\"acme/*\"]", "[\"a*e/*\"]", "market shop: allow: names"),
+            ("[\"acme/*\"]", "[\"acme/**\"]", "market shop: allow: names"),
             ("\"log\"", "\"sockets\"", "market shop: allow: capabilities"),
             ("hold = [\"acme/aa\"]", "hold = [\"acme\"]", "package name"),
             ("update =", "updates =", "unknown field"),
