@@ -26,6 +26,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) async fn new(server: &Server) -> Client {
         let stream = TcpStream::connect(server.grpc).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
