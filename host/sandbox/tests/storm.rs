@@ -1,8 +1,8 @@
 //! A storm of hostile components: mutations of a template for each abuse case, 64 at a time, from many
 //! tenants, while benign tenants hold canaries and go on answering.
 //!
-//! `AIMASS_ALL=1` makes 1,000 components instead of 60; `AIMASS_SEED` repeats the run whose seed was
-//! printed.
+//! `AIMASS_ALL=1` makes 1,000 components instead of 60; `AIMASS_SEED` repeats the components of the run
+//! whose seed was printed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -35,8 +35,11 @@ const HOSTILE_TENANTS: u64 = 6;
 /// Instances that may be live: the hostile ones, their loads, and the benign ones.
 const INSTANCES: usize = AT_ONCE + 16;
 const BENIGN_TENANTS: usize = 4;
-/// Bytes that the process and its workers may hold beyond what they held after one benign burst.
-const ALLOWANCE_BYTES: u64 = 128 << 20;
+/// Bytes that this process may hold beyond what it held after one benign burst: what the allocator keeps of
+/// 64 loads and calls at once. A component that leaves a mebibyte behind is seen in a run of 1,000.
+const ALLOWANCE_BYTES: u64 = 768 << 20;
+/// The same for each worker process.
+const WORKER_ALLOWANCE_BYTES: u64 = 128 << 20;
 const READ: &str = r#"(import "aimass:plugin/tensor@0.1.0" "[method]tensor.read"
     (func $read (param i32 i64 i64 i32)))"#;
 
@@ -121,7 +124,7 @@ async fn benign_burst(storm: &Arc<Storm>) {
     };
     calls(&benign_tenant(0), INSTANCES).await;
     for at in 0..HOSTILE_TENANTS {
-        calls(&hostile_tenant(at), AT_ONCE / 2).await;
+        calls(&hostile_tenant(at), INSTANCES).await;
     }
 }
 
@@ -152,7 +155,7 @@ impl Storm {
             let package = package_of_bytes(component, "{}").unwrap();
             bench.load_package(&package).await.unwrap()
         };
-        let (busy, keeper) = (load(&keeper(5_000_000)).await, load(&benign).await);
+        let (busy, keeper) = (load(&keeper(2_000_000)).await, load(&benign).await);
         let watch = Watch::of_process();
         let (inputs, answered) = (Inputs::default(), AtomicU64::new(0));
         Arc::new(Storm { bench, watch, inputs, benign, keeper, busy, answered })
@@ -311,7 +314,9 @@ async fn a_storm_of_hostile_components_harms_nobody_else() {
     assert_eq!(logged, 0, "messages with a canary");
     assert!(kinds.len() >= 8, "the generator reaches few ends: {kinds:?}");
     assert!(answered >= BENIGN_TENANTS as u64 * 3, "{answered}");
-    assert!(after <= before + ALLOWANCE_BYTES, "{after} bytes, {before} before");
+    let workers = storm.bench.sandbox.worker_pids().len() as u64;
+    let allowance = ALLOWANCE_BYTES + workers * WORKER_ALLOWANCE_BYTES;
+    assert!(after <= before + allowance, "{after} bytes, {before} before");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
