@@ -7,12 +7,11 @@ use aimass_sandbox::{Cause, CauseKind, SandboxError};
 use aimass_tensor::Tensor;
 use std::time::Duration;
 use support::{
-    Bench, CREATE, call, core, described, identity, module, module_with, package, package_with,
-    process, processor,
+    Bench, CREATE, LOG, NOTHING, call, core, described, identity, module, module_with, package,
+    package_with, process, processor,
 };
 
 const LOOP: &str = "(loop $forever (br $forever)) unreachable";
-const NOTHING: &str = "(call $return (i32.const 0) (i32.const 0))";
 
 fn init(code: &str) -> String {
     let init = format!(r#"(func (export "init") {code})"#);
@@ -218,8 +217,6 @@ async fn host_memory_of_tensors_is_bounded() {
     let plugin = bench.load_package(&bomb).await.unwrap();
     process(&plugin, vec![]).await.unwrap();
 }
-
-const LOG: &str = r#"(import "aimass:plugin/log@0.1.0" "write" (func $log (param i32 i32 i32)))"#;
 
 fn log_flood(times: u32) -> Vec<u8> {
     let code = format!(

@@ -16,19 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{
-    Bench, CREATE, call, component, core, identity, module_with, open, package, process, processor,
-    setup,
+    ANSWER_BYTES, Bench, CREATE, call, component, core, identity, metric, module_with, open,
+    package, process, processor, setup,
 };
-
-fn metric(sandbox: &Sandbox, wanted: &str) -> u64 {
-    let mut found = None;
-    sandbox.metrics().each(|name, value| {
-        if name == wanted {
-            found = Some(value);
-        }
-    });
-    found.unwrap()
-}
 
 #[tokio::test]
 async fn identity_shares_the_bytes_of_its_inputs_and_copies_nothing() {
@@ -50,17 +40,6 @@ async fn identity_shares_the_bytes_of_its_inputs_and_copies_nothing() {
     assert_eq!(metric(&bench.sandbox, "bytes_created"), 0);
     assert_eq!(metric(&bench.sandbox, "instances_live"), 0);
 }
-
-/// Answers the bytes from 1000 to 1008 as a u8 tensor named `n`.
-const ANSWER_BYTES: &str = r#"
-    (i32.store (i32.const 512) (i32.const 8)) (i32.store (i32.const 516) (i32.const 0))
-    (call $create (i32.const 4) (i32.const 512) (i32.const 1) (i32.const 1000) (i32.const 8)
-                  (i32.const 520))
-    (if (i32.load8_u (i32.const 520)) (then unreachable))
-    (i32.store8 (i32.const 600) (i32.const 110))
-    (i32.store (i32.const 604) (i32.const 600)) (i32.store (i32.const 608) (i32.const 1))
-    (i32.store (i32.const 612) (i32.load (i32.const 524)))
-    (call $return (i32.const 604) (i32.const 1))"#;
 
 #[tokio::test]
 async fn every_request_starts_from_the_same_memory() {

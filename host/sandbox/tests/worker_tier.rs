@@ -6,3 +6,5 @@
 mod abuse;
 #[path = "calls.rs"]
 mod calls;
+#[path = "hostile_guests.rs"]
+mod hostile_guests;

@@ -5,6 +5,7 @@
 //! anything.
 #![cfg(test)]
 
+mod abuse_cases;
 mod contract;
 mod contract_page;
 mod doc_paths;

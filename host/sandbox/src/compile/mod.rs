@@ -125,8 +125,8 @@ impl Session<'_> {
     /// Compiles a component, and answers it serialized, too.
     ///
     /// # Errors
-    /// [`SandboxError::Refused`] with the code `complexity` if it takes more than it may, or `invalid`
-    /// for what the compiler refuses; [`SandboxError::Compiler`] if there is no child to ask.
+    /// [`SandboxError::Refused`] with the code `complexity` if it takes more than it may, or more than an
+    /// instance has, or `invalid` for what the compiler refuses; [`SandboxError::Compiler`] if there is no child to ask.
     pub(crate) async fn compile(
         &mut self,
         wasm: &[u8],
@@ -134,7 +134,11 @@ impl Session<'_> {
         let code = self.code(wasm).await.map_err(|trouble| trouble.of(&self.plugin))?;
         let component = deserialize(self.engine, &code);
         let component = component.map_err(|error| {
-            Trouble::host(format!("what was compiled cannot be loaded: {error:#}")).of(&self.plugin)
+            let message = format!("what was compiled cannot be loaded: {error:#}");
+            let is_code = wasmtime::Engine::detect_precompiled(&code).is_some();
+            // Code of ours that does not fit: its tables, memories or instances are beyond the pool's.
+            let trouble = if is_code { Trouble::Costly(message) } else { Trouble::host(message) };
+            trouble.of(&self.plugin)
         })?;
         Ok((component, code))
     }

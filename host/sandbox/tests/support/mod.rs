@@ -12,11 +12,11 @@ use aimass_trust::{
     sign_plugin,
 };
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{PackageId, Resolve};
 
 /// Whether the plugins of this test program run in worker processes.
 pub(crate) fn in_workers() -> bool {
@@ -172,13 +172,29 @@ pub(crate) fn core(wat: &str) -> Vec<u8> {
 }
 
 pub(crate) fn component(world: &str, wat: &str) -> Vec<u8> {
-    let mut resolve = Resolve::default();
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
-    let (package, _) = resolve.push_dir(wit).unwrap();
-    let world = resolve.select_world(&[package], Some(world)).unwrap();
-    let mut module = wat::parse_str(wat).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
+    encoded(world, wat, StringEncoding::UTF8).unwrap()
+}
+
+/// The component of a core module in text, whose strings have this encoding.
+///
+/// # Errors
+/// What the text, the module or its exports lack.
+pub(crate) fn encoded(
+    world: &str,
+    wat: &str,
+    strings: StringEncoding,
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    static CONTRACT: OnceLock<(Resolve, PackageId)> = OnceLock::new();
+    let (resolve, package) = CONTRACT.get_or_init(|| {
+        let mut resolve = Resolve::default();
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+        let (package, _) = resolve.push_dir(wit).unwrap();
+        (resolve, package)
+    });
+    let world = resolve.select_world(&[*package], Some(world))?;
+    let mut module = wat::parse_str(wat)?;
+    embed_component_metadata(&mut module, resolve, world, strings)?;
+    Ok(ComponentEncoder::default().module(&module)?.encode()?)
 }
 
 /// Everything that a plugin can be granted.
@@ -201,23 +217,49 @@ pub(crate) fn package_with(
     limits: &str,
     capabilities: &str,
 ) -> Result<VerifiedPackage, aimass_trust::Refusal> {
-    let tier = if in_workers() { "worker" } else { "in-process" };
-    package_of((world, tier), component, limits, capabilities)
+    package_of((world, tier()), component, limits, capabilities)
+}
+
+fn tier() -> &'static str {
+    if in_workers() { "worker" } else { "in-process" }
+}
+
+/// As [`package`], of what may be no component.
+///
+/// # Errors
+/// Why it cannot be signed, or what the trust policy has against it.
+pub(crate) fn package_of_bytes(
+    component: &[u8],
+    limits: &str,
+) -> Result<VerifiedPackage, Box<dyn std::error::Error>> {
+    let (wasm, dsse, policy) = signed(("processor", tier()), component, limits, CAPABILITIES)?;
+    Ok(policy.verify_plugin(wasm, &dsse, Some("acme/test"), SystemTime::now())?)
 }
 
 fn package_of(
-    (world, tier): (&str, &str),
+    world: (&str, &str),
     component: &[u8],
     limits: &str,
     capabilities: &str,
 ) -> Result<VerifiedPackage, aimass_trust::Refusal> {
+    let (wasm, dsse, policy) = signed(world, component, limits, capabilities).unwrap();
+    policy.verify_plugin(wasm, &dsse, Some("acme/test"), SystemTime::now())
+}
+
+/// A component with manifest and signature, its statement, and a policy of this tier that trusts them.
+fn signed(
+    (world, tier): (&str, &str),
+    component: &[u8],
+    limits: &str,
+    capabilities: &str,
+) -> Result<(Vec<u8>, Vec<u8>, TrustPolicy), aimass_trust::TrustError> {
     let manifest = format!(
         r#"{{"name": "acme/test", "version": "1.0.0", "world": "aimass:plugin/{world}@0.1.0",
             "capabilities": {{{capabilities}}}, "limits": {limits}}}"#
     );
     let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
-    let component = embed_manifest(component, &manifest).unwrap();
-    let key = SigningKey::generate().unwrap();
+    let component = embed_manifest(component, &manifest)?;
+    let key = SigningKey::generate()?;
     let now = SystemTime::now();
     let release = PluginRelease {
         sequence: 1,
@@ -226,15 +268,14 @@ fn package_of(
         min_host: "0.1.0".parse().unwrap(),
         dependencies: Vec::new(),
     };
-    let signed = sign_plugin(&component, &release, &key).unwrap();
+    let signed = sign_plugin(&component, &release, &key)?;
     let policy = format!(
         "[[publisher]]\nname = \"acme\"\ntier = \"{tier}\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"], models = \
          [\"*\"], capabilities = [\"config\", \"tensor\", \"graph\", \"plans\", \"files\", \"media\", \
          \"models\", \"log\", \"clock\", \"random\", \"emit\"] }}\n",
         key.public()
     );
-    let policy = TrustPolicy::parse(&policy).unwrap();
-    policy.verify_plugin(signed.wasm, &signed.dsse, Some("acme/test"), now)
+    Ok((signed.wasm, signed.dsse, TrustPolicy::parse(&policy)?))
 }
 
 /// Import of `tensor.create` as `$create`: dtype, shape, its length, data, its length, answer.
@@ -260,4 +301,33 @@ pub(crate) fn described(list: &str) -> String {
     let start = wat.find(r#"(func (export "describe")"#).unwrap();
     let end = wat[start..].find("(i32.const 32))").unwrap() + start + "(i32.const 32))".len();
     format!("{}{describe}{}", &wat[..start], &wat[end..])
+}
+
+/// Answers the bytes from 1000 to 1008 as a u8 tensor named `n`; needs [`CREATE`].
+pub(crate) const ANSWER_BYTES: &str = r#"
+    (i32.store (i32.const 512) (i32.const 8)) (i32.store (i32.const 516) (i32.const 0))
+    (call $create (i32.const 4) (i32.const 512) (i32.const 1) (i32.const 1000) (i32.const 8)
+                  (i32.const 520))
+    (if (i32.load8_u (i32.const 520)) (then unreachable))
+    (i32.store8 (i32.const 600) (i32.const 110))
+    (i32.store (i32.const 604) (i32.const 600)) (i32.store (i32.const 608) (i32.const 1))
+    (i32.store (i32.const 612) (i32.load (i32.const 524)))
+    (call $return (i32.const 604) (i32.const 1))"#;
+
+/// Answers no outputs.
+pub(crate) const NOTHING: &str = "(call $return (i32.const 0) (i32.const 0))";
+
+/// Import of `log.write` as `$log`: level, message, its length.
+pub(crate) const LOG: &str =
+    r#"(import "aimass:plugin/log@0.1.0" "write" (func $log (param i32 i32 i32)))"#;
+
+/// A counter of the sandbox.
+pub(crate) fn metric(sandbox: &Sandbox, wanted: &str) -> u64 {
+    let mut found = None;
+    sandbox.metrics().each(|name, value| {
+        if name == wanted {
+            found = Some(value);
+        }
+    });
+    found.unwrap()
 }
