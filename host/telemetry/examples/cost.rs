@@ -95,6 +95,7 @@ fn record() -> UsageRecord {
         model: "identity".into(),
         version: 1,
         plugins: vec!["aimass/identity@0.1.0".into()],
+        inner_models: Vec::new(),
         outcome: "ok".into(),
         request: "0123456789abcdef".to_owned(),
         tokens: None,
