@@ -22,7 +22,7 @@ use aimass_graph::CompileOptions;
 use aimass_market::host::MarketHost;
 use aimass_registry::{Registry, Selector as RegistrySelector, Sha256Digest};
 use aimass_sandbox::Sandbox;
-use aimass_telemetry::call::{room, served_by};
+use aimass_telemetry::call::{asked_model, room, served_by};
 use aimass_telemetry::metrics::Page;
 use aimass_telemetry::trace::{Attribute, SpanName};
 use aimass_trust::TrustPolicy;
@@ -316,6 +316,8 @@ impl Inner {
                 let answer = (model.name.clone(), model.version);
                 if scope.ancestry.is_root() {
                     served_by(model.version, model.pipeline.plugins());
+                } else {
+                    asked_model(&model.name, model.version);
                 }
                 let attributes = || vec![Attribute::Model(model.name.clone())];
                 let host = Host { inner: self, scope };

@@ -1,7 +1,7 @@
 //! Fixtures: inputs and expected outputs that a package carries, as files.
 //!
 //! A file holds a JSON list of cases. Tensors are written as OIP v2 writes them, data flat and
-//! row-major:
+//! row-major; bytes that are no text are written as `{"hex": "61ff"}`:
 //!
 //! ```json
 //! [{ "name": "two sentences",
@@ -122,8 +122,8 @@ fn tensor(wire: WireTensor) -> Result<Tensor, String> {
     let data = &wire.data;
     match dtype {
         DType::Bytes => {
-            let items: Option<Vec<&str>> = data.iter().map(|value| value.as_str()).collect();
-            let items = items.ok_or("BYTES data are JSON strings")?;
+            let items: Option<Vec<Vec<u8>>> = data.iter().map(bytes).collect();
+            let items = items.ok_or("BYTES data are JSON strings, or {\"hex\": \"61ff\"}")?;
             let strings = Strings::from_slices(&items).map_err(|error| error.to_string())?;
             Tensor::from_strings(shape, strings).map_err(|error| error.to_string())
         }
@@ -144,6 +144,18 @@ fn tensor(wire: WireTensor) -> Result<Tensor, String> {
         }
         other => Err(format!("fixtures cannot hold dtype {other}")),
     }
+}
+
+/// One element of BYTES: a text, or an object with the digits of any bytes.
+fn bytes(value: &serde_json::Value) -> Option<Vec<u8>> {
+    if let Some(text) = value.as_str() {
+        return Some(text.as_bytes().to_vec());
+    }
+    let members = value.as_object().filter(|members| members.len() == 1)?;
+    let (pairs, rest) = members.get("hex")?.as_str()?.as_bytes().as_chunks::<2>();
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let byte = |[high, low]: &[u8; 2]| Some((digit(*high)? << 4 | digit(*low)?) as u8);
+    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
 }
 
 fn integers<T: Element + TryFrom<i64>>(
@@ -189,6 +201,26 @@ mod tests {
         assert!(text.contains("y[1]"), "{text}");
         assert!(compare(&cases[0], &[]).is_err());
         assert!(compare(&cases[0], &answer(&[f32::NAN, 2.0])).is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_written_as_digits() {
+        let read = |data: &str| {
+            let case = format!(
+                r#"[{{"name":"n","inputs":[{{"name":"x","datatype":"BYTES","shape":[2],"data":{data}}}]}}]"#
+            );
+            let cases =
+                parse_fixtures("f.json", case.as_bytes()).map_err(|error| error.to_string())?;
+            let strings = cases[0].inputs[0].1.strings().expect("strings");
+            Ok::<_, String>(strings.iter().map(<[u8]>::to_vec).collect::<Vec<_>>())
+        };
+        assert_eq!(read(r#"["ä", {"hex": "00fF"}]"#).unwrap(), [vec![0xc3, 0xa4], vec![0, 255]]);
+        for wrong in
+            [r#"{"hex": "0"}"#, r#"{"hex": "0g"}"#, r#"{"hex": 1}"#, r#"{"hex": "", "a": 1}"#, "7"]
+        {
+            let error = read(&format!(r#"["", {wrong}]"#)).unwrap_err();
+            assert!(error.contains("hex"), "{error}");
+        }
     }
 
     #[test]

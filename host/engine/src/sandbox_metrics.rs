@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 /// Adds the counters of plugin calls, instances and the cache of compiled components.
 pub(crate) fn write(page: &mut Page, metrics: &Metrics) {
-    let rows: [(&'static Metric, _); 13] = [
+    let rows: [(&'static Metric, _); 14] = [
         (&catalog::SANDBOX_CALLS, &metrics.calls),
         (&catalog::SANDBOX_INSTANCES, &metrics.instances_live),
         (&catalog::SANDBOX_REFUSALS, &metrics.refusals),
@@ -14,6 +14,7 @@ pub(crate) fn write(page: &mut Page, metrics: &Metrics) {
         (&catalog::SANDBOX_CACHE_MISSES, &metrics.cache_misses),
         (&catalog::SANDBOX_CACHE_REJECTED, &metrics.cache_rejected),
         (&catalog::SANDBOX_IMAGES, &metrics.images),
+        (&catalog::SANDBOX_COMPILATIONS, &metrics.compilations),
         (&catalog::SANDBOX_HOST_CALLS, &metrics.host_calls),
         (&catalog::SANDBOX_BYTES_READ, &metrics.bytes_read),
         (&catalog::SANDBOX_BYTES_CREATED, &metrics.bytes_created),

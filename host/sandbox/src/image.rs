@@ -45,7 +45,7 @@ pub(crate) async fn make(
     wizer.init_func(INIT).keep_init_func(true);
     let (parsed, instrumented) =
         wizer.instrument_component(component).map_err(|error| refused(format!("{error:#}")))?;
-    let (compiled, _) = compiler.compile(&instrumented).await?;
+    let compiled = sandbox.initializer(package, compiler, &instrumented).await?;
     let _ticking = sandbox.ticker.enter();
     let _permit = permit;
     let context = CallContext::system(package.limits.init_wall_max);

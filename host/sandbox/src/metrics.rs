@@ -20,6 +20,8 @@ pub struct Metrics {
     pub cache_rejected: AtomicU64,
     /// Initialized images made by running `init`.
     pub images: AtomicU64,
+    /// Components compiled in this process or for it: what runs `init`, and images.
+    pub compilations: AtomicU64,
     /// Calls of host functions by guests.
     pub host_calls: AtomicU64,
     /// Bytes that guests read from tensors and files.
@@ -59,6 +61,7 @@ impl Metrics {
             ("cache_misses", &self.cache_misses),
             ("cache_rejected", &self.cache_rejected),
             ("images", &self.images),
+            ("compilations", &self.compilations),
             ("host_calls", &self.host_calls),
             ("bytes_read", &self.bytes_read),
             ("bytes_created", &self.bytes_created),

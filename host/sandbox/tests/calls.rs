@@ -182,6 +182,19 @@ async fn an_image_whose_init_saw_no_file_serves_every_package() {
 }
 
 #[tokio::test]
+async fn what_runs_init_is_compiled_once_for_all_configurations() {
+    let bench = Bench::new();
+    let package = package("processor", &core(&identity()), "{}");
+    for (config, compilations) in [(b"{}".as_slice(), 2), (b"{ }", 3), (b"{  }", 4), (b"{}", 4)] {
+        bench.sandbox.load(&package, setup(config, Arc::new(NoFiles))).await.unwrap();
+        assert_eq!(metric(&bench.sandbox, "compilations"), compilations);
+    }
+    let restarted = open(bench.cache.path(), |_| ());
+    restarted.load(&package, setup(b"{   }", Arc::new(NoFiles))).await.unwrap();
+    assert_eq!(metric(&restarted, "compilations"), 1);
+}
+
+#[tokio::test]
 async fn init_must_close_its_handles() {
     let bench = Bench::new();
     let (files, _) = Counted::files(b"tokens!!");
@@ -216,7 +229,7 @@ async fn a_restart_finds_the_image_and_a_forged_one_is_made_again() {
     }
     let restarted = open(bench.cache.path(), |_| ());
     let plugin = load(&restarted).await;
-    assert_eq!(metric(&restarted, "cache_rejected"), 1);
+    assert_eq!(metric(&restarted, "cache_rejected"), 2, "the image, and what runs init");
     assert_eq!(metric(&restarted, "images"), 1);
     process(&plugin, vec![]).await.unwrap();
 }

@@ -95,6 +95,7 @@ fn record() -> UsageRecord {
         model: "identity".into(),
         version: 1,
         plugins: ["aimass/identity@0.1.0".into()].into(),
+        inner_models: Vec::new(),
         outcome: "ok".into(),
         request: "0123456789abcdef".into(),
         tokens: None,

@@ -20,10 +20,14 @@ pub struct Call {
     request: Arc<str>,
     trace: Option<Arc<Trace>>,
     served: Mutex<Option<Served>>,
+    inner: Mutex<Vec<Arc<str>>>,
     plugin_ns: AtomicU64,
     kernel_ns: AtomicU64,
     queue_ns: AtomicU64,
 }
+
+/// Models that a call remembers having asked; further ones are not named.
+pub const INNER_MODELS_MAX: usize = 16;
 
 /// What answers a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Served {
 pub struct CallUse {
     /// What answers it, once that is known.
     pub served: Served,
+    /// Models that its plugins called, as `name@version`, each once, at most [`INNER_MODELS_MAX`].
+    pub inner_models: Vec<Arc<str>>,
     /// Time on a thread inside plugins.
     pub plugin: Duration,
     /// Its share of the launches that computed its plans.
@@ -58,6 +64,7 @@ impl Call {
             request,
             trace,
             served: Mutex::default(),
+            inner: Mutex::default(),
             plugin_ns: AtomicU64::new(0),
             kernel_ns: AtomicU64::new(0),
             queue_ns: AtomicU64::new(0),
@@ -86,6 +93,7 @@ impl Call {
         let served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
         CallUse {
             served: served.unwrap_or_default(),
+            inner_models: self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             plugin: time(&self.plugin_ns),
             kernel: time(&self.kernel_ns),
             queued: time(&self.queue_ns),
@@ -113,6 +121,17 @@ pub fn served_by(version: u64, plugins: &Arc<[Arc<str>]>) {
     current(|call| {
         let served = Served { version, plugins: plugins.clone() };
         *call.served.lock().unwrap_or_else(PoisonError::into_inner) = Some(served);
+    });
+}
+
+/// Says that a plugin of the present call had a model answer.
+pub fn asked_model(name: &str, version: u64) {
+    current(|call| {
+        let model: Arc<str> = format!("{name}@{version}").into();
+        let mut inner = call.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.len() < INNER_MODELS_MAX && !inner.contains(&model) {
+            inner.push(model);
+        }
     });
 }
 
@@ -191,6 +210,19 @@ mod tests {
         assert_eq!((used.kernel, used.queued), (ms(7), ms(3)));
         assert_eq!(used.served, Served { version: 7, plugins });
         assert_eq!(&**Call::within().request(), "");
+    }
+
+    #[tokio::test]
+    async fn sixteen_models_that_were_asked_are_named_each_once() {
+        let call = Call::new("r", None);
+        let work = async {
+            asked_model("a", 1);
+            asked_model("a", 1);
+            (1..=INNER_MODELS_MAX as u64).for_each(|version| asked_model("b", version));
+        };
+        call.clone().scope(work).await;
+        let named = call.used().inner_models;
+        assert_eq!((named.len(), &*named[0], &*named[15]), (16, "a@1", "b@15"));
     }
 
     #[tokio::test]

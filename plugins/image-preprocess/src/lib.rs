@@ -9,9 +9,9 @@
 //! `(byte * scale - mean) / std`. Host kernels do all of it on handles: of a picture only the file
 //! enters the plugin. A broken file fails its request, and the error says which one it is.
 
-mod base64;
 mod settings;
 
+use aimass_sdk::base64;
 use aimass_sdk::image::{Picture, batch};
 use aimass_sdk::prelude::*;
 use settings::{Encoding, Layout, Plan, Settings, Size};

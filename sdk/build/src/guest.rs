@@ -69,6 +69,7 @@ impl GuestBuild<'_> {
             command.arg("-p").arg(build.project.join(folder));
         }
         command.arg("-p").arg(&build.folder).arg(PYTHON_ENTRY).arg("-o").arg(&out);
+        tools.say("building  a component with the Python interpreter in it, about 20 s");
         self.run(command)?;
         self.read(&out)
     }
@@ -80,6 +81,7 @@ impl GuestBuild<'_> {
 
     fn javascript(&self, build: &Folders, tools: &mut Tools<'_>) -> Result<Vec<u8>, BuildError> {
         let source = build.source(&["src/plugin.ts", "src/plugin.js"])?;
+        tools.say("building  a component with a JavaScript engine in it, about 20 s");
         let tools = tools.javascript()?;
         let out = build.folder.join("component.wasm");
         let mut command = Command::new(&tools.node);

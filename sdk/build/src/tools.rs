@@ -97,6 +97,11 @@ impl<'a> Tools<'a> {
         Ok(Tools { folder, report })
     }
 
+    /// Says one line to who waits.
+    pub(crate) fn say(&mut self, line: &str) {
+        (self.report)(line);
+    }
+
     /// `componentize-py`, fetched if it is missing.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 //! panic there: fixtures cover them, which run in the real sandbox.
 
 pub mod audio;
+pub mod base64;
 #[doc(hidden)]
 pub mod bindings;
 mod call;

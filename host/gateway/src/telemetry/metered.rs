@@ -95,6 +95,7 @@ impl Metered {
             model: if known { self.model.clone() } else { UNKNOWN_MODEL.into() },
             version,
             plugins: used.served.plugins,
+            inner_models: used.inner_models,
             outcome: Cow::Borrowed(outcome),
             request: self.call.request().clone(),
             tokens: None,

@@ -3,8 +3,8 @@
 //! A compiler's time and memory grow far faster than its input (32 KB of nested loops took 69 s and
 //! 1.3 GB), and its bugs are reached by whoever writes the input. So the server starts this program
 //! again (`aimass __compile`), which closes the jail around itself ([`crate::jail`]) and answers on its
-//! standard output; a bomb costs its author a refusal. One child serves one load, which compiles twice:
-//! the component that runs `init`, and the image that `init` left. Few children run at once; the others wait.
+//! standard output; a bomb costs its author a refusal. One child serves one load, which compiles up to
+//! twice: the component that runs `init`, unless the cache has it, and the image that `init` left. Few children run at once; the others wait.
 
 mod child;
 mod pipe;

@@ -111,6 +111,8 @@ metrics! {
         "Cache entries that were damaged or of another engine.";
     SANDBOX_IMAGES: Counter "aimass_sandbox_images_total" []
         "Initialized images made.";
+    SANDBOX_COMPILATIONS: Counter "aimass_sandbox_compilations_total" []
+        "Components compiled: what runs init, once, and an image for each configuration.";
     SANDBOX_HOST_CALLS: Counter "aimass_sandbox_host_calls_total" []
         "Calls of host functions by guests.";
     SANDBOX_BYTES_READ: Counter "aimass_sandbox_bytes_read_total" []

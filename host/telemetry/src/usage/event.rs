@@ -44,6 +44,9 @@ pub struct UsageData {
     pub version: String,
     /// Plugins of that version's steps, as `publisher/name@version`, in order.
     pub plugins: Vec<Arc<str>>,
+    /// Models that those plugins called, as `name@version`, each once; absent where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub inner_models: Vec<Arc<str>>,
     /// `ok`, `cancelled`, or the family of the error.
     pub outcome: String,
     /// The request's id, as in `x-request-id`; empty if it had none.
@@ -90,6 +93,7 @@ impl UsageData {
             model: model.to_string(),
             version: version.to_string(),
             plugins: plugins.to_vec(),
+            inner_models: record.inner_models.clone(),
             outcome: outcome.to_string(),
             request_id: request.to_string(),
             tokens: record.tokens,
@@ -155,15 +159,16 @@ mod tests {
         }
         let data = &json["data"];
         assert_eq!(data["plugins"][1], "aimass/pool@0.2.0");
+        assert_eq!(data["inner_models"], serde_json::json!(["tokens@4"]));
         assert_eq!(data["request_id"], "r-9");
         for (field, expected) in
             [("tokens", 17), ("bytes_in", 200), ("bytes_out", 1536), ("kernel_ns", 9_000_000u64)]
         {
             assert_eq!(data[field], expected, "{field}");
         }
-        let uncounted = UsageRecord { tokens: None, ..sample("") };
+        let uncounted = UsageRecord { tokens: None, inner_models: Vec::new(), ..sample("") };
         let json = serde_json::to_value(UsageData::of(&uncounted)).unwrap();
-        assert!(json.get("tokens").is_none());
+        assert!(json.get("tokens").is_none() && json.get("inner_models").is_none());
         assert_eq!(serde_json::from_value::<UsageData>(json).unwrap().tokens, None);
     }
 

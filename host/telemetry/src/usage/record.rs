@@ -3,14 +3,18 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// First byte of a record.
+/// First byte of a record that names no inner models.
 const VERSION: u8 = 1;
+/// First byte of a record that does.
+const VERSION_WITH_MODELS: u8 = 2;
 /// First byte of a mark: a frame that is no record, written to learn whether the disk takes writes.
 pub(crate) const MARK: u8 = 0;
 /// Longest text of a record, in bytes; longer ones are cut.
 const TEXT_BYTES_MAX: usize = 512;
 /// Most plugins of a record; further ones are left out.
 const PLUGINS_MAX: usize = 64;
+/// Most inner models of a record; further ones are left out.
+const MODELS_MAX: usize = crate::call::INNER_MODELS_MAX;
 /// Longest encoded record.
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 10;
 
@@ -63,6 +67,8 @@ pub struct UsageRecord {
     pub version: u64,
     /// Plugins of that version's steps, as `publisher/name@version`, in order.
     pub plugins: Arc<[Arc<str>]>,
+    /// Models that those plugins called, as `name@version`, each once.
+    pub inner_models: Vec<Arc<str>>,
     /// `ok`, `cancelled`, or the family of the error.
     pub outcome: Cow<'static, str>,
     /// The request's id, as in `x-request-id`; empty if it had none.
@@ -87,15 +93,15 @@ pub struct UsageRecord {
 impl UsageRecord {
     /// Appends the binary form.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        let with_models = !self.inner_models.is_empty();
+        out.push(if with_models { VERSION_WITH_MODELS } else { VERSION });
         out.push(self.kind as u8);
         for text in [&*self.tenant, &*self.model, &*self.outcome, &*self.request] {
             put_text(text, out);
         }
-        let plugins = &self.plugins[..self.plugins.len().min(PLUGINS_MAX)];
-        put_number(plugins.len() as u64, out);
-        for plugin in plugins {
-            put_text(plugin, out);
+        put_texts(&self.plugins, PLUGINS_MAX, out);
+        if with_models {
+            put_texts(&self.inner_models, MODELS_MAX, out);
         }
         out.push(u8::from(self.tokens.is_some()));
         let numbers = [
@@ -117,16 +123,17 @@ impl UsageRecord {
     /// Reads the binary form; nothing if it is not one.
     pub(crate) fn decode(bytes: &[u8]) -> Option<UsageRecord> {
         let mut rest = Reading(bytes);
-        if rest.byte()? != VERSION {
-            return None;
-        }
+        let with_models = match rest.byte()? {
+            VERSION => false,
+            VERSION_WITH_MODELS => true,
+            _ => return None,
+        };
         let kind = usize::from(rest.byte()?);
         let kind = *UsageKind::ALL.get(kind)?;
         let (tenant, model) = (rest.text()?.into(), rest.text()?.into());
         let (outcome, request) = (rest.text()?.to_owned(), rest.text()?.into());
-        let count = usize::try_from(rest.number()?).ok().filter(|count| *count <= PLUGINS_MAX)?;
-        let plugins: Option<Arc<[Arc<str>]>> =
-            (0..count).map(|_| rest.text().map(Arc::from)).collect();
+        let plugins = rest.texts(PLUGINS_MAX)?.into();
+        let inner_models = if with_models { rest.texts(MODELS_MAX)? } else { Vec::new() };
         let counted = rest.byte()? == 1;
         let mut numbers = [0; 9];
         for number in &mut numbers {
@@ -149,7 +156,8 @@ impl UsageRecord {
             tenant,
             model,
             version,
-            plugins: plugins?,
+            plugins,
+            inner_models,
             outcome: Cow::Owned(outcome),
             request,
             tokens: counted.then_some(tokens),
@@ -178,6 +186,13 @@ fn put_text(text: &str, out: &mut Vec<u8>) {
     }
     put_number(end as u64, out);
     out.extend_from_slice(&text.as_bytes()[..end]);
+}
+
+/// The first texts, at most `max`.
+fn put_texts(texts: &[Arc<str>], max: usize, out: &mut Vec<u8>) {
+    let texts = &texts[..texts.len().min(max)];
+    put_number(texts.len() as u64, out);
+    texts.iter().for_each(|text| put_text(text, out));
 }
 
 struct Reading<'a>(&'a [u8]);
@@ -209,6 +224,11 @@ impl<'a> Reading<'a> {
         self.0 = rest;
         std::str::from_utf8(text).ok()
     }
+
+    fn texts(&mut self, max: usize) -> Option<Vec<Arc<str>>> {
+        let count = usize::try_from(self.number()?).ok().filter(|count| *count <= max)?;
+        (0..count).map(|_| self.text().map(Arc::from)).collect()
+    }
 }
 
 /// A record with a distinct value in every field.
@@ -221,6 +241,7 @@ pub(crate) fn sample(request: &str) -> UsageRecord {
         model: "minilm".into(),
         version: 3,
         plugins: ["aimass/wordpiece@0.1.0".into(), "aimass/pool@0.2.0".into()].into(),
+        inner_models: vec!["tokens@4".into()],
         outcome: Cow::Borrowed("ok"),
         request: request.into(),
         tokens: Some(17),
@@ -250,8 +271,21 @@ mod tests {
             assert_eq!(UsageRecord::decode(&encoded(&record)), Some(record));
             assert_eq!(UsageKind::of_name(kind.name()), Some(kind));
         }
-        let record = UsageRecord { tokens: None, plugins: [].into(), ..sample("") };
+        let record = UsageRecord {
+            tokens: None,
+            plugins: [].into(),
+            inner_models: Vec::new(),
+            ..sample("")
+        };
         assert_eq!(UsageRecord::decode(&encoded(&record)), Some(record));
+    }
+
+    #[test]
+    fn a_record_without_inner_models_is_written_as_before_there_were_any() {
+        let record = UsageRecord { inner_models: Vec::new(), ..sample("r") };
+        let (without, with) = (encoded(&record), encoded(&sample("r")));
+        assert_eq!((without[0], with[0]), (1, 2));
+        assert_eq!(with.len() - without.len(), 1 + 1 + "tokens@4".len());
     }
 
     #[test]
@@ -273,12 +307,14 @@ mod tests {
         let record = UsageRecord {
             tenant: long.clone(),
             model: long.clone(),
-            plugins: vec![long; 100].into(),
+            plugins: vec![long.clone(); 100].into(),
+            inner_models: vec![long; 100],
             ..sample(&"ä".repeat(400))
         };
         let bytes = encoded(&record);
         assert!(bytes.len() <= RECORD_BYTES_MAX, "{}", bytes.len());
         let read = UsageRecord::decode(&bytes).unwrap();
         assert_eq!((read.tenant.len(), read.plugins.len()), (512, PLUGINS_MAX));
+        assert_eq!(read.inner_models.len(), MODELS_MAX);
     }
 }

@@ -127,7 +127,10 @@ fn tensor_json(name: &str, tensor: &Tensor) -> anyhow::Result<String> {
 fn elements(tensor: &Tensor) -> anyhow::Result<Vec<String>> {
     if let Some(strings) = tensor.strings() {
         let text = |bytes: &[u8]| {
-            let text = std::str::from_utf8(bytes).context("bytes that are no UTF-8 text")?;
+            let Ok(text) = std::str::from_utf8(bytes) else {
+                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                return Ok(serde_json::json!({ "hex": digits }).to_string());
+            };
             Ok(quoted(text))
         };
         return strings.iter().map(text).collect();

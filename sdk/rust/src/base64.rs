@@ -1,12 +1,12 @@
-//! Base64 (RFC 4648 §4), padded or not; line breaks are not taken.
+//! Base64 (RFC 4648 §4), padded or not, which is how JSON carries a file; line breaks are not taken.
 
-use aimass_sdk::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The bytes that `text` stands for.
 ///
 /// # Errors
 /// `input/base64` for another character, or a length that no bytes have.
-pub(crate) fn decode(text: &[u8]) -> Result<Vec<u8>> {
+pub fn decode(text: &[u8]) -> Result<Vec<u8>> {
     let end = text.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
     let (digits, padding) = text.split_at(end);
     if digits.len() % 4 == 1 || padding.len() > 2 {
