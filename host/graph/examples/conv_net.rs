@@ -154,6 +154,15 @@ impl<'a> Line<'a> {
     }
 }
 
+/// The dimensions of a line, of which the first stays the batch.
+fn rows_kept(builder: &GraphBuilder, line: &Line<'_>, x: ValueId) -> Result<Vec<Dim>> {
+    let mut dims: Vec<Dim> = line.numbers("dims")?.into_iter().map(Dim::Fixed).collect();
+    if builder.spec(x)?.dims[0] == Dim::Batch {
+        dims[0] = Dim::Batch;
+    }
+    Ok(dims)
+}
+
 impl Net {
     fn add(&mut self, text: &str) -> Result<()> {
         let mut words = text.split(' ');
@@ -211,12 +220,12 @@ impl Net {
             "transpose" => b.transpose(x, &line.axes()?)?,
             "softmax" => b.softmax(x, line.number("axis")? as u32)?,
             "reshape" => {
-                let mut dims: Vec<Dim> =
-                    line.numbers("dims")?.into_iter().map(Dim::Fixed).collect();
-                if b.spec(x)?.dims[0] == Dim::Batch {
-                    dims[0] = Dim::Batch;
-                }
+                let dims = rows_kept(b, line, x)?;
                 b.reshape(x, &dims)?
+            }
+            "broadcast" => {
+                let dims = rows_kept(b, line, x)?;
+                b.broadcast(x, &dims)?
             }
             "slice" => {
                 let bounds = line.numbers("dims")?;

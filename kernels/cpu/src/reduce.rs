@@ -7,10 +7,13 @@ mod select;
 
 pub use select::{TopK, arg_max, arg_min, top_k};
 
+use crate::conv::worth;
 use crate::elementwise::{Integer, Number};
 use crate::level::leveled;
+use crate::pool::Team;
 use crate::vector_math::{join_lanes, larger};
 use crate::view::{Rows, RowsMut};
+use std::ops::Range;
 
 /// A tensor seen as `[outer, n, inner]`; the kernel works on the middle axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,18 +73,45 @@ pub enum Reduction {
     L2,
 }
 
+/// Reduces the middle axis: `x: [outer, n, inner]`, `out: [outer, inner]`. Threads share the lanes, so
+/// that none of them changes.
+///
+/// # Panics
+/// If a slice does not have these elements.
+pub fn reduce(team: Team<'_>, op: Reduction, lanes: Lanes, x: &[f32], out: &mut [f32]) {
+    assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.lanes()), "elements of {lanes:?}");
+    let Lanes { outer, n, inner } = lanes;
+    let team = worth(team, x.len());
+    if team.threads() == 1 || out.len() < 2 {
+        return part(op, lanes, 0..inner, x, out);
+    }
+    if outer > 1 {
+        let share = outer.div_ceil(2 * team.threads());
+        return team.chunks([out], [share * inner], &|task, [out]| {
+            let own = Lanes { outer: out.len() / inner, n, inner };
+            let x = &x[task * share * n * inner..][..own.elements()];
+            part(op, own, 0..inner, x, out);
+        });
+    }
+    let share = inner.div_ceil(team.threads()).next_multiple_of(CACHE_LINE);
+    team.chunks([out], [share], &|task, [out]| {
+        part(op, lanes, task * share..task * share + out.len(), x, out);
+    });
+}
+
+/// Floats of a cache line.
+const CACHE_LINE: usize = 16;
+
 leveled! {
-    /// Reduces the middle axis: `x: [outer, n, inner]`, `out: [outer, inner]`.
-    ///
-    /// # Panics
-    /// If a slice does not have these elements.
-    pub fn reduce(op: Reduction, lanes: Lanes, x: &[f32], out: &mut [f32])
-        = reduce_body(op, lanes, x, out);
+    fn part(op: Reduction, lanes: Lanes, columns: Range<usize>, x: &[f32], out: &mut [f32])
+        = reduce_body(op, lanes, columns, x, out);
 }
 
 #[inline(always)]
-fn reduce_body(op: Reduction, lanes: Lanes, x: &[f32], out: &mut [f32]) {
+fn reduce_body(op: Reduction, lanes: Lanes, columns: Range<usize>, x: &[f32], out: &mut [f32]) {
     let add = |a, b| a + b;
+    let lanes = (lanes, columns);
+    let count = lanes.0.n as f32;
     match op {
         Reduction::Sum | Reduction::Mean => fold(lanes, x, out, 0.0, add, add),
         Reduction::Prod => fold(lanes, x, out, 1.0, |a, b| a * b, |a, b| a * b),
@@ -93,10 +123,7 @@ fn reduce_body(op: Reduction, lanes: Lanes, x: &[f32], out: &mut [f32]) {
         Reduction::L1 => fold(lanes, x, out, 0.0, |a, x: f32| a + x.abs(), add),
     }
     match op {
-        Reduction::Mean => {
-            let count = lanes.n as f32;
-            out.iter_mut().for_each(|x| *x /= count);
-        }
+        Reduction::Mean => out.iter_mut().for_each(|x| *x /= count),
         Reduction::L2 => out.iter_mut().for_each(|x| *x = x.sqrt()),
         Reduction::Sum
         | Reduction::Prod
@@ -114,7 +141,7 @@ fn smaller(a: f32, b: f32) -> f32 {
 
 #[inline(always)]
 fn fold(
-    lanes: Lanes,
+    (lanes, columns): (Lanes, Range<usize>),
     x: &[f32],
     out: &mut [f32],
     start: f32,
@@ -122,14 +149,14 @@ fn fold(
     join: impl Fn(f32, f32) -> f32,
 ) {
     let Lanes { n, inner, .. } = lanes;
-    assert_eq!((x.len(), out.len()), (lanes.elements(), lanes.lanes()), "elements of {lanes:?}");
     out.fill(start);
     if x.is_empty() {
         return;
     }
     if inner > 1 {
-        for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(inner)) {
+        for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(columns.len())) {
             for x in x.chunks_exact(inner) {
+                let x = &x[columns.clone()];
                 out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x));
             }
         }
@@ -318,6 +345,24 @@ mod tests {
     }
 
     #[test]
+    fn threads_share_lanes_and_change_none() {
+        let pool = crate::pool::KernelPool::new(3);
+        for (outer, n, inner) in [(1, 400, 200), (1, 500, 401), (31, 37, 67), (5, 40_000, 1)] {
+            let lanes = Lanes { outer, n, inner };
+            let x: Vec<f32> =
+                (0..lanes.elements()).map(|i| ((i * 7919) % 1009) as f32 / 500.0 - 1.0).collect();
+            for op in [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::L2] {
+                let [alone, shared] = [Team::alone(), pool.team(3)].map(|team| {
+                    let mut out = vec![0f32; lanes.lanes()];
+                    reduce(team, op, lanes, &x, &mut out);
+                    out.iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+                });
+                assert_eq!(alone, shared, "{op:?} of {lanes:?}");
+            }
+        }
+    }
+
+    #[test]
     fn every_reduction_follows_its_definition_on_every_axis() {
         let ops = [
             Reduction::Sum,
@@ -337,7 +382,7 @@ mod tests {
             let mut first: Option<Vec<u32>> = None;
             for_each_level(|level| {
                 let mut out = vec![0f32; lanes.lanes()];
-                reduce(op, lanes, &x, &mut out);
+                reduce(Team::alone(), op, lanes, &x, &mut out);
                 for (index, &got) in out.iter().enumerate() {
                     let start = index / inner * n * inner + index % inner;
                     let lane: Vec<f64> = (0..n).map(|p| x[start + p * inner] as f64).collect();

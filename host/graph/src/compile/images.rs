@@ -2,12 +2,14 @@
 //! needs them in front again: rewritten values have a twin `[rows, height, width, channels]`.
 
 mod convert;
+mod repeat;
 
 use super::{Draft, Inst};
 use crate::graph::ValueId;
 use crate::op::{Op, Transpose};
 use crate::{Dim, PlanError};
 use aimass_tensor::DType;
+use repeat::Repeat;
 use std::collections::{HashMap, HashSet};
 
 /// Channels to the end, and back.
@@ -19,8 +21,10 @@ const FRONT: [usize; 4] = [0, 3, 1, 2];
 /// # Errors
 /// [`PlanError`] if a weight cannot be read.
 pub(super) fn channels_last(draft: &mut Draft) -> Result<(), PlanError> {
+    let (uses, views) = (draft.uses(), views(draft));
     let insts = std::mem::take(&mut draft.insts);
-    let mut pass = Pass { draft, twins: HashMap::new(), absent: HashSet::new() };
+    let (twins, absent, repeats) = (HashMap::new(), HashSet::new(), HashMap::new());
+    let mut pass = Pass { draft, uses, views, twins, absent, repeats };
     for inst in insts {
         pass.inst(inst)?;
     }
@@ -32,10 +36,25 @@ pub(super) fn channels_last(draft: &mut Draft) -> Result<(), PlanError> {
 
 struct Pass<'a> {
     draft: &'a mut Draft,
+    /// How often each root is read.
+    uses: HashMap<ValueId, usize>,
+    /// What each value is also looked at as.
+    views: HashMap<ValueId, Vec<ValueId>>,
     /// Value with channels last, by root.
     twins: HashMap<ValueId, ValueId>,
     /// Roots that only their twin holds so far.
     absent: HashSet<ValueId>,
+    /// Images of repeated pixels, by root.
+    repeats: HashMap<ValueId, Repeat>,
+}
+
+/// Values by the value whose bytes they are.
+fn views(draft: &Draft) -> HashMap<ValueId, Vec<ValueId>> {
+    let mut views: HashMap<ValueId, Vec<ValueId>> = HashMap::new();
+    for (&view, &of) in &draft.alias {
+        views.entry(of).or_default().push(view);
+    }
+    views
 }
 
 impl Pass<'_> {

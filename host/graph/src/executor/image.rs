@@ -67,7 +67,7 @@ impl Frame<'_> {
                 }
                 let mut moved = vec![0f32; x.len()];
                 let (size, to) = (size_of::<f32>(), bytes_of_mut(&mut moved));
-                transpose(size, bytes_of(x), shape(inst.x), &[0, 2, 3, 1], to);
+                transpose(team, size, bytes_of(x), shape(inst.x), &[0, 2, 3, 1], to);
                 conv_packed(team, &dims, &moved, matrix()?, y, &epilogue);
             }
             ImageKind::Depthwise { w } => {

@@ -3,6 +3,7 @@
 use super::{Arg, Call, Infer, OpRule, last_extent};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::attention::{AttentionInput, AttentionShape, Mask, attention_batched};
+use aimass_cpu::pool::Team;
 use aimass_cpu::shape_ops::broadcast_to;
 use aimass_cpu::view::bytes_of_mut;
 use aimass_tensor::Shape;
@@ -102,7 +103,7 @@ fn keys_axis<'a>(mask: &Arg<'a>, full: &[usize; 4]) -> Result<Spread<'a>, RunErr
     let from = extents;
     extents[3] = full[3];
     let mut data = vec![0f32; extents.iter().product()];
-    broadcast_to(4, mask.bytes, &from, &extents, bytes_of_mut(&mut data));
+    broadcast_to(Team::alone(), 4, mask.bytes, &from, &extents, bytes_of_mut(&mut data));
     Ok(Spread { data: Cow::Owned(data), extents })
 }
 

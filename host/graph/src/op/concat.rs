@@ -100,7 +100,7 @@ impl OpRule for Split {
             let rank = out.shape.rank();
             let spec =
                 SliceSpec { starts: &starts[..rank], steps: &steps[..rank], extents: &out.shape };
-            slice(size, x.bytes, &x.shape, spec, out.bytes);
+            slice(call.team, size, x.bytes, &x.shape, spec, out.bytes);
             starts[axis] += out.shape[axis];
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::products::{Product, Side, multiplies};
 use super::{Arg, Call, Infer, OpRule};
 use crate::{Dim, GraphError, RunError, ValueSpec};
 use aimass_cpu::matmul::MatmulDims;
+use aimass_cpu::pool::Team;
 use aimass_cpu::shape_ops::transpose;
 use aimass_tensor::{BufferMut, Shape};
 
@@ -114,8 +115,8 @@ impl OpRule for DotGeneral {
         let (m, n) = (extent(&x.shape, &gx.free), extent(&y.shape, &gy.free));
         let dims = MatmulDims { batch, m, k, n };
         let (mut left, mut right) = (None, None);
-        let a = side(x, [&gx.batch, &gx.free, &gx.contract], &mut left)?;
-        let b = side(y, [&gy.batch, &gy.contract, &gy.free], &mut right)?;
+        let a = side(call.team, x, [&gx.batch, &gx.free, &gx.contract], &mut left)?;
+        let b = side(call.team, y, [&gy.batch, &gy.contract, &gy.free], &mut right)?;
         Product { dtype: x.dtype, dims, sides: [a, b], bias: None }.run(call.team, out.bytes)
     }
 }
@@ -123,6 +124,7 @@ impl OpRule for DotGeneral {
 /// A value as matrices of three groups of axes; copied into `copy` where a group does not lie
 /// evenly.
 fn side<'a>(
+    team: Team<'_>,
     x: &Arg<'a>,
     groups: [&[usize]; 3],
     copy: &'a mut Option<BufferMut>,
@@ -134,7 +136,7 @@ fn side<'a>(
     let size = x.dtype.size().ok_or(super::DTYPE_DEFECT)?;
     let permutation = groups.concat();
     let dense = copy.insert(BufferMut::uninit(x.bytes.len()));
-    transpose(size, x.bytes, &x.shape, &permutation, dense.as_mut_slice());
+    transpose(team, size, x.bytes, &x.shape, &permutation, dense.as_mut_slice());
     let extent = |axes: &[usize]| axes.iter().map(|&i| x.shape[i]).product();
     Ok(Side::dense(dense.as_slice(), extent(groups[1]), extent(groups[2])))
 }

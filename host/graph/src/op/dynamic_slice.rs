@@ -76,7 +76,7 @@ impl OpRule for DynamicSlice {
         let steps = [1; RANK_MAX];
         let spec =
             SliceSpec { starts: &starts[..rank], steps: &steps[..rank], extents: &out.shape };
-        slice(size, x.bytes, &x.shape, spec, &mut out.bytes[..bytes]);
+        slice(call.team, size, x.bytes, &x.shape, spec, &mut out.bytes[..bytes]);
         Ok(())
     }
 }

@@ -149,13 +149,15 @@ impl OpRule for Reduce {
                 let n =
                     order.iter().filter(|&&axis| gone[axis]).map(|&axis| x.shape[axis]).product();
                 let mut buffer = BufferMut::uninit(x.bytes.len());
-                transpose(size, x.bytes, &x.shape, &order, buffer.as_mut_slice());
+                transpose(call.team, size, x.bytes, &x.shape, &order, buffer.as_mut_slice());
                 moved = buffer;
                 (moved.as_slice(), Lanes { outer: out.shape.elements(), n, inner: 1 })
             }
         };
         match (x.dtype, self.kind) {
-            (DType::F32, kind) => reduce(kind.float(), lanes, numbers(bytes), out.numbers()),
+            (DType::F32, kind) => {
+                reduce(call.team, kind.float(), lanes, numbers(bytes), out.numbers());
+            }
             (DType::F64, kind) => {
                 double::reduce(kind.float(), lanes, numbers(bytes), out.numbers());
             }

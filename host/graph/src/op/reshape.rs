@@ -162,7 +162,7 @@ impl OpRule for Broadcast {
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         let (x, out) = (&call.inputs[0], &mut call.outputs[0]);
         let size = x.dtype.size().ok_or(super::DTYPE_DEFECT)?;
-        broadcast_to(size, x.bytes, &x.shape, &out.shape, out.bytes);
+        broadcast_to(call.team, size, x.bytes, &x.shape, &out.shape, out.bytes);
         Ok(())
     }
 

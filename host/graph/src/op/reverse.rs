@@ -34,7 +34,7 @@ impl OpRule for Reverse {
         steps[axis] = -1;
         let spec =
             SliceSpec { starts: &starts[..rank], steps: &steps[..rank], extents: &out.shape };
-        slice(size, x.bytes, &x.shape, spec, out.bytes);
+        slice(call.team, size, x.bytes, &x.shape, spec, out.bytes);
         Ok(())
     }
 }

@@ -44,7 +44,7 @@ impl OpRule for Slice {
         steps[axis] = self.step.min(i32::MAX as u64) as isize;
         let spec =
             SliceSpec { starts: &starts[..rank], steps: &steps[..rank], extents: &out.shape };
-        slice(size, x.bytes, &x.shape, spec, out.bytes);
+        slice(call.team, size, x.bytes, &x.shape, spec, out.bytes);
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl OpRule for Transpose {
     fn run(&self, call: &mut Call<'_, '_>) -> Result<(), RunError> {
         let (x, out) = (&call.inputs[0], &mut call.outputs[0]);
         let size = x.dtype.size().ok_or(super::DTYPE_DEFECT)?;
-        transpose(size, x.bytes, &x.shape, &self.permutation, out.bytes);
+        transpose(call.team, size, x.bytes, &x.shape, &self.permutation, out.bytes);
         Ok(())
     }
 }

@@ -103,6 +103,70 @@ impl Net {
     }
 }
 
+/// A convolution, its pixels repeated as formats without an op for it spell that, and a sum.
+fn enlarged(constant: bool, factors: [u64; 2], twice: bool) -> (Plan, Vec<Tensor>) {
+    let mut net = Net { b: builder(), constant, random: Random(11), inputs: vec![] };
+    let dims = [Dim::Batch, Dim::Fixed(3), Dim::Fixed(5), Dim::Fixed(7)];
+    let image = net.b.input("image", DType::F32, &dims).unwrap();
+    let mut x = net.conv(image, [20, 3, 3, 3], (1, 1));
+    let mut extents = [20, 5, 7];
+    let mut halfway: Option<ValueId> = None;
+    for (axis, factor) in [(2, factors[0]), (3, factors[1])] {
+        let dims = |extents: &[u64]| -> Vec<Dim> {
+            std::iter::once(Dim::Batch).chain(extents.iter().map(|&e| Dim::Fixed(e))).collect()
+        };
+        let mut apart = extents.to_vec();
+        apart.insert(axis, 1);
+        x = net.b.reshape(x, &dims(&apart)).unwrap();
+        apart[axis] = factor;
+        x = net.b.broadcast(x, &dims(&apart)).unwrap();
+        extents[axis - 1] *= factor;
+        // The image in between is not looked at where nobody needs it.
+        if twice || axis == 3 {
+            x = net.b.reshape(x, &dims(&extents)).unwrap();
+            halfway.get_or_insert(x);
+        }
+    }
+    let beside = net.conv(image, [20, 3, 3, 3], (1, 1));
+    let sizes = [5 * factors[0], 7 * factors[1]];
+    let beside = net.b.resize(beside, &sizes, ResizeMode::Nearest, false, false).unwrap();
+    let sum = net.b.add(x, beside).unwrap();
+    let last = net.conv(sum, [9, 20, 3, 3], (1, 1));
+    net.b.output("last", last).unwrap();
+    if twice {
+        let pooled = net.b.reduce_mean(halfway.unwrap(), &[2, 3], true).unwrap();
+        net.b.output("pooled", pooled).unwrap();
+        net.b.output("enlarged", x).unwrap();
+    }
+    (plan_on(net.b, 2), net.inputs)
+}
+
+#[test]
+fn repeated_pixels_are_one_broadcast_with_channels_last() {
+    let image = f32s(&[2, 3, 5, 7], &Random(12).numbers(2 * 3 * 5 * 7));
+    for (factors, twice) in [([2, 2], false), ([1, 3], false), ([4, 2], true), ([3, 1], true)] {
+        let (fused, _) = enlarged(true, factors, twice);
+        let (plain, weights) = enlarged(false, factors, twice);
+        let text = fused.describe();
+        let count = |label: &str| text.lines().filter(|line| line.ends_with(label)).count();
+        // Halfway, another one reads the rows that are repeated.
+        let expected = 1 + usize::from(twice && !factors.contains(&1));
+        assert_eq!(count("broadcast"), expected, "{factors:?}: {text}");
+        // Back to channels in front: the outputs, and nothing else.
+        assert_eq!(count("transpose"), fused.signature().outputs.len(), "{factors:?}: {text}");
+        let mut inputs = vec![image.clone()];
+        inputs.extend(weights);
+        let expected = plain.run(&inputs, None).unwrap();
+        let got = fused.run(std::slice::from_ref(&image), None).unwrap();
+        for (got, want) in got.iter().zip(&expected) {
+            assert_eq!(got.shape(), want.shape());
+            let want: Vec<f64> =
+                want.as_slice::<f32>().unwrap().iter().map(|&x| f64::from(x)).collect();
+            near(got.as_slice::<f32>().unwrap(), &want, 2e-4);
+        }
+    }
+}
+
 #[test]
 fn a_network_in_few_steps_computes_what_its_ops_do() {
     let net = |constant: bool| Net { b: builder(), constant, random: Random(7), inputs: vec![] };

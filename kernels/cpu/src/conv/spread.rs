@@ -4,6 +4,7 @@
 use super::{ImageDims, worth};
 use crate::activation::{Finish, finish_rows};
 use crate::matmul::{Epilogue, PackedMatrix, product};
+use crate::microkernel::PANEL;
 use crate::pool::Team;
 use crate::scratch::{Slot, with_scratch};
 use crate::view::{Rows, RowsMut};
@@ -57,6 +58,11 @@ pub fn conv_spread(
     let repeated = bias.map(|bias| bias.repeat(dims.taps()));
     let epilogue = Epilogue { bias: repeated.as_deref(), ..Epilogue::default() };
     let team = worth(team, x.len().saturating_mul(w.n()));
+    let part = columns.kernel * filters;
+    if part.is_multiple_of(PANEL) {
+        let epilogue = Epilogue { bias: repeated.as_deref(), finish, residual: None };
+        return spread_lines(team, dims, x, w, y, &epilogue);
+    }
     let lines = batch * rows.output;
     let line = columns.output * w.n();
     let tasks = lines.div_ceil((BLOCK_FLOATS / line).max(1)).next_multiple_of(team.threads());
@@ -69,15 +75,44 @@ pub fn conv_spread(
             let a = Rows::new(x, own, channels, channels);
             // SAFETY: `c` has all rows and columns of the product and is this task's scratch.
             unsafe { product(a, w.view(), 0..w.panels(), c.raw(), &epilogue) };
-            let part = columns.kernel * filters;
             for (made, y) in made.chunks_exact(line).zip(y.chunks_exact_mut(line)) {
                 for (tap, y) in y.chunks_exact_mut(columns.output * part).enumerate() {
-                    for (made, y) in made.chunks_exact(w.n()).zip(y.chunks_exact_mut(part)) {
-                        y.copy_from_slice(&made[tap * part..][..part]);
+                    let pixels = made.chunks_exact(w.n()).map(|made| &made[tap * part..][..part]);
+                    match part {
+                        2 => pixels.zip(y.as_chunks_mut::<2>().0).for_each(|(made, y)| {
+                            y.copy_from_slice(made);
+                        }),
+                        _ => pixels.zip(y.chunks_exact_mut(part)).for_each(|(made, y)| {
+                            y.copy_from_slice(made);
+                        }),
                     }
                 }
                 finish_rows(&finish, RowsMut::new(y, 1, line, line), None);
             }
         });
+    });
+}
+
+/// As [`conv_spread`], where a line of a window is whole panels: each of them goes to the image at once.
+fn spread_lines(
+    team: Team<'_>,
+    dims: &ImageDims,
+    x: &[f32],
+    w: &PackedMatrix,
+    y: &mut [f32],
+    epilogue: &Epilogue<'_>,
+) {
+    let ImageDims { rows, columns, channels, filters, .. } = *dims;
+    let part = columns.kernel * filters;
+    let (pixels, panels) = (columns.output, part / PANEL);
+    team.chunks([y], [pixels * part * rows.kernel], &|task, [y]| {
+        let x = &x[task * pixels * channels..][..pixels * channels];
+        let a = Rows::new(x, pixels, channels, channels);
+        for (tap, y) in y.chunks_exact_mut(pixels * part).enumerate() {
+            let mut c = RowsMut::dense(y, part);
+            let own = tap * panels..(tap + 1) * panels;
+            // SAFETY: `c` has the pixels of `a` and the columns of these panels and is this task's.
+            unsafe { product(a, w.view(), own, c.raw(), epilogue) };
+        }
     });
 }

@@ -264,7 +264,7 @@ mod tests {
                 Reduction::L2,
             ] {
                 let mut want = vec![0f32; lanes.lanes()];
-                crate::reduce::reduce(op, lanes, &single, &mut want);
+                crate::reduce::reduce(crate::pool::Team::alone(), op, lanes, &single, &mut want);
                 let mut first: Option<Vec<u64>> = None;
                 for_each_level(|level| {
                     let mut out = vec![0f64; lanes.lanes()];

@@ -1,15 +1,25 @@
 //! Copies from a strided source: transpose, slice and broadcast are one loop with other strides.
 
+use crate::conv::worth;
+use crate::pool::Team;
 use aimass_tensor::RANK_MAX;
 
-/// Side of the squares in which two axes are swapped, so that both sides stay in the cache.
-const SQUARE: usize = 16;
+/// Rows and columns of the blocks in which two axes are swapped: a cache line of f32 down, and few
+/// enough lines across that those of one cache set stay.
+const BLOCK: [usize; 2] = [16, 8];
 
 /// `out = x` with axis `i` of the output taken from axis `permutation[i]` of the input.
 ///
 /// # Panics
 /// If `permutation` is none, or a slice has another size.
-pub fn transpose(size: usize, x: &[u8], shape: &[usize], permutation: &[usize], out: &mut [u8]) {
+pub fn transpose(
+    team: Team<'_>,
+    size: usize,
+    x: &[u8],
+    shape: &[usize],
+    permutation: &[usize],
+    out: &mut [u8],
+) {
     assert_eq!(shape.len(), permutation.len(), "axes of the permutation");
     let mut walk = Walk::new(size, shape.len());
     let strides = strides(size, shape);
@@ -20,7 +30,7 @@ pub fn transpose(size: usize, x: &[u8], shape: &[usize], permutation: &[usize], 
         walk.strides[axis] = strides[from] as isize;
     }
     assert_eq!(x.len(), shape.iter().product::<usize>() * size, "bytes of {shape:?}");
-    walk.copy(x, out);
+    walk.copy(team, x, out);
 }
 
 /// Which elements of each axis a [`slice()`] takes: `starts[i] + j steps[i]` for `j < extents[i]`.
@@ -38,7 +48,14 @@ pub struct SliceSpec<'a> {
 ///
 /// # Panics
 /// If an index is outside its axis or a slice has another size.
-pub fn slice(size: usize, x: &[u8], shape: &[usize], spec: SliceSpec, out: &mut [u8]) {
+pub fn slice(
+    team: Team<'_>,
+    size: usize,
+    x: &[u8],
+    shape: &[usize],
+    spec: SliceSpec,
+    out: &mut [u8],
+) {
     let rank = shape.len();
     let SliceSpec { starts, steps, extents } = spec;
     assert_eq!([starts.len(), steps.len(), extents.len()], [rank; 3], "axes of the slice");
@@ -56,14 +73,21 @@ pub fn slice(size: usize, x: &[u8], shape: &[usize], spec: SliceSpec, out: &mut 
         assert!(inside(starts[axis] as isize) && inside(last), "{spec:?} of {shape:?}");
         walk.start += starts[axis] * strides[axis];
     }
-    walk.copy(x, out);
+    walk.copy(team, x, out);
 }
 
 /// `x` repeated to `out_shape` by the rules of numpy broadcasting.
 ///
 /// # Panics
 /// If `shape` does not broadcast to `out_shape` or a slice has another size.
-pub fn broadcast_to(size: usize, x: &[u8], shape: &[usize], out_shape: &[usize], out: &mut [u8]) {
+pub fn broadcast_to(
+    team: Team<'_>,
+    size: usize,
+    x: &[u8],
+    shape: &[usize],
+    out_shape: &[usize],
+    out: &mut [u8],
+) {
     assert!(shape.len() <= out_shape.len(), "{shape:?} to {out_shape:?}");
     assert_eq!(x.len(), shape.iter().product::<usize>() * size, "bytes of {shape:?}");
     let mut walk = Walk::new(size, out_shape.len());
@@ -78,7 +102,7 @@ pub fn broadcast_to(size: usize, x: &[u8], shape: &[usize], out_shape: &[usize],
         assert!(own == extent || own == 1, "{shape:?} to {out_shape:?}");
         walk.strides[axis] = if own == 1 { 0 } else { strides[axis - missing] as isize };
     }
-    walk.copy(x, out);
+    walk.copy(team, x, out);
 }
 
 fn strides(size: usize, shape: &[usize]) -> [usize; RANK_MAX] {
@@ -93,6 +117,7 @@ fn strides(size: usize, shape: &[usize]) -> [usize; RANK_MAX] {
 }
 
 /// A walk through a source in the order of a dense output.
+#[derive(Clone)]
 struct Walk {
     size: usize,
     rank: usize,
@@ -109,13 +134,34 @@ impl Walk {
         Walk { size, rank, extents: [1; RANK_MAX], strides: [0; RANK_MAX], start: 0 }
     }
 
-    fn copy(mut self, x: &[u8], out: &mut [u8]) {
+    fn copy(mut self, team: Team<'_>, x: &[u8], out: &mut [u8]) {
         let elements: usize = self.extents[..self.rank].iter().product();
         assert_eq!(out.len(), elements * self.size, "bytes of the output");
         if out.is_empty() {
             return;
         }
         self.merge();
+        let team = worth(team, elements);
+        let outer = if self.rank == 0 { 1 } else { self.extents[0] };
+        // Twice as many parts as threads, of whole blocks where two axes are swapped.
+        let mut share = outer.div_ceil(2 * team.threads());
+        if self.rank == 2 {
+            share = share.next_multiple_of(BLOCK[0]);
+        }
+        if team.threads() == 1 || share >= outer {
+            return self.part(x, out);
+        }
+        let bytes = out.len() / outer;
+        team.chunks([out], [share * bytes], &|task, [out]| {
+            let mut own = self.clone();
+            own.start = (own.start as isize + (task * share) as isize * own.strides[0]) as usize;
+            own.extents[0] = out.len() / bytes;
+            own.part(x, out);
+        });
+    }
+
+    /// All of the walk, on the calling thread.
+    fn part(&self, x: &[u8], out: &mut [u8]) {
         match self.size {
             1 => self.sized::<1>(x, out),
             2 => self.sized::<2>(x, out),
@@ -212,10 +258,11 @@ impl Walk {
 /// `plane[row, column] = x[column, row]`, where the rows of `x` are `stride` bytes apart.
 fn swap<const SIZE: usize>(x: &[u8], stride: usize, columns: usize, plane: &mut [u8]) {
     let rows = plane.len() / (columns * SIZE);
-    for row_block in (0..rows).step_by(SQUARE) {
-        for column_block in (0..columns).step_by(SQUARE) {
-            for row in row_block..rows.min(row_block + SQUARE) {
-                let end = columns.min(column_block + SQUARE);
+    let [down, across] = BLOCK;
+    for row_block in (0..rows).step_by(down) {
+        for column_block in (0..columns).step_by(across) {
+            for row in row_block..rows.min(row_block + down) {
+                let end = columns.min(column_block + across);
                 let out = &mut plane[(row * columns + column_block) * SIZE..]
                     [..(end - column_block) * SIZE];
                 for (i, out) in out.chunks_exact_mut(SIZE).enumerate() {
@@ -266,6 +313,11 @@ mod tests {
         }
     }
 
+    /// Enough threads that walks are cut, if they are large.
+    fn team() -> Team<'static> {
+        crate::pool::KernelPool::global().team(3)
+    }
+
     const SIZES: [usize; 6] = [1, 2, 3, 4, 8, 16];
 
     proptest! {
@@ -279,7 +331,7 @@ mod tests {
             let x = elements(shape.iter().product(), size);
             let out_shape: Vec<usize> = permutation.iter().map(|&axis| shape[axis]).collect();
             let mut out = vec![0; x.len()];
-            transpose(size, &x, &shape, &permutation, &mut out);
+            transpose(team(), size, &x, &shape, &permutation, &mut out);
             check(size, &shape, (&out, &out_shape), |i| {
                 let mut from = vec![0; i.len()];
                 permutation.iter().zip(i).for_each(|(&axis, &i)| from[axis] = i);
@@ -305,7 +357,7 @@ mod tests {
             let x = elements(shape.iter().product(), size);
             let mut out = vec![0; extents.iter().product::<usize>() * size];
             let spec = SliceSpec { starts: &starts, steps: &steps, extents: &extents };
-            slice(size, &x, &shape, spec, &mut out);
+            slice(team(), size, &x, &shape, spec, &mut out);
             check(size, &shape, (&out, &extents), |i| {
                 (0..i.len()).map(|a| (starts[a] as isize + steps[a] * i[a] as isize) as usize).collect()
             });
@@ -322,7 +374,7 @@ mod tests {
             let shape: Vec<usize> = own.skip(drop).collect();
             let x = elements(shape.iter().product(), size);
             let mut out = vec![0; out_shape.iter().product::<usize>() * size];
-            broadcast_to(size, &x, &shape, &out_shape, &mut out);
+            broadcast_to(team(), size, &x, &shape, &out_shape, &mut out);
             check(size, &shape, (&out, &out_shape), |i| {
                 let i = &i[i.len() - shape.len()..];
                 shape.iter().zip(i).map(|(&extent, &i)| if extent == 1 { 0 } else { i }).collect()
@@ -330,15 +382,44 @@ mod tests {
         }
     }
 
+    /// Large enough that several threads share the work, and no multiple of a block.
+    #[test]
+    fn what_threads_share_is_what_one_thread_copies() {
+        let shape = [37, 3, 911];
+        let x = elements(37 * 3 * 911, 4);
+        let pool = crate::pool::KernelPool::new(3);
+        for permutation in [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
+            let [alone, shared] = [Team::alone(), pool.team(3)].map(|team| {
+                let mut out = vec![0; x.len()];
+                transpose(team, 4, &x, &shape, &permutation, &mut out);
+                out
+            });
+            assert_eq!(alone, shared, "{permutation:?}");
+        }
+        let spec = SliceSpec { starts: &[36, 0, 3], steps: &[-1, 1, 1], extents: &[37, 3, 900] };
+        let [alone, shared] = [Team::alone(), pool.team(3)].map(|team| {
+            let mut out = vec![0; 37 * 3 * 900 * 4];
+            slice(team, 4, &x, &shape, spec, &mut out);
+            out
+        });
+        assert_eq!(alone, shared);
+        let [alone, shared] = [Team::alone(), pool.team(3)].map(|team| {
+            let mut out = vec![0; x.len() * 3];
+            broadcast_to(team, 4, &x, &[37, 3, 1, 911], &[37, 3, 3, 911], &mut out);
+            out
+        });
+        assert_eq!(alone, shared);
+    }
+
     #[test]
     fn what_is_outside_panics() {
         let x = [0u8; 6];
         let spec = SliceSpec { starts: &[1, 0], steps: &[1, 1], extents: &[2, 3] };
-        let run = || slice(1, &x, &[2, 3], spec, &mut [0; 6]);
+        let run = || slice(team(), 1, &x, &[2, 3], spec, &mut [0; 6]);
         assert!(std::panic::catch_unwind(run).is_err());
-        let run = || transpose(1, &x, &[2, 3], &[0, 0], &mut [0; 4]);
+        let run = || transpose(team(), 1, &x, &[2, 3], &[0, 0], &mut [0; 4]);
         assert!(std::panic::catch_unwind(run).is_err());
-        let run = || broadcast_to(1, &x[..2], &[2], &[3], &mut [0; 3]);
+        let run = || broadcast_to(team(), 1, &x[..2], &[2], &[3], &mut [0; 3]);
         assert!(std::panic::catch_unwind(run).is_err());
     }
 }

@@ -21,6 +21,9 @@ impl Pass<'_> {
         if let Op::Transpose(transpose) = op {
             return Ok(self.transposed(&transpose.permutation, inputs[0], out));
         }
+        if let Op::Broadcast(_) = op {
+            return Ok(self.repeated(inputs[0], out));
+        }
         if inputs.is_empty() || !self.is_image(out) || outputs.len() != 1 {
             return self.without_axes(op, inputs, out);
         }
