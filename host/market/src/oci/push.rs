@@ -208,7 +208,7 @@ impl Pusher<'_> {
             return Ok(());
         }
         // Evidence of before, of the same marketplace restored from a backup, would be a second truth.
-        index.manifests.retain(|one| one["artifactType"] != Value::from(EVIDENCE));
+        index.manifests.retain(|one| one["artifactType"] != EVIDENCE);
         index.manifests.push(
             serde_json::to_value(&evidence)
                 .map_err(|error| self.client.failed(title, error.to_string()))?,

@@ -235,7 +235,7 @@ impl Registry {
                 kept.sessions += 1;
                 let session = format!("s{}", kept.sessions);
                 // One in two answers is a whole address, as some registries give.
-                let whole = if kept.sessions % 2 == 0 { "" } else { &self.address };
+                let whole = if kept.sessions.is_multiple_of(2) { "" } else { &self.address };
                 let origin =
                     if whole.is_empty() { String::new() } else { format!("http://{whole}") };
                 let to = format!("{origin}/v2/{REPOSITORY}/blobs/uploads/{session}?state=x");
@@ -271,7 +271,7 @@ impl Registry {
         let Ok(manifest) = serde_json::from_slice::<Value>(&request.body) else {
             return Answer::error(400, "MANIFEST_INVALID");
         };
-        if manifest["mediaType"] != Value::from(kind.clone()) || manifest["schemaVersion"] != 2 {
+        if manifest["mediaType"] != kind.as_str() || manifest["schemaVersion"] != 2 {
             return Answer::error(400, "MANIFEST_INVALID");
         }
         let list = |name: &str| manifest[name].as_array().cloned().unwrap_or_default();
