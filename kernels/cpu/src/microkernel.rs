@@ -5,9 +5,6 @@
 //! height, width or instruction set: that is what makes rows independent of their block.
 #![expect(unsafe_code, reason = "raw tiles; vector instructions")]
 
-#[cfg(target_arch = "x86_64")]
-mod halves;
-
 use crate::activation::{Ending, Finish};
 use crate::level::{Level, level};
 
@@ -245,7 +242,7 @@ mod neon {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Tile, TileEnd, halves};
+    use super::{Tile, TileEnd};
     use std::arch::x86_64::{
         __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_broadcast_ss, _mm256_fmadd_ps,
         _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
@@ -254,14 +251,9 @@ mod x86 {
     };
 
     /// # Safety
-    /// As [`super::Kernel::tile`], on a processor with AVX-512 F, VL and DQ.
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+    /// As [`super::Kernel::tile`], on a processor with AVX-512 F.
+    #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn tile_avx512(tile: &Tile, rows: usize, panels: usize) {
-        if halves::fits(tile, rows, panels) {
-            // SAFETY: the caller's promise goes on.
-            unsafe { halves::tile(tile, rows) };
-            return;
-        }
         macro_rules! tiles {
             ($($rows:literal x $panels:literal),*) => {
                 match (rows, panels) {
@@ -357,7 +349,7 @@ mod x86 {
     /// The residual has the tile's rows, and their columns that the masks name.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    pub(super) unsafe fn ended<const R: usize, const P: usize>(
+    unsafe fn ended<const R: usize, const P: usize>(
         end: &TileEnd,
         mut sums: [[__m512; P]; R],
         masks: &[u16; P],
@@ -464,8 +456,7 @@ mod tests {
         for_each_level(|_| {
             let kernel = Kernel::get();
             for rows in 1..=kernel.rows_max {
-                let panels = [1, 2, 4].into_iter().filter(|&p| p <= kernel.panels_max(rows));
-                for (panels, cut) in panels.flat_map(|p| [(p, 16 - rows), (p, 1 + rows % 8)]) {
+                for panels in [1, 2, 4].into_iter().filter(|&p| p <= kernel.panels_max(rows)) {
                     let mut c = vec![0.5f32; 12 * c_row];
                     // Every other tile has its sums in two segments, 4 floats apart.
                     let split = rows % 2;
@@ -473,7 +464,7 @@ mod tests {
                         k: if split == 1 { 18 } else { k },
                         segments: 1 + split,
                         a_segment: 22,
-                        last: if kernel.cuts() { cut } else { 16 },
+                        last: if kernel.cuts() { 16 - rows } else { 16 },
                         a: a.as_ptr(),
                         a_row,
                         b: b.as_ptr(),
@@ -518,7 +509,7 @@ mod tests {
         let more: Vec<f32> = (0..12 * 70).map(|i| EDGES[i * 7 % 16]).collect();
         for_each_level(|_| {
             let kernel = Kernel::get();
-            for (rows, panels, last) in [(12, 2, 16), (12, 2, 5), (7, 2, 8), (6, 4, 9), (7, 1, 1)] {
+            for (rows, panels, last) in [(12, 2, 16), (12, 2, 5), (6, 4, 9), (7, 1, 1)] {
                 for (finish, residual) in FINISHES.iter().flat_map(|f| [(f, false), (f, true)]) {
                     let Some(ending) = kernel.ends(finish, residual) else {
                         continue;
