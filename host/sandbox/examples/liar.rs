@@ -39,7 +39,15 @@ fn main() -> io::Result<()> {
         }
         "14" => send(&packet(GROW, call, 0, &(1u64 << 50).to_le_bytes()))?,
         // It says nothing.
-        _ => {}
+        "15" => {}
+        // A call of a model whose name is no text, and of one with more inputs than bytes.
+        "16" => send(&packet(REQUEST, call, 0, &[3, 1, 0, 0, 0, 255]))?,
+        "17" => send(&packet(REQUEST, call, 0, &[&[3, 0, 0, 0, 0][..], &all].concat()))?,
+        // A traced model with more inputs than bytes, and an item with more outputs.
+        "18" => send(&packet(REQUEST, call, 0, &[&[2][..], &all].concat()))?,
+        "19" => send(&packet(REQUEST, call, 0, &[&[4][..], &all].concat()))?,
+        // One host call after the other, without an end.
+        _ => while send(&packet(REQUEST, call, 0, &[4, 0, 0, 0, 0])).is_ok() {},
     }
     std::thread::sleep(Duration::from_secs(600));
     Ok(())

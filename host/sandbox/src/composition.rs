@@ -93,8 +93,14 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
+    /// Counts an item that was sent at `now`; the deadline that the call has from then on.
+    pub(crate) fn item_sent(&mut self, deadline: Instant, now: Instant) -> Instant {
+        self.emitted += 1;
+        self.renewed(deadline, now)
+    }
+
     /// The deadline after an item at `now`, where it was `deadline` before. Never earlier.
-    pub(crate) fn renewed(&self, deadline: Instant, now: Instant) -> Instant {
+    fn renewed(&self, deadline: Instant, now: Instant) -> Instant {
         let renewed = self.deadline_max.map(|most| (now + self.window).min(most));
         renewed.map_or(deadline, |renewed| renewed.max(deadline))
     }

@@ -90,9 +90,15 @@ impl PlanSet {
         self.traced.as_ref().filter(|_| name == TRACED)
     }
 
+    /// The signature of the model that the host of this worker traces, if this is its name.
+    pub(crate) fn traced_remote(&self, name: &str) -> Option<&Arc<PluginSignature>> {
+        self.remote.as_ref()?.traced.as_ref().filter(|_| name == TRACED)
+    }
+
     /// Names of everything that a guest finds here.
     pub(crate) fn all_names(&self) -> impl Iterator<Item = &str> {
-        self.names().chain(self.traced.iter().map(|_| TRACED))
+        let traced = self.traced.is_some() || self.traced_remote(TRACED).is_some();
+        self.names().chain(traced.then_some(TRACED))
     }
 
     /// Names of all plans that are compiled once.

@@ -8,7 +8,7 @@ use crate::error::{Cause, CauseKind, ErrorFamily, PluginError, SandboxError};
 use crate::host_api::HANDLES;
 use crate::host_api::files::granted;
 use crate::host_api::tensor::TensorHandle;
-use crate::instance::{Instance, Permit, failure};
+use crate::instance::{Failure, Instance, Permit, failure};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::package::{PackageInfo, World};
@@ -17,7 +17,7 @@ use crate::sandbox::Sandbox;
 use crate::signature::{NamedTensors, PluginSignature, TENSORS_MAX, check};
 use crate::state::{CallContext, CallState};
 use crate::worker::messages::Job;
-use crate::worker::remote::{Failure, WorkerPlugin};
+use crate::worker::remote::WorkerPlugin;
 use crate::worlds::bindings::tensor::NamedTensor;
 use crate::worlds::bindings::types;
 use crate::worlds::convert::{check_name, error_in, signature_in};
@@ -231,8 +231,16 @@ impl Plugin {
         }
         let deadline = call.deadline.min(started + self.package.limits.wall_max);
         let context = CallContext { tenant: call.tenant, deadline, plans: call.plans };
+        let outside = Outside {
+            composition: call.composition,
+            outputs: self.signature.clone(),
+            window: deadline.saturating_duration_since(started),
+            deadline_max: Some(started + self.package.limits.wall_max),
+            emitted: 0,
+        };
         if let Body::Worker(remote) = &self.body {
-            let processed = self.process_remote(remote, context, call.parameters, inputs);
+            let scope = (context, outside);
+            let processed = self.process_remote(remote, scope, call.parameters, inputs);
             let (outputs, stats) =
                 Box::pin(processed).await.map_err(|error| self.failed_with(FUNCTION, error))?;
             let stats = CallStats { wall: started.elapsed(), ..stats };
@@ -242,13 +250,7 @@ impl Plugin {
             return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
         };
         let mut instance = self.instance(FUNCTION, context).await?;
-        instance.store.data_mut().outside = Outside {
-            composition: call.composition,
-            outputs: self.signature.clone(),
-            window: deadline.saturating_duration_since(started),
-            deadline_max: Some(started + self.package.limits.wall_max),
-            emitted: 0,
-        };
+        instance.store.data_mut().outside = outside;
         let before = instance.instructions();
         let arguments = arguments(instance.store.data_mut(), inputs, call.parameters)
             .map_err(|cause| self.failed(FUNCTION, cause))?;
@@ -452,26 +454,22 @@ impl Plugin {
         state: &mut CallState,
         outputs: Vec<NamedTensor>,
     ) -> Result<NamedTensors, Cause> {
-        let bad = |message| Cause::BadOutput { message };
-        if outputs.is_empty() && state.outside.emitted > 0 {
-            // All was said in the items before.
-            return Ok(NamedTensors::new());
-        }
-        if outputs.len() > TENSORS_MAX {
-            return Err(bad(format!("expected at most {TENSORS_MAX}, got {}", outputs.len())));
-        }
         let mut tensors: NamedTensors = Vec::with_capacity(outputs.len());
         for output in outputs {
             let handle = state.table.delete(output.value);
             let handle = handle.map_err(|error| Cause::Host { message: error.to_string() })?;
             tensors.push((output.name.into(), handle.tensor));
         }
-        self.check_outputs(tensors)
+        self.check_outputs(tensors, state.outside.emitted)
     }
 
-    /// Holds outputs against description and limits.
-    fn check_outputs(&self, tensors: NamedTensors) -> Result<NamedTensors, Cause> {
+    /// Holds outputs against description and limits, after so many items.
+    fn check_outputs(&self, tensors: NamedTensors, emitted: u64) -> Result<NamedTensors, Cause> {
         let bad = |message| Cause::BadOutput { message };
+        if tensors.is_empty() && emitted > 0 {
+            // All was said in the items before.
+            return Ok(tensors);
+        }
         if tensors.len() > TENSORS_MAX {
             return Err(bad(format!("expected at most {TENSORS_MAX}, got {}", tensors.len())));
         }

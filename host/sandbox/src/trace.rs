@@ -144,7 +144,8 @@ impl Plugin {
         let seat = match self.remote() {
             Some(remote) => {
                 let permit = self.permit().map_err(|cause| self.failed(TRACE, cause))?;
-                let session = remote.session(permit).await;
+                let deadline = Instant::now() + self.limits().trace_wall_max;
+                let session = remote.session(permit, deadline).await;
                 let session = session.map_err(|failure| self.failed_with(TRACE, failure))?;
                 Seat::Worker(Box::new(session))
             }

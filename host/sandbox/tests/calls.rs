@@ -3,10 +3,7 @@
 
 mod support;
 
-use aimass_graph::{
-    BytesSource, CompileOptions, Dim, GraphBuilder, GraphLimits, Plan, WeightError, WeightSource,
-    compile,
-};
+use aimass_graph::{BytesSource, WeightError, WeightSource};
 use aimass_sandbox::{
     Call, Cause, ErrorFamily, ModelFiles, NoFiles, PlanSet, Sandbox, SandboxError, World,
 };
@@ -16,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{
-    ANSWER_BYTES, Bench, CREATE, call, component, core, identity, metric, module_with, open,
-    package, process, processor, setup,
+    ANSWER_BYTES, Bench, CREATE, call, component, core, doubling_plan, glue, identity, metric,
+    module_with, open, package, process, processor, setup,
 };
 
 #[tokio::test]
@@ -306,29 +303,6 @@ async fn a_format_plugin_names_the_files_that_it_knows() {
     assert!(matches!(error.cause, Cause::Trap { .. }));
     let error = process(&plugin, vec![]).await.unwrap_err();
     assert!(error.to_string().contains("the world format has no process"), "{error}");
-}
-
-/// Glue that runs the plan `main` on its own inputs and answers the outputs.
-fn glue() -> Vec<u8> {
-    let imports = r#"(import "aimass:plugin/plans@0.1.0" "get" (func $get (param i32 i32 i32)))
-        (import "aimass:plugin/plans@0.1.0" "[method]plan.run"
-            (func $run (param i32 i32 i32 i32 i32 i32)))"#;
-    let code = r#"(i32.store (i32.const 900) (i32.const 0x6e69616d))
-        (call $get (i32.const 900) (i32.const 4) (i32.const 512))
-        (if (i32.load8_u (i32.const 512)) (then unreachable))
-        (call $run (i32.load (i32.const 516)) (local.get 0) (local.get 1)
-                   (i32.const 0) (i32.const 0) (i32.const 520))
-        (if (i32.load8_u (i32.const 520)) (then unreachable))
-        (call $return (i32.load (i32.const 524)) (i32.load (i32.const 528)))"#;
-    component("model", &processor(imports, code))
-}
-
-fn doubling_plan() -> Arc<Plan> {
-    let mut builder = GraphBuilder::new(GraphLimits::default());
-    let x = builder.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(2)]).unwrap();
-    let y = builder.add(x, x).unwrap();
-    builder.output("y", y).unwrap();
-    Arc::new(compile(builder.finish().unwrap(), &CompileOptions::default()).unwrap())
 }
 
 #[tokio::test]

@@ -16,87 +16,86 @@ fn told(schema: &str, text: &str) -> Vec<String> {
     findings(schema, text).into_iter().map(line).collect()
 }
 
+/// Schema, value, and what is told.
+const MESSAGES: &[(&str, &str, &str)] = &[
+    (r#"{"type": ["string", "null"]}"#, "1.5", " /type expected null or string, got number"),
+    (r#"{"type": "integer"}"#, "1.5", " /type expected integer, got number"),
+    (r#"{"enum": [1, "a"]}"#, "2", " /enum expected one of 1, \"a\", got 2"),
+    (
+        r#"{"enum": [1, 2, 3, 4, 5, 6, 7]}"#,
+        "9",
+        " /enum expected one of 1, 2, 3, 4, 5 and 2 more, got 9",
+    ),
+    (r#"{"const": {"a": 1}}"#, "[]", " /const expected {\"a\": 1}, got []"),
+    (r#"{"multipleOf": 0.1}"#, "0.35", " /multipleOf expected a multiple of 0.1, got 0.35"),
+    (r#"{"minimum": 1}"#, "0.5", " /minimum expected at least 1, got 0.5"),
+    (r#"{"exclusiveMinimum": 1}"#, "1.0", " /exclusiveMinimum expected more than 1, got 1"),
+    (r#"{"maximum": 1}"#, "2", " /maximum expected at most 1, got 2"),
+    (r#"{"exclusiveMaximum": 1}"#, "1", " /exclusiveMaximum expected less than 1, got 1"),
+    (r#"{"maxLength": 2}"#, "\"äöü\"", " /maxLength expected at most 2 characters, got 3"),
+    (r#"{"minProperties": 1}"#, "{}", " /minProperties expected at least 1 members, got 0"),
+    (r#"{"pattern": "^a"}"#, "\"ba\"", " /pattern expected what matches ^a, got \"ba\""),
+    (r#"{"uniqueItems": true}"#, "[1, \"1\", 1.0]", " /uniqueItems expected 1 once"),
+    (r#"{"required": ["a"]}"#, "{}", " /required expected a member \"a\", got none"),
+    (
+        r#"{"dependentRequired": {"a": ["b"]}}"#,
+        "{\"a\": 1}",
+        " /dependentRequired expected a member \"b\", got none",
+    ),
+    (r#"{"not": {}}"#, "1", " /not expected another value than 1"),
+    (r#"{"anyOf": [false, false]}"#, "1", " /anyOf expected what one of 2 schemas wants, got 1"),
+    (
+        r#"{"oneOf": [true, true]}"#,
+        "1",
+        " /oneOf expected what just one of 2 schemas wants, got 1, as more do",
+    ),
+    (
+        r#"{"prefixItems": [true], "items": false}"#,
+        "[1, 2]",
+        " /items expected at most 1 items, got 2",
+    ),
+    (
+        r#"{"contains": {"const": 1}, "minContains": 2}"#,
+        "[1]",
+        " /minContains expected at least 2 items of the kind, got 1",
+    ),
+    (
+        r#"{"contains": {"const": 1}, "maxContains": 1}"#,
+        "[1, 1]",
+        " /maxContains expected at most 1 items of the kind, got 2",
+    ),
+    (
+        r#"{"additionalProperties": false}"#,
+        "{\"a\": 1, \"b\": 2}",
+        " /additionalProperties expected no other members, got a, b",
+    ),
+    (
+        r#"{"propertyNames": {"maxLength": 1}}"#,
+        "{\"ab\": 1}",
+        " /propertyNames/maxLength expected at most 1 characters, got 2",
+    ),
+    (
+        r#"{"properties": {"a/b": {"items": false}}}"#,
+        "{\"a/b\": [0]}",
+        "/a~1b /properties/a~1b/items expected at most 0 items, got 1",
+    ),
+    (r#"{"properties": {"a": false}}"#, "{\"a\": 1}", "/a /properties/a expected nothing here"),
+    (
+        r#"{"if": {"type": "string"}, "then": {"maxLength": 0}, "else": false}"#,
+        "\"a\"",
+        " /then/maxLength expected at most 0 characters, got 1",
+    ),
+    (r#"{"if": {"type": "string"}, "else": false}"#, "1", " /else expected nothing here"),
+    (
+        r##"{"items": {"$ref": "#/$defs/s"}, "$defs": {"s": {"type": "string"}}}"##,
+        "[\"\", 1]",
+        "/1 /$defs/s/type expected string, got integer",
+    ),
+];
+
 #[test]
 fn messages_say_what_was_expected_and_what_came() {
-    for (schema, text, expected) in [
-        (r#"{"type": ["string", "null"]}"#, "1.5", " /type expected null or string, got number"),
-        (r#"{"type": "integer"}"#, "1.5", " /type expected integer, got number"),
-        (r#"{"enum": [1, "a"]}"#, "2", " /enum expected one of 1, \"a\", got 2"),
-        (
-            r#"{"enum": [1, 2, 3, 4, 5, 6, 7]}"#,
-            "9",
-            " /enum expected one of 1, 2, 3, 4, 5 and 2 more, got 9",
-        ),
-        (r#"{"const": {"a": 1}}"#, "[]", " /const expected {\"a\": 1}, got []"),
-        (r#"{"multipleOf": 0.1}"#, "0.35", " /multipleOf expected a multiple of 0.1, got 0.35"),
-        (r#"{"minimum": 1}"#, "0.5", " /minimum expected at least 1, got 0.5"),
-        (r#"{"exclusiveMinimum": 1}"#, "1.0", " /exclusiveMinimum expected more than 1, got 1"),
-        (r#"{"maximum": 1}"#, "2", " /maximum expected at most 1, got 2"),
-        (r#"{"exclusiveMaximum": 1}"#, "1", " /exclusiveMaximum expected less than 1, got 1"),
-        (r#"{"maxLength": 2}"#, "\"äöü\"", " /maxLength expected at most 2 characters, got 3"),
-        (r#"{"minProperties": 1}"#, "{}", " /minProperties expected at least 1 members, got 0"),
-        (r#"{"pattern": "^a"}"#, "\"ba\"", " /pattern expected what matches ^a, got \"ba\""),
-        (r#"{"uniqueItems": true}"#, "[1, \"1\", 1.0]", " /uniqueItems expected 1 once"),
-        (r#"{"required": ["a"]}"#, "{}", " /required expected a member \"a\", got none"),
-        (
-            r#"{"dependentRequired": {"a": ["b"]}}"#,
-            "{\"a\": 1}",
-            " /dependentRequired expected a member \"b\", got none",
-        ),
-        (r#"{"not": {}}"#, "1", " /not expected another value than 1"),
-        (
-            r#"{"anyOf": [false, false]}"#,
-            "1",
-            " /anyOf expected what one of 2 schemas wants, got 1",
-        ),
-        (
-            r#"{"oneOf": [true, true]}"#,
-            "1",
-            " /oneOf expected what just one of 2 schemas wants, got 1, as more do",
-        ),
-        (
-            r#"{"prefixItems": [true], "items": false}"#,
-            "[1, 2]",
-            " /items expected at most 1 items, got 2",
-        ),
-        (
-            r#"{"contains": {"const": 1}, "minContains": 2}"#,
-            "[1]",
-            " /minContains expected at least 2 items of the kind, got 1",
-        ),
-        (
-            r#"{"contains": {"const": 1}, "maxContains": 1}"#,
-            "[1, 1]",
-            " /maxContains expected at most 1 items of the kind, got 2",
-        ),
-        (
-            r#"{"additionalProperties": false}"#,
-            "{\"a\": 1, \"b\": 2}",
-            " /additionalProperties expected no other members, got a, b",
-        ),
-        (
-            r#"{"propertyNames": {"maxLength": 1}}"#,
-            "{\"ab\": 1}",
-            " /propertyNames/maxLength expected at most 1 characters, got 2",
-        ),
-        (
-            r#"{"properties": {"a/b": {"items": false}}}"#,
-            "{\"a/b\": [0]}",
-            "/a~1b /properties/a~1b/items expected at most 0 items, got 1",
-        ),
-        (r#"{"properties": {"a": false}}"#, "{\"a\": 1}", "/a /properties/a expected nothing here"),
-        (
-            r#"{"if": {"type": "string"}, "then": {"maxLength": 0}, "else": false}"#,
-            "\"a\"",
-            " /then/maxLength expected at most 0 characters, got 1",
-        ),
-        (r#"{"if": {"type": "string"}, "else": false}"#, "1", " /else expected nothing here"),
-        (
-            r##"{"items": {"$ref": "#/$defs/s"}, "$defs": {"s": {"type": "string"}}}"##,
-            "[\"\", 1]",
-            "/1 /$defs/s/type expected string, got integer",
-        ),
-    ] {
+    for &(schema, text, expected) in MESSAGES {
         assert_eq!(told(schema, text), [expected], "{schema} {text}");
     }
 }

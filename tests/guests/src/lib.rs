@@ -91,11 +91,7 @@ impl Bench {
         config.limits.output_bytes_max = 32 << 20;
         config.limits.trace_wall_max = Duration::from_secs(2);
         config.limits.trace_stages_max = 50;
-        if let Some(program) = worker_program() {
-            config.child_program = Some(program);
-            config.worker.instances_max = 8;
-            config.worker.grace = Duration::from_secs(10);
-        }
+        place(&mut config);
         let dispatcher = Dispatcher::new(DispatchConfig::default(), Arc::new(SystemClock));
         let sandbox = Sandbox::new(config, dispatcher).unwrap_or_else(|error| panic!("{error}"));
         Bench { sandbox, _cache: cache }
@@ -217,15 +213,43 @@ fn sign_as(
     Ok(signed)
 }
 
-/// The program of worker processes, if the guests are to run in them: `$AIMASS_GUESTS_WORKER`, a built
-/// `aimass`.
-fn worker_program() -> Option<PathBuf> {
-    std::env::var_os("AIMASS_GUESTS_WORKER").map(PathBuf::from)
+/// Whether the guests of this test program run in worker processes: those of `tests/worker_tier.rs` do.
+fn in_workers() -> bool {
+    let program = std::env::current_exe().unwrap_or_default();
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("worker_tier") || std::env::var_os("AIMASS_GUESTS_WORKER").is_some()
+}
+
+/// The program of worker processes: `$AIMASS_GUESTS_WORKER`, a built `aimass`, or an example of
+/// `aimass-sandbox`.
+///
+/// # Panics
+/// If there is neither.
+fn worker_program() -> PathBuf {
+    if let Some(program) = std::env::var_os("AIMASS_GUESTS_WORKER") {
+        return PathBuf::from(program);
+    }
+    let tests = std::env::current_exe().expect("a test program has a path");
+    let profile = tests.ancestors().nth(2).expect("a test program is in `deps`");
+    let program = profile.join("examples/child");
+    let missing = "`cargo build -p aimass-sandbox --examples` builds it";
+    assert!(program.exists(), "{}: {missing}", program.display());
+    program
+}
+
+/// Lets a sandbox start workers, if its guests run there.
+fn place(config: &mut SandboxConfig) {
+    if in_workers() {
+        config.child_program = Some(worker_program());
+        config.worker.instances_max = 32;
+        // Machines that build something else beside the tests are slow.
+        config.worker.grace = Duration::from_secs(10);
+    }
 }
 
 /// A policy that trusts this key as `acme`.
 fn policy(key: &SigningKey) -> String {
-    let tier = if worker_program().is_some() { "worker" } else { "in-process" };
+    let tier = if in_workers() { "worker" } else { "in-process" };
     format!(
         "[[publisher]]\nname = \"acme\"\ntier = \"{tier}\"\nkeys = [\"{}\"]\nallow = {{ names = \
          [\"acme/*\"], models = [\"*\"], capabilities = [\"clock\", \"config\", \"emit\", \"files\", \

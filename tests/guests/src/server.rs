@@ -12,7 +12,7 @@ use aimass_tensor::Tensor;
 use aimass_trust::{ModelRelease, SigningKey, Timestamp, sign_model};
 use tempfile::TempDir;
 
-use crate::{TRACER_CAPABILITIES, policy, sign_with, tracer};
+use crate::{TRACER_CAPABILITIES, place, policy, sign_with, tracer};
 
 /// An engine that serves a guest of `tracer/` as the model `traced`.
 pub struct Server {
@@ -74,7 +74,8 @@ impl Server {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
         let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
         std::fs::write(dir.path().join("trust.toml"), policy(&key)).expect("a policy is written");
-        let config = EngineConfig { traced, ..EngineConfig::new(dir.path()) };
+        let mut config = EngineConfig { traced, ..EngineConfig::new(dir.path()) };
+        place(&mut config.sandbox);
         let engine = Engine::open(config).await?;
         let signed = sign_with(&key, tracer(), "tracing-format", TRACER_CAPABILITIES);
         let signed = signed.unwrap_or_else(|refusal| panic!("{refusal}"));

@@ -14,7 +14,7 @@ use aimass_trust::{ModelRelease, SigningKey, Timestamp, sign_model};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::{COMPOSER_CAPABILITIES, TRACER_CAPABILITIES, composer, policy, sign_as, tracer};
+use crate::{COMPOSER_CAPABILITIES, TRACER_CAPABILITIES, composer, place, policy, sign_as, tracer};
 
 /// An engine that serves guests of `composer/`, each as a model of its own.
 pub struct Site {
@@ -96,6 +96,7 @@ impl Site {
         let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
         std::fs::write(dir.path().join("trust.toml"), policy(&key)).expect("a policy is written");
         let mut config = EngineConfig::new(dir.path());
+        place(&mut config.sandbox);
         change(&mut config);
         let engine = Engine::open(config).await.unwrap_or_else(|error| panic!("{error}"));
         let site = Site { engine, key, dir, packages: AtomicU64::new(0) };

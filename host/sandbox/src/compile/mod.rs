@@ -216,9 +216,14 @@ fn took_too_long(of: &str, limit: Duration) -> String {
 fn cause_of_end(status: ExitStatus, words: &str, limits: &CompileLimits) -> Trouble {
     use std::os::unix::process::ExitStatusExt;
     match status.signal() {
-        Some(libc::SIGXCPU | libc::SIGKILL) => {
-            Trouble::Costly(took_too_long(" of processor time", limits.cpu_max))
-        }
+        Some(libc::SIGXCPU) => Trouble::Costly(took_too_long(" of processor time", limits.cpu_max)),
+        // Of this host's own limits none kills.
+        Some(libc::SIGKILL) => Trouble::host(format!(
+            "the compiler was killed from outside, as a machine or container does that has no memory \
+             left; a compiler may take {} bytes, and {} work at once: allow less, or give the machine \
+             more",
+            limits.memory_bytes_max, limits.children_max
+        )),
         Some(libc::SIGABRT) if words.contains("memory allocation") => Trouble::Costly(format!(
             "compiling it took more than {} bytes of memory",
             limits.memory_bytes_max
@@ -283,7 +288,10 @@ mod tests {
                 Trouble::Invalid(message) => ("invalid", message),
                 Trouble::Host(message) => ("host", message),
             };
-        assert_eq!(end(libc::SIGXCPU, "").0, "costly");
+        let (kind, message) = end(libc::SIGXCPU, "");
+        assert!(kind == "costly" && message.contains("processor time"), "{message}");
+        let (kind, message) = end(libc::SIGKILL, "");
+        assert!(kind == "host" && message.contains("no memory left"), "{message}");
         let (kind, message) = end(libc::SIGABRT, "memory allocation of 8 bytes failed");
         assert_eq!(kind, "costly");
         assert!(message.contains("bytes of memory"), "{message}");

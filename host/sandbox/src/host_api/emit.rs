@@ -4,72 +4,100 @@
 //! too slowly ends the call, it does not fill the memory.
 
 use super::{HostError, HostResult};
-use crate::composition::{EmittedItem, ItemHeld};
+use crate::composition::{EmittedItem, ItemHeld, ItemSink};
 use crate::error::ErrorFamily;
-use crate::signature::{NamedTensors, TENSORS_MAX, check_some};
-use crate::state::{CallState, LimitHit};
+use crate::limits::Limits;
+use crate::signature::{NamedTensors, PluginSignature, TENSORS_MAX, check_some};
+use crate::state::{CallState, Charge, LimitHit};
+use crate::worker::link::CallLink;
 use crate::worlds::bindings::emit::Host;
 use crate::worlds::bindings::tensor::NamedTensor;
 use crate::worlds::convert::check_name;
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Host for CallState {
     async fn emit(&mut self, outputs: Vec<NamedTensor>) -> HostResult<()> {
         self.count_host_call()?;
-        let item = self.item(outputs)?;
-        self.outside_of_workers("emit.emit")?;
-        let Some(sink) = self.outside.composition.items.clone() else {
-            let message = "this model answers in a stream: ask with `generate_stream` or the gRPC \
-                           method `ModelStreamInfer`";
-            return Err(HostError::input("streaming-only", message));
-        };
-        let sending = tokio::time::timeout_at(self.context.deadline.into(), sink.send(item));
-        match sending.await {
-            Err(_) => Err(LimitHit::Deadline.into()),
-            Ok(Err(gone)) => {
-                Err(HostError::answer(ErrorFamily::Cancelled, "cancelled", gone.to_string()))
-            }
-            Ok(Ok(())) => {
-                self.outside.emitted += 1;
-                let renewed = self.outside.renewed(self.context.deadline, Instant::now());
-                self.context.deadline = renewed;
-                Ok(())
+        let (outputs, charges) = self.taken(outputs)?;
+        check_item(&self.outside.outputs, self.limits(), &outputs)?;
+        match CallLink::current() {
+            Some(link) => link.emit(&outputs).await?,
+            None => {
+                let sink = self.outside.composition.items.clone();
+                let item = EmittedItem { outputs, held: ItemHeld::new(charges) };
+                send_item(sink, item, self.context.deadline).await?;
             }
         }
+        self.context.deadline = self.outside.item_sent(self.context.deadline, Instant::now());
+        Ok(())
+    }
+}
+
+/// Holds an item against description and limits.
+///
+/// # Errors
+/// `internal/bad-output` and `limit/output-bytes`.
+pub(crate) fn check_item(
+    described: &PluginSignature,
+    limits: &Limits,
+    outputs: &NamedTensors,
+) -> HostResult<()> {
+    let bad = |message| HostError::answer(ErrorFamily::Internal, "bad-output", message);
+    if !(1..=TENSORS_MAX).contains(&outputs.len()) {
+        let got = outputs.len();
+        return Err(bad(format!("expected 1 to {TENSORS_MAX} outputs, got {got}")));
+    }
+    let mut bytes = 0u64;
+    for (at, (name, tensor)) in outputs.iter().enumerate() {
+        check_name(name).map_err(bad)?;
+        if outputs[..at].iter().any(|(other, _)| other == name) {
+            return Err(bad(format!("expected unique names, got `{name}` twice")));
+        }
+        bytes = bytes.saturating_add(tensor.byte_len() as u64);
+    }
+    let bytes_max = limits.output_bytes_max;
+    if bytes > bytes_max {
+        let message = format!("an item has at most {bytes_max} bytes, got {bytes}");
+        return Err(HostError::answer(ErrorFamily::Limit, "output-bytes", message));
+    }
+    check_some(&described.outputs, outputs).map_err(bad)
+}
+
+/// Gives an item to the client that reads, if one does.
+///
+/// # Errors
+/// What the guest gets, or the deadline's trap.
+pub(crate) async fn send_item(
+    sink: Option<Arc<dyn ItemSink>>,
+    item: EmittedItem,
+    deadline: Instant,
+) -> HostResult<()> {
+    let Some(sink) = sink else {
+        let message = "this model answers in a stream: ask with `generate_stream` or the gRPC \
+                       method `ModelStreamInfer`";
+        return Err(HostError::input("streaming-only", message));
+    };
+    match tokio::time::timeout_at(deadline.into(), sink.send(item)).await {
+        Err(_) => Err(LimitHit::Deadline.into()),
+        Ok(Err(gone)) => {
+            Err(HostError::answer(ErrorFamily::Cancelled, "cancelled", gone.to_string()))
+        }
+        Ok(Ok(())) => Ok(()),
     }
 }
 
 impl CallState {
-    /// Takes an item out of the guest's hands and holds it against description and limits.
-    fn item(&mut self, outputs: Vec<NamedTensor>) -> HostResult<EmittedItem> {
-        let bad = |message| HostError::answer(ErrorFamily::Internal, "bad-output", message);
+    /// Takes an item out of the guest's hands, and what its tensors hold of the call's host memory.
+    fn taken(&mut self, outputs: Vec<NamedTensor>) -> HostResult<(NamedTensors, Vec<Arc<Charge>>)> {
         let mut tensors: NamedTensors = Vec::with_capacity(outputs.len().min(TENSORS_MAX));
-        let (mut charges, mut bytes, mut fault) = (Vec::new(), 0u64, None);
+        let mut charges = Vec::new();
         for output in outputs {
             // Every handle was given away, whatever becomes of the item.
             let (tensor, charge) = self.table.delete(output.value)?.into_parts();
-            if let Err(message) = check_name(&output.name) {
-                fault = Some(message);
-            } else if tensors.iter().any(|(name, _)| **name == *output.name) {
-                fault = Some(format!("expected unique names, got `{}` twice", output.name));
-            }
-            bytes = bytes.saturating_add(tensor.byte_len() as u64);
             charges.extend(charge);
             tensors.push((output.name.into(), tensor));
         }
-        if let Some(message) = fault {
-            return Err(bad(message));
-        }
-        if !(1..=TENSORS_MAX).contains(&tensors.len()) {
-            let got = tensors.len();
-            return Err(bad(format!("expected 1 to {TENSORS_MAX} outputs, got {got}")));
-        }
-        let bytes_max = self.limits().output_bytes_max;
-        if bytes > bytes_max {
-            let message = format!("an item has at most {bytes_max} bytes, got {bytes}");
-            return Err(HostError::answer(ErrorFamily::Limit, "output-bytes", message));
-        }
-        check_some(&self.outside.outputs.outputs, &tensors).map_err(bad)?;
-        Ok(EmittedItem { outputs: tensors, held: ItemHeld::new(charges) })
+        Ok((tensors, charges))
     }
 }

@@ -79,22 +79,6 @@ impl From<ResourceTableError> for HostError {
     }
 }
 
-impl CallState {
-    /// Refuses what does not cross the wall of a worker process.
-    ///
-    /// # Errors
-    /// `unsupported/unsupported` in a worker.
-    pub(crate) fn outside_of_workers(&self, item: &str) -> HostResult<()> {
-        // A worker has no dispatcher of its own.
-        match self.dispatcher {
-            Some(_) => Ok(()),
-            None => Err(HostError::unsupported(&format!(
-                "{item} of a plugin whose trust policy says `tier = \"worker\"`"
-            ))),
-        }
-    }
-}
-
 /// What a bound function returns to wasmtime.
 pub(crate) fn answer<T>(result: HostResult<T>) -> Result<(std::result::Result<T, types::Error>,)> {
     match result {

@@ -6,6 +6,7 @@ use super::tensor::TensorHandle;
 use super::{HostError, HostResult};
 use crate::error::ErrorFamily;
 use crate::plans::{TracedPlan, TracedPlanCall};
+use crate::signature::PluginSignature;
 use crate::state::{CallState, LimitHit};
 use crate::worker::link::CallLink;
 use crate::worlds::bindings::plans::{Host, HostPlan, HostSlot};
@@ -34,6 +35,8 @@ pub enum PlanHandle {
     InHost(u32, Arc<Signature>),
     /// A model that is traced for each call.
     Traced(Arc<dyn TracedPlan>),
+    /// A model that the host of this worker traces for each call.
+    TracedInHost(Arc<PluginSignature>),
 }
 
 /// A slot that a guest opened.
@@ -53,7 +56,8 @@ impl Host for CallState {
         let compiled = plans.get(&name).cloned().map(PlanHandle::Compiled);
         let host = || plans.get_remote(&name).map(|(at, spec)| PlanHandle::InHost(at, spec));
         let traced = || plans.traced(&name).cloned().map(PlanHandle::Traced);
-        let Some(plan) = compiled.or_else(host).or_else(traced) else {
+        let traced_in_host = || plans.traced_remote(&name).cloned().map(PlanHandle::TracedInHost);
+        let Some(plan) = compiled.or_else(host).or_else(traced).or_else(traced_in_host) else {
             let names: Vec<&str> = plans.all_names().collect();
             let message = format!("there is no plan `{name}`; there are: {}", names.join(", "));
             return Err(HostError::answer(ErrorFamily::NotFound, "plan", message));
@@ -85,6 +89,7 @@ impl HostPlan for CallState {
             PlanHandle::Compiled(plan) => signature_out(plan.signature()),
             PlanHandle::InHost(_, signature) => signature_out(signature),
             PlanHandle::Traced(model) => plugin_signature_out(model.signature()),
+            PlanHandle::TracedInHost(signature) => plugin_signature_out(signature),
         })
     }
 
@@ -107,12 +112,21 @@ impl HostPlan for CallState {
             PlanHandle::InHost(at, signature) => {
                 let (at, signature) = (*at, signature.clone());
                 let (inputs, slot) = self.bound(&signature, &inputs, slot)?;
-                let outputs = run_in_host(at, inputs, slot).await?;
+                let sequence = slot.map(|key| key.sequence.to_string());
+                let outputs = host_of_worker()?.run_plan(at, inputs, sequence).await?;
                 self.answered(output_names(&signature), outputs)
             }
             PlanHandle::Traced(model) => {
                 let model = model.clone();
-                self.run_traced(&*model, &inputs, slot.is_some()).await
+                let inputs = self.traced_inputs(model.signature(), &inputs, slot.is_some())?;
+                let outputs = run_traced(&*model, TracedPlanCall { inputs, tenant, deadline });
+                self.answered(traced_names(model.signature()), outputs.await?)
+            }
+            PlanHandle::TracedInHost(signature) => {
+                let signature = signature.clone();
+                let inputs = self.traced_inputs(&signature, &inputs, slot.is_some())?;
+                let outputs = host_of_worker()?.run_traced(inputs).await?;
+                self.answered(traced_names(&signature), outputs)
             }
         }
     }
@@ -158,13 +172,28 @@ async fn run_here(dispatcher: Option<Arc<Dispatcher>>, call: PlanCall) -> HostRe
     Ok(answer.map_err(failed)?.outputs)
 }
 
-async fn run_in_host(
-    plan: u32,
-    inputs: Vec<Tensor>,
-    slot: Option<SlotKey>,
+fn traced_names(signature: &PluginSignature) -> impl Iterator<Item = &str> {
+    signature.outputs.iter().map(|spec| &*spec.name)
+}
+
+fn host_of_worker() -> HostResult<Arc<CallLink>> {
+    CallLink::current().ok_or_else(|| HostError::unsupported("plans.run"))
+}
+
+/// Runs a traced model.
+///
+/// # Errors
+/// What the guest gets, or the deadline's trap.
+pub(crate) async fn run_traced(
+    model: &dyn TracedPlan,
+    call: TracedPlanCall,
 ) -> HostResult<Vec<Tensor>> {
-    let link = CallLink::current().ok_or_else(|| HostError::unsupported("plans.run"))?;
-    link.run_plan(plan, inputs, slot.map(|key| key.sequence.to_string())).await
+    let deadline = call.deadline;
+    match room(SpanName::Plans, Vec::new, model.run(call)).await {
+        Ok(outputs) => Ok(outputs),
+        Err(_) if Instant::now() >= deadline => Err(LimitHit::Deadline.into()),
+        Err(error) => Err(HostError::Answer(error_out(error.family, &error.code, error.message))),
+    }
 }
 
 /// What the guest gets for a plan call that was not answered.
@@ -204,33 +233,18 @@ impl CallState {
         Ok((inputs, slot))
     }
 
-    async fn run_traced(
-        &mut self,
-        model: &dyn TracedPlan,
+    /// Inputs of a traced model, in the order of its signature.
+    fn traced_inputs(
+        &self,
+        signature: &PluginSignature,
         inputs: &Inputs,
         has_slot: bool,
-    ) -> HostResult<Vec<NamedTensor>> {
+    ) -> HostResult<Vec<Tensor>> {
         if has_slot {
             return Err(HostError::unsupported("a slot of a model that is traced"));
         }
-        let signature = model.signature();
         let names: Vec<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
-        let call = TracedPlanCall {
-            inputs: self.ordered(&names, inputs)?,
-            tenant: self.context.tenant.clone(),
-            deadline: self.context.deadline,
-        };
-        let answer = room(SpanName::Plans, Vec::new, model.run(call)).await;
-        let outputs = match answer {
-            Ok(outputs) => outputs,
-            Err(_) if Instant::now() >= self.context.deadline => {
-                return Err(LimitHit::Deadline.into());
-            }
-            Err(error) => {
-                return Err(HostError::Answer(error_out(error.family, &error.code, error.message)));
-            }
-        };
-        self.answered(signature.outputs.iter().map(|spec| &*spec.name), outputs)
+        self.ordered(&names, inputs)
     }
 
     /// Hands the outputs to the guest.

@@ -6,8 +6,9 @@
 use super::bytes::{SharedBytes, tensor_bytes};
 use super::{HostError, HostResult, answer};
 use crate::error::ErrorFamily;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::state::{CallState, Charge};
+use crate::state::{Account, CallState, Charge};
 use crate::worlds::bindings::types::{Dtype, Error, Parameter};
 use crate::worlds::convert::{dtype_in, dtype_out};
 use aimass_graph::Attribute;
@@ -47,6 +48,16 @@ impl TensorHandle {
     }
 }
 
+/// The answer to a guest whose tensors take too much host memory.
+pub(crate) fn no_host_bytes(limits: &Limits, account: &Account, bytes: u64) -> HostError {
+    let (max, left) = (limits.host_bytes_max, account.left());
+    let message = format!(
+        "the plugin's tensors may take {max} bytes of host memory; {left} are left, {bytes} were \
+         asked for"
+    );
+    HostError::answer(ErrorFamily::Limit, "host-bytes", message)
+}
+
 impl CallState {
     /// Hands a tensor that this call made to the guest.
     ///
@@ -76,14 +87,9 @@ impl CallState {
     /// # Errors
     /// `limit/host-bytes`.
     pub(crate) fn charge(&self, bytes: usize) -> HostResult<Arc<Charge>> {
-        self.host_bytes.charge(bytes as u64).ok_or_else(|| {
-            let (max, left) = (self.limits().host_bytes_max, self.host_bytes.left());
-            let message = format!(
-                "the plugin's tensors may take {max} bytes of host memory; {left} are left, \
-                 {bytes} were asked for"
-            );
-            HostError::answer(ErrorFamily::Limit, "host-bytes", message)
-        })
+        let bytes = bytes as u64;
+        let charge = self.host_bytes.charge(bytes);
+        charge.ok_or_else(|| no_host_bytes(self.limits(), &self.host_bytes, bytes))
     }
 
     /// Handles of the same memory under another shape; `view` gets the tensor.

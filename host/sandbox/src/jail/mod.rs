@@ -123,10 +123,11 @@ fn threads() -> io::Result<usize> {
 }
 
 fn limit(walls: &Walls) -> Result<(), JailError> {
-    let set = |resource, most: u64, wall| {
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    let set_both = |resource, (current, maximum): (u64, u64), wall| {
+        let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
         rustix::process::setrlimit(resource, limit).map_err(|error| failed(wall, error))
     };
+    let set = |resource, most: u64, wall| set_both(resource, (most, most), wall);
     set(Resource::Data, walls.memory_bytes_max, "the memory limit")?;
     set(Resource::Nofile, walls.files_open_max, "the limit of descriptors")?;
     set(Resource::Core, 0, "the limit of core files")?;
@@ -136,7 +137,11 @@ fn limit(walls: &Walls) -> Result<(), JailError> {
         Role::Worker => {}
     }
     match walls.cpu_time_max {
-        Some(most) => set(Resource::Cpu, most.as_secs().max(1), "the time limit"),
+        // The first ends it by SIGXCPU, which tells it from a child that was killed.
+        Some(most) => {
+            let seconds = most.as_secs().max(1);
+            set_both(Resource::Cpu, (seconds, seconds.saturating_add(1)), "the time limit")
+        }
         None => Ok(()),
     }
 }

@@ -2,17 +2,20 @@
 
 use super::graphs::{Graphs, check_plan_names};
 use super::{Body, CallStats, Parameter, Plugin};
+use crate::composition::Outside;
 use crate::error::{Cause, PluginError, SandboxError};
 use crate::host_api::HostError;
 use crate::host_api::graph::GraphHandle;
 use crate::host_api::graph::record::replay;
-use crate::instance::state;
+use crate::instance::{Failure, state};
 use crate::package::PackageInfo;
+use crate::plans::TRACED;
 use crate::sandbox::Sandbox;
 use crate::signature::{NamedTensors, PluginSignature};
 use crate::state::CallContext;
 use crate::worker::messages::{self, Job};
-use crate::worker::remote::{Failure, WorkerPlugin};
+use crate::worker::remote::WorkerPlugin;
+use crate::worker::service::Scope;
 use crate::worker::wire::{Wire, tensors_in, tensors_out};
 use aimass_graph::Graph;
 use aimass_tensor::Buffer;
@@ -49,7 +52,7 @@ impl Plugin {
     pub(super) async fn process_remote(
         &self,
         remote: &WorkerPlugin,
-        context: CallContext,
+        (context, mut outside): (CallContext, Outside),
         parameters: Vec<(String, Parameter)>,
         inputs: NamedTensors,
     ) -> Result<(NamedTensors, CallStats), Failure> {
@@ -59,12 +62,15 @@ impl Plugin {
             tenant: context.tenant.clone(),
             model_version: context.plans.model_version().clone(),
             plans: plans.map(|(name, plan)| (name.clone(), plan.signature().clone())).collect(),
+            traced: context.plans.traced(TRACED).map(|model| Arc::new(model.signature().clone())),
             parameters,
             inputs: tensors_out(&inputs),
         });
-        let called = remote.call(&self.sandbox, &self.package, &context, job).await?;
-        let (messages::Processed { outputs, stats }, _) = called;
-        let outputs = self.check_outputs(tensors_in(outputs)).map_err(|cause| (cause, None))?;
+        let (sandbox, package) = self.sides();
+        let scope = Scope { sandbox, package, context: &context, outside: &mut outside };
+        let messages::Processed { outputs, stats } = remote.call(scope, job).await?;
+        let outputs = self.check_outputs(tensors_in(outputs), outside.emitted);
+        let outputs = outputs.map_err(|cause| (cause, None))?;
         Ok((outputs, stats))
     }
 
@@ -126,7 +132,9 @@ impl Plugin {
         };
         let _permit = self.permit().map_err(|cause| self.failed(function, cause))?;
         let context = CallContext::system(wall_max);
-        let called = remote.call(&self.sandbox, &self.package, &context, job).await;
-        called.map(|(answer, _)| answer).map_err(|failure| self.failed_with(function, failure))
+        let (sandbox, package) = self.sides();
+        let outside = &mut Outside::default();
+        let called = remote.call(Scope { sandbox, package, context: &context, outside }, job).await;
+        called.map_err(|failure| self.failed_with(function, failure))
     }
 }

@@ -3,6 +3,7 @@
 //! A packet is a header of 22 bytes and at most 32 KiB of a message; a longer message lies in a shared file.
 //! Only the host sends files: what a worker attaches the kernel drops.
 
+use crate::lock;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -12,12 +13,42 @@ use rustix::net::{
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
 /// Bytes of a message that go with the packet itself; more lie in a shared file.
 pub(crate) const INLINE_BYTES_MAX: usize = 32 << 10;
 const HEADER_BYTES: usize = 22;
+
+/// Time for which one side looks for the other's answer again and again before it sleeps: about what a short
+/// call takes, and what waking a thread costs.
+const SPIN_MAX: Duration = Duration::from_micros(50);
+
+/// Turns in which a packet is looked for before its reader sleeps; none where both sides share one core.
+pub(crate) struct Spin(Instant);
+
+impl Spin {
+    /// From now on.
+    pub(crate) fn start() -> Spin {
+        static TIME: OnceLock<Duration> = OnceLock::new();
+        let time = TIME.get_or_init(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            if cores > 1 { SPIN_MAX } else { Duration::ZERO }
+        });
+        Spin(Instant::now() + *time)
+    }
+
+    /// Lets others run; `false` once it is time to sleep.
+    pub(crate) async fn turn(&self) -> bool {
+        let is_early = Instant::now() < self.0;
+        if is_early {
+            tokio::task::yield_now().await;
+        }
+        is_early
+    }
+}
 
 /// Where the bytes of a message are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +84,8 @@ pub(crate) struct Packet {
 /// One end of the socket. It is of the type for datagrams since packets behave as these do.
 pub(crate) struct Channel {
     socket: UnixDatagram,
+    /// Where the next packet is put before it is known how long it is.
+    buffer: Mutex<Box<[u8]>>,
 }
 
 /// Both ends of a new socket: ours, and the one for the worker.
@@ -103,7 +136,8 @@ impl Channel {
     /// # Errors
     /// The operating system's.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Channel> {
-        Ok(Channel { socket: UnixDatagram::from_std(socket.into())? })
+        let buffer = vec![0; HEADER_BYTES + INLINE_BYTES_MAX].into_boxed_slice();
+        Ok(Channel { socket: UnixDatagram::from_std(socket.into())?, buffer: Mutex::new(buffer) })
     }
 
     /// Sends a packet, waiting while the other side has too many unread.
@@ -159,15 +193,29 @@ impl Channel {
     pub(crate) async fn receive(&self, accepted: bool) -> io::Result<Option<Packet>> {
         match self.try_receive(accepted) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let receive = || self.try_receive(accepted);
-                self.socket.async_io(Interest::READABLE, receive).await
+                self.readable(|| self.try_receive(accepted)).await
             }
             received => received,
         }
     }
 
-    fn try_receive(&self, accepted: bool) -> io::Result<Option<Packet>> {
-        let mut bytes = [0; HEADER_BYTES + INLINE_BYTES_MAX];
+    /// Waits until `receive` finds something; it must have found the socket empty if it says `WouldBlock`.
+    ///
+    /// # Errors
+    /// Those of `receive`.
+    pub(crate) async fn readable<T>(
+        &self,
+        receive: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.socket.async_io(Interest::READABLE, receive).await
+    }
+
+    /// The next packet, if there is one now.
+    ///
+    /// # Errors
+    /// `WouldBlock`; as [`Channel::receive`].
+    pub(crate) fn try_receive(&self, accepted: bool) -> io::Result<Option<Packet>> {
+        let mut bytes = lock(&self.buffer);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let space: &mut [MaybeUninit<u8>] = if accepted { &mut space } else { &mut [] };
         let mut control = RecvAncillaryBuffer::new(space);

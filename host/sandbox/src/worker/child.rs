@@ -88,8 +88,8 @@ async fn serve(socket: OwnedFd, engine: (SandboxEngine, u32)) -> Result<(), Work
         calls: Mutex::default(),
     });
     let ready = Header { kind: READY, call: 0, place: Place::Inline, len: 0 };
-    wires.channel.send(ready, &[], None).await?;
-    while let Some(mut packet) = wires.channel.receive(true).await? {
+    wires.send(ready, &[]).await?;
+    while let Some(mut packet) = wires.receive().await? {
         wires.keep(&mut packet)?;
         child.take(packet)?;
     }
@@ -236,9 +236,10 @@ impl Child {
         deadline: Instant,
         process: Process,
     ) -> Result<Processed, Failed> {
-        let Process { tenant, model_version, plans, parameters, inputs } = process;
+        let Process { tenant, model_version, plans, traced, parameters, inputs } = process;
         let plans = plans.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect();
-        let plans = Arc::new(PlanSet::remote(model_version, RemotePlans { plans }));
+        let plans = Arc::new(PlanSet::remote(model_version, RemotePlans { plans, traced }));
+        // What it may reach the host knows, and asks it for each time.
         let composition = Composition::default();
         let call = Call { tenant, deadline, plans, composition, parameters };
         let answer = plugin.process(call, tensors_in(inputs)).await.map_err(of_plugin)?;

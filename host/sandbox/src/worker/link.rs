@@ -3,12 +3,16 @@
 //! The link of a call is the one of its task. Host functions ask for it, so that nothing between the call and
 //! them has to know in which process they run.
 
-use super::channel::{Channel, Header, INLINE_BYTES_MAX, Packet, Place};
-use super::messages::{GROW, LOG, Logged, REQUEST, ReadFile, Refused, Request, RunPlan};
+use super::channel::{Channel, Header, INLINE_BYTES_MAX, Packet, Place, Spin};
+use super::messages::{
+    GROW, InferModel, LOG, Logged, REQUEST, ReadFile, Refused, Request, RunPlan,
+};
 use super::shared_file::{read_message, write_message};
-use super::wire::{Bytes, Reader, Wire, Writer};
+use super::wire::{Bytes, NamedTensor, Reader, Wire, Writer, tensors_in, tensors_out};
+use crate::composition::ModelCall;
 use crate::host_api::{HostError, HostResult};
 use crate::lock;
+use crate::signature::{NamedTensors, PluginSignature};
 use crate::state::LimitHit;
 use crate::worlds::convert::error_out;
 use aimass_graph::Signature;
@@ -17,7 +21,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 tokio::task_local! {
     static LINK: Arc<CallLink>;
@@ -25,7 +29,9 @@ tokio::task_local! {
 
 /// The worker's end of the socket, and what is under way on it.
 pub(crate) struct Wires {
-    pub(crate) channel: Channel,
+    channel: Channel,
+    /// Told when something was sent, whose answer may come soon.
+    sent: Notify,
     answers: Mutex<HashMap<u64, oneshot::Sender<Packet>>>,
     segments: Mutex<HashMap<u32, Segment>>,
 }
@@ -49,7 +55,42 @@ pub(crate) struct CallLink {
 impl Wires {
     /// What goes through this socket.
     pub(crate) fn new(channel: Channel) -> Arc<Wires> {
-        Arc::new(Wires { channel, answers: Mutex::default(), segments: Mutex::default() })
+        let (answers, segments) = (Mutex::default(), Mutex::default());
+        Arc::new(Wires { channel, sent: Notify::new(), answers, segments })
+    }
+
+    /// Sends a packet.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub(crate) async fn send(&self, header: Header, inline: &[u8]) -> io::Result<()> {
+        self.channel.send(header, inline, None).await?;
+        self.sent.notify_one();
+        Ok(())
+    }
+
+    /// The next packet; none once the host is gone. What follows something that was sent is looked for before
+    /// the thread sleeps.
+    ///
+    /// # Errors
+    /// The operating system's; `InvalidData` for what is no packet.
+    pub(crate) async fn receive(&self) -> io::Result<Option<Packet>> {
+        loop {
+            let spin = Spin::start();
+            loop {
+                match self.channel.try_receive(true) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    received => return received,
+                }
+                if !spin.turn().await {
+                    break;
+                }
+            }
+            tokio::select! {
+                received = self.channel.receive(true) => return received,
+                () = self.sent.notified() => {}
+            }
+        }
     }
 
     /// Hands an answer to the call that waits for it.
@@ -127,7 +168,7 @@ impl CallLink {
     /// The host is gone, or gives no segment of this size.
     pub(crate) async fn send(&self, kind: u8, message: &Writer) -> io::Result<()> {
         let (header, inline) = self.placed(kind, message).await?;
-        self.wires.channel.send(header, &inline, None).await
+        self.wires.send(header, &inline).await
     }
 
     /// The packet of a message, which lies in the call's segment if it is long.
@@ -165,7 +206,7 @@ impl CallLink {
     async fn exchange(&self, header: Header, inline: &[u8]) -> io::Result<Packet> {
         let (sender, answer) = oneshot::channel();
         lock(&self.wires.answers).insert(self.call, sender);
-        self.wires.channel.send(header, inline, None).await?;
+        self.wires.send(header, inline).await?;
         answer.await.map_err(io::Error::other)
     }
 
@@ -190,12 +231,37 @@ impl CallLink {
         let resets = std::mem::take(&mut *lock(&self.resets));
         let request = Request::Run(RunPlan { plan, inputs, slot, resets });
         let answer: Result<Vec<Tensor>, Refused> = self.ask(request).await?;
-        answer.map_err(|refused| match refused {
-            Refused::Answer(error) => {
-                HostError::Answer(error_out(error.family, &error.code, error.message))
-            }
-            Refused::Deadline => LimitHit::Deadline.into(),
-        })
+        answer.map_err(told)
+    }
+
+    /// Runs the traced model that is the call's plan `main`, in the host.
+    ///
+    /// # Errors
+    /// What the guest gets, or a trap.
+    pub(crate) async fn run_traced(&self, inputs: Vec<Tensor>) -> HostResult<Vec<Tensor>> {
+        let answer: Result<Vec<Tensor>, Refused> = self.ask(Request::RunTraced(inputs)).await?;
+        answer.map_err(told)
+    }
+
+    /// Calls another model through the host.
+    ///
+    /// # Errors
+    /// What the guest gets, or a trap.
+    pub(crate) async fn infer(&self, call: ModelCall) -> HostResult<NamedTensors> {
+        let ModelCall { model, inputs, parameters, deadline: _ } = call;
+        let inputs = tensors_out(&inputs);
+        let request = Request::Infer(InferModel { model, inputs, parameters });
+        let answer: Result<Vec<NamedTensor>, Refused> = self.ask(request).await?;
+        answer.map(tensors_in).map_err(told)
+    }
+
+    /// Hands an item of a stream to the host; waits while the client has too many unread.
+    ///
+    /// # Errors
+    /// What the guest gets, or a trap.
+    pub(crate) async fn emit(&self, outputs: &NamedTensors) -> HostResult<()> {
+        let answer: Result<(), Refused> = self.ask(Request::Emit(tensors_out(outputs))).await?;
+        answer.map_err(told)
     }
 
     /// Reads a range of a file of the package.
@@ -238,7 +304,19 @@ impl Drop for CallLink {
     }
 }
 
+/// What becomes of a guest whose request the host refused.
+fn told(refused: Refused) -> HostError {
+    match refused {
+        Refused::Answer(error) => {
+            HostError::Answer(error_out(error.family, &error.code, error.message))
+        }
+        Refused::Deadline => LimitHit::Deadline.into(),
+    }
+}
+
 /// Plans of the host, as a guest in a worker finds them.
 pub(crate) struct RemotePlans {
     pub(crate) plans: Vec<(Arc<str>, Arc<Signature>)>,
+    /// The model that is traced as the plan `main`.
+    pub(crate) traced: Option<Arc<PluginSignature>>,
 }

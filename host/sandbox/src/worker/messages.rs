@@ -97,6 +97,8 @@ pub(crate) struct Process {
     pub(crate) model_version: Arc<str>,
     /// Plans that the guest finds by name; it calls them by their place in this list.
     pub(crate) plans: Vec<(Arc<str>, Signature)>,
+    /// The plan `main`, if it is a model that is traced.
+    pub(crate) traced: Option<Arc<PluginSignature>>,
     pub(crate) parameters: Vec<(String, Parameter)>,
     pub(crate) inputs: Vec<NamedTensor>,
 }
@@ -129,6 +131,20 @@ pub(crate) enum Request {
     Run(RunPlan),
     /// Reads a file of the package. Answer: `Result<Bytes, String>`.
     Read(ReadFile),
+    /// Runs the traced model that is the call's plan `main`, with inputs in the order of its signature.
+    /// Answer: `Result<Vec<Tensor>, Refused>`.
+    RunTraced(Vec<aimass_tensor::Tensor>),
+    /// Calls another model. Answer: `Result<Vec<NamedTensor>, Refused>`.
+    Infer(InferModel),
+    /// An item of a stream. Answer, once there is room for it: `Result<(), Refused>`.
+    Emit(Vec<NamedTensor>),
+}
+
+/// Arguments of a call of another model; its deadline is the call's.
+pub(crate) struct InferModel {
+    pub(crate) model: String,
+    pub(crate) inputs: Vec<NamedTensor>,
+    pub(crate) parameters: Vec<(String, Parameter)>,
 }
 
 /// Arguments of a plan call.
@@ -237,13 +253,14 @@ wire_struct! {
     Make { package, component }
     Made { code, files_seen }
     Start { plugin, wall, job }
-    Process { tenant, model_version, plans, parameters, inputs }
+    Process { tenant, model_version, plans, traced, parameters, inputs }
     Processed { outputs, stats }
     CallStats { host_calls, log_bytes, memory_bytes, host_bytes, output_bytes, instructions, wall }
     LoadedGraphs { plans, signature, stats }
     Stage { graph, known, observe, batched, reusable }
     RunPlan { plan, inputs, slot, resets }
     ReadFile { file, offset, len }
+    InferModel { model, inputs, parameters }
     Logged { level, message }
     Counted { host_calls, bytes_read, bytes_created, log_bytes_dropped }
     Failed { cause, backtrace }
@@ -371,6 +388,18 @@ impl Wire for Request {
                 1u8.put(to);
                 read.put(to);
             }
+            Request::RunTraced(inputs) => {
+                2u8.put(to);
+                inputs.put(to);
+            }
+            Request::Infer(call) => {
+                3u8.put(to);
+                call.put(to);
+            }
+            Request::Emit(outputs) => {
+                4u8.put(to);
+                outputs.put(to);
+            }
         }
     }
 
@@ -378,6 +407,9 @@ impl Wire for Request {
         Ok(match u8::take(from)? {
             0 => Request::Run(Wire::take(from)?),
             1 => Request::Read(Wire::take(from)?),
+            2 => Request::RunTraced(Wire::take(from)?),
+            3 => Request::Infer(Wire::take(from)?),
+            4 => Request::Emit(Wire::take(from)?),
             _ => return Err(Malformed { expected: "a request" }),
         })
     }

@@ -1,6 +1,6 @@
 //! One worker process, as the host sees it: a socket, calls under way, shared memory, and the right to kill.
 
-use super::channel::{Channel, Header, INLINE_BYTES_MAX, Packet, Place, pair};
+use super::channel::{Channel, Header, INLINE_BYTES_MAX, Packet, Place, Spin, pair};
 use super::child::WORKER_COMMAND;
 use super::messages::{CANCEL, FORGET, READY, UNLOAD};
 use super::shared_file::{shared_file, write_message};
@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc};
 
 /// Packets of one call that wait to be taken.
 const PACKETS_MAX: usize = 16;
@@ -35,6 +35,9 @@ pub(crate) struct Worker {
     lost: Mutex<Option<String>>,
     gone: AtomicBool,
     calls: Mutex<HashMap<u64, mpsc::Sender<Packet>>>,
+    inbox: Mutex<Inbox>,
+    /// Told when a packet is left in the inbox.
+    left: Notify,
     next_call: AtomicU64,
     segments: Mutex<Segments>,
     next_segment: AtomicU32,
@@ -43,6 +46,18 @@ pub(crate) struct Worker {
     /// Calls and sessions under way.
     pub(crate) users: AtomicUsize,
     used: Mutex<Instant>,
+}
+
+/// Who may hand out the next packet: they must stay in their order.
+#[derive(Default)]
+enum Inbox {
+    /// Whoever comes.
+    #[default]
+    Open,
+    /// Nobody before this one is with its call, which has too many unread.
+    Left(mpsc::Sender<Packet>, Packet),
+    /// Nobody: that is under way.
+    Waiting,
 }
 
 #[derive(Default)]
@@ -91,6 +106,8 @@ impl Worker {
             lost: Mutex::default(),
             gone: AtomicBool::new(false),
             calls: Mutex::default(),
+            inbox: Mutex::default(),
+            left: Notify::new(),
             next_call: AtomicU64::new(1),
             segments: Mutex::default(),
             next_segment: AtomicU32::new(1),
@@ -119,9 +136,19 @@ impl Worker {
         lock(&self.child).id()
     }
 
+    /// Counts as used now.
+    pub(crate) fn touch(&self) {
+        *lock(&self.used) = Instant::now();
+    }
+
     /// When it was used last.
     pub(crate) fn used(&self) -> Instant {
         *lock(&self.used)
+    }
+
+    /// Whether a call or a session is under way.
+    pub(crate) fn is_used(&self) -> bool {
+        self.users.load(Ordering::Relaxed) > 0
     }
 
     /// Why it is gone.
@@ -139,6 +166,65 @@ impl Worker {
         let _ = child.wait();
         drop(child);
         lock(&self.calls).clear();
+    }
+
+    /// Hands the next packet to its call.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none.
+    fn hand_out(&self, inbox: &mut Inbox) -> io::Result<()> {
+        let packet = match self.channel.try_receive(false) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => {
+                self.kill("it ended by itself");
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => {
+                self.kill(&format!("it broke the protocol: {error}"));
+                return Ok(());
+            }
+        };
+        let call = packet.header.call;
+        if call == 0 || call >= self.next_call.load(Ordering::Relaxed) {
+            self.kill("it broke the protocol: it spoke of a call that never was");
+            return Ok(());
+        }
+        let waiting = lock(&self.calls).get(&call).cloned();
+        if let Some(waiting) = waiting
+            && let Err(mpsc::error::TrySendError::Full(packet)) = waiting.try_send(packet)
+        {
+            *inbox = Inbox::Left(waiting, packet);
+            self.left.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Hands out a packet if there is one and nobody else does.
+    fn look(&self) {
+        if let Ok(mut inbox) = self.inbox.try_lock()
+            && matches!(*inbox, Inbox::Open)
+        {
+            // That there is none is no fault.
+            let _ = self.hand_out(&mut inbox);
+        }
+    }
+
+    /// Gives a packet that was left to its call as soon as that has room.
+    async fn deliver_left(&self) {
+        let left = {
+            let mut inbox = lock(&self.inbox);
+            match std::mem::replace(&mut *inbox, Inbox::Waiting) {
+                Inbox::Left(call, packet) => (call, packet),
+                other @ (Inbox::Open | Inbox::Waiting) => {
+                    *inbox = other;
+                    return;
+                }
+            }
+        };
+        let (call, packet) = left;
+        let _ = call.send(packet).await;
+        *lock(&self.inbox) = Inbox::Open;
     }
 
     /// Opens a call.
@@ -232,27 +318,31 @@ fn command(program: Option<PathBuf>, config: &WorkerConfig) -> Result<Command, S
     Ok(command)
 }
 
-/// Hands the worker's packets to their calls. What is no packet, or of a call that never was, ends it.
+/// Hands the worker's packets to their calls, as long as nobody who waits for one does. What is no packet, or of
+/// a call that never was, ends it.
 async fn listen(worker: std::sync::Weak<Worker>) {
     loop {
         let Some(here) = worker.upgrade() else { return };
-        let received = tokio::select! {
-            received = here.channel.receive(false) => received,
+        // One packet that is left is delivered before the next is looked for.
+        here.deliver_left().await;
+        let look = here.channel.readable(|| {
+            let mut inbox = lock(&here.inbox);
+            match *inbox {
+                Inbox::Open => here.hand_out(&mut inbox),
+                Inbox::Left(..) | Inbox::Waiting => Ok(()),
+            }
+        });
+        let looked = tokio::select! {
+            looked = look => looked,
+            () = here.left.notified() => Ok(()),
             // Now and then nobody may hold the worker any more but this task.
-            () = tokio::time::sleep(Duration::from_secs(1)) => continue,
+            () = tokio::time::sleep(Duration::from_secs(1)) => Ok(()),
         };
-        let packet = match received {
-            Ok(Some(packet)) => packet,
-            Ok(None) => return here.kill("it ended by itself"),
-            Err(error) => return here.kill(&format!("it broke the protocol: {error}")),
-        };
-        let call = packet.header.call;
-        if call == 0 || call >= here.next_call.load(Ordering::Relaxed) {
-            return here.kill("it broke the protocol: it spoke of a call that never was");
+        if let Err(error) = looked {
+            here.kill(&format!("its socket broke: {error}"));
         }
-        let waiting = lock(&here.calls).get(&call).cloned();
-        if let Some(waiting) = waiting {
-            let _ = waiting.send(packet).await;
+        if !here.lives() {
+            return;
         }
     }
 }
@@ -260,7 +350,16 @@ async fn listen(worker: std::sync::Weak<Worker>) {
 impl Lane {
     /// The next packet of this call; none if the worker is gone.
     pub(crate) async fn next(&mut self) -> Option<Packet> {
-        self.packets.recv().await
+        let spin = Spin::start();
+        loop {
+            self.worker.look();
+            match self.packets.try_recv() {
+                Ok(packet) => return Some(packet),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) if spin.turn().await => {}
+                Err(mpsc::error::TryRecvError::Empty) => return self.packets.recv().await,
+            }
+        }
     }
 
     /// Sends a message of this call.
@@ -346,7 +445,7 @@ impl Drop for Lane {
             // A call that was given up may still be writing.
             self.worker.give_back(segment, !self.ended);
         }
-        *lock(&self.worker.used) = Instant::now();
+        self.worker.touch();
         self.worker.users.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -383,6 +482,8 @@ mod tests {
             lost: Mutex::default(),
             gone: AtomicBool::new(false),
             calls: Mutex::default(),
+            inbox: Mutex::default(),
+            left: Notify::new(),
             next_call: AtomicU64::new(1),
             segments: Mutex::default(),
             next_segment: AtomicU32::new(1),

@@ -527,6 +527,7 @@ mod tests {
             let reader = || Reader::new(Buffer::shared(Arc::new(bytes.clone())));
             let _ = reader().only::<Vec<Tensor>>();
             let _ = reader().only::<Signature>();
+            let _ = reader().only::<crate::worker::messages::Request>();
             let _ = reader().only::<Result<Vec<NamedTensor>, String>>();
         }
     }

@@ -2,11 +2,12 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test program uses a part")]
 
 use aimass_dispatch::{DispatchConfig, Dispatcher, SystemClock};
+use aimass_graph::{CompileOptions, Dim, GraphBuilder, GraphLimits, Plan, compile};
 use aimass_sandbox::{
     Call, CallResult, Cause, Composition, ModelFiles, NamedTensors, NoFiles, PlanSet, Plugin,
     PluginError, PluginSetup, Sandbox, SandboxConfig, SandboxError,
 };
-use aimass_tensor::Tensor;
+use aimass_tensor::{DType, Tensor};
 use aimass_trust::{
     Manifest, PluginRelease, SigningKey, Timestamp, TrustPolicy, VerifiedPackage, embed_manifest,
     sign_plugin,
@@ -281,6 +282,30 @@ fn signed(
 /// Import of `tensor.create` as `$create`: dtype, shape, its length, data, its length, answer.
 pub(crate) const CREATE: &str = r#"(import "aimass:plugin/tensor@0.1.0" "[static]tensor.create"
     (func $create (param i32 i32 i32 i32 i32 i32)))"#;
+
+/// Glue that runs the plan `main` on its own inputs and answers the outputs.
+pub(crate) fn glue() -> Vec<u8> {
+    let imports = r#"(import "aimass:plugin/plans@0.1.0" "get" (func $get (param i32 i32 i32)))
+        (import "aimass:plugin/plans@0.1.0" "[method]plan.run"
+            (func $run (param i32 i32 i32 i32 i32 i32)))"#;
+    let code = r#"(i32.store (i32.const 900) (i32.const 0x6e69616d))
+        (call $get (i32.const 900) (i32.const 4) (i32.const 512))
+        (if (i32.load8_u (i32.const 512)) (then unreachable))
+        (call $run (i32.load (i32.const 516)) (local.get 0) (local.get 1)
+                   (i32.const 0) (i32.const 0) (i32.const 520))
+        (if (i32.load8_u (i32.const 520)) (then unreachable))
+        (call $return (i32.load (i32.const 524)) (i32.load (i32.const 528)))"#;
+    component("model", &processor(imports, code))
+}
+
+/// `y = x + x` for f32 [batch, 2].
+pub(crate) fn doubling_plan() -> Arc<Plan> {
+    let mut builder = GraphBuilder::new(GraphLimits::default());
+    let x = builder.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(2)]).unwrap();
+    let y = builder.add(x, x).unwrap();
+    builder.output("y", y).unwrap();
+    Arc::new(compile(builder.finish().unwrap(), &CompileOptions::default()).unwrap())
+}
 
 /// An identity that describes one f32 tensor `x` of shape [2] as its only input or output.
 pub(crate) fn described(list: &str) -> String {
