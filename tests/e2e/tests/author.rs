@@ -1,6 +1,23 @@
 //! A plugin author's first hour: every command that `aimass plugin new` prints.
 
-use aimass_e2e::{Site, repository};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aimass_e2e::{Site, infer_text_raw, repository};
+use aimass_testkit::Server;
+
+/// Time that a round may take on a busy machine, and its new version until it is served.
+const ROUND_MAX: Duration = Duration::from_secs(300);
+
+/// A program that is killed when a test ends, however it does.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[test]
 fn a_new_project_builds_is_tested_signed_published_and_served() {
@@ -57,6 +74,55 @@ fn the_loop_of_an_author_tells_differences_blesses_measures_and_publishes() {
     std::fs::write(&cases, written.replace("A ***, no", "A ###, no")).expect("a file");
     let (_, error) = site.refuse(&round);
     assert!(error.contains("fixtures failed"), "{error}");
+}
+
+#[test]
+fn a_save_is_rebuilt_and_reloaded_by_a_running_server() {
+    let site = Site::new();
+    site.succeed(&["plugin", "new", "acme/live"]);
+    site.succeed(&["key", "new", "publisher", "acme"]);
+    let package = site.folder().join("greeter");
+    std::fs::create_dir(&package).expect("a folder");
+    let manifest = "[model]\nname = \"acme/greeter\"\nversion = \"1.0.0\"\n\
+                    [[input]]\nname = \"text\"\ndtype = \"BYTES\"\nshape = [\"batch\"]\n\
+                    [[step]]\nname = \"redact\"\nplugin = \"acme/live\"\nconfig = { words = [\"secret\"] }\n\
+                    [[output]]\nname = \"redacted\"\nfrom = \"redact.redacted\"\ndtype = \"BYTES\"\n\
+                    shape = [\"batch\"]\n";
+    std::fs::write(package.join("model.toml"), manifest).expect("a manifest");
+    let server = site.serve(&[]);
+    let log = site.folder().join("watch.log");
+    let output = std::fs::File::create(&log).expect("a log");
+    let mut watch = Command::new(&site.aimass);
+    watch.arg("--data").arg(site.data()).current_dir(site.folder()).stdin(Stdio::null());
+    watch.args(["plugin", "watch", "live", "--model", "greeter", "--target-dir"]);
+    watch.arg(repository().join("target/author"));
+    watch.stderr(output.try_clone().expect("a log")).stdout(output);
+    let _watch = Killed(watch.spawn().expect("aimass plugin watch"));
+    let told = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_for_answer(&server, b"A ***.", &told);
+
+    // One save of two files: the mask that is used unless a request names one, and what fixtures expect.
+    for file in ["src/lib.rs", "fixtures/cases.json"] {
+        let file = site.folder().join("live").join(file);
+        let text = std::fs::read_to_string(&file).expect("a file of the template");
+        std::fs::write(&file, text.replace("***", "###")).expect("a save");
+    }
+    wait_for_answer(&server, b"A ###.", &told);
+    assert_eq!(told().matches("published acme/live@0.1.1-dev.").count(), 2, "{}", told());
+}
+
+/// Asks until the model answers this; `told` is what the other program printed.
+fn wait_for_answer(server: &Server, wanted: &[u8], told: &dyn Fn() -> String) {
+    let start = Instant::now();
+    loop {
+        let answer = infer_text_raw(server, "greeter", &["A secret."]);
+        if answer.status == 200 && answer.body.ends_with(wanted) {
+            return;
+        }
+        let last = answer.text();
+        assert!(start.elapsed() < ROUND_MAX, "{last}\n{}\n{}", told(), server.output());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

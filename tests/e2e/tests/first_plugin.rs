@@ -48,17 +48,30 @@ fn shell(folder: &Path, script: &str) -> String {
     text
 }
 
-/// Adds the common cases to the new project, and a line to its source that fails when it meets the text
-/// `!trap`; then the guide goes on. Every case of the suite and of the template must pass.
-fn walk(language: &str, source: &str, (before, trap): (&str, &str)) {
+/// What a walk changes in the source of a new project: what stands there once, and what it becomes.
+type Edit<'a> = (&'a str, &'a str);
+
+/// Adds the common cases to the new project, a line to its source that never ends when it meets the text
+/// `!trap`, and one that rejects the list `!reject`; then the guide goes on. Every case of the suite and of
+/// the template must pass.
+fn walk(language: &str, source: &str, edits: [Edit<'_>; 2]) {
     let folder = tempfile::tempdir().expect("a folder");
     let (new, rest) = commands(language);
     shell(folder.path(), &new);
     let project = folder.path().join("hello");
+    if language == "rust" {
+        // The compiled SDK of other runs may be used again.
+        let target = repository().join("target/author");
+        std::fs::create_dir_all(&target).expect("a folder");
+        std::os::unix::fs::symlink(target, project.join("target")).expect("a link");
+    }
     let source = project.join(source);
-    let text = std::fs::read_to_string(&source).expect("the template's source");
-    assert_eq!(text.matches(before).count(), 1, "{before:?} in {}", source.display());
-    std::fs::write(&source, text.replace(before, &format!("{trap}{before}"))).expect("a file");
+    let mut text = std::fs::read_to_string(&source).expect("the template's source");
+    for (before, after) in edits {
+        assert_eq!(text.matches(before).count(), 1, "{before:?} in {}", source.display());
+        text = text.replace(before, after);
+    }
+    std::fs::write(&source, text).expect("a file");
     let cases = repository().join("tests/e2e/conformance/cases.json");
     std::fs::copy(cases, project.join("fixtures/conformance.json")).expect("a copy");
     let printed = shell(folder.path(), &rest);
@@ -68,9 +81,26 @@ fn walk(language: &str, source: &str, (before, trap): (&str, &str)) {
 }
 
 #[test]
+fn a_stranger_writes_a_plugin_in_rust() {
+    let reject = "        if settings.words == [\"!reject\"] {\n            \
+                  return Err(Error::input(\"words\", \"as configured\"));\n        }\n";
+    let words = "        let words = settings.words.iter()";
+    let trap =
+        "        while text == \"!trap\" {\n            std::hint::spin_loop();\n        }\n";
+    let out = "        let mut out = String::with_capacity(text.len());";
+    let edits = [(words, &*format!("{reject}{words}")), (out, &*format!("{trap}{out}"))];
+    walk("rust", "src/lib.rs", edits);
+}
+
+#[test]
 fn a_stranger_writes_a_plugin_in_python() {
+    let reject = "        if \"!reject\" in config.get(\"words\", []):\n            \
+                  raise InputError(\"words\", \"as configured\")\n";
+    let words = "        self.words = {";
     let trap = "        while text == \"!trap\":\n            pass\n\n";
-    walk("python", "src/plugin.py", ("        def replace(word):", trap));
+    let replace = "        def replace(word):";
+    let edits = [(words, &*format!("{reject}{words}")), (replace, &*format!("{trap}{replace}"))];
+    walk("python", "src/plugin.py", edits);
 }
 
 #[test]
@@ -80,22 +110,39 @@ fn a_stranger_writes_a_plugin_in_javascript() {
         assert!(!all, "the whole suite needs Node.js and npm: {why}");
         return println!("left out: {why}");
     }
+    let reject =
+        "    if (words.includes('!reject')) throw new InputError('words', 'as configured');\n";
+    let words = "    this.words = new Set(";
     let trap = "    while (text === '!trap');\n";
-    walk("js", "src/plugin.js", ("    return text.replace(", trap));
+    let replace = "    return text.replace(";
+    let edits = [(words, &*format!("{reject}{words}")), (replace, &*format!("{trap}{replace}"))];
+    walk("js", "src/plugin.js", edits);
 }
 
 #[test]
 fn a_stranger_writes_a_plugin_in_c() {
+    let words = "{ words = aimass_json_strings(aimass_config(), AIMASS_TEXT(\"words\")); }";
+    let reject = "{\n  words = aimass_json_strings(aimass_config(), AIMASS_TEXT(\"words\"));\n  \
+                  if (words.len == 1 && aimass_equal(words.items[0], AIMASS_TEXT(\"!reject\"))) {\n    \
+                  aimass_error error;\n    \
+                  aimass_fail(&error, AIMASS_INPUT, AIMASS_TEXT(\"words\"), AIMASS_TEXT(\"as configured\"));\n    \
+                  aimass_reject(&error);\n  }\n}";
     let trap =
         "  if (aimass_equal(text, AIMASS_TEXT(\"!trap\"))) for (volatile int i = 0;; i++) {}\n";
-    walk("c", "src/plugin.c", ("  size_t len = redact_into(NULL, text, mask);", trap));
+    let len = "  size_t len = redact_into(NULL, text, mask);";
+    walk("c", "src/plugin.c", [(words, reject), (len, &format!("{trap}{len}"))]);
 }
 
 #[test]
 fn a_stranger_writes_a_plugin_in_zig() {
+    let words = "    words = call.configStrings(\"words\");\n";
+    let reject = "    if (words.len == 1 and equalIgnoringCase(words[0].slice(), \"!reject\"))\n        \
+                  return call.failure.fail(.input, \"words\", \"as configured\");\n";
     let trap =
         "    var spin: u8 = 0;\n    while (text[0] == '!') @as(*volatile u8, &spin).* +%= 1;\n";
-    walk("zig", "src/plugin.zig", ("    const out = aimass.alloc(", trap));
+    let out = "    const out = aimass.alloc(";
+    let edits = [(words, &*format!("{words}{reject}")), (out, &*format!("{trap}{out}"))];
+    walk("zig", "src/plugin.zig", edits);
 }
 
 #[test]
