@@ -3,7 +3,7 @@
 use crate::content::{ints_of, number_tensor};
 use crate::emit::Emitter;
 use crate::proto::{ElementType, Payload, SparseTensor, TensorProto};
-use crate::value::{Extent, Form, R, T, TensorValue, invalid, unsupported};
+use crate::value::{Extent, Form, R, T, TensorValue, invalid, shown, unsupported};
 use aimass_sdk::DType;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -37,19 +37,19 @@ pub(crate) fn constant(emitter: &mut Emitter, proto: &Rc<TensorProto>) -> R<T> {
 }
 
 fn decode(emitter: &mut Emitter, proto: &TensorProto) -> R<T> {
+    let name = shown(&proto.name);
     let Some(dtype) = proto.element.dtype() else {
-        let name = proto.element.name();
-        return Err(unsupported(format!("constant `{}` of type {name}", proto.name)));
+        let element = proto.element.name();
+        return Err(unsupported(format!("constant `{name}` of type {element}")));
     };
     let elements = proto.dims.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
-    let elements = elements.ok_or_else(|| invalid(format!("`{}` is too large", proto.name)))?;
+    let elements = elements.ok_or_else(|| invalid(format!("constant `{name}` is too large")))?;
     let len = match dtype.element_bytes() {
         Some(size) => elements.checked_mul(size),
         None => Some(elements.div_ceil(2)),
     };
-    let len = len.ok_or_else(|| invalid(format!("`{}` is too large", proto.name)))?;
-    let wrong =
-        |got: u64| invalid(format!("constant `{}`: expected {len} bytes, got {got}", proto.name));
+    let len = len.ok_or_else(|| invalid(format!("constant `{name}` is too large")))?;
+    let wrong = |got: u64| invalid(format!("constant `{name}`: expected {len} bytes, got {got}"));
     let dims: Vec<Extent> = proto.dims.iter().map(|&extent| Extent::Fixed(extent)).collect();
     let exactly = |bytes: Vec<u8>| match bytes.len() as u64 == len {
         true => Ok(TensorValue::of_bytes(dtype, &proto.dims, bytes)),
@@ -77,13 +77,14 @@ fn decode(emitter: &mut Emitter, proto: &TensorProto) -> R<T> {
             if stated.is_some_and(|stated| stated != len) {
                 return Err(wrong(stated.unwrap_or(0)));
             }
-            // The contract's packages are flat: a path names its last part.
-            let file = file.rsplit('/').next().unwrap_or(file).to_owned();
+            let file = package_file(file).ok_or_else(|| {
+                let file = shown(file);
+                invalid(format!("constant `{name}`: expected a path below the model, got `{file}`"))
+            })?;
             let size = emitter.file(&file)?.size();
             if offset.checked_add(len).is_none_or(|end| end > size) {
                 return Err(invalid(format!(
-                    "constant `{}`: expected bytes {offset}..+{len} in {file}, which has {size}",
-                    proto.name
+                    "constant `{name}`: expected bytes {offset}..+{len} in {file}, which has {size}"
                 )));
             }
             Ok(TensorValue::new(dtype, dims, Form::File { file, offset: *offset, len }))
@@ -97,6 +98,15 @@ fn decode(emitter: &mut Emitter, proto: &TensorProto) -> R<T> {
         }
         Payload::Strings(_) => Err(wrong(0)),
     }
+}
+
+/// The file of a package that a path of external data names: packages are flat, so its last part. None
+/// where it leaves the folder of the model, or is no path everywhere.
+fn package_file(path: &str) -> Option<String> {
+    let mut parts = path.split('/');
+    let below = parts.clone().all(|part| !matches!(part, "" | ".."));
+    let plain = !path.contains(['\\', ':', '\0']);
+    parts.next_back().filter(|_| below && plain).map(str::to_owned)
 }
 
 /// `int32_data` and its like: one number an element, bits for the small floats, a byte for two
@@ -135,4 +145,30 @@ pub(crate) fn dense(emitter: &mut Emitter, sparse: &SparseTensor) -> R<T> {
         bytes[at as usize * size..][..size].copy_from_slice(value);
     }
     Ok(TensorValue::of_bytes(values.dtype, shape, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_data_stays_below_the_model() {
+        for (path, file) in [
+            ("weights.bin", Some("weights.bin")),
+            ("dir/weights.bin", Some("weights.bin")),
+            ("./weights.bin", Some("weights.bin")),
+            ("..weights", Some("..weights")),
+            ("", None),
+            ("/weights.bin", None),
+            ("../weights.bin", None),
+            ("a/../../weights.bin", None),
+            ("..", None),
+            ("a//weights.bin", None),
+            ("..\\weights.bin", None),
+            ("C:weights.bin", None),
+            ("weights.bin\0", None),
+        ] {
+            assert_eq!(package_file(path).as_deref(), file, "{path:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::emit::{Emitter, known};
 use crate::node::{Cx, Inputs};
 use crate::ops;
 use crate::proto::{Attribute, Function, Graph, Model, Name, NameMap, Node, ValueInfo, opset};
-use crate::value::{Form, R, Stop, T, Value, held_bytes, invalid};
+use crate::value::{Form, R, Stop, T, Value, held_bytes, invalid, shown};
 use aimass_sdk::graph::Graph as HostGraph;
 use aimass_sdk::{DType, Error, NamedTensors, Result, Stage, Tensor};
 use control::{Bound, Kind};
@@ -317,7 +317,7 @@ impl Tracer {
             }
             at = self.frames[index].outer;
         }
-        let name = self.model.names.text(name);
+        let name = shown(self.model.names.text(name));
         Err(invalid(format!("no value is named `{name}` here; nodes must come in order")))
     }
 
@@ -413,7 +413,8 @@ impl Tracer {
                     || node.outputs.first().map_or("", |&name| self.model.names.text(name));
                 let name = if node.name.is_empty() { output() } else { &node.name };
                 let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
-                let message = format!("node `{name}` ({domain}.{}): {}", node.op, error.message);
+                let (name, domain, op) = (shown(name), shown(domain), shown(&node.op));
+                let message = format!("node `{name}` ({domain}.{op}): {}", error.message);
                 Stop::Error(Error { message, ..error })
             }
             other => other,

@@ -207,6 +207,17 @@ impl From<T> for Value {
     }
 }
 
+/// Characters of a name that a message shows: a name may have a million bytes, the reason comes after it.
+const SHOWN_CHARS: usize = 64;
+
+/// A name of the file as messages show it.
+pub(crate) fn shown(name: &str) -> String {
+    match name.char_indices().nth(SHOWN_CHARS) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
+    }
+}
+
 /// The error of a model that breaks the rules of ONNX.
 pub(crate) fn invalid(message: impl Into<String>) -> Stop {
     Stop::Error(Error::input("onnx-model", message))

@@ -193,10 +193,16 @@ impl PackedQuantized {
 
 leveled! {
     fn bytes_to_f32(bytes: &[u8], scaling: &[f32; 2 * PANEL], out: &mut [f32]) = {
-        let (scales, zeros) = scaling.split_at(PANEL);
-        for (bytes, out) in bytes.chunks_exact(PANEL).zip(out.chunks_exact_mut(PANEL)) {
+        // Arrays of 32-bit integers first: bytes that become floats one by one are no vectors.
+        let [scales, zeros] = scaling.as_chunks::<PANEL>().0 else { return };
+        let steps = bytes.as_chunks::<PANEL>().0.iter();
+        for (bytes, out) in steps.zip(out.as_chunks_mut::<PANEL>().0) {
+            let mut wide = [0i32; PANEL];
             for lane in 0..PANEL {
-                out[lane] = (bytes[lane] as f32 - zeros[lane]) * scales[lane];
+                wide[lane] = i32::from(bytes[lane]);
+            }
+            for lane in 0..PANEL {
+                out[lane] = (wide[lane] as f32 - zeros[lane]) * scales[lane];
             }
         }
     };
