@@ -230,7 +230,7 @@ fn lengths() -> Vec<Case> {
         case("66 inputs", model(&ports), "", ""),
         case(
             "a list of 4 Mi and one numbers",
-            { model(&graph(&[node("Neg", &["x"], &["y"]).message(5, &list)], &[])) },
+            model(&graph(&[node("Neg", &["x"], &["y"]).message(5, &list)], &[])),
             "",
             "",
         ),
