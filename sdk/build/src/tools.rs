@@ -98,6 +98,7 @@ impl<'a> Tools<'a> {
     }
 
     /// Says one line to who waits.
+    #[cfg(feature = "component")]
     pub(crate) fn say(&mut self, line: &str) {
         (self.report)(line);
     }

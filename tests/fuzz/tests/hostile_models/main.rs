@@ -7,6 +7,7 @@
 mod bert;
 mod onnx;
 mod proto;
+mod refusals;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};

@@ -1,0 +1,222 @@
+//! What the hostile ONNX files of `onnx` meet: name, code, and what the message says.
+
+/// One row a file.
+pub(crate) const REFUSALS: &[(&str, &str, &str)] = &[
+    ("2^40 elements", "onnx-model", "constant `w`: expected 4398046511104 bytes, got 0"),
+    ("extents that overflow", "onnx-model", "constant `w` is too large"),
+    ("bytes that overflow", "onnx-model", "constant `w` is too large"),
+    ("a negative extent", "onnx-file", "expected an ONNX model; at byte 22: an extent is negative"),
+    ("nine axes", "onnx-rank", "expected a tensor of at most 8 axes, got 9"),
+    ("fewer bytes than elements", "onnx-model", "constant `w`: expected 16 bytes, got 15"),
+    ("a sparse constant of 2^40 elements", "onnx-model", "a sparse constant is too large"),
+    ("a sparse constant that overflows", "onnx-model", "a sparse constant is too large"),
+    ("a sparse index outside", "onnx-model", "a sparse index is out of range"),
+    ("a sparse index below 0", "onnx-model", "a sparse index is out of range"),
+    (
+        "ConstantOfShape of 2^40",
+        "elements",
+        "broadcast: a value has at most 17179869184 elements, got 1099511627776",
+    ),
+    (
+        "ConstantOfShape that overflows",
+        "elements",
+        "broadcast: expected a number of elements that fits 63 bits, got a larger one",
+    ),
+    ("ConstantOfShape below 0", "onnx-model", "an extent is negative"),
+    (
+        "Expand to 2^42",
+        "elements",
+        "broadcast: a value has at most 17179869184 elements, got 4398046511104",
+    ),
+    (
+        "Expand that overflows",
+        "elements",
+        "broadcast: expected a number of elements that fits 63 bits, got a larger one",
+    ),
+    (
+        "Tile 2^40 times",
+        "elements",
+        "tile: a value has at most 17179869184 elements, got 4398046511104",
+    ),
+    (
+        "Tile i64::MAX times",
+        "elements",
+        "tile: expected a number of elements that fits 63 bits, got a larger one",
+    ),
+    ("Pad by 2^40", "elements", "pad: a value has at most 17179869184 elements, got 1099511627780"),
+    (
+        "Pad by i64::MAX twice",
+        "elements",
+        "pad: expected a number of elements that fits 63 bits, got a larger one",
+    ),
+    (
+        "Range of 2^40",
+        "elements",
+        "iota: a value has at most 17179869184 elements, got 1099511627776",
+    ),
+    (
+        "Range of i64::MAX",
+        "elements",
+        "iota: a value has at most 17179869184 elements, got 9223372036854775807",
+    ),
+    (
+        "OneHot of 2^40",
+        "elements",
+        "one-hot: a value has at most 17179869184 elements, got 1099511627776",
+    ),
+    (
+        "Resize by 1e30",
+        "onnx-model",
+        "expected an axis of fewer samples than 4 to 18446744073709551615",
+    ),
+    (
+        "forty doublings",
+        "elements",
+        "concat: a value has at most 17179869184 elements, got 34359738368",
+    ),
+    ("a cycle", "onnx-model", "no value is named `b` here; nodes must come in order"),
+    (
+        "a node that reads itself",
+        "onnx-model",
+        "no value is named `y` here; nodes must come in order",
+    ),
+    (
+        "a value that nobody makes",
+        "onnx-model",
+        "no value is named `nobody` here; nodes must come in order",
+    ),
+    (
+        "an output that nobody makes",
+        "onnx-model",
+        "no value is named `y` here; nodes must come in order",
+    ),
+    (
+        "a value made twice",
+        "onnx-file",
+        "expected an ONNX model; at byte 0: the value `y` is made twice",
+    ),
+    (
+        "a branch that reads ahead",
+        "onnx-model",
+        "no value is named `late` here; nodes must come in order",
+    ),
+    ("no graph", "onnx-file", "expected an ONNX model; at byte 0: the model has no graph"),
+    ("an unknown operator", "onnx-op", "no such operator in opset 17 of this plugin"),
+    (
+        "an offset past the end",
+        "onnx-model",
+        "constant `w`: expected bytes 256..+16 in weights.bin, which has 256",
+    ),
+    (
+        "an end past the end",
+        "onnx-model",
+        "constant `w`: expected bytes 241..+16 in weights.bin, which has 256",
+    ),
+    (
+        "an offset that overflows",
+        "onnx-model",
+        "constant `w`: expected bytes 18446744073709551615..+16 in weights.bin, which has 256",
+    ),
+    (
+        "an offset beyond 64 bits",
+        "onnx-file",
+        "expected an ONNX model; at byte 22: an external offset is no number",
+    ),
+    (
+        "an offset below 0",
+        "onnx-file",
+        "expected an ONNX model; at byte 22: an external offset is no number",
+    ),
+    (
+        "2^40 elements outside",
+        "onnx-model",
+        "constant `w`: expected bytes 0..+4398046511104 in weights.bin, which has 256",
+    ),
+    ("another length", "onnx-model", "constant `w`: expected 16 bytes, got 17"),
+    ("no location", "onnx-file", "expected an ONNX model; at byte 22: external data names no file"),
+    (
+        "a folder above",
+        "onnx-model",
+        "constant `w`: expected a path below the model, got `../weights.bin`",
+    ),
+    (
+        "a folder above, further in",
+        "onnx-model",
+        "constant `w`: expected a path below the model, got `a/../../weights.bin`",
+    ),
+    (
+        "an absolute path",
+        "onnx-model",
+        "constant `w`: expected a path below the model, got `/weights.bin`",
+    ),
+    (
+        "a drive",
+        "onnx-model",
+        "constant `w`: expected a path below the model, got `C:\\weights.bin`",
+    ),
+    (
+        "a backslash",
+        "onnx-model",
+        "constant `w`: expected a path below the model, got `..\\weights.bin`",
+    ),
+    (
+        "a zero byte",
+        "onnx-model",
+        "constant `w`: expected a path below the model, got `weights.bin\0.txt`",
+    ),
+    (
+        "a file of the host",
+        "onnx-model",
+        "constant `w`: expected a path below the model, got `/etc/passwd`",
+    ),
+    (
+        "a file that is not there",
+        "file",
+        "external data: there is no file `other.bin`; there are: model.onnx, weights.bin",
+    ),
+    ("graphs 40 deep", "onnx-depth", "expected at most 32 graphs inside of each other"),
+    (
+        "a function that calls itself",
+        "onnx-frames",
+        "expected at most 64 graphs inside of each other",
+    ),
+    (
+        "functions that call each other",
+        "onnx-frames",
+        "expected at most 64 graphs inside of each other",
+    ),
+    (
+        "functions that double 24 times",
+        "onnx-steps",
+        "expected a model that runs at most 2000000 nodes",
+    ),
+    ("a loop of 100,001", "onnx-iterations", "expected at most 100000 iterations, got 100001"),
+    ("a million nodes", "onnx-nodes", "expected a model of at most 200000 nodes"),
+    (
+        "a node's name of 2 MiB",
+        "onnx-list",
+        "expected at most 1048576 bytes of a name, got 2097152",
+    ),
+    ("a failing node's name of 1 MB", "onnx-op", "no such operator in opset 17 of this plugin"),
+    ("an operator's name of 1 MB", "onnx-op", "no such operator in opset 17 of this plugin"),
+    ("a domain of 1 MB", "onnx-op", "no such operator in opset 17 of this plugin"),
+    ("a missing value's name of 1 MB", "onnx-model", "nodes must come in order"),
+    (
+        "a constant's name of 1 MB",
+        "onnx-model",
+        "no value is named `w` here; nodes must come in order",
+    ),
+    ("an input's name of 129 bytes", "onnx-model", "expected a name of 1 to 128 bytes, got 129"),
+    ("66 inputs", "onnx-ports", "expected at most 64 inputs, got 66"),
+    (
+        "a field of 2^60 bytes",
+        "onnx-file",
+        "expected an ONNX model; at byte 10: a length passes its message's end",
+    ),
+    (
+        "an opset of 2^40",
+        "onnx-opset",
+        "expected operators of an opset from 1 to 28, got 1099511627776",
+    ),
+    ("nothing", "onnx-file", "expected an ONNX model; at byte 0: the model has no graph"),
+];
