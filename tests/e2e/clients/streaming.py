@@ -84,9 +84,10 @@ def http_events(options):
     body = json.dumps({"text": TEXT})
     connection.request("POST", "/v2/models/words/generate_stream", body, headers)
     answer = connection.getresponse()
-    check(answer.status == 200, f"status {answer.status}: {answer.read()}")
+    text = answer.read().decode()
+    check(answer.status == 200, f"status {answer.status}: {text}")
     check(answer.headers["content-type"] == "text/event-stream", answer.headers["content-type"])
-    lines = [line for line in answer.read().decode().split("\n") if line]
+    lines = [line for line in text.split("\n") if line]
     check(all(line.startswith("data: ") for line in lines), f"{lines}")
     words = [json.loads(line[6:])["word"] for line in lines]
     check(words == TEXT.split(), f"{words}")
