@@ -145,44 +145,56 @@ fn entries(bench: &Bench) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|it| it == "cwasm")).collect()
 }
 
+/// What becomes of an entry, given another plugin's.
+type Damage = fn(&[u8], &[u8]) -> Vec<u8>;
+
+const DAMAGES: [(&str, Damage); 10] = [
+    ("empty", |_, _| Vec::new()),
+    ("cut in its head", |whole, _| whole[..39].to_vec()),
+    ("its head alone", |whole, _| whole[..40].to_vec()),
+    ("cut by a byte", |whole, _| whole[..whole.len() - 1].to_vec()),
+    ("longer by a byte", |whole, _| [whole, &[0]].concat()),
+    ("another magic", |whole, _| flipped(whole, 0)),
+    ("another MAC", |whole, _| flipped(whole, 20)),
+    ("other code", |whole, _| flipped(whole, (whole.len() - 1) / 2)),
+    ("another end", |whole, _| flipped(whole, whole.len() - 1)),
+    ("of another plugin", |_, other| other.to_vec()),
+];
+
+fn flipped(whole: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = whole.to_vec();
+    bytes[at] ^= 0x10;
+    bytes
+}
+
 #[tokio::test]
 async fn compiled_code_that_is_cut_forged_swapped_or_of_another_engine_is_made_again() {
     let bench = Bench::new();
     let first = package("processor", &core(&identity()), "{}");
     let second = package("processor", &core(&processor("", NOTHING)), "{}");
     bench.load_package(&first).await.unwrap();
-    let [path]: [PathBuf; 1] = entries(&bench).try_into().unwrap();
-    let whole = std::fs::read(&path).unwrap();
+    // The image, and in this process what runs `init`.
+    let mine: Vec<(PathBuf, Vec<u8>)> = entries(&bench)
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
+    assert_eq!(mine.len(), if in_workers() { 1 } else { 2 });
     bench.load_package(&second).await.unwrap();
-    let other = entries(&bench).into_iter().find(|one| *one != path).unwrap();
+    let is_mine = |path: &PathBuf| mine.iter().any(|(one, _)| one == path);
+    let other = entries(&bench).into_iter().find(|path| !is_mine(path)).unwrap();
     let swapped = std::fs::read(other).unwrap();
-    let flipped = |at: usize| {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x10;
-        bytes
-    };
-    let cut = |len: usize| whole[..len].to_vec();
-    let longer = [&whole[..], &[0]].concat();
-    let last = whole.len() - 1;
-    for (what, bytes) in [
-        ("empty", cut(0)),
-        ("cut in its head", cut(39)),
-        ("its head alone", cut(40)),
-        ("cut by a byte", cut(last)),
-        ("longer by a byte", longer),
-        ("another magic", flipped(0)),
-        ("another MAC", flipped(20)),
-        ("other code", flipped(last / 2)),
-        ("another end", flipped(last)),
-        ("of another plugin", swapped),
-    ] {
-        std::fs::write(&path, bytes).unwrap();
+    for (what, damage) in DAMAGES {
+        for (path, whole) in &mine {
+            std::fs::write(path, damage(whole, &swapped)).unwrap();
+        }
         let again = open(bench.cache.path(), |_| ());
         let plugin = again.load(&first, setup(b"{}", Arc::new(NoFiles))).await.unwrap();
         let counted = ["cache_hits", "cache_rejected", "images"].map(|name| metric(&again, name));
-        assert_eq!(counted, [0, 1, 1], "{what}");
+        assert_eq!(counted, [0, mine.len() as u64, 1], "{what}");
         process(&plugin, vec![]).await.unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), whole.len() as u64, "{what}");
+        for (path, whole) in &mine {
+            assert_eq!(std::fs::metadata(path).unwrap().len(), whole.len() as u64, "{what}");
+        }
     }
     if !in_workers() {
         let metering = open(bench.cache.path(), |config| config.metering = true);
