@@ -88,19 +88,8 @@ pub(crate) struct Lane {
 }
 
 impl Worker {
-    /// Starts a process and waits until it has its walls.
-    ///
-    /// # Errors
-    /// In words: it could not be started, or said something else than that it is ready.
-    pub(crate) async fn start(
-        program: Option<PathBuf>,
-        config: WorkerConfig,
-    ) -> Result<Arc<Worker>, String> {
-        let text = |error: io::Error| error.to_string();
-        let (channel, theirs) = pair().map_err(text)?;
-        let child = command(program, &config)?.stdin(Stdio::from(theirs)).spawn();
-        let child = child.map_err(|error| format!("it cannot be started: {error}"))?;
-        let worker = Arc::new(Worker {
+    fn new(channel: Channel, child: Child) -> Worker {
+        Worker {
             channel,
             child: Mutex::new(child),
             lost: Mutex::default(),
@@ -114,7 +103,22 @@ impl Worker {
             plugins: Mutex::default(),
             users: AtomicUsize::new(0),
             used: Mutex::new(Instant::now()),
-        });
+        }
+    }
+
+    /// Starts a process and waits until it has its walls.
+    ///
+    /// # Errors
+    /// In words: it could not be started, or said something else than that it is ready.
+    pub(crate) async fn start(
+        program: Option<PathBuf>,
+        config: WorkerConfig,
+    ) -> Result<Arc<Worker>, String> {
+        let text = |error: io::Error| error.to_string();
+        let (channel, theirs) = pair().map_err(text)?;
+        let child = command(program, &config)?.stdin(Stdio::from(theirs)).spawn();
+        let child = child.map_err(|error| format!("it cannot be started: {error}"))?;
+        let worker = Arc::new(Worker::new(channel, child));
         let first = tokio::time::timeout(START_MAX, worker.channel.receive(false)).await;
         match first {
             Ok(Ok(Some(packet))) if packet.header.kind == READY => {}
@@ -476,20 +480,6 @@ mod tests {
     /// A worker that is no worker: a process that waits.
     fn idle() -> Worker {
         let (channel, _theirs) = pair().unwrap();
-        Worker {
-            channel,
-            child: Mutex::new(Command::new("sleep").arg("60").spawn().unwrap()),
-            lost: Mutex::default(),
-            gone: AtomicBool::new(false),
-            calls: Mutex::default(),
-            inbox: Mutex::default(),
-            left: Notify::new(),
-            next_call: AtomicU64::new(1),
-            segments: Mutex::default(),
-            next_segment: AtomicU32::new(1),
-            plugins: Mutex::default(),
-            users: AtomicUsize::new(0),
-            used: Mutex::new(Instant::now()),
-        }
+        Worker::new(channel, Command::new("sleep").arg("60").spawn().unwrap())
     }
 }
