@@ -6,6 +6,7 @@ use crate::engine::Inner;
 use crate::statistics::{ModelStatistics, Timed};
 use crate::{Engine, EngineError, Selector};
 use aimass_dispatch::PlanStats;
+use aimass_sandbox::BoxFuture;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -54,7 +55,15 @@ impl Engine {
     ///
     /// # Errors
     /// Not found; why loading failed; or unavailable if it takes longer than `deadline`.
-    pub async fn load(&self, name: &str, deadline: Instant) -> Result<(), EngineError> {
+    pub fn load<'a>(
+        &'a self,
+        name: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(self.put_in_service(name, deadline))
+    }
+
+    async fn put_in_service(&self, name: &str, deadline: Instant) -> Result<(), EngineError> {
         let inner = self.inner();
         inner.catalog().known(name)?;
         inner.set_unloaded(name, false)?;

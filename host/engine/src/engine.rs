@@ -21,6 +21,7 @@ use aimass_dispatch::{Dispatcher, SystemClock};
 use aimass_graph::CompileOptions;
 use aimass_market::host::MarketHost;
 use aimass_registry::{Registry, Selector as RegistrySelector, Sha256Digest};
+use aimass_sandbox::BoxFuture;
 use aimass_sandbox::Sandbox;
 use aimass_telemetry::call::{asked_model, room, served_by};
 use aimass_telemetry::metrics::Page;
@@ -63,7 +64,11 @@ impl Engine {
     ///
     /// # Errors
     /// Registry, trust policy or sandbox cannot be opened; the message says which file and why.
-    pub async fn open(config: EngineConfig) -> Result<Arc<Engine>, EngineError> {
+    pub fn open(config: EngineConfig) -> BoxFuture<'static, Result<Arc<Engine>, EngineError>> {
+        Box::pin(Engine::opened(config))
+    }
+
+    async fn opened(config: EngineConfig) -> Result<Arc<Engine>, EngineError> {
         let registry = Registry::open(&config.data_dir.join("registry"), Default::default())
             .map_err(|error| of_registry(&error))?;
         read_policy(&config)?;
@@ -120,8 +125,8 @@ impl Engine {
     pub fn infer(
         &self,
         request: InferRequest,
-    ) -> impl Future<Output = Result<InferResponse, EngineError>> + Send {
-        self.infer_in(request, Scope::default())
+    ) -> BoxFuture<'_, Result<InferResponse, EngineError>> {
+        Box::pin(self.infer_in(request, Scope::default()))
     }
 
     /// Answers one request in parts: what its plugins emit goes to `items`, and the last part is
@@ -134,8 +139,8 @@ impl Engine {
         &self,
         request: InferRequest,
         items: ItemSender,
-    ) -> impl Future<Output = Result<InferResponse, EngineError>> + Send {
-        self.infer_in(request, Scope { items: Some(items), ..Scope::default() })
+    ) -> BoxFuture<'_, Result<InferResponse, EngineError>> {
+        Box::pin(self.infer_in(request, Scope { items: Some(items), ..Scope::default() }))
     }
 
     async fn infer_in(

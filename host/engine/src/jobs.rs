@@ -8,8 +8,7 @@ mod store;
 pub use store::{JobRecord, JobState, JobStore, JobsConfig};
 
 use crate::EngineError;
-use std::future::Future;
-use std::pin::Pin;
+use aimass_sandbox::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Claim;
@@ -18,7 +17,7 @@ use store::Claim;
 const POLL: Duration = Duration::from_millis(500);
 
 /// The end of [`Job::run`], later.
-pub type JobEnd<'a> = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send + 'a>>;
+pub type JobEnd<'a> = BoxFuture<'a, Result<(), EngineError>>;
 
 /// One kind of long work.
 ///

@@ -34,7 +34,7 @@ mod traced;
 mod types;
 
 pub use aimass_graph::{DeviceInfo, Gpu, GpuOptions, SelfTest, SelfTestCase, gpu_count};
-pub use aimass_sandbox::SinkGone;
+pub use aimass_sandbox::{BoxFuture, SinkGone};
 pub use config::{CompositionConfig, EngineConfig, TracedConfig};
 pub use control::{Serviceability, VersionStatus};
 pub use device::{DeviceChoice, DeviceStatus, UnknownDevice};

@@ -15,6 +15,7 @@ use crate::{
 };
 use aimass_graph::Plan;
 use aimass_registry::{RegistryError, Selector as RegistrySelector, StagedModel};
+use aimass_sandbox::BoxFuture;
 use aimass_sandbox::{NamedTensors, PluginSignature};
 use aimass_tensor::Tensor;
 use std::collections::BTreeMap;
@@ -79,7 +80,15 @@ impl Engine {
     ///
     /// # Errors
     /// Not found, with the names that exist; else the first check that failed.
-    pub async fn open_model(
+    pub fn open_model<'a>(
+        &'a self,
+        name: &'a str,
+        selector: &'a Selector,
+    ) -> BoxFuture<'a, Result<OpenModel, EngineError>> {
+        Box::pin(self.opened_model(name, selector))
+    }
+
+    async fn opened_model(
         &self,
         name: &str,
         selector: &Selector,
@@ -102,7 +111,16 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::publish_model`], except for fixtures, which are not run.
-    pub async fn open_package(
+    pub fn open_package<'a>(
+        &'a self,
+        serving_name: &'a str,
+        package: &'a PackageFolder,
+        statement: &'a [u8],
+    ) -> BoxFuture<'a, Result<OpenModel, EngineError>> {
+        Box::pin(self.opened_package(serving_name, package, statement))
+    }
+
+    async fn opened_package(
         &self,
         serving_name: &str,
         package: &PackageFolder,
@@ -162,7 +180,15 @@ impl OpenModel {
     ///
     /// # Errors
     /// Invalid input, and errors of the plugin and of the plans.
-    pub async fn stages(
+    pub fn stages(
+        &self,
+        inputs: Vec<Tensor>,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Vec<ModelStage>, EngineError>> {
+        Box::pin(self.run_stages(inputs, deadline))
+    }
+
+    async fn run_stages(
         &self,
         inputs: Vec<Tensor>,
         deadline: Instant,
@@ -186,7 +212,14 @@ impl OpenModel {
     ///
     /// # Errors
     /// As [`Engine::infer`].
-    pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
+    pub fn infer(
+        &self,
+        request: InferRequest,
+    ) -> BoxFuture<'_, Result<InferResponse, EngineError>> {
+        Box::pin(self.run(request))
+    }
+
+    async fn run(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
         let answer = (self.model.name.clone(), self.model.version);
         if self.model.pipeline.calls_models() {
             self.inner.refresh_catalog()?;

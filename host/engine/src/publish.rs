@@ -14,6 +14,7 @@ use crate::{Engine, EngineError, Family, InferRequest, InferResponse, Selector};
 use aimass_registry::{
     InitialState, ModelRelease, PluginRecord, PluginRelease, Sha256Digest, StagedModel,
 };
+use aimass_sandbox::BoxFuture;
 use aimass_tensor::Tensor;
 use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest};
 use std::collections::BTreeMap;
@@ -140,7 +141,16 @@ impl Engine {
     ///
     /// # Errors
     /// The refusal, or the fixture that failed; the registry is unchanged.
-    pub async fn publish_model(
+    pub fn publish_model<'a>(
+        &'a self,
+        serving_name: &'a str,
+        package: &'a PackageFolder,
+        statement: &'a [u8],
+    ) -> BoxFuture<'a, Result<PublishedModel, EngineError>> {
+        Box::pin(self.check_and_publish(serving_name, package, statement))
+    }
+
+    async fn check_and_publish(
         &self,
         serving_name: &str,
         package: &PackageFolder,

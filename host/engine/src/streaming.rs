@@ -2,9 +2,8 @@
 
 use crate::composition::Ancestry;
 use crate::{InferResponse, Usage};
-use aimass_sandbox::{EmittedItem, ItemHeld, ItemSink, SinkGone};
+use aimass_sandbox::{BoxFuture, EmittedItem, ItemHeld, ItemSink, SinkGone};
 use aimass_tensor::Tensor;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -83,10 +82,7 @@ pub(crate) struct StepItems {
 }
 
 impl ItemSink for StepItems {
-    fn send(
-        &self,
-        item: EmittedItem,
-    ) -> Pin<Box<dyn Future<Output = Result<(), SinkGone>> + Send + '_>> {
+    fn send(&self, item: EmittedItem) -> BoxFuture<'_, Result<(), SinkGone>> {
         Box::pin(self.forward(item))
     }
 }

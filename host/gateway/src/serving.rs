@@ -2,18 +2,16 @@
 //! sockets with engines that fail on purpose.
 
 use aimass_engine::{
-    DeviceStatus, Engine, EngineError, InferRequest, InferResponse, ItemSender, ModelMetadata,
-    ModelStatistics, Readiness, Selector, TrustState, VersionStatus,
+    BoxFuture, DeviceStatus, Engine, EngineError, InferRequest, InferResponse, ItemSender,
+    ModelMetadata, ModelStatistics, Readiness, Selector, TrustState, VersionStatus,
 };
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Instant;
 
 /// The answer of [`Serving::infer`], later.
-pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<InferResponse, EngineError>> + Send + 'a>>;
+pub type Answer<'a> = BoxFuture<'a, Result<InferResponse, EngineError>>;
 
 /// The end of [`Serving::load`], later.
-pub type Done<'a> = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send + 'a>>;
+pub type Done<'a> = BoxFuture<'a, Result<(), EngineError>>;
 
 /// An engine as the gateway sees it. Every protocol meets in [`Serving::infer`].
 pub trait Serving: Send + Sync + 'static {
@@ -121,11 +119,11 @@ pub trait Observation: Send + Sync + 'static {
 
 impl Serving for Engine {
     fn infer(&self, request: InferRequest) -> Answer<'_> {
-        Box::pin(Engine::infer(self, request))
+        Engine::infer(self, request)
     }
 
     fn infer_stream(&self, request: InferRequest, items: ItemSender) -> Answer<'_> {
-        Box::pin(Engine::infer_stream(self, request, items))
+        Engine::infer_stream(self, request, items)
     }
 
     fn model(&self, name: &str, selector: &Selector) -> Result<ModelMetadata, EngineError> {
@@ -157,7 +155,7 @@ impl Serving for Engine {
     }
 
     fn load<'a>(&'a self, name: &'a str, deadline: Instant) -> Done<'a> {
-        Box::pin(Engine::load(self, name, deadline))
+        Engine::load(self, name, deadline)
     }
 
     fn unload(&self, name: &str) -> Result<(), EngineError> {

@@ -4,11 +4,11 @@
 //! The sandbox knows no registry and no protocol. Who makes a [`Call`](crate::Call) passes objects that
 //! already know whose call it is; a call without them reaches nothing.
 
+use crate::BoxFuture;
 use crate::error::GuestError;
 use crate::plugin::Parameter;
 use crate::signature::{NamedTensors, PluginSignature};
 use crate::state::Charge;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,7 @@ pub struct ModelCall {
 }
 
 /// The answer of [`ModelCaller::call`], later: outputs by name, or what the guest is told.
-pub type ModelAnswer<'a> =
-    Pin<Box<dyn Future<Output = Result<NamedTensors, GuestError>> + Send + 'a>>;
+pub type ModelAnswer<'a> = BoxFuture<'a, Result<NamedTensors, GuestError>>;
 
 /// Runs other models for one call, on behalf of its tenant.
 pub trait ModelCaller: Send + Sync {
@@ -72,10 +71,7 @@ pub struct SinkGone;
 /// Where the items of one call go.
 pub trait ItemSink: Send + Sync {
     /// Sends an item; waits while as many as the sink holds are not read yet.
-    fn send(
-        &self,
-        item: EmittedItem,
-    ) -> Pin<Box<dyn Future<Output = Result<(), SinkGone>> + Send + '_>>;
+    fn send(&self, item: EmittedItem) -> BoxFuture<'_, Result<(), SinkGone>>;
 }
 
 /// What a store knows of the outside.

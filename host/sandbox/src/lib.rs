@@ -54,7 +54,14 @@ pub use signature::{NamedTensors, PluginSignature, PluginTensorSpec};
 pub use trace::{TraceSession, TracedInput, TracedStage};
 pub use worker::child::{WORKER_COMMAND, WorkerError, run_worker};
 
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a call of this crate gives: a future on the heap.
+///
+/// The code of an unboxed future, with all of the Wasm runtime that it calls, would be compiled again in
+/// each crate that awaits it, and its state copied into each caller's.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What is behind a lock, whatever became of the last who held it.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

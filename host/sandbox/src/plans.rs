@@ -1,11 +1,11 @@
 //! The compiled plans of one model version, as its plugins find them by name.
 
+use crate::BoxFuture;
 use crate::error::GuestError;
 use crate::signature::PluginSignature;
 use crate::worker::link::RemotePlans;
 use aimass_graph::{Plan, Signature};
 use aimass_tensor::Tensor;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,8 +32,7 @@ pub trait TracedPlan: Send + Sync {
 }
 
 /// The answer of [`TracedPlan::run`], later: outputs in order, or what the guest is told.
-pub type TracedAnswer<'a> =
-    Pin<Box<dyn Future<Output = Result<Vec<Tensor>, GuestError>> + Send + 'a>>;
+pub type TracedAnswer<'a> = BoxFuture<'a, Result<Vec<Tensor>, GuestError>>;
 
 /// A call of a traced model.
 pub struct TracedPlanCall {

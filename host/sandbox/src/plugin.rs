@@ -3,6 +3,7 @@
 mod graphs;
 mod in_worker;
 
+use crate::BoxFuture;
 use crate::composition::{Composition, Outside};
 use crate::error::{Cause, CauseKind, ErrorFamily, PluginError, SandboxError};
 use crate::host_api::HANDLES;
@@ -209,14 +210,16 @@ impl Plugin {
     ///
     /// # Errors
     /// [`PluginError`]; its cause says whether the caller, a limit or the plugin is at fault.
-    pub async fn process(
+    pub fn process(
         &self,
         call: Call,
         inputs: NamedTensors,
-    ) -> Result<CallResult, PluginError> {
-        let attributes = || vec![Attribute::Plugin(self.package.name.clone())];
-        let running = pin!(self.process_fresh(call, inputs));
-        room(SpanName::Instance, attributes, pin!(in_plugin(running))).await
+    ) -> BoxFuture<'_, Result<CallResult, PluginError>> {
+        Box::pin(async move {
+            let attributes = || vec![Attribute::Plugin(self.package.name.clone())];
+            let running = pin!(self.process_fresh(call, inputs));
+            room(SpanName::Instance, attributes, pin!(in_plugin(running))).await
+        })
     }
 
     async fn process_fresh(
@@ -272,7 +275,16 @@ impl Plugin {
     ///
     /// # Errors
     /// As [`Plugin::process`].
-    pub async fn process_warm(
+    pub fn process_warm(
+        &self,
+        call: Call,
+        inputs: NamedTensors,
+        times: u32,
+    ) -> BoxFuture<'_, Result<(), PluginError>> {
+        Box::pin(self.process_times(call, inputs, times))
+    }
+
+    async fn process_times(
         &self,
         call: Call,
         inputs: NamedTensors,
@@ -303,7 +315,11 @@ impl Plugin {
     ///
     /// # Errors
     /// As [`Plugin::process`].
-    pub async fn detect(&self) -> Result<Option<String>, PluginError> {
+    pub fn detect(&self) -> BoxFuture<'_, Result<Option<String>, PluginError>> {
+        Box::pin(self.ask_format())
+    }
+
+    async fn ask_format(&self) -> Result<Option<String>, PluginError> {
         const FUNCTION: &str = "detect";
         if let Body::Worker(_) = &self.body {
             return self.ask(FUNCTION, self.package.limits.wall_max, Job::Detect).await;
@@ -324,7 +340,14 @@ impl Plugin {
     ///
     /// # Errors
     /// As [`Plugin::process`]; [`Cause::Host`] if a graph does not compile.
-    pub async fn load_graph(&self, options: &CompileOptions) -> Result<LoadedGraph, PluginError> {
+    pub fn load_graph<'a>(
+        &'a self,
+        options: &'a CompileOptions,
+    ) -> BoxFuture<'a, Result<LoadedGraph, PluginError>> {
+        Box::pin(self.load_and_compile(options))
+    }
+
+    async fn load_and_compile(&self, options: &CompileOptions) -> Result<LoadedGraph, PluginError> {
         const FUNCTION: &str = "load";
         let (graphs, signature, mut stats) = match &self.body {
             Body::Here { .. } => {

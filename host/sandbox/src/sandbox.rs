@@ -1,5 +1,6 @@
 //! The sandbox: one engine, one cache, one clock for all plugins of the process.
 
+use crate::BoxFuture;
 use crate::admission;
 use crate::cache::{CacheKey, CompileCache, Found};
 use crate::compile::{Compiler, Session, deserialize};
@@ -135,7 +136,15 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError::Refused`] for what may not run here, [`SandboxError::Image`] and
     /// [`SandboxError::Plugin`] for what does not start.
-    pub async fn load(
+    pub fn load<'a>(
+        self: &'a Arc<Sandbox>,
+        package: &'a VerifiedPackage,
+        setup: PluginSetup,
+    ) -> BoxFuture<'a, Result<Arc<Plugin>, SandboxError>> {
+        Box::pin(self.load_on_thread(package, setup))
+    }
+
+    async fn load_on_thread(
         self: &Arc<Sandbox>,
         package: &VerifiedPackage,
         setup: PluginSetup,

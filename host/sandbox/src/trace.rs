@@ -2,6 +2,7 @@
 
 mod values;
 
+use crate::BoxFuture;
 use crate::error::{Cause, PluginError};
 use crate::host_api::files::granted;
 use crate::host_api::tensor::TensorHandle;
@@ -106,7 +107,11 @@ impl Plugin {
     ///
     /// # Errors
     /// As [`Plugin::process`].
-    pub async fn load_signature(&self) -> Result<PluginSignature, PluginError> {
+    pub fn load_signature(&self) -> BoxFuture<'_, Result<PluginSignature, PluginError>> {
+        Box::pin(self.ask_signature())
+    }
+
+    async fn ask_signature(&self) -> Result<PluginSignature, PluginError> {
         const FUNCTION: &str = "load";
         let wall_max = self.limits().load_wall_max;
         let bad = |message| Cause::BadOutput { message };
@@ -133,7 +138,15 @@ impl Plugin {
     ///
     /// # Errors
     /// As [`Plugin::process`].
-    pub async fn trace_session(
+    pub fn trace_session<'a>(
+        self: &'a Arc<Self>,
+        signature: &'a Arc<PluginSignature>,
+        options: &'a CompileOptions,
+    ) -> BoxFuture<'a, Result<TraceSession, PluginError>> {
+        Box::pin(self.start_session(signature, options))
+    }
+
+    async fn start_session(
         self: &Arc<Self>,
         signature: &Arc<PluginSignature>,
         options: &CompileOptions,
@@ -173,44 +186,58 @@ impl TraceSession {
     /// As [`Plugin::process`]; [`Cause::BadInput`] if the inputs do not fit the signature,
     /// [`Cause::BadOutput`] if the stage breaks the contract, [`Cause::Host`] if its graph does not
     /// compile or a trace was started already.
-    pub async fn trace(&mut self, inputs: &[TracedInput]) -> Result<TracedStage, PluginError> {
-        let outline = self.ask_trace(inputs).await?;
-        compile(&self.plugin, TRACE, self.options.clone(), outline).await
+    pub fn trace<'a>(
+        &'a mut self,
+        inputs: &'a [TracedInput],
+    ) -> BoxFuture<'a, Result<TracedStage, PluginError>> {
+        Box::pin(async move {
+            let outline = self.ask_trace(inputs).await?;
+            compile(&self.plugin, TRACE, self.options.clone(), outline).await
+        })
     }
 
     /// Goes on with what the last stage wanted to observe, in its order, and compiles the next.
     ///
     /// # Errors
     /// As [`TraceSession::trace`].
-    pub async fn resume(&mut self, observed: NamedTensors) -> Result<TracedStage, PluginError> {
-        let outline = self.ask_resume(observed).await?;
-        compile(&self.plugin, RESUME, self.options.clone(), outline).await
+    pub fn resume(
+        &mut self,
+        observed: NamedTensors,
+    ) -> BoxFuture<'_, Result<TracedStage, PluginError>> {
+        Box::pin(async move {
+            let outline = self.ask_resume(observed).await?;
+            compile(&self.plugin, RESUME, self.options.clone(), outline).await
+        })
     }
 
     /// As [`TraceSession::trace`], but compiles nothing: the guest must answer `expected` again.
     ///
     /// # Errors
     /// As [`TraceSession::trace`]; [`Cause::BadOutput`] if it answers anything else.
-    pub async fn replay_trace(
-        &mut self,
-        inputs: &[TracedInput],
-        expected: &TracedStage,
-    ) -> Result<(), PluginError> {
-        let outline = self.ask_trace(inputs).await?;
-        self.compare(TRACE, &outline, expected)
+    pub fn replay_trace<'a>(
+        &'a mut self,
+        inputs: &'a [TracedInput],
+        expected: &'a TracedStage,
+    ) -> BoxFuture<'a, Result<(), PluginError>> {
+        Box::pin(async move {
+            let outline = self.ask_trace(inputs).await?;
+            self.compare(TRACE, &outline, expected)
+        })
     }
 
     /// As [`TraceSession::resume`], but compiles nothing: the guest must answer `expected` again.
     ///
     /// # Errors
     /// As [`TraceSession::replay_trace`].
-    pub async fn replay_resume(
-        &mut self,
+    pub fn replay_resume<'a>(
+        &'a mut self,
         observed: NamedTensors,
-        expected: &TracedStage,
-    ) -> Result<(), PluginError> {
-        let outline = self.ask_resume(observed).await?;
-        self.compare(RESUME, &outline, expected)
+        expected: &'a TracedStage,
+    ) -> BoxFuture<'a, Result<(), PluginError>> {
+        Box::pin(async move {
+            let outline = self.ask_resume(observed).await?;
+            self.compare(RESUME, &outline, expected)
+        })
     }
 
     async fn ask_trace(&mut self, inputs: &[TracedInput]) -> Result<Outline, PluginError> {

@@ -355,13 +355,13 @@ fn refused(error: HostError) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BoxFuture;
     use crate::composition::{ItemSink, ModelAnswer, ModelCaller, SinkGone};
     use crate::engine::worker_engine;
     use crate::package::{NoFiles, World};
     use crate::signature::{PluginSignature, PluginTensorSpec};
     use crate::{Limits, NamedTensors, Parameter};
     use aimass_tensor::DType;
-    use std::pin::Pin;
     use std::sync::Mutex;
 
     /// Answers what it was given.
@@ -378,10 +378,7 @@ mod tests {
     struct Kept(Mutex<Vec<EmittedItem>>);
 
     impl ItemSink for Kept {
-        fn send(
-            &self,
-            item: EmittedItem,
-        ) -> Pin<Box<dyn Future<Output = Result<(), SinkGone>> + Send + '_>> {
+        fn send(&self, item: EmittedItem) -> BoxFuture<'_, Result<(), SinkGone>> {
             self.0.lock().unwrap().push(item);
             Box::pin(async { Ok(()) })
         }
