@@ -1,7 +1,10 @@
 //! Convolutions over up to three spatial axes (ONNX `Conv-11`, `ConvTranspose-11`); padding counts as 0.
 //!
 //! f32 is computed in f32. f16 and bf16 are multiplied by tensor cores, summed in f32 and rounded once.
+//! Where cuBLASLt is there, those of images with their channels last are products of it.
 
+use crate::conv_product::ConvProduct;
+use crate::device::Device;
 use crate::entries;
 use crate::error::DeviceError;
 use crate::finish::Finish;
@@ -80,6 +83,8 @@ pub struct ConvOperands<'m> {
 const TILE: u32 = 64;
 /// Filters of a group from which on tiles are worth it.
 const TILED_FILTERS_MIN: u32 = 16;
+/// Outputs of a thread of a depthwise convolution.
+const RUN: u32 = 4;
 /// Extents at and beyond which a position would be taken for one that lies nowhere.
 const EXTENT_END: u64 = 1 << 28;
 /// Blocks that a launch should have: two on each multiprocessor of a large GPU.
@@ -88,12 +93,13 @@ const BLOCKS: u64 = 264;
 const SPLIT_TERMS_MIN: u32 = 128;
 const SPLITS_MAX: u64 = 32;
 
-/// Bytes of scratch memory that [`conv`] needs.
-pub fn conv_scratch(shape: &ConvShape) -> usize {
-    match shape.splits() {
-        Some((splits, _)) if splits > 1 => splits as usize * shape.results() as usize * 4,
-        Some(_) | None => 0,
-    }
+/// Bytes of scratch memory that [`conv`] needs on this device.
+pub fn conv_scratch(device: &Device, form: Form, shape: &ConvShape) -> usize {
+    let windows = match device.may_have_blas() {
+        true => ConvProduct::new(device, form, shape).map_or(0, |product| product.scratch(form)),
+        false => 0,
+    };
+    shape.partial_bytes().max(windows)
 }
 
 /// `y = finish(conv(x, w) + bias, residual)`.
@@ -117,6 +123,11 @@ pub fn conv(
     if shape.results() == 0 {
         return Ok(());
     }
+    if let Some(product) = ConvProduct::new(queue.device(), form, shape)
+        && product.run(queue, (form, &own), operands, finish)?
+    {
+        return Ok(());
+    }
     let Some((splits, terms)) = shape.splits() else {
         let kernel =
             entries::ConvDirect { x, w, bias, residual, y, shape: own, ending, transposed: 0 };
@@ -129,7 +140,7 @@ pub fn conv(
         (shape.layout == Layout::ChannelsLast && whole(own.channels, operands.x)).into();
     own.w_vectors = whole(own.channels * own.taps, operands.w).into();
     (own.splits, own.terms) = (splits, terms);
-    let partial = match conv_scratch(shape) as u64 {
+    let partial = match shape.partial_bytes() as u64 {
         0 => Address(0),
         bytes => operands.scratch.elements(bytes / 4, 4)?,
     };
@@ -142,6 +153,44 @@ pub fn conv(
     }
     let join = entries::ConvJoin { partial, bias, residual, y, shape: own, ending };
     queue.launch(&join, form, Grid::over(shape.results(), 256))
+}
+
+/// As [`conv`] of images, channels last, where each channel has one filter of its own: channels, filters
+/// and groups are the same number, and the first axis is [`Axis::ONE`]. `w` is `[kernel.., channels]`.
+///
+/// # Errors
+/// As [`conv`].
+pub fn conv_depthwise(
+    queue: &mut Queue<'_>,
+    form: Form,
+    shape: &ConvShape,
+    operands: &ConvOperands<'_>,
+    finish: Finish,
+) -> Result<(), DeviceError> {
+    shape.check()?;
+    let ConvShape { groups, channels, filters, axes, layout, .. } = *shape;
+    if groups != channels || filters != channels || axes[0] != Axis::ONE {
+        return Err(DeviceError::Defect("a depthwise convolution of other than images"));
+    }
+    if layout != Layout::ChannelsLast {
+        return Err(DeviceError::Defect("a depthwise convolution with its channels in front"));
+    }
+    let Addresses { x, w, bias, residual, y } = operands.addresses(form, shape, false)?;
+    if shape.results() == 0 {
+        return Ok(());
+    }
+    let mut own = shape.parameters(axes.map(|axis| axis.input), axes.map(|axis| axis.output));
+    let aligned = [operands.x, operands.w, operands.y].iter().all(|slice| slice.is_aligned(16));
+    let width = match aligned && channels.is_multiple_of(16 / form.bytes() as u32) {
+        true => 16 / form.bytes() as u32,
+        false => 1,
+    };
+    own.x_vectors = (width > 1).into();
+    let lines = u64::from(own.images) * u64::from(axes[1].output);
+    let threads = lines * u64::from(axes[2].output.div_ceil(RUN)) * u64::from(channels / width);
+    let kernel =
+        entries::ConvDepthwise { x, w, bias, residual, y, shape: own, ending: finish.into() };
+    queue.launch(&kernel, form, Grid::over(threads, 128))
 }
 
 /// `y = finish(conv_transpose(x, w) + bias, residual)`: every element of `x` adds a scaled window to
@@ -179,13 +228,13 @@ fn product(extents: [u32; 3]) -> u64 {
 
 impl ConvShape {
     /// Elements of the result of a convolution that is not transposed.
-    fn results(&self) -> u64 {
+    pub(crate) fn results(&self) -> u64 {
         let positions = product(self.axes.map(|axis| axis.output));
         positions.saturating_mul(u64::from(self.batch) * u64::from(self.filters))
     }
 
     /// Terms of the sum of each output.
-    fn terms(&self) -> u64 {
+    pub(crate) fn terms(&self) -> u64 {
         product(self.axes.map(|axis| axis.kernel))
             .saturating_mul((self.channels / self.groups.max(1)).into())
     }
@@ -212,6 +261,14 @@ impl ConvShape {
         let splits = (wanted as u32).min(terms / SPLIT_TERMS_MIN).max(1);
         let each = terms.div_ceil(splits).next_multiple_of(32).max(32);
         Some((terms.div_ceil(each).max(1), each))
+    }
+
+    /// Bytes of the sums that blocks share.
+    fn partial_bytes(&self) -> usize {
+        match self.splits() {
+            Some((splits, _)) if splits > 1 => splits as usize * self.results() as usize * 4,
+            Some(_) | None => 0,
+        }
     }
 
     fn check(&self) -> Result<(), DeviceError> {

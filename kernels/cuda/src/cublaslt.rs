@@ -7,7 +7,7 @@
 
 #![expect(unsafe_code, reason = "the functions of cuBLASLt")]
 
-use crate::finish::Activation;
+use crate::finish::{Activation, Finish};
 use crate::launch::{Address, Form};
 use crate::matmul::Job;
 use crate::product::{ProductShape, kind};
@@ -204,13 +204,7 @@ fn described(queue: &Queue<'_>, job: &Job) -> Option<(Key, Pointers)> {
     if has_bias && !job.to.bias.0.is_multiple_of(16) {
         return None;
     }
-    let finish = &job.finish;
-    let applied = match (finish.activation, finish.scaled, finish.last) {
-        (Activation::None, None, Activation::None) => None,
-        (Activation::None, None, last) => Some(applied(last)?),
-        (own, None, Activation::None) if !has_residual => Some(applied(own)?),
-        (_, Some(_), _) | (_, None, _) => return None,
-    };
+    let applied = ending(&job.finish, has_residual)?;
     let a_strides = [shape.a_row, shape.a_column];
     let b_strides = [shape.b_row, shape.b_column];
     let residual =
@@ -229,6 +223,21 @@ fn described(queue: &Queue<'_>, job: &Job) -> Option<(Key, Pointers)> {
     let residual = if has_residual { job.to.residual } else { c };
     let (left, right, bias) = (job.b, job.a, job.to.bias);
     Some((key, Pointers { left, right, c, residual, has_residual, bias }))
+}
+
+/// Whether cuBLASLt can do to sums what `finish` says.
+pub(crate) fn can_finish(finish: &Finish, has_residual: bool) -> bool {
+    ending(finish, has_residual).is_some()
+}
+
+/// The activation of an epilogue that does the same; none if there is no such epilogue.
+fn ending(finish: &Finish, has_residual: bool) -> Option<Option<Applied>> {
+    match (finish.activation, finish.scaled, finish.last) {
+        (Activation::None, None, Activation::None) => Some(None),
+        (Activation::None, None, last) => applied(last).map(Some),
+        (own, None, Activation::None) if !has_residual => applied(own).map(Some),
+        (_, Some(_), _) | (_, None, _) => None,
+    }
 }
 
 /// The activation as an epilogue; its GELU is the one with the hyperbolic tangent.

@@ -213,6 +213,16 @@ impl Device {
         }
     }
 
+    /// Whether cuBLASLt is there, which is known once a product has asked for it.
+    pub fn has_cublaslt(&self) -> Option<bool> {
+        self.blas.get().map(Option::is_some)
+    }
+
+    /// Whether products may be done by cuBLASLt, as far as is known.
+    pub(crate) fn may_have_blas(&self) -> bool {
+        !self.options.deterministic && self.has_cublaslt() != Some(false)
+    }
+
     pub(crate) fn function(&self, entry: Entry) -> Option<sys::CUfunction> {
         self.functions.get(entry.0).copied()
     }

@@ -66,6 +66,9 @@ pub(crate) const NAMES: &[&str] = &[
     "conv_join_f32",
     "conv_join_f16",
     "conv_join_bf16",
+    "conv_depthwise_f32",
+    "conv_depthwise_f16",
+    "conv_depthwise_bf16",
     "conv_direct_f32",
     "conv_direct_f16",
     "conv_direct_bf16",
@@ -112,6 +115,9 @@ pub(crate) const NAMES: &[&str] = &[
     "gemv_rows_few_f32",
     "gemv_rows_few_f16",
     "gemv_rows_few_bf16",
+    "im2col_b32",
+    "im2col_b64",
+    "im2col_b128",
     "matmul_large",
     "matmul_middle",
     "matmul_small",
@@ -838,6 +844,35 @@ impl Kernel for ConvJoin {
     }
 }
 
+/// `conv_depthwise` of `conv_depthwise.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct ConvDepthwise {
+    pub(crate) x: Address,
+    pub(crate) w: Address,
+    pub(crate) bias: Address,
+    pub(crate) residual: Address,
+    pub(crate) y: Address,
+    pub(crate) shape: ConvShape,
+    pub(crate) ending: Ending,
+}
+
+impl Kernel for ConvDepthwise {
+    const NAME: &'static str = "conv_depthwise";
+    const THREADS_MAX: u32 = 128;
+    const ENTRIES: &'static [(Form, Entry)] =
+        &[(Form::F32, Entry(56)), (Form::F16, Entry(57)), (Form::Bf16, Entry(58))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.x).cast_mut().cast());
+        to.push((&raw const self.w).cast_mut().cast());
+        to.push((&raw const self.bias).cast_mut().cast());
+        to.push((&raw const self.residual).cast_mut().cast());
+        to.push((&raw const self.y).cast_mut().cast());
+        to.push((&raw const self.shape).cast_mut().cast());
+        to.push((&raw const self.ending).cast_mut().cast());
+    }
+}
+
 /// `conv_direct` of `conv_direct.cu`.
 #[derive(Clone, Copy)]
 pub(crate) struct ConvDirect {
@@ -855,7 +890,7 @@ impl Kernel for ConvDirect {
     const NAME: &'static str = "conv_direct";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(56)), (Form::F16, Entry(57)), (Form::Bf16, Entry(58))];
+        &[(Form::F32, Entry(59)), (Form::F16, Entry(60)), (Form::Bf16, Entry(61))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -884,10 +919,10 @@ impl Kernel for OneHot {
     const NAME: &'static str = "one_hot";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(59)),
-        (Form::B16, Entry(60)),
-        (Form::B32, Entry(61)),
-        (Form::B64, Entry(62)),
+        (Form::B8, Entry(62)),
+        (Form::B16, Entry(63)),
+        (Form::B32, Entry(64)),
+        (Form::B64, Entry(65)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -914,7 +949,7 @@ pub(crate) struct Iota {
 impl Kernel for Iota {
     const NAME: &'static str = "iota";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(63))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(66))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.y).cast_mut().cast());
@@ -938,7 +973,7 @@ pub(crate) struct Positions {
 impl Kernel for Positions {
     const NAME: &'static str = "positions";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(64))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(67))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.offsets).cast_mut().cast());
@@ -961,11 +996,11 @@ impl Kernel for Cumulative {
     const NAME: &'static str = "cumulative";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(65)),
-        (Form::F16, Entry(66)),
-        (Form::Bf16, Entry(67)),
-        (Form::I32, Entry(68)),
-        (Form::I64, Entry(69)),
+        (Form::F32, Entry(68)),
+        (Form::F16, Entry(69)),
+        (Form::Bf16, Entry(70)),
+        (Form::I32, Entry(71)),
+        (Form::I64, Entry(72)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -988,11 +1023,11 @@ impl Kernel for CumulativeTiles {
     const NAME: &'static str = "cumulative_tiles";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(70)),
-        (Form::F16, Entry(71)),
-        (Form::Bf16, Entry(72)),
-        (Form::I32, Entry(73)),
-        (Form::I64, Entry(74)),
+        (Form::F32, Entry(73)),
+        (Form::F16, Entry(74)),
+        (Form::Bf16, Entry(75)),
+        (Form::I32, Entry(76)),
+        (Form::I64, Entry(77)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1020,11 +1055,11 @@ impl Kernel for Gather {
     const NAME: &'static str = "gather";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(75)),
-        (Form::B16, Entry(76)),
-        (Form::B32, Entry(77)),
-        (Form::B64, Entry(78)),
-        (Form::B128, Entry(79)),
+        (Form::B8, Entry(78)),
+        (Form::B16, Entry(79)),
+        (Form::B32, Entry(80)),
+        (Form::B64, Entry(81)),
+        (Form::B128, Entry(82)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1055,10 +1090,10 @@ impl Kernel for GatherElements {
     const NAME: &'static str = "gather_elements";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(80)),
-        (Form::B16, Entry(81)),
-        (Form::B32, Entry(82)),
-        (Form::B64, Entry(83)),
+        (Form::B8, Entry(83)),
+        (Form::B16, Entry(84)),
+        (Form::B32, Entry(85)),
+        (Form::B64, Entry(86)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1085,11 +1120,11 @@ impl Kernel for GatherTuples {
     const NAME: &'static str = "gather_tuples";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(84)),
-        (Form::B16, Entry(85)),
-        (Form::B32, Entry(86)),
-        (Form::B64, Entry(87)),
-        (Form::B128, Entry(88)),
+        (Form::B8, Entry(87)),
+        (Form::B16, Entry(88)),
+        (Form::B32, Entry(89)),
+        (Form::B64, Entry(90)),
+        (Form::B128, Entry(91)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1112,7 +1147,7 @@ pub(crate) struct CheckTuples {
 impl Kernel for CheckTuples {
     const NAME: &'static str = "check_tuples";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(89))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(92))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.indices).cast_mut().cast());
@@ -1135,7 +1170,7 @@ impl Kernel for GemvColumnsOne {
     const NAME: &'static str = "gemv_columns_one";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(90)), (Form::F16, Entry(91)), (Form::Bf16, Entry(92))];
+        &[(Form::F32, Entry(93)), (Form::F16, Entry(94)), (Form::Bf16, Entry(95))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1160,7 +1195,7 @@ impl Kernel for GemvColumnsFew {
     const NAME: &'static str = "gemv_columns_few";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(93)), (Form::F16, Entry(94)), (Form::Bf16, Entry(95))];
+        &[(Form::F32, Entry(96)), (Form::F16, Entry(97)), (Form::Bf16, Entry(98))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1185,7 +1220,7 @@ impl Kernel for GemvRowsOne {
     const NAME: &'static str = "gemv_rows_one";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(96)), (Form::F16, Entry(97)), (Form::Bf16, Entry(98))];
+        &[(Form::F32, Entry(99)), (Form::F16, Entry(100)), (Form::Bf16, Entry(101))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1210,7 +1245,7 @@ impl Kernel for GemvRowsFew {
     const NAME: &'static str = "gemv_rows_few";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(99)), (Form::F16, Entry(100)), (Form::Bf16, Entry(101))];
+        &[(Form::F32, Entry(102)), (Form::F16, Entry(103)), (Form::Bf16, Entry(104))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1218,6 +1253,33 @@ impl Kernel for GemvRowsFew {
         to.push((&raw const self.to).cast_mut().cast());
         to.push((&raw const self.shape).cast_mut().cast());
         to.push((&raw const self.ending).cast_mut().cast());
+    }
+}
+
+/// `im2col` of `im2col.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct Im2col {
+    pub(crate) x: Address,
+    pub(crate) columns: Address,
+    pub(crate) shape: ConvShape,
+    pub(crate) first: u32,
+    pub(crate) rows: u32,
+    pub(crate) width: u32,
+}
+
+impl Kernel for Im2col {
+    const NAME: &'static str = "im2col";
+    const THREADS_MAX: u32 = 256;
+    const ENTRIES: &'static [(Form, Entry)] =
+        &[(Form::B32, Entry(105)), (Form::B64, Entry(106)), (Form::B128, Entry(107))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.x).cast_mut().cast());
+        to.push((&raw const self.columns).cast_mut().cast());
+        to.push((&raw const self.shape).cast_mut().cast());
+        to.push((&raw const self.first).cast_mut().cast());
+        to.push((&raw const self.rows).cast_mut().cast());
+        to.push((&raw const self.width).cast_mut().cast());
     }
 }
 
@@ -1234,7 +1296,7 @@ pub(crate) struct MatmulLarge {
 impl Kernel for MatmulLarge {
     const NAME: &'static str = "matmul_large";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(102))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(108))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1258,7 +1320,7 @@ pub(crate) struct MatmulMiddle {
 impl Kernel for MatmulMiddle {
     const NAME: &'static str = "matmul_middle";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(103))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(109))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1282,7 +1344,7 @@ pub(crate) struct MatmulSmall {
 impl Kernel for MatmulSmall {
     const NAME: &'static str = "matmul_small";
     const THREADS_MAX: u32 = 64;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(104))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(110))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1304,7 +1366,7 @@ pub(crate) struct MatmulFinish {
 impl Kernel for MatmulFinish {
     const NAME: &'static str = "matmul_finish";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(105))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(111))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.to).cast_mut().cast());
@@ -1326,7 +1388,7 @@ pub(crate) struct MatmulTensorLarge {
 impl Kernel for MatmulTensorLarge {
     const NAME: &'static str = "matmul_tensor_large";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(106)), (Form::Bf16, Entry(107))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(112)), (Form::Bf16, Entry(113))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1350,7 +1412,7 @@ pub(crate) struct MatmulTensorLargeAlong {
 impl Kernel for MatmulTensorLargeAlong {
     const NAME: &'static str = "matmul_tensor_large_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(108)), (Form::Bf16, Entry(109))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(114)), (Form::Bf16, Entry(115))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1374,7 +1436,7 @@ pub(crate) struct MatmulTensorSmall {
 impl Kernel for MatmulTensorSmall {
     const NAME: &'static str = "matmul_tensor_small";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(110)), (Form::Bf16, Entry(111))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(116)), (Form::Bf16, Entry(117))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1398,7 +1460,7 @@ pub(crate) struct MatmulTensorSmallAlong {
 impl Kernel for MatmulTensorSmallAlong {
     const NAME: &'static str = "matmul_tensor_small_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(112)), (Form::Bf16, Entry(113))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(118)), (Form::Bf16, Entry(119))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1422,7 +1484,7 @@ pub(crate) struct MatmulTensorFlat {
 impl Kernel for MatmulTensorFlat {
     const NAME: &'static str = "matmul_tensor_flat";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(114)), (Form::Bf16, Entry(115))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(120)), (Form::Bf16, Entry(121))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1446,7 +1508,7 @@ pub(crate) struct MatmulTensorFlatAlong {
 impl Kernel for MatmulTensorFlatAlong {
     const NAME: &'static str = "matmul_tensor_flat_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(116)), (Form::Bf16, Entry(117))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(122)), (Form::Bf16, Entry(123))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1470,7 +1532,7 @@ impl Kernel for Norm {
     const NAME: &'static str = "norm";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(118)), (Form::F16, Entry(119)), (Form::Bf16, Entry(120))];
+        &[(Form::F32, Entry(124)), (Form::F16, Entry(125)), (Form::Bf16, Entry(126))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.rows).cast_mut().cast());
@@ -1494,10 +1556,10 @@ impl Kernel for Pad {
     const NAME: &'static str = "pad";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(121)),
-        (Form::B16, Entry(122)),
-        (Form::B32, Entry(123)),
-        (Form::B64, Entry(124)),
+        (Form::B8, Entry(127)),
+        (Form::B16, Entry(128)),
+        (Form::B32, Entry(129)),
+        (Form::B64, Entry(130)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1522,13 +1584,13 @@ impl Kernel for MaxPool {
     const NAME: &'static str = "max_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(125)),
-        (Form::F16, Entry(126)),
-        (Form::Bf16, Entry(127)),
-        (Form::I32, Entry(128)),
-        (Form::I64, Entry(129)),
-        (Form::I8, Entry(130)),
-        (Form::U8, Entry(131)),
+        (Form::F32, Entry(131)),
+        (Form::F16, Entry(132)),
+        (Form::Bf16, Entry(133)),
+        (Form::I32, Entry(134)),
+        (Form::I64, Entry(135)),
+        (Form::I8, Entry(136)),
+        (Form::U8, Entry(137)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1552,7 +1614,7 @@ impl Kernel for AveragePool {
     const NAME: &'static str = "average_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(132)), (Form::F16, Entry(133)), (Form::Bf16, Entry(134))];
+        &[(Form::F32, Entry(138)), (Form::F16, Entry(139)), (Form::Bf16, Entry(140))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1574,7 +1636,7 @@ impl Kernel for Quantize {
     const NAME: &'static str = "quantize";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(135)), (Form::F16, Entry(136)), (Form::Bf16, Entry(137))];
+        &[(Form::F32, Entry(141)), (Form::F16, Entry(142)), (Form::Bf16, Entry(143))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1594,7 +1656,7 @@ pub(crate) struct Dequantize {
 impl Kernel for Dequantize {
     const NAME: &'static str = "dequantize";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(138))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(144))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1619,7 +1681,7 @@ impl Kernel for QuantizedExpand {
     const NAME: &'static str = "quantized_expand";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(139)), (Form::F16, Entry(140)), (Form::Bf16, Entry(141))];
+        &[(Form::F32, Entry(145)), (Form::F16, Entry(146)), (Form::Bf16, Entry(147))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.weights).cast_mut().cast());
@@ -1648,7 +1710,7 @@ pub(crate) struct QuantizedOne8 {
 impl Kernel for QuantizedOne8 {
     const NAME: &'static str = "quantized_one_8";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(142))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(148))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1678,7 +1740,7 @@ pub(crate) struct QuantizedFew8 {
 impl Kernel for QuantizedFew8 {
     const NAME: &'static str = "quantized_few_8";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(143))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(149))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1708,7 +1770,7 @@ pub(crate) struct QuantizedOne4 {
 impl Kernel for QuantizedOne4 {
     const NAME: &'static str = "quantized_one_4";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(144))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(150))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1738,7 +1800,7 @@ pub(crate) struct QuantizedFew4 {
 impl Kernel for QuantizedFew4 {
     const NAME: &'static str = "quantized_few_4";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(145))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(151))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1767,7 +1829,7 @@ impl Kernel for RaggedPool {
     const NAME: &'static str = "ragged_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(146)), (Form::F16, Entry(147)), (Form::Bf16, Entry(148))];
+        &[(Form::F32, Entry(152)), (Form::F16, Entry(153)), (Form::Bf16, Entry(154))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1790,7 +1852,7 @@ pub(crate) struct RandomBits {
 impl Kernel for RandomBits {
     const NAME: &'static str = "random_bits";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(149))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(155))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.key).cast_mut().cast());
@@ -1818,7 +1880,7 @@ impl Kernel for RecurrentStep {
     const NAME: &'static str = "recurrent_step";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(150)), (Form::F16, Entry(151)), (Form::Bf16, Entry(152))];
+        &[(Form::F32, Entry(156)), (Form::F16, Entry(157)), (Form::Bf16, Entry(158))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.projected).cast_mut().cast());
@@ -1849,12 +1911,12 @@ impl Kernel for ReduceRows {
     const NAME: &'static str = "reduce_rows";
     const THREADS_MAX: u32 = 512;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(153)),
-        (Form::F16, Entry(154)),
-        (Form::Bf16, Entry(155)),
-        (Form::I32, Entry(156)),
-        (Form::I64, Entry(157)),
-        (Form::U8, Entry(158)),
+        (Form::F32, Entry(159)),
+        (Form::F16, Entry(160)),
+        (Form::Bf16, Entry(161)),
+        (Form::I32, Entry(162)),
+        (Form::I64, Entry(163)),
+        (Form::U8, Entry(164)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1881,12 +1943,12 @@ impl Kernel for ReduceColumns {
     const NAME: &'static str = "reduce_columns";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(159)),
-        (Form::F16, Entry(160)),
-        (Form::Bf16, Entry(161)),
-        (Form::I32, Entry(162)),
-        (Form::I64, Entry(163)),
-        (Form::U8, Entry(164)),
+        (Form::F32, Entry(165)),
+        (Form::F16, Entry(166)),
+        (Form::Bf16, Entry(167)),
+        (Form::I32, Entry(168)),
+        (Form::I64, Entry(169)),
+        (Form::U8, Entry(170)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1912,12 +1974,12 @@ impl Kernel for ReduceFinish {
     const NAME: &'static str = "reduce_finish";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(165)),
-        (Form::F16, Entry(166)),
-        (Form::Bf16, Entry(167)),
-        (Form::I32, Entry(168)),
-        (Form::I64, Entry(169)),
-        (Form::U8, Entry(170)),
+        (Form::F32, Entry(171)),
+        (Form::F16, Entry(172)),
+        (Form::Bf16, Entry(173)),
+        (Form::I32, Entry(174)),
+        (Form::I64, Entry(175)),
+        (Form::U8, Entry(176)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1947,7 +2009,7 @@ impl Kernel for Resample {
     const NAME: &'static str = "resample";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(171)), (Form::F16, Entry(172)), (Form::Bf16, Entry(173))];
+        &[(Form::F32, Entry(177)), (Form::F16, Entry(178)), (Form::Bf16, Entry(179))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1976,7 +2038,7 @@ impl Kernel for Rope {
     const NAME: &'static str = "rope";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(174)), (Form::F16, Entry(175)), (Form::Bf16, Entry(176))];
+        &[(Form::F32, Entry(180)), (Form::F16, Entry(181)), (Form::Bf16, Entry(182))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2004,10 +2066,10 @@ impl Kernel for ScatterElements {
     const NAME: &'static str = "scatter_elements";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(177)),
-        (Form::B16, Entry(178)),
-        (Form::B32, Entry(179)),
-        (Form::B64, Entry(180)),
+        (Form::B8, Entry(183)),
+        (Form::B16, Entry(184)),
+        (Form::B32, Entry(185)),
+        (Form::B64, Entry(186)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2038,10 +2100,10 @@ impl Kernel for ScatterTuples {
     const NAME: &'static str = "scatter_tuples";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(181)),
-        (Form::B16, Entry(182)),
-        (Form::B32, Entry(183)),
-        (Form::B64, Entry(184)),
+        (Form::B8, Entry(187)),
+        (Form::B16, Entry(188)),
+        (Form::B32, Entry(189)),
+        (Form::B64, Entry(190)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2069,11 +2131,11 @@ impl Kernel for ScatterSlices {
     const NAME: &'static str = "scatter_slices";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(185)),
-        (Form::B16, Entry(186)),
-        (Form::B32, Entry(187)),
-        (Form::B64, Entry(188)),
-        (Form::B128, Entry(189)),
+        (Form::B8, Entry(191)),
+        (Form::B16, Entry(192)),
+        (Form::B32, Entry(193)),
+        (Form::B64, Entry(194)),
+        (Form::B128, Entry(195)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2099,10 +2161,10 @@ impl Kernel for Select {
     const NAME: &'static str = "select";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(190)),
-        (Form::B16, Entry(191)),
-        (Form::B32, Entry(192)),
-        (Form::B64, Entry(193)),
+        (Form::B8, Entry(196)),
+        (Form::B16, Entry(197)),
+        (Form::B32, Entry(198)),
+        (Form::B64, Entry(199)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2129,7 +2191,7 @@ impl Kernel for SoftmaxRows {
     const NAME: &'static str = "softmax_rows";
     const THREADS_MAX: u32 = 512;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(194)), (Form::F16, Entry(195)), (Form::Bf16, Entry(196))];
+        &[(Form::F32, Entry(200)), (Form::F16, Entry(201)), (Form::Bf16, Entry(202))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2156,7 +2218,7 @@ impl Kernel for SoftmaxColumns {
     const NAME: &'static str = "softmax_columns";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(197)), (Form::F16, Entry(198)), (Form::Bf16, Entry(199))];
+        &[(Form::F32, Entry(203)), (Form::F16, Entry(204)), (Form::Bf16, Entry(205))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2180,11 +2242,11 @@ impl Kernel for Strided {
     const NAME: &'static str = "strided";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(200)),
-        (Form::B16, Entry(201)),
-        (Form::B32, Entry(202)),
-        (Form::B64, Entry(203)),
-        (Form::B128, Entry(204)),
+        (Form::B8, Entry(206)),
+        (Form::B16, Entry(207)),
+        (Form::B32, Entry(208)),
+        (Form::B64, Entry(209)),
+        (Form::B128, Entry(210)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2206,11 +2268,11 @@ impl Kernel for StridedSquares {
     const NAME: &'static str = "strided_squares";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(205)),
-        (Form::B16, Entry(206)),
-        (Form::B32, Entry(207)),
-        (Form::B64, Entry(208)),
-        (Form::B128, Entry(209)),
+        (Form::B8, Entry(211)),
+        (Form::B16, Entry(212)),
+        (Form::B32, Entry(213)),
+        (Form::B64, Entry(214)),
+        (Form::B128, Entry(215)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2235,10 +2297,10 @@ impl Kernel for TopK {
     const NAME: &'static str = "top_k";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(210)),
-        (Form::F16, Entry(211)),
-        (Form::Bf16, Entry(212)),
-        (Form::I32, Entry(213)),
+        (Form::F32, Entry(216)),
+        (Form::F16, Entry(217)),
+        (Form::Bf16, Entry(218)),
+        (Form::I32, Entry(219)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2267,7 +2329,7 @@ impl Kernel for Unary {
     const NAME: &'static str = "unary";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(214)), (Form::F16, Entry(215)), (Form::Bf16, Entry(216))];
+        &[(Form::F32, Entry(220)), (Form::F16, Entry(221)), (Form::Bf16, Entry(222))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2296,10 +2358,10 @@ impl Kernel for UnaryWhole {
     const NAME: &'static str = "unary_whole";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(217)),
-        (Form::B16, Entry(218)),
-        (Form::B32, Entry(219)),
-        (Form::B64, Entry(220)),
+        (Form::B8, Entry(223)),
+        (Form::B16, Entry(224)),
+        (Form::B32, Entry(225)),
+        (Form::B64, Entry(226)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2327,7 +2389,7 @@ impl Kernel for UnaryTest {
     const NAME: &'static str = "unary_test";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(221)), (Form::F16, Entry(222)), (Form::Bf16, Entry(223))];
+        &[(Form::F32, Entry(227)), (Form::F16, Entry(228)), (Form::Bf16, Entry(229))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2587,6 +2649,18 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
         ],
     ),
     (
+        "conv_depthwise",
+        &[
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<ConvShape>(),
+            size_of::<Ending>(),
+        ],
+    ),
+    (
         "conv_direct",
         &[
             size_of::<Address>(),
@@ -2704,6 +2778,17 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
             size_of::<Target>(),
             size_of::<ProductShape>(),
             size_of::<Ending>(),
+        ],
+    ),
+    (
+        "im2col",
+        &[
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<ConvShape>(),
+            size_of::<u32>(),
+            size_of::<u32>(),
+            size_of::<u32>(),
         ],
     ),
     (

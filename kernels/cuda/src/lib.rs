@@ -22,6 +22,7 @@ pub mod binary;
 pub mod cast;
 pub mod channel_norm;
 pub mod conv;
+mod conv_product;
 pub mod counting;
 mod cublaslt;
 pub mod cumulative;

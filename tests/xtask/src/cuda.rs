@@ -14,9 +14,8 @@ const ARCHITECTURES: [&str; 7] = ["75", "80", "86", "89", "90", "100", "120"];
 pub(crate) fn ops_on_the_virtual_gpu() -> anyhow::Result<Counts> {
     let seed = seconds() % 1_000_000 + 1;
     println!("cuda: AIMASS_DEVICE=virtual VGPU_CHECKS=races VGPU_SEED={seed}");
-    let mut command = repository::cargo();
+    let mut command = repository::unit_tests("aimass_op_tests")?;
     command
-        .args(["test", "--package", "aimass-op-tests"])
         .env("AIMASS_DEVICE", "virtual")
         .env("VGPU_CHECKS", "races")
         .env("VGPU_SEED", seed.to_string());

@@ -42,12 +42,55 @@ pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
 
 /// Builds the `aimass` binary and returns its path.
 pub(crate) fn build_aimass() -> anyhow::Result<PathBuf> {
+    build(&["--bin", "aimass"])
+}
+
+/// Builds the `aimass` binary and every test, and returns the binary's path.
+///
+/// Tests' dependencies switch on features of crates that the binary needs too: built by itself, the
+/// binary would be compiled from all of those again.
+pub(crate) fn build_all() -> anyhow::Result<PathBuf> {
+    build(&["--all-targets"])
+}
+
+fn build(targets: &[&str]) -> anyhow::Result<PathBuf> {
     let mut build = cargo();
-    // With the whole workspace selected, features are what `cargo test --workspace` builds with, so
-    // that nothing is compiled twice.
-    build.args(["build", "--workspace", "--bin", "aimass"]);
+    build.args(["build", "--workspace"]).args(targets);
     run::check(&mut build)?;
     Ok(target_dir()?.join("debug/aimass"))
+}
+
+/// The unit tests of the library `name` as a command, as `cargo test --workspace` builds and starts them.
+///
+/// `cargo test --package` would compile what they use again, with the features of that package alone.
+pub(crate) fn unit_tests(name: &str) -> anyhow::Result<Command> {
+    #[derive(Deserialize)]
+    struct Message {
+        #[serde(default)]
+        manifest_path: PathBuf,
+        target: Option<Target>,
+        executable: Option<PathBuf>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let mut build = cargo();
+    build.args(["test", "--workspace", "--lib", "--no-run", "--message-format", "json"]);
+    let messages = run::output(&mut build)?;
+    let wanted = messages.lines().find_map(|line| {
+        let message: Message = serde_json::from_str(line).ok()?;
+        let target = message.target?;
+        let is_wanted = target.name == name && target.kind.iter().any(|kind| kind == "lib");
+        is_wanted.then_some((message.manifest_path, message.executable?))
+    });
+    let (manifest, executable) = wanted.with_context(|| format!("no unit tests of {name}"))?;
+    let mut command = Command::new(executable);
+    if let Some(folder) = manifest.parent() {
+        command.current_dir(folder);
+    }
+    Ok(command)
 }
 
 /// Folders directly below `folder` of the repository that hold a `Cargo.toml`, sorted by name.

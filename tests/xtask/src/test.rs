@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check in an order that fails early, and one line of sums.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,9 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
         report.step("docs", docs);
     }
     if let Some(fetched) = &fetched {
-        let installation = report.step("plugins", || install(fetched));
+        let installation = report
+            .step("build", repository::build_all)
+            .and_then(|aimass| report.step("plugins", || install(fetched, &aimass)));
         let authoring = report.step("authoring", fetch::authoring_tools);
         let registry = report.step("registry", fetch::oci_registry);
         if let (Some(installation), Some(without_javascript), Some(registry)) =
@@ -127,9 +129,9 @@ struct Prepared<'a> {
 }
 
 /// What the end-to-end tests serve: the demo's installation, in a folder of its own.
-fn install(fetched: &Fetched) -> anyhow::Result<Installation> {
+fn install(fetched: &Fetched, aimass: &Path) -> anyhow::Result<Installation> {
     let folder = repository::target_dir()?.join("test");
-    Installation::make(fetched, &repository::build_aimass()?, &folder)
+    Installation::make(fetched, aimass, &folder)
 }
 
 fn cargo(arguments: &[&str]) -> anyhow::Result<()> {

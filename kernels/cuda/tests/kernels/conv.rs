@@ -2,7 +2,7 @@
 
 use crate::reference::{Guarded, Random, close, decode, device, encode, epsilon};
 use aimass_cuda::conv::{
-    Axis, ConvOperands, ConvShape, Layout, conv, conv_scratch, conv_transpose,
+    Axis, ConvOperands, ConvShape, Layout, conv, conv_depthwise, conv_scratch, conv_transpose,
 };
 use aimass_cuda::matmul::{Activation, Finish};
 use aimass_cuda::{Form, Slice};
@@ -96,7 +96,16 @@ const PLAIN: Extras = Extras {
     offset: 0,
 };
 
-fn check(form: Form, shape: &ConvShape, transposed: bool, extras: &Extras) {
+/// Which launcher.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    Transposed,
+    Depthwise,
+}
+
+fn check(form: Form, shape: &ConvShape, kind: Kind, extras: &Extras) {
+    let transposed = kind == Kind::Transposed;
     let mut random = Random::new(u64::from(shape.channels * 31 + shape.filters));
     let (wide, narrow) = (count(&shape.axes, |a| a.input), count(&shape.axes, |a| a.output));
     let (xs, ys) = if transposed { (narrow, wide) } else { (wide, narrow) };
@@ -110,18 +119,27 @@ fn check(form: Form, shape: &ConvShape, transposed: bool, extras: &Extras) {
         results,
     ];
     let numbers = lengths.map(|len| random.floats(form, len));
+    let mut laid = numbers.clone();
+    if kind == Kind::Depthwise {
+        let taps = count(&shape.axes, |a| a.kernel);
+        let channels = shape.channels as usize;
+        for (i, number) in numbers[1].iter().enumerate() {
+            laid[1][i % taps * channels + i / taps] = *number;
+        }
+    }
     let padded = |numbers: &[f64]| {
         let front = vec![f64::NAN; extras.offset];
         Guarded::new(&encode(form, &[&front, numbers].concat()))
     };
-    let places = numbers.each_ref().map(|numbers| padded(numbers));
+    let places = laid.each_ref().map(|numbers| padded(numbers));
     let part = |memory: &'_ Guarded| extras.offset * form.bytes()..memory.slice().bytes();
     let slices = places.each_ref().map(|memory| {
         let range = part(memory);
         memory.slice().part(range.start, range.len()).expect("a part")
     });
     let y = Guarded::poisoned(results * form.bytes());
-    let scratch = Guarded::poisoned(if transposed { 0 } else { conv_scratch(shape) });
+    let scratch =
+        Guarded::poisoned(if transposed { 0 } else { conv_scratch(device(), form, shape) });
     let operands = ConvOperands {
         x: slices[0],
         w: slices[1],
@@ -131,7 +149,11 @@ fn check(form: Form, shape: &ConvShape, transposed: bool, extras: &Extras) {
         scratch: scratch.slice(),
     };
     let mut queue = device().queue().expect("a turn");
-    let run = if transposed { conv_transpose } else { conv };
+    let run = match kind {
+        Kind::Plain => conv,
+        Kind::Transposed => conv_transpose,
+        Kind::Depthwise => conv_depthwise,
+    };
     run(&mut queue, form, shape, &operands, extras.finish).expect("launches");
     scratch.content(&mut queue);
     let found = decode(form, &y.content(&mut queue));
@@ -143,9 +165,11 @@ fn check(form: Form, shape: &ConvShape, transposed: bool, extras: &Extras) {
         };
         *sum += if extras.bias { numbers[2][filter] } else { 0.0 };
         *sum += if extras.residual { numbers[3][i] } else { 0.0 };
-        if extras.finish.last == Activation::Relu {
-            *sum = sum.max(0.0);
-        }
+        *sum = match extras.finish.last {
+            Activation::Relu => sum.max(0.0),
+            Activation::HardSwish => *sum * (*sum / 6.0 + 0.5).clamp(0.0, 1.0),
+            _ => *sum,
+        };
     }
     let terms = (pairs * count(&shape.axes, |a| a.kernel) / shape.filters.max(1) as usize).max(1);
     let tolerance = epsilon(form).max(4e-7 * (terms as f64).sqrt() * 4.0);
@@ -178,7 +202,7 @@ fn images_of_both_layouts() {
             for (batch, groups, channels, filters, input, kernel, stride, pad) in cases {
                 let axes = image(input, kernel, stride, pad);
                 let shape = ConvShape { batch, groups, channels, filters, axes, layout };
-                check(form, &shape, false, &PLAIN);
+                check(form, &shape, Kind::Plain, &PLAIN);
             }
         }
     }
@@ -193,7 +217,7 @@ fn depthwise_and_small_groups() {
             {
                 let axes = image([6, 5], 3, 2, 1);
                 let shape = ConvShape { batch: 2, groups, channels, filters, axes, layout };
-                check(form, &shape, false, &PLAIN);
+                check(form, &shape, Kind::Plain, &PLAIN);
             }
         }
     }
@@ -208,7 +232,7 @@ fn one_and_three_axes_with_dilation_and_uneven_pads() {
             for axes in [line, volume] {
                 for (channels, filters) in [(8, 24), (5, 3)] {
                     let shape = ConvShape { batch: 2, groups: 1, channels, filters, axes, layout };
-                    check(form, &shape, false, &PLAIN);
+                    check(form, &shape, Kind::Plain, &PLAIN);
                 }
             }
         }
@@ -234,7 +258,7 @@ fn transposed_convolutions() {
             {
                 for (groups, channels, filters) in [(1, 6, 4), (2, 6, 4), (3, 3, 3)] {
                     let shape = ConvShape { batch: 2, groups, channels, filters, axes, layout };
-                    check(form, &shape, true, &PLAIN);
+                    check(form, &shape, Kind::Transposed, &PLAIN);
                 }
             }
         }
@@ -254,8 +278,92 @@ fn sums_are_finished_with_residual_and_activation_at_any_alignment() {
                 {
                     let axes = image(input, 3, 1, 1);
                     let shape = ConvShape { batch: 1, groups: 1, channels, filters, axes, layout };
-                    check(form, &shape, false, &extras);
+                    check(form, &shape, Kind::Plain, &extras);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn channels_with_a_filter_of_their_own() {
+    let last = Finish { last: Activation::HardSwish, ..Finish::default() };
+    let layout = Layout::ChannelsLast;
+    for form in FORMS {
+        for (kernel, stride, dilation) in
+            [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 2, 1), (7, 1, 1), (3, 1, 2), (3, 3, 1), (1, 1, 1)]
+        {
+            // Runs that end early; channels as vectors and one by one; memory that no vector fits.
+            for (channels, width, offset) in [(16, 13, 0), (5, 8, 0), (8, 6, 1)] {
+                let pads = (kernel / 2, 1);
+                let axes = [
+                    Axis::ONE,
+                    axis(7, 3, 2, 1, (1, 0)),
+                    axis(width + 7, kernel, stride, dilation, pads),
+                ];
+                let groups = channels;
+                let shape =
+                    ConvShape { batch: 2, groups, channels, filters: channels, axes, layout };
+                let extras =
+                    Extras { bias: channels != 5, residual: offset == 0, finish: last, offset };
+                check(form, &shape, Kind::Depthwise, &extras);
+            }
+        }
+    }
+}
+
+#[test]
+fn other_shapes_are_no_depthwise_convolution() {
+    let own = axis(4, 3, 1, 1, (1, 1));
+    let axes = [Axis::ONE, own, own];
+    let layout = Layout::ChannelsLast;
+    let good = ConvShape { batch: 1, groups: 4, channels: 4, filters: 4, axes, layout };
+    for shape in [
+        ConvShape { groups: 2, ..good },
+        ConvShape { filters: 8, ..good },
+        ConvShape { axes: [own, own, own], ..good },
+        ConvShape { layout: Layout::ChannelsFirst, ..good },
+    ] {
+        let memory = Guarded::poisoned(4096);
+        let slice = memory.slice();
+        let none = Slice::none();
+        let operands = ConvOperands {
+            x: slice,
+            w: slice,
+            bias: none,
+            residual: none,
+            y: slice,
+            scratch: none,
+        };
+        let mut queue = device().queue().expect("a turn");
+        conv_depthwise(&mut queue, Form::F32, &shape, &operands, Finish::default())
+            .expect_err("another shape");
+    }
+}
+
+#[test]
+fn convolutions_that_a_library_may_multiply() {
+    let relu = Finish { last: Activation::Relu, ..Finish::default() };
+    let both = Finish { activation: Activation::Relu, last: Activation::Relu, scaled: None };
+    let pair = |input, kernel, stride, pad| {
+        let own = axis(input, kernel, stride, 1, (pad, pad));
+        [Axis::ONE, own, own]
+    };
+    // One tap as images lie, and with steps; windows, of a whole image and of several.
+    for (axes, batch, channels, filters) in [
+        (pair(9, 1, 1, 0), 3, 64, 40),
+        (pair(33, 1, 2, 0), 2, 32, 33),
+        (pair(17, 3, 1, 1), 2, 12, 32),
+        (pair(32, 1, 1, 1), 1, 8, 136),
+        (pair(46, 3, 2, 1), 1, 8, 36),
+    ] {
+        for form in FORMS {
+            for (bias, residual, finish) in
+                [(false, false, Finish::default()), (true, true, relu), (true, false, both)]
+            {
+                let layout = Layout::ChannelsLast;
+                let shape = ConvShape { batch, groups: 1, channels, filters, axes, layout };
+                check(form, &shape, Kind::Plain, &Extras { bias, residual, finish, offset: 0 });
             }
         }
     }

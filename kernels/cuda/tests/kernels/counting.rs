@@ -1,7 +1,7 @@
 //! Values that are made by counting.
 
+use crate::SIZES;
 use crate::moved::{INTEGERS, Operand, bytes_left, encode_whole, is_signed};
-use crate::reference::SIZES;
 use aimass_cuda::counting::{iota, one_hot, positions};
 
 #[test]

@@ -33,7 +33,7 @@ fn tolerance(form: Form, k: u32) -> f64 {
     epsilon(form) + 2e-6 * f64::from(k.max(16)).sqrt()
 }
 
-fn check(shape: [u32; 4], forms: [Form; 2], lies: [Lie; 2], finish: Finish) {
+pub(crate) fn check(shape: [u32; 4], forms: [Form; 2], lies: [Lie; 2], finish: Finish) {
     let [batch, m, n, k] = shape;
     let dims = ProductDims { batch, m, n, k };
     let [b, rows, columns, inner] = shape.map(|extent| extent as usize);

@@ -1,7 +1,8 @@
 //! Random bits by counting.
 
+use crate::SIZES;
 use crate::placed::Placed;
-use crate::reference::{SIZES, device};
+use crate::reference::device;
 use aimass_cuda::Form;
 use aimass_cuda::random_bits::random_bits;
 

@@ -4,9 +4,6 @@ use aimass_cuda::{Device, DeviceError, DeviceOptions, Form, Memory, Queue, Slice
 use aimass_vgpu::{Settings, Vgpu};
 use std::sync::{Arc, OnceLock};
 
-/// Extents at which kernels go wrong: none, around a warp, around a block, more than one block.
-pub(crate) const SIZES: &[usize] = &[0, 1, 2, 31, 32, 33, 255, 256, 257, 1023, 1025];
-
 /// The device: the virtual one, or with `AIMASS_DEVICE=cuda:0` the GPU of this machine. With
 /// `AIMASS_CUDA_DETERMINISTIC` set it is used without cuBLASLt.
 pub(crate) fn device() -> &'static Arc<Device> {
@@ -32,6 +29,9 @@ fn virtual_gpu() {
     settings.ptx.get_or_insert_with(|| images.into());
     // It stays for as long as the process.
     let vgpu: &Vgpu = Box::leak(Box::new(aimass_vgpu::load(&settings).expect("the virtual GPU")));
+    if crate::CUBLASLT {
+        aimass_vgpu::load_cublaslt().expect("the virtual cuBLASLt");
+    }
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |problem| {
         usual(problem);

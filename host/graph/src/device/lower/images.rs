@@ -10,13 +10,13 @@ use crate::packing::Constant;
 use crate::{PlanError, ValueSpec};
 use aimass_cpu::conv::ImagePool;
 use aimass_cuda::conv::{
-    Axis, ConvOperands, ConvShape, Layout, conv as launch_conv, conv_scratch,
-    conv_transpose as launch_transpose,
+    Axis, ConvOperands, ConvShape, Layout, conv as launch_conv, conv_depthwise as launch_depthwise,
+    conv_scratch, conv_transpose as launch_transpose,
 };
 use aimass_cuda::matmul::Finish;
 use aimass_cuda::pool::{PoolShape, average_pool, max_pool};
 use aimass_cuda::shape_ops::transpose;
-use aimass_cuda::{DeviceError, Form, Memory, Slice};
+use aimass_cuda::{Device, DeviceError, Form, Memory, Slice};
 use aimass_tensor::{DType, Shape};
 use std::sync::Arc;
 
@@ -77,13 +77,8 @@ pub(super) fn image(site: &Site<'_>, inst: &ImageInst) -> Result<Option<Lowered>
             (weights(site, weight, "channels last", moved)?, false, false, *planes)
         }
         ImageKind::Depthwise { w } => {
-            // `[taps, channels]` as `[channels, taps]`.
             let constant = site.draft.constant(site.draft.root(*w))?;
-            let moved = |from: &[u8]| {
-                let channels = from.len() / size_of::<f32>() / taps.max(1);
-                channels_behind(from, 1, taps, channels)
-            };
-            (weights(site, constant, "channels first", moved)?, true, false, false)
+            (weights(site, constant, "plain", <[u8]>::to_vec)?, true, false, false)
         }
         ImageKind::Spread { weight, .. } => {
             (weights(site, weight, "plain", <[u8]>::to_vec)?, false, true, false)
@@ -91,6 +86,7 @@ pub(super) fn image(site: &Site<'_>, inst: &ImageInst) -> Result<Option<Lowered>
         ImageKind::Pool(kind) => return Ok(pool_image(*kind, windows, inst)),
     };
     let layer = Layer {
+        device: site.device.clone(),
         windows,
         weights,
         depthwise: groups,
@@ -145,6 +141,7 @@ fn channels_behind(from: &[u8], outer: usize, channels: usize, taps: usize) -> V
 /// A convolution of images.
 #[derive(Clone)]
 struct Layer {
+    device: Arc<Device>,
     windows: Windows,
     weights: Arc<Memory>,
     depthwise: bool,
@@ -186,7 +183,7 @@ impl Layer {
 
     fn scratch(&self, inputs: &[Shape], outputs: &[Shape]) -> usize {
         let own = match (self.transposed, self.shape(&inputs[0], &outputs[0])) {
-            (false, Ok(shape)) => conv_scratch(&shape),
+            (false, Ok(shape)) => conv_scratch(&self.device, Form::F32, &shape),
             (true, _) | (_, Err(_)) => 0,
         };
         self.moved_bytes(&inputs[0]).saturating_add(own)
@@ -214,10 +211,12 @@ impl Layer {
         let scratch = call.scratch.part(moved, call.scratch.bytes() - moved)?;
         let operands =
             ConvOperands { x, w: self.weights.slice(), bias, residual, y: out.slice, scratch };
-        match self.transposed {
-            true => launch_transpose(call.queue, Form::F32, &shape, &operands, self.finish),
-            false => launch_conv(call.queue, Form::F32, &shape, &operands, self.finish),
-        }
+        let launch = match (self.transposed, self.depthwise) {
+            (true, _) => launch_transpose,
+            (false, true) => launch_depthwise,
+            (false, false) => launch_conv,
+        };
+        launch(call.queue, Form::F32, &shape, &operands, self.finish)
     }
 }
 
@@ -263,14 +262,14 @@ pub(super) fn conv(site: &Site<'_>, op: &Conv, node: Node<'_>) -> Option<Lowered
             layout: Layout::ChannelsFirst,
         })
     };
-    let of_scratch = shape_of.clone();
+    let (of_scratch, device) = (shape_of.clone(), site.device.clone());
     let lowered = Lowered::new(move |call| {
         let (x, y) = (&call.inputs[0], &call.outputs[0]);
         let shape = shape_of(&x.shape, &y.shape)?;
         launch_conv(call.queue, form, &shape, &plain_operands(call), Finish::default())
     });
     Some(lowered.with_scratch(move |inputs, outputs| {
-        of_scratch(&inputs[0], &outputs[0]).map_or(0, |shape| conv_scratch(&shape))
+        of_scratch(&inputs[0], &outputs[0]).map_or(0, |shape| conv_scratch(&device, form, &shape))
     }))
 }
 
