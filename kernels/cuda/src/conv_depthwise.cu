@@ -57,6 +57,55 @@ DEVICE void sum_run(const T *x, const T *w, const ConvShape &shape, u32 row, i32
     }
 }
 
+// Activations of so few instructions that they may be there once for every number of a thread.
+DEVICE bool is_short(u32 code) {
+    return code == ACTIVATION_NONE || code == ACTIVATION_RELU || code == ACTIVATION_CLAMP || code == ACTIVATION_HARD_SWISH;
+}
+
+template <u32 WIDTH> DEVICE void activate_all(u32 code, f32 first, f32 second, f32 (&x)[RUN][WIDTH]) {
+    if (code == ACTIVATION_NONE) return;
+#pragma unroll
+    for (u32 k = 0; k < RUN * WIDTH; k++) {
+        f32 &own = x[k / WIDTH][k % WIDTH];
+        if (code == ACTIVATION_RELU) own = activate(ACTIVATION_RELU, first, second, own);
+        else if (code == ACTIVATION_CLAMP) own = activate(ACTIVATION_CLAMP, first, second, own);
+        else own = activate(ACTIVATION_HARD_SWISH, first, second, own);
+    }
+}
+
+// Finishes and stores a run whose end is short.
+template <class T, u32 WIDTH>
+DEVICE void store_short(f32 (&sums)[RUN][WIDTH], const T *bias, const T *residual, T *y, const ConvShape &shape,
+                        const Ending &ending, u64 at, u32 channel, u32 left_over) {
+    using Channels = Vector<T, WIDTH>;
+    if (bias) {
+#pragma unroll
+        for (u32 e = 0; e < WIDTH; e++) {
+            f32 own = to_f32(bias[channel + e]);
+#pragma unroll
+            for (u32 t = 0; t < RUN; t++) sums[t][e] += own;
+        }
+    }
+    activate_all<WIDTH>(ending.activation, ending.first, ending.second, sums);
+    if (residual) {
+#pragma unroll
+        for (u32 t = 0; t < RUN; t++) {
+            if (t >= left_over) break;
+#pragma unroll
+            for (u32 e = 0; e < WIDTH; e++) sums[t][e] += to_f32(residual[at + (u64)t * shape.y_position + e]);
+        }
+    }
+    activate_all<WIDTH>(ending.last, ending.last_first, ending.last_second, sums);
+#pragma unroll
+    for (u32 t = 0; t < RUN; t++) {
+        if (t >= left_over) break;
+        Channels out;
+#pragma unroll
+        for (u32 e = 0; e < WIDTH; e++) store(sums[t][e], &out.at[e]);
+        *(Channels *)(y + at + (u64)t * shape.y_position) = out;
+    }
+}
+
 template <class T, u32 WIDTH, u32 KERNEL, u32 STRIDE>
 DEVICE void runs(f32 *staged, const T *x, const T *w, const T *bias, const T *residual, T *y,
                  const ConvShape &shape, const Ending &ending) {
@@ -68,11 +117,15 @@ DEVICE void runs(f32 *staged, const T *x, const T *w, const T *bias, const T *re
         i32 left = (i32)(first * shape.stride[2]) - shape.before[2];
         f32 sums[RUN][WIDTH] = {};
         sum_run<T, WIDTH, KERNEL, STRIDE>(x + (u64)image * shape.x_image + channel, w + channel, shape, row, left, sums);
+        u64 at = (u64)image * shape.y_image + (u64)(row * shape.output[2] + first) * shape.y_position + channel;
+        u32 left_over = min(shape.output[2] - first, RUN);
+        if (!ending.is_scaled && is_short(ending.activation) && is_short(ending.last)) {
+            store_short<T, WIDTH>(sums, bias, residual, y, shape, ending, at, channel, left_over);
+            continue;
+        }
         // Through memory, for the code of the activations to be there once.
 #pragma unroll
         for (u32 k = 0; k < RUN * WIDTH; k++) staged[k * THREADS + threadIdx.x] = sums[k / WIDTH][k % WIDTH];
-        u64 at = (u64)image * shape.y_image + (u64)(row * shape.output[2] + first) * shape.y_position + channel;
-        u32 left_over = min(shape.output[2] - first, RUN);
 #pragma unroll 1
         for (u32 k = 0; k < left_over * WIDTH; k++) {
             f32 sum = staged[k * THREADS + threadIdx.x];

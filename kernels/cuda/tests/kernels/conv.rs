@@ -304,9 +304,11 @@ fn channels_with_a_filter_of_their_own() {
                 let groups = channels;
                 let shape =
                     ConvShape { batch: 2, groups, channels, filters: channels, axes, layout };
-                let extras =
-                    Extras { bias: channels != 5, residual: offset == 0, finish: last, offset };
-                check(form, &shape, Kind::Depthwise, &extras);
+                let (bias, residual) = (channels != 5, offset == 0);
+                for finish in [last, Finish { scaled: Some((1.0, 0.0)), ..last }] {
+                    let extras = Extras { bias, residual, finish, offset };
+                    check(form, &shape, Kind::Depthwise, &extras);
+                }
             }
         }
     }
