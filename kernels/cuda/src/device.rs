@@ -6,7 +6,7 @@ use crate::cublaslt::Blas;
 use crate::entries::NAMES;
 use crate::error::{DeviceError, is_sticky};
 use crate::image::{self, Code};
-use crate::launch::Entry;
+use crate::launch::{BLOCKS_MAX, Entry};
 use crate::memory::Memory;
 use crate::probe::{self, Driver};
 use crate::queue::{Lane, Queue};
@@ -26,6 +26,9 @@ pub struct DeviceOptions {
     pub staging_bytes: usize,
     /// Device memory for partial sums, which products of few rows are made of; 32 MiB.
     pub workspace_bytes: usize,
+    /// Most blocks of kernels whose threads or blocks take their elements in turn; 65,536, which is the
+    /// most. Fewer show in tests what the second turn does.
+    pub blocks_max: u32,
     /// Whether a row of a product always gets the same bits, whatever other rows there are, whatever ran
     /// before and whatever device of the same kind: our own kernels alone, no cuBLASLt, sums in one
     /// piece. Slower. No.
@@ -41,6 +44,7 @@ impl Default for DeviceOptions {
             memory_bytes_max: 0,
             staging_bytes: 32 << 20,
             workspace_bytes: 32 << 20,
+            blocks_max: BLOCKS_MAX,
             deterministic: false,
             tf32: false,
         }

@@ -1,23 +1,34 @@
 //! The device under test, content, and comparison.
 
 use aimass_cuda::{Device, DeviceError, DeviceOptions, Form, Memory, Queue, Slice};
-use aimass_vgpu::{Settings, Vgpu};
+use aimass_vgpu::{Checks, Settings, Vgpu};
 use std::sync::{Arc, OnceLock};
 
 /// Extents at which kernels go wrong: none, around a warp, around a block, more than one block.
 pub(crate) const SIZES: &[usize] = &[0, 1, 2, 31, 32, 33, 255, 256, 257, 1023, 1025];
+
+/// Blocks of the virtual GPU's kernels that take elements in turn: few, so that small cases have
+/// second turns.
+const BLOCKS_MAX: u32 = 3;
+
+/// Whether the tests run on the GPU of this machine.
+pub(crate) fn is_real() -> bool {
+    std::env::var("AIMASS_DEVICE").is_ok_and(|named| named.starts_with("cuda:"))
+}
 
 /// The device: the virtual one, or with `AIMASS_DEVICE=cuda:0` the GPU of this machine. With
 /// `AIMASS_CUDA_DETERMINISTIC` set it is used without cuBLASLt.
 pub(crate) fn device() -> &'static Arc<Device> {
     static DEVICE: OnceLock<Arc<Device>> = OnceLock::new();
     DEVICE.get_or_init(|| {
-        let named = std::env::var("AIMASS_DEVICE").unwrap_or_default();
-        if !named.starts_with("cuda:") {
+        let mut options = DeviceOptions {
+            deterministic: std::env::var_os("AIMASS_CUDA_DETERMINISTIC").is_some(),
+            ..DeviceOptions::default()
+        };
+        if !is_real() {
             virtual_gpu();
+            options.blocks_max = BLOCKS_MAX;
         }
-        let deterministic = std::env::var_os("AIMASS_CUDA_DETERMINISTIC").is_some();
-        let options = DeviceOptions { deterministic, ..DeviceOptions::default() };
         let device = Device::open(0, &options).expect("a device");
         println!("{:?}", device.info());
         device
@@ -30,6 +41,9 @@ fn virtual_gpu() {
     let mut settings = Settings::from_environment().expect("VGPU_ variables");
     let images = concat!(env!("CARGO_MANIFEST_DIR"), "/prebuilt");
     settings.ptx.get_or_insert_with(|| images.into());
+    if std::env::var_os("VGPU_CHECKS").is_none() {
+        settings.checks = Checks::Memory;
+    }
     // It stays for as long as the process.
     let vgpu: &Vgpu = Box::leak(Box::new(aimass_vgpu::load(&settings).expect("the virtual GPU")));
     let usual = std::panic::take_hook();
@@ -105,17 +119,22 @@ pub(crate) fn decode(form: Form, bytes: &[u8]) -> Vec<f64> {
     bytes.chunks_exact(form.bytes()).map(each).collect()
 }
 
-/// The content on the device, with a kibibyte of 0xA5 behind it.
+/// Bytes of 0xA5 behind content: none on the virtual GPU, which sees by itself what reaches beyond.
+pub(crate) fn guard_behind() -> usize {
+    if is_real() { GUARD } else { 0 }
+}
+
+/// The content on the device, with a guard behind it.
 pub(crate) struct Guarded {
     memory: Memory,
     bytes: usize,
 }
 
-const GUARD: usize = 1024;
+pub(crate) const GUARD: usize = 1024;
 
 impl Guarded {
     pub(crate) fn new(content: &[u8]) -> Guarded {
-        let padded = [content, &[0xa5; GUARD]].concat();
+        let padded = [content, &vec![0xa5; guard_behind()]].concat();
         let memory = device().upload(&padded).expect("memory");
         Guarded { memory, bytes: content.len() }
     }
@@ -131,7 +150,7 @@ impl Guarded {
 
     /// What is there now; panics if the guard was written.
     pub(crate) fn content(&self, queue: &mut Queue<'_>) -> Vec<u8> {
-        let mut all = vec![0; self.bytes + GUARD];
+        let mut all = vec![0; self.memory.bytes()];
         queue.download(&mut [(self.memory.slice(), &mut all)]).expect("a download");
         let guard = all.split_off(self.bytes);
         assert!(guard.iter().all(|&byte| byte == 0xa5), "written behind the end");
