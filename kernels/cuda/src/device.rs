@@ -4,7 +4,7 @@
 
 use crate::cublaslt::Blas;
 use crate::entries::NAMES;
-use crate::error::{DeviceError, is_sticky};
+use crate::error::{DeviceError, NoCublasLt, is_sticky};
 use crate::image::{self, Code};
 use crate::launch::{BLOCKS_MAX, Entry};
 use crate::memory::Memory;
@@ -84,7 +84,7 @@ pub struct Device {
     limit: u64,
     pub(crate) used: AtomicU64,
     lost: OnceLock<Arc<str>>,
-    blas: OnceLock<Option<Blas>>,
+    blas: OnceLock<Result<Blas, NoCublasLt>>,
     compute: Mutex<Lane>,
     copies: Mutex<Lane>,
 }
@@ -207,13 +207,26 @@ impl Device {
         Ok(memory)
     }
 
+    /// Whether cuBLASLt does large products here; opens it.
+    ///
+    /// # Errors
+    /// [`NoCublasLt`]: why our own kernels do them all.
+    pub fn cublaslt(&self) -> Result<(), NoCublasLt> {
+        if self.options.deterministic {
+            return Err(NoCublasLt::Deterministic);
+        }
+        // A context that is gone is found by the library.
+        let _ = self.with_context(|| Ok(()));
+        self.blas.get_or_init(Blas::open).as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
     /// cuBLASLt; none if it is not there or the device is deterministic. The first call that may open
     /// it does, with the device's context current.
     pub(crate) fn blas(&self, may_open: bool) -> Option<&Blas> {
         match (self.options.deterministic, may_open) {
             (true, _) => None,
-            (false, true) => self.blas.get_or_init(Blas::open).as_ref(),
-            (false, false) => self.blas.get()?.as_ref(),
+            (false, true) => self.blas.get_or_init(Blas::open).as_ref().ok(),
+            (false, false) => self.blas.get()?.as_ref().ok(),
         }
     }
 
@@ -279,7 +292,7 @@ impl Drop for Device {
         // lost refuses everything.
         unsafe {
             let _ = result::ctx::set_current(self.context);
-            if let Some(Some(blas)) = self.blas.take() {
+            if let Some(Ok(blas)) = self.blas.take() {
                 blas.close();
             }
             for lane in [&mut self.compute, &mut self.copies] {

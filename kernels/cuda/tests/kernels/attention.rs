@@ -216,6 +216,33 @@ impl Case {
     }
 }
 
+/// Sequences, heads and masks at random. Hidden keys may weigh on what is not a number or not.
+pub(crate) fn draw_attention(random: &mut Random) {
+    let kv_heads = 1 + random.below(3);
+    let dim = random.of(&[1, 3, 8, 16, 32, 33, 40, 64, 80, 128, 132, 264]);
+    let mut case = Case::new(kv_heads * (1 + random.below(3)), kv_heads, dim, &[]);
+    (case.causal, case.ragged) = (random.below(2) == 0, random.below(2) == 0);
+    case.offset = random.below(2);
+    let count = random.below(4);
+    if case.ragged {
+        case.sequences = (0..count).map(|_| random.extent(70)).map(|len| (len, len)).collect();
+    } else {
+        let queries = random.extent(70);
+        case.sequences = vec![(queries, random.extent(140)); count];
+        let axes = random.below(16);
+        // A mask has the extents of the first sequence.
+        let masked = count > 0 && random.below(2) == 0;
+        case.mask = masked.then(|| [axes & 1 != 0, axes & 2 != 0, axes & 4 != 0, axes & 8 != 0]);
+    }
+    case.check(random.of(&FORMS), random.bits());
+}
+
+/// A cache in pages at random.
+pub(crate) fn draw_attention_decode(random: &mut Random) {
+    let form = random.of(&FORMS);
+    paged(form, 1 + random.below(17), 1 + random.below(24));
+}
+
 #[test]
 fn equal_sequences_of_every_extent_of_a_head() {
     for form in FORMS {

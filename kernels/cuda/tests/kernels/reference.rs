@@ -2,6 +2,7 @@
 
 use aimass_cuda::{Device, DeviceError, DeviceOptions, Form, Memory, Queue, Slice};
 use aimass_vgpu::{Checks, Settings, Vgpu};
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
 /// Extents at which kernels go wrong: none, around a warp, around a block, more than one block.
@@ -53,12 +54,55 @@ fn virtual_gpu() {
     }));
 }
 
+/// How a fuzzed case differs from the written ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Salt {
+    /// Changes every sequence; 0 changes nothing, and adds no number below the normal ones either.
+    pub(crate) seed: u64,
+    /// Whether some content is NaN or infinite.
+    pub(crate) special: bool,
+}
+
+thread_local! {
+    static SALT: Cell<Salt> = const { Cell::new(Salt { seed: 0, special: false }) };
+}
+
+/// Makes this thread's next cases those of `salt`.
+pub(crate) fn set_salt(salt: Salt) {
+    SALT.set(salt);
+}
+
 /// Numbers of a fixed sequence in -2..2.
 pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        let seed = seed ^ SALT.get().seed;
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        if SALT.get().seed != 0 {
+            // Neighboring seeds begin alike.
+            (0..8).fold(0, |_, _| random.bits());
+        }
+        random
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.bits() >> 20) as usize % n.max(1)
+    }
+
+    /// One of these.
+    pub(crate) fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    /// An extent of at most `most`, often one at which kernels go wrong.
+    pub(crate) fn extent(&mut self, most: usize) -> usize {
+        match self.below(3) {
+            0 => self.below(most + 1),
+            1 => self.below(most.min(9) + 1),
+            _ => self.of(SIZES).min(most),
+        }
     }
 
     pub(crate) fn bits(&mut self) -> u64 {
@@ -74,7 +118,19 @@ impl Random {
 
     /// Floats that `form` can hold.
     pub(crate) fn floats(&mut self, form: Form, n: usize) -> Vec<f64> {
-        (0..n).map(|_| rounded(form, self.float())).collect()
+        let mut x: Vec<f64> = (0..n).map(|_| rounded(form, self.float())).collect();
+        let Salt { seed, special } = SALT.get();
+        if seed != 0 && n > 0 {
+            let below_normal = if form == Form::F16 { 6e-8 } else { 1e-40 };
+            let numbers = [below_normal, -below_normal, -0.0];
+            let others = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+            for _ in 0..self.below(4) {
+                let number = if special && self.below(2) == 0 { &others } else { &numbers };
+                let at = self.below(n);
+                x[at] = rounded(form, self.of(number));
+            }
+        }
+        x
     }
 }
 
