@@ -240,7 +240,7 @@ pub(crate) fn draw_attention(random: &mut Random) {
 /// A cache in pages at random.
 pub(crate) fn draw_attention_decode(random: &mut Random) {
     let form = random.of(&FORMS);
-    paged(form, 1 + random.below(17), 1 + random.below(24));
+    paged(form, 1 + random.below(17), 1 + random.below(24), 1 + random.below(5));
 }
 
 #[test]
@@ -386,15 +386,16 @@ fn what_is_not_a_number_reaches_its_own_row_alone() {
 #[test]
 fn keys_in_pages_of_a_cache() {
     for form in FORMS {
-        for (page, pages) in [(16, 40), (5, 70), (1, 300)] {
-            paged(form, page, pages);
+        for (page, pages, each) in [(16, 40, 3), (5, 70, 1), (1, 300, 4)] {
+            paged(form, page, pages, each);
         }
     }
 }
 
-fn paged(form: Form, page: usize, pages: usize) {
+/// Sequences whose keys lie in pages; `each` heads share keys.
+fn paged(form: Form, page: usize, pages: usize, each: usize) {
     let mut random = Random::new(page as u64);
-    let (heads, kv_heads, dim) = (6, 2, 64);
+    let (heads, kv_heads, dim) = (2 * each, 2, 64);
     let keys_max = page * pages;
     let lengths = [keys_max, 0, 1, 257.min(keys_max), 90.min(keys_max)];
     let cache_pages = pages * lengths.len() + 3;
@@ -443,7 +444,7 @@ fn paged(form: Form, page: usize, pages: usize) {
     for (sequence, &len) in lengths.iter().enumerate() {
         let row = |j: usize| table[sequence * pages + j / page] as usize * page + j % page;
         for head in 0..heads {
-            let kv = head / 3 * dim;
+            let kv = head / each * dim;
             let score = |j: usize| {
                 (0..dim).map(|d| q.at(sequence, head * dim + d) * k.at(row(j), kv + d)).sum::<f64>()
                     * 0.125
