@@ -57,7 +57,7 @@ fn list() -> anyhow::Result<()> {
     };
     for number in 0..count {
         match Gpu::open(number, &GpuOptions::default()) {
-            Ok(gpu) => println!("{}", line(gpu.info())),
+            Ok(gpu) => println!("{}\n        {}", line(gpu.info()), products(&gpu)),
             Err(error) => println!("cuda:{number}  cannot be used: {error}"),
         }
     }
@@ -74,6 +74,14 @@ fn line(info: &DeviceInfo) -> String {
     )
 }
 
+/// What multiplies matrices there.
+fn products(gpu: &Gpu) -> String {
+    match gpu.cublaslt() {
+        Ok(()) => "products: cuBLASLt, and our own kernels for small ones".to_owned(),
+        Err(why) => format!("products: our own kernels; {why}"),
+    }
+}
+
 impl Chosen {
     fn open(&self) -> anyhow::Result<Arc<Gpu>> {
         let mut options = GpuOptions::default();
@@ -84,7 +92,7 @@ impl Chosen {
 
 fn self_test(chosen: &Chosen) -> anyhow::Result<()> {
     let gpu = chosen.open()?;
-    println!("{}", line(gpu.info()));
+    println!("{}\n        {}", line(gpu.info()), products(&gpu));
     let outcome = gpu.self_test_each(show);
     finished(&outcome)
 }
@@ -123,7 +131,11 @@ impl Report {
                     cases.push(as_json(case));
                 });
                 (
-                    json!({ "info": format!("{:?}", gpu.info()), "state": format!("{:?}", gpu.state()) }),
+                    json!({
+                        "info": format!("{:?}", gpu.info()),
+                        "state": format!("{:?}", gpu.state()),
+                        "products": products(&gpu),
+                    }),
                     Some(outcome),
                 )
             }

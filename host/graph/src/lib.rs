@@ -30,7 +30,7 @@ mod state;
 mod step;
 mod weight;
 
-pub use aimass_cuda::{DeviceError, DeviceInfo, DeviceOptions};
+pub use aimass_cuda::{DeviceError, DeviceInfo, DeviceOptions, NoCublasLt};
 pub use builder::{
     AttentionValues, BatchNormValues, Contraction, ConvValues, GraphBuilder, QuantizedLinearValues,
     RecurrentValues, RegionId,

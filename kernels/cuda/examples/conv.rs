@@ -113,7 +113,7 @@ fn main() -> Result<(), DeviceError> {
                 next += 1;
             }
         }
-        println!("{:?}, cuBLASLt {:?}", device.info(), device.has_cublaslt());
+        println!("{:?}, cuBLASLt {:?}", device.info(), device.cublaslt());
     }
     let names = WAYS.map(|(name, ..)| format!("{:>19}", format!("{name} us TFLOP/s")));
     println!("{:<20} {:>5} {:>5} {}", "layer", "batch", "type", names.concat());

@@ -5,7 +5,7 @@ use crate::error::DeviceError;
 use crate::launch::{Address, Form, is_signed};
 use crate::layout::{Broadcast, pack_size};
 use crate::memory::Slice;
-use crate::parameters::Broadcasting;
+use crate::parameters::{Broadcasting, ELEMENTWISE_THREADS};
 use crate::queue::Queue;
 use aimass_tensor::DType;
 
@@ -144,7 +144,7 @@ pub fn arithmetic(
         let Some((layout, a, b)) = operands.layout(size, size, single)? else { return Ok(()) };
         let y = operands.out.elements(layout.elements(), size)?;
         let kernel = entries::Binary { a, b, y, layout, op: op as u32 };
-        return queue.launch(&kernel, form, layout.grid());
+        return queue.launch(&kernel, form, queue.over(layout.groups.into(), ELEMENTWISE_THREADS));
     }
     let signed = is_signed(operands.dtype);
     let either = |signed_op: Whole, unsigned: Whole| if signed { signed_op } else { unsigned };
@@ -187,7 +187,7 @@ pub fn compare(
     let Some((layout, a, b)) = operands.layout(form.bytes(), 1, false)? else { return Ok(()) };
     let y = operands.out.elements(layout.elements(), 1)?;
     let kernel = entries::Compare { a, b, y, layout, holds, flip };
-    queue.launch(&kernel, form, layout.grid())
+    queue.launch(&kernel, form, queue.over(layout.groups.into(), ELEMENTWISE_THREADS))
 }
 
 /// `out = a op b` on the bits of integers.
@@ -242,7 +242,7 @@ fn whole_numbers(
     let Some((layout, a, b)) = operands.layout(size, size, single)? else { return Ok(()) };
     let y = operands.out.elements(layout.elements(), size)?;
     let kernel = entries::BinaryWhole { a, b, y, layout, op: op as u32 };
-    queue.launch(&kernel, form, layout.grid())
+    queue.launch(&kernel, form, queue.over(layout.groups.into(), ELEMENTWISE_THREADS))
 }
 
 impl Operands<'_> {

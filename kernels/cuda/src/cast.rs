@@ -6,7 +6,7 @@
 
 use crate::entries;
 use crate::error::DeviceError;
-use crate::launch::{Form, Grid};
+use crate::launch::Form;
 use crate::layout::{common_width, pack_size};
 use crate::memory::Slice;
 use crate::parameters::ELEMENTWISE_THREADS;
@@ -71,7 +71,7 @@ pub fn cast(
     match n {
         0 => Ok(()),
         n => {
-            let grid = Grid::over(n.div_ceil(GROUP).into(), ELEMENTWISE_THREADS);
+            let grid = queue.over(n.div_ceil(GROUP).into(), ELEMENTWISE_THREADS);
             queue.launch(&kernel, Form::Plain, grid)
         }
     }

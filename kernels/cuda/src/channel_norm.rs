@@ -81,7 +81,7 @@ pub fn batch_norm(
     let each = if vector { 16 / form.bytes() as u64 } else { 1 };
     match elements {
         0 => Ok(()),
-        _ => queue.launch(&kernel, form, Grid::over(elements.div_ceil(each), THREADS)),
+        _ => queue.launch(&kernel, form, queue.over(elements.div_ceil(each), THREADS)),
     }
 }
 

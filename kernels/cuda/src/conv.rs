@@ -131,7 +131,7 @@ pub fn conv(
     let Some((splits, terms)) = shape.splits() else {
         let kernel =
             entries::ConvDirect { x, w, bias, residual, y, shape: own, ending, transposed: 0 };
-        return queue.launch(&kernel, form, Grid::over(shape.results(), 256));
+        return queue.launch(&kernel, form, queue.over(shape.results(), 256));
     };
     let width = 16 / form.bytes() as u32;
     let whole =
@@ -152,7 +152,7 @@ pub fn conv(
         return Ok(());
     }
     let join = entries::ConvJoin { partial, bias, residual, y, shape: own, ending };
-    queue.launch(&join, form, Grid::over(shape.results(), 256))
+    queue.launch(&join, form, queue.over(shape.results(), 256))
 }
 
 /// As [`conv`] of images, channels last, where each channel has one filter of its own: channels, filters
@@ -219,7 +219,7 @@ pub fn conv_transpose(
     }
     let ending = finish.into();
     let kernel = entries::ConvDirect { x, w, bias, residual, y, shape: own, ending, transposed: 1 };
-    queue.launch(&kernel, form, Grid::over(results, 256))
+    queue.launch(&kernel, form, queue.over(results, 256))
 }
 
 fn product(extents: [u32; 3]) -> u64 {

@@ -11,7 +11,6 @@ use aimass_tensor::DType;
 
 /// Threads of a block that numbers a sequence.
 const THREADS: u32 = 128;
-const BLOCKS_MAX: u32 = 1 << 16;
 
 /// Rows of `depth` elements of which the indexed one is `one` and the others are 0; an index outside
 /// gives zeros. Indices are integers of 8 to 64 bits; `one` is an element of 1, 2, 4 or 8 bytes.
@@ -40,7 +39,7 @@ pub fn one_hot(
     };
     match n {
         0 => Ok(()),
-        n => queue.launch(&kernel, form, Grid::over(n.into(), ELEMENTWISE_THREADS)),
+        n => queue.launch(&kernel, form, queue.over(n.into(), ELEMENTWISE_THREADS)),
     }
 }
 
@@ -61,7 +60,7 @@ pub fn iota(
         n => {
             let (extent, inner) = (small(extent)?, small(inner)?);
             let kernel = entries::Iota { y, n, extent, inner, start, step };
-            queue.launch(&kernel, Form::Plain, Grid::over(n.into(), ELEMENTWISE_THREADS))
+            queue.launch(&kernel, Form::Plain, queue.over(n.into(), ELEMENTWISE_THREADS))
         }
     }
 }
@@ -86,7 +85,7 @@ pub fn positions(
     match kernel.rows.min(kernel.sequences) {
         0 => Ok(()),
         _ => {
-            let grid = Grid::linear(kernel.sequences.min(BLOCKS_MAX), THREADS);
+            let grid = Grid::linear(queue.in_turn(kernel.sequences), THREADS);
             queue.launch(&kernel, Form::Plain, grid)
         }
     }

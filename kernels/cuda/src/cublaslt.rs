@@ -7,6 +7,7 @@
 
 #![expect(unsafe_code, reason = "the functions of cuBLASLt")]
 
+use crate::error::NoCublasLt;
 use crate::finish::{Activation, Finish};
 use crate::launch::{Address, Form};
 use crate::matmul::Job;
@@ -120,24 +121,28 @@ impl Side {
 }
 
 impl Blas {
-    /// The library with a handle for the current context; none if it is not installed, lacks a
-    /// function, or refuses.
-    pub(crate) fn open() -> Option<Blas> {
+    /// The library with a handle for the current context.
+    ///
+    /// # Errors
+    /// [`NoCublasLt`]: it is not installed, lacks a function, or refuses.
+    pub(crate) fn open() -> Result<Blas, NoCublasLt> {
         // SAFETY: loading a library runs its initializers; those of cuBLASLt are meant for this.
         if !unsafe { sys::is_culib_present() } {
-            return None;
+            return Err(NoCublasLt::NotFound);
         }
         // SAFETY: the library is there, so this does not panic.
         let library = unsafe { sys::culib() };
-        let there = |symbol: &&str| {
+        let absent = |symbol: &&&'static str| {
             // SAFETY: the address is not used.
-            unsafe { library.get::<*const ()>(symbol.as_bytes()) }.is_ok()
+            unsafe { library.get::<*const ()>(symbol.as_bytes()) }.is_err()
         };
-        if !SYMBOLS.iter().all(there) {
-            return None;
+        if let Some(symbol) = SYMBOLS.iter().find(absent) {
+            return Err(NoCublasLt::NoSymbol { symbol });
         }
-        let handle = result::create_handle().ok()?;
-        Some(Blas { handle, chosen: Mutex::default() })
+        let refused =
+            |error: result::CublasError| NoCublasLt::Refused { status: format!("{:?}", error.0) };
+        let handle = result::create_handle().map_err(refused)?;
+        Ok(Blas { handle, chosen: Mutex::default() })
     }
 
     /// Frees the handle, with its context current.

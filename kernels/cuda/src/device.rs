@@ -4,9 +4,9 @@
 
 use crate::cublaslt::Blas;
 use crate::entries::NAMES;
-use crate::error::{DeviceError, is_sticky};
+use crate::error::{DeviceError, NoCublasLt, is_sticky};
 use crate::image::{self, Code};
-use crate::launch::Entry;
+use crate::launch::{BLOCKS_MAX, Entry};
 use crate::memory::Memory;
 use crate::probe::{self, Driver};
 use crate::queue::{Lane, Queue};
@@ -26,6 +26,9 @@ pub struct DeviceOptions {
     pub staging_bytes: usize,
     /// Device memory for partial sums, which products of few rows are made of; 32 MiB.
     pub workspace_bytes: usize,
+    /// Most blocks of kernels whose threads or blocks take their elements in turn; 65,536, which is the
+    /// most. Fewer show in tests what the second turn does.
+    pub blocks_max: u32,
     /// Whether a row of a product always gets the same bits, whatever other rows there are, whatever ran
     /// before and whatever device of the same kind: our own kernels alone, no cuBLASLt, sums in one
     /// piece. Slower. No.
@@ -41,6 +44,7 @@ impl Default for DeviceOptions {
             memory_bytes_max: 0,
             staging_bytes: 32 << 20,
             workspace_bytes: 32 << 20,
+            blocks_max: BLOCKS_MAX,
             deterministic: false,
             tf32: false,
         }
@@ -80,7 +84,7 @@ pub struct Device {
     limit: u64,
     pub(crate) used: AtomicU64,
     lost: OnceLock<Arc<str>>,
-    blas: OnceLock<Option<Blas>>,
+    blas: OnceLock<Result<Blas, NoCublasLt>>,
     compute: Mutex<Lane>,
     copies: Mutex<Lane>,
 }
@@ -203,24 +207,32 @@ impl Device {
         Ok(memory)
     }
 
+    /// Whether cuBLASLt does large products here; opens it.
+    ///
+    /// # Errors
+    /// [`NoCublasLt`]: why our own kernels do them all.
+    pub fn cublaslt(&self) -> Result<(), NoCublasLt> {
+        if self.options.deterministic {
+            return Err(NoCublasLt::Deterministic);
+        }
+        // A context that is gone is found by the library.
+        let _ = self.with_context(|| Ok(()));
+        self.blas.get_or_init(Blas::open).as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
     /// cuBLASLt; none if it is not there or the device is deterministic. The first call that may open
     /// it does, with the device's context current.
     pub(crate) fn blas(&self, may_open: bool) -> Option<&Blas> {
         match (self.options.deterministic, may_open) {
             (true, _) => None,
-            (false, true) => self.blas.get_or_init(Blas::open).as_ref(),
-            (false, false) => self.blas.get()?.as_ref(),
+            (false, true) => self.blas.get_or_init(Blas::open).as_ref().ok(),
+            (false, false) => self.blas.get()?.as_ref().ok(),
         }
-    }
-
-    /// Whether cuBLASLt is there, which is known once a product has asked for it.
-    pub fn has_cublaslt(&self) -> Option<bool> {
-        self.blas.get().map(Option::is_some)
     }
 
     /// Whether products may be done by cuBLASLt, as far as is known.
     pub(crate) fn may_have_blas(&self) -> bool {
-        !self.options.deterministic && self.has_cublaslt() != Some(false)
+        !self.options.deterministic && self.blas.get().is_none_or(Result::is_ok)
     }
 
     pub(crate) fn function(&self, entry: Entry) -> Option<sys::CUfunction> {
@@ -285,7 +297,7 @@ impl Drop for Device {
         // lost refuses everything.
         unsafe {
             let _ = result::ctx::set_current(self.context);
-            if let Some(Some(blas)) = self.blas.take() {
+            if let Some(Ok(blas)) = self.blas.take() {
                 blas.close();
             }
             for lane in [&mut self.compute, &mut self.copies] {

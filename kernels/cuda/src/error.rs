@@ -90,6 +90,31 @@ pub enum DeviceError {
     Defect(&'static str),
 }
 
+/// Why a device multiplies matrices with our own kernels alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoCublasLt {
+    /// [`crate::DeviceOptions::deterministic`] was asked for.
+    #[error("deterministic results are asked for, which cuBLASLt does not promise")]
+    Deterministic,
+    /// The library is not installed.
+    #[error(
+        "libcublasLt.so was not found (install cuBLAS of CUDA 11 to 13, or set LD_LIBRARY_PATH)"
+    )]
+    NotFound,
+    /// The library lacks a function.
+    #[error("libcublasLt.so has no function {symbol}: cuBLAS of CUDA 11 or newer is needed")]
+    NoSymbol {
+        /// Its name.
+        symbol: &'static str,
+    },
+    /// The library does not work on this device.
+    #[error("cublasLtCreate: {status}")]
+    Refused {
+        /// Its answer, such as `CUBLAS_STATUS_NOT_INITIALIZED`.
+        status: String,
+    },
+}
+
 impl DeviceError {
     pub(crate) fn of(call: &'static str, error: DriverError) -> DeviceError {
         let (name, text) = (error.error_name(), error.error_string());

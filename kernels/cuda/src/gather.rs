@@ -5,7 +5,7 @@
 
 use crate::entries;
 use crate::error::DeviceError;
-use crate::launch::{Address, Form, Grid};
+use crate::launch::{Address, Form};
 use crate::layout::ELEMENTS_MAX;
 use crate::memory::Slice;
 use crate::parameters::{AXES_MAX, Along, ELEMENTWISE_THREADS, Strides, Tuples};
@@ -133,7 +133,7 @@ pub fn gather(
         extent: small(extent)?,
         index_type,
     };
-    queue.launch(&kernel, word_form(word), Grid::over(kernel.words.into(), ELEMENTWISE_THREADS))
+    queue.launch(&kernel, word_form(word), queue.over(kernel.words.into(), ELEMENTWISE_THREADS))
 }
 
 /// `out[i, j, ..] = x[i, indices[i, j, ..], ..]` (ONNX `GatherElements-13`): `out` has the extents of
@@ -163,7 +163,7 @@ pub fn gather_elements(
     };
     match n {
         0 => Ok(()),
-        n => queue.launch(&kernel, form, Grid::over(n.into(), ELEMENTWISE_THREADS)),
+        n => queue.launch(&kernel, form, queue.over(n.into(), ELEMENTWISE_THREADS)),
     }
 }
 
@@ -225,7 +225,7 @@ pub fn gather_tuples(
     let layout = at.layout(word / size, indices.dtype)?;
     let kernel = entries::GatherTuples { x: source, indices: index, y: target, fault, layout };
     let words = u64::from(elements) / (word / size) as u64;
-    queue.launch(&kernel, word_form(word), Grid::over(words, ELEMENTWISE_THREADS))
+    queue.launch(&kernel, word_form(word), queue.over(words, ELEMENTWISE_THREADS))
 }
 
 /// Reports bad tuples: for values without elements.
@@ -240,7 +240,7 @@ pub(crate) fn check(
     match tuples {
         0 => Ok(()),
         n => {
-            let grid = Grid::over(n.into(), ELEMENTWISE_THREADS);
+            let grid = queue.over(n.into(), ELEMENTWISE_THREADS);
             let kernel = entries::CheckTuples { indices: index, fault, layout };
             queue.launch(&kernel, Form::Plain, grid)
         }

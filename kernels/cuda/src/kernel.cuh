@@ -23,11 +23,16 @@ struct bf16 { u16 bits; };
 #define F32_NAN __int_as_float(0x7fffffff)
 
 DEVICE f32 to_f32(f32 x) { return x; }
+#ifdef HOST_BUILD  // Compiled as C++ by ../host: the processor's own type.
+DEVICE f32 to_f32(f16 x) { return (f32)__builtin_bit_cast(_Float16, x.bits); }
+DEVICE void store(f32 x, f16 *to) { to->bits = __builtin_bit_cast(u16, (_Float16)x); }
+#else
 DEVICE f32 to_f32(f16 x) { f32 y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits)); return y; }
+DEVICE void store(f32 x, f16 *to) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to->bits) : "f"(x)); }
+#endif
 DEVICE f32 to_f32(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
 
 DEVICE void store(f32 x, f32 *to) { *to = x; }
-DEVICE void store(f32 x, f16 *to) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to->bits) : "f"(x)); }
 // Rounds to nearest even; sm_75 has no instruction for it.
 DEVICE void store(f32 x, bf16 *to) {
     u32 bits = __float_as_uint(x);

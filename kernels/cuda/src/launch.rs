@@ -86,8 +86,9 @@ pub struct Grid {
     pub shared: u32,
 }
 
-/// Most blocks of a grid-stride launch: enough to fill any device several times.
-const BLOCKS_MAX: u32 = 1 << 16;
+/// Most blocks of a grid-stride launch, unless the device is told otherwise: enough to fill any
+/// device several times.
+pub(crate) const BLOCKS_MAX: u32 = 1 << 16;
 
 impl Grid {
     /// Blocks and threads along x alone.
@@ -95,7 +96,7 @@ impl Grid {
         Grid { blocks: [blocks, 1, 1], threads: [threads, 1, 1], shared: 0 }
     }
 
-    /// For a kernel whose threads step over `n` elements by the size of the grid.
+    /// A thread for each of `n` elements, as far as 65,536 blocks go.
     pub fn over(n: u64, threads: u32) -> Grid {
         let blocks = n.div_ceil(u64::from(threads)).clamp(1, u64::from(BLOCKS_MAX));
         Grid::linear(blocks as u32, threads)

@@ -64,7 +64,7 @@ pub mod top_k;
 pub mod unary;
 
 pub use device::{Device, DeviceInfo, DeviceOptions};
-pub use error::DeviceError;
+pub use error::{DeviceError, NoCublasLt};
 pub use index_type::IndexType;
 pub use launch::{Form, Grid};
 pub use memory::{Memory, Slice};

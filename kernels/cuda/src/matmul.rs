@@ -242,7 +242,7 @@ impl Job {
         }
         let all = u64::from(shape.batch) * u64::from(shape.m) * u64::from(shape.n);
         let kernel = entries::MatmulFinish { to, shape, ending };
-        queue.launch(&kernel, Form::Plain, Grid::over(all, 256))
+        queue.launch(&kernel, Form::Plain, queue.over(all, 256))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::entries;
 use crate::error::DeviceError;
-use crate::launch::{Form, Grid};
+use crate::launch::Form;
 use crate::layout::ELEMENTS_MAX;
 use crate::memory::Slice;
 use crate::parameters::{ELEMENTWISE_THREADS, Margins};
@@ -76,7 +76,7 @@ pub fn pad(
     let form = Form::of_size(word as usize).ok_or(NO_SIZE)?;
     let layout = layout(&axes)?;
     let kernel = entries::Pad { x: source, y: target, layout, mode, fill };
-    queue.launch(&kernel, form, Grid::over(layout.words.into(), ELEMENTWISE_THREADS))
+    queue.launch(&kernel, form, queue.over(layout.words.into(), ELEMENTWISE_THREADS))
 }
 
 const NO_SIZE: DeviceError = DeviceError::Defect("elements of no kernel's size");

@@ -1,6 +1,6 @@
 //! Parameters of kernels that are more than a number: the same structures as in the `.cuh` files.
 
-use crate::launch::{Address, Grid};
+use crate::launch::Address;
 
 pub(crate) use crate::finish::Ending;
 pub(crate) use crate::product::{ProductShape, Target};
@@ -73,11 +73,6 @@ impl Broadcasting {
     /// Elements of the output.
     pub(crate) fn elements(&self) -> u64 {
         u64::from(self.groups) * u64::from(self.width)
-    }
-
-    /// A thread for every group.
-    pub(crate) fn grid(&self) -> Grid {
-        Grid::over(self.groups.into(), ELEMENTWISE_THREADS)
     }
 }
 

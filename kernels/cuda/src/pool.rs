@@ -3,7 +3,7 @@
 use crate::conv::Axis;
 use crate::entries;
 use crate::error::DeviceError;
-use crate::launch::{Address, Form, Grid};
+use crate::launch::{Address, Form};
 use crate::memory::Slice;
 use crate::parameters;
 use crate::queue::Queue;
@@ -34,7 +34,7 @@ pub fn max_pool(
     let Job { x, y, n, shape } = Job::new(form, shape, (x, y))?;
     match n {
         0 => Ok(()),
-        _ => queue.launch(&entries::MaxPool { x, y, n, shape }, form, Grid::over(n.into(), 256)),
+        _ => queue.launch(&entries::MaxPool { x, y, n, shape }, form, queue.over(n.into(), 256)),
     }
 }
 
@@ -56,7 +56,7 @@ pub fn average_pool(
         0 => Ok(()),
         _ => {
             let kernel = entries::AveragePool { x, y, n, shape };
-            queue.launch(&kernel, form, Grid::over(n.into(), 256))
+            queue.launch(&kernel, form, queue.over(n.into(), 256))
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::entries;
 use crate::error::DeviceError;
 use crate::lanes::Lanes;
-use crate::launch::{Form, Grid};
+use crate::launch::Form;
 use crate::memory::Slice;
 use crate::parameters::QuantizeLanes;
 use crate::queue::Queue;
@@ -101,7 +101,7 @@ pub fn quantize(
     };
     match elements {
         0 => Ok(()),
-        _ => queue.launch(&kernel, form, Grid::over(elements, THREADS)),
+        _ => queue.launch(&kernel, form, queue.over(elements, THREADS)),
     }
 }
 
@@ -123,6 +123,6 @@ pub fn dequantize(
     };
     match elements {
         0 => Ok(()),
-        _ => queue.launch(&kernel, Form::Plain, Grid::over(elements, THREADS)),
+        _ => queue.launch(&kernel, Form::Plain, queue.over(elements, THREADS)),
     }
 }

@@ -214,7 +214,7 @@ fn by_slabs(
             elements,
         };
         if elements > 0 {
-            queue.launch(&expand, y.form, Grid::over(elements.into(), 256))?;
+            queue.launch(&expand, y.form, queue.over(elements.into(), 256))?;
         }
         let (start, rest) = from(&y.data, column)?;
         let part = Matrix { data: y.data.part(start, rest)?, ..*y };

@@ -4,7 +4,7 @@
 
 use crate::device::Device;
 use crate::error::DeviceError;
-use crate::launch::{Form, Grid, Kernel};
+use crate::launch::{BLOCKS_MAX, Form, Grid, Kernel};
 use crate::memory::{Memory, Slice};
 use crate::replay::Replay;
 use cudarc::driver::result::{self, DriverError};
@@ -126,6 +126,17 @@ impl<'d> Queue<'d> {
     /// The stream, for libraries that launch on it.
     pub(crate) fn stream(&self) -> sys::CUstream {
         self.lane.stream
+    }
+
+    /// The grid of a kernel whose threads step over `n` elements by the size of the grid.
+    pub(crate) fn over(&self, n: u64, threads: u32) -> Grid {
+        let Grid { blocks: [blocks, ..], .. } = Grid::over(n, threads);
+        Grid::linear(self.in_turn(blocks), threads)
+    }
+
+    /// Blocks that take `tasks` in turn, one at a time; at least one.
+    pub(crate) fn in_turn(&self, tasks: u32) -> u32 {
+        tasks.min(self.device.options().blocks_max).clamp(1, BLOCKS_MAX)
     }
 
     /// Queues a kernel.

@@ -3,7 +3,7 @@
 use crate::entries;
 use crate::error::DeviceError;
 use crate::lanes::elements;
-use crate::launch::{Form, Grid};
+use crate::launch::Form;
 use crate::memory::Slice;
 use crate::queue::Queue;
 
@@ -27,7 +27,7 @@ pub fn random_bits(
     match n {
         0 => Ok(()),
         n => {
-            let grid = Grid::over(u64::from(n).div_ceil(2), THREADS);
+            let grid = queue.over(u64::from(n).div_ceil(2), THREADS);
             queue.launch(&kernel, Form::Plain, grid)
         }
     }

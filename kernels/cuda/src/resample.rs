@@ -2,7 +2,7 @@
 
 use crate::entries;
 use crate::error::DeviceError;
-use crate::launch::{Form, Grid};
+use crate::launch::Form;
 use crate::memory::Slice;
 use crate::queue::Queue;
 
@@ -59,6 +59,6 @@ pub fn resample(
     };
     match outputs {
         0 => Ok(()),
-        _ => queue.launch(&kernel, form, Grid::over(outputs, 256)),
+        _ => queue.launch(&kernel, form, queue.over(outputs, 256)),
     }
 }

@@ -4,7 +4,7 @@ use crate::entries;
 use crate::error::DeviceError;
 use crate::index_type::IndexType;
 use crate::lanes::elements;
-use crate::launch::{Form, Grid};
+use crate::launch::Form;
 use crate::memory::Slice;
 use crate::parameters::RopeShape;
 use crate::queue::Queue;
@@ -80,7 +80,7 @@ pub fn rope(queue: &mut Queue<'_>, form: Form, rope: &Rope<'_>) -> Result<(), De
     let threads = u64::from(rows) * u64::from(heads.div_ceil(each)) * u64::from(half);
     match all {
         0 => Ok(()),
-        _ => queue.launch(&kernel, form, Grid::over(threads, THREADS)),
+        _ => queue.launch(&kernel, form, queue.over(threads, THREADS)),
     }
 }
 

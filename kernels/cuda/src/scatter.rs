@@ -50,7 +50,6 @@ const WARP: u32 = 32;
 const LINES_MIN: u32 = 4096;
 /// Most tuples of which each is compared with all others.
 const PAIRS_MAX: u32 = 1 << 14;
-const BLOCKS_MAX: u32 = 1 << 16;
 
 /// Whether there is a kernel: any whole bytes to replace; integers of 8 to 64 bits, f32 and f64 for
 /// the other modes.
@@ -123,7 +122,7 @@ pub fn scatter_elements(
     };
     match n {
         0 => Ok(()),
-        _ => queue.launch(&kernel, form, line_grid(kernel.layout.words, kernel.together)),
+        _ => queue.launch(&kernel, form, line_grid(queue, kernel.layout.words, kernel.together)),
     }
 }
 
@@ -161,7 +160,7 @@ pub fn scatter_tuples(
             fault,
             layout,
         };
-        let grid = Grid::linear(layout.tuples.min(BLOCKS_MAX), THREADS);
+        let grid = Grid::linear(queue.in_turn(layout.tuples), THREADS);
         return queue.launch(&kernel, word_form(word), grid);
     }
     let layout = at.layout(1, indices.dtype)?;
@@ -174,7 +173,7 @@ pub fn scatter_tuples(
         update: update as u32,
         together: u32::from(together(layout.slice, layout.tuples)),
     };
-    queue.launch(&kernel, form, line_grid(layout.slice, kernel.together))
+    queue.launch(&kernel, form, line_grid(queue, layout.slice, kernel.together))
 }
 
 impl Updates<'_> {
@@ -190,9 +189,9 @@ fn together(lines: u32, count: u32) -> bool {
     lines < LINES_MIN && count > WARP
 }
 
-fn line_grid(lines: u32, together: u32) -> Grid {
+fn line_grid(queue: &Queue<'_>, lines: u32, together: u32) -> Grid {
     match together {
-        0 => Grid::over(lines.into(), THREADS),
-        _ => Grid::linear(lines.min(BLOCKS_MAX), WARP),
+        0 => queue.over(lines.into(), THREADS),
+        _ => Grid::linear(queue.in_turn(lines), WARP),
     }
 }

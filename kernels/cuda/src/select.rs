@@ -5,6 +5,7 @@ use crate::error::DeviceError;
 use crate::launch::Form;
 use crate::layout::{Broadcast, pack_size};
 use crate::memory::Slice;
+use crate::parameters::ELEMENTWISE_THREADS;
 use crate::queue::Queue;
 
 /// Operands of [`select`], dense: bools (0 is false, anything else true) and two values of one
@@ -44,6 +45,6 @@ pub fn select(queue: &mut Queue<'_>, choice: &Choice<'_>) -> Result<(), DeviceEr
     };
     match plan.elements() {
         0 => Ok(()),
-        _ => queue.launch(&kernel, form, layout.grid()),
+        _ => queue.launch(&kernel, form, queue.over(layout.groups.into(), ELEMENTWISE_THREADS)),
     }
 }

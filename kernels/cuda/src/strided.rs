@@ -74,12 +74,12 @@ pub fn copy(queue: &mut Queue<'_>, copy: &Copy<'_>) -> Result<(), DeviceError> {
     let [x, y] = addresses.map(Address);
     match squares {
         Some(squares) => {
-            let blocks = squares.min(BLOCKS_MAX) as u32;
+            let blocks = queue.in_turn(squares.min(BLOCKS_MAX) as u32);
             let grid = Grid::linear(blocks, ELEMENTWISE_THREADS);
             queue.launch(&entries::StridedSquares { x, y, layout }, walk.form(), grid)
         }
         None => {
-            let grid = Grid::over(layout.words.into(), ELEMENTWISE_THREADS);
+            let grid = queue.over(layout.words.into(), ELEMENTWISE_THREADS);
             queue.launch(&entries::Strided { x, y, layout }, walk.form(), grid)
         }
     }

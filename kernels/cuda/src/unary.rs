@@ -2,7 +2,7 @@
 
 use crate::entries;
 use crate::error::DeviceError;
-use crate::launch::{Form, Grid, is_signed};
+use crate::launch::{Form, is_signed};
 use crate::layout::{common_width, pack_size};
 use crate::memory::Slice;
 use crate::parameters::ELEMENTWISE_THREADS;
@@ -183,7 +183,7 @@ pub fn unary(
     let kernel = entries::Unary { x, y, n, width, function, alpha, beta };
     match n {
         0 => Ok(()),
-        n => queue.launch(&kernel, form, over_packs(n, size)),
+        n => queue.launch(&kernel, form, queue.over(packs(n, size), ELEMENTWISE_THREADS)),
     }
 }
 
@@ -213,7 +213,7 @@ pub fn unary_int(
     let kernel = entries::UnaryWhole { x, y, n, width, function, low, high };
     match n {
         0 => Ok(()),
-        n => queue.launch(&kernel, form, over_packs(n, size)),
+        n => queue.launch(&kernel, form, queue.over(packs(n, size), ELEMENTWISE_THREADS)),
     }
 }
 
@@ -236,11 +236,12 @@ pub fn unary_test(
         0 => Ok(()),
         n => {
             let kernel = entries::UnaryTest { x, y, n, width, infinite };
-            queue.launch(&kernel, form, over_packs(n, size))
+            queue.launch(&kernel, form, queue.over(packs(n, size), ELEMENTWISE_THREADS))
         }
     }
 }
 
-fn over_packs(n: u32, size: usize) -> Grid {
-    Grid::over(n.div_ceil(pack_size(size)).into(), ELEMENTWISE_THREADS)
+/// What threads of `n` elements move at once.
+fn packs(n: u32, size: usize) -> u64 {
+    n.div_ceil(pack_size(size)).into()
 }

@@ -17,7 +17,7 @@ impl Driven {
         let site = Site::new();
         let folder = site.folder().join("driver");
         std::fs::create_dir(&folder).expect("a folder");
-        symlink(library(), folder.join("libcuda.so.1")).expect("a link");
+        symlink(library("libaimass_vgpu.so"), folder.join("libcuda.so.1")).expect("a link");
         Driven { site, folder }
     }
 
@@ -43,13 +43,53 @@ impl Driven {
 }
 
 /// What cargo built of `tests/vgpu`, beside this test or one folder above.
-fn library() -> PathBuf {
+fn library(name: &str) -> PathBuf {
     // Names it, so that cargo builds it before this test.
     let _ = aimass_vgpu::Settings::default();
     let own = std::env::current_exe().expect("a path");
     let folders = own.ancestors().skip(1).take(2);
-    let found = folders.map(|folder| folder.join("libaimass_vgpu.so")).find(|path| path.exists());
-    found.expect("libaimass_vgpu.so beside the tests")
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} beside the tests"))
+}
+
+/// Whether the loader finds NVIDIA's cuBLASLt here, so that its absence cannot be tried.
+fn has_cublaslt() -> bool {
+    let known = Command::new("/sbin/ldconfig").arg("-p").output();
+    known.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("libcublasLt"))
+}
+
+#[test]
+fn list_says_what_multiplies_matrices_and_why_cublaslt_does_not() {
+    let driven = Driven::new();
+    let (list, own) = (["device", "list"], "products: our own kernels; ");
+    if has_cublaslt() {
+        println!("left out: a machine without cuBLASLt; this one has it");
+    } else {
+        driven.prints(&[], &list, &format!("{own}libcublasLt.so was not found"));
+    }
+    let place = driven.folder.join("libcublasLt.so");
+    let library = library("libaimass_vgpu_cublaslt.so");
+    symlink(&library, &place).expect("a link");
+    let preloaded = driven.folder.join("libcuda.so.1");
+    let preloaded = [("LD_PRELOAD", preloaded.to_str().expect("a path"))];
+    driven.prints(&preloaded, &list, "products: cuBLASLt, and our own kernels for small ones");
+    // Without the driver among all symbols, the virtual library finds no context.
+    driven.prints(&[], &list, &format!("{own}cublasLtCreate: CUBLAS_STATUS_NOT_INITIALIZED"));
+    // As an older one: the name of a function is spoiled.
+    let mut image = std::fs::read(&library).expect("a library");
+    let symbol = b"\0cublasLtMatmulDescSetAttribute\0";
+    let found: Vec<usize> =
+        (0..image.len() - symbol.len()).filter(|&at| image[at..].starts_with(symbol)).collect();
+    assert!(!found.is_empty());
+    found.iter().for_each(|at| image[at + 1] = b'_');
+    std::fs::remove_file(&place).expect("no link");
+    std::fs::write(&place, image).expect("a copy");
+    let expected = format!("{own}libcublasLt.so has no function cublasLtMatmulDescSetAttribute");
+    driven.prints(&preloaded, &list, &expected);
+    // What runs there still runs.
+    let ask = ["infer", "minilm", "--input", "text=a cat", "--device", "cuda:0"];
+    let output = driven.run(&[("VGPU_MEM_MB", "2048")], &ask);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod bench;
 mod cache;
 mod cuda;
+mod cuda_host;
 mod demo;
 mod emulate;
 mod fetch;
@@ -86,6 +87,22 @@ enum Task {
         /// Run only the tests whose names contain one of these.
         names: Vec<String>,
     },
+    /// Run CUDA kernels as C++ on this machine under sanitizers, beside f64; broken ones must be found.
+    ///
+    /// A thread of a block is a fiber that ThreadSanitizer knows. Needs g++ or clang++ with its sanitizers;
+    /// without one it says so and does nothing.
+    #[command(
+        after_help = "Examples:\n  cargo xtask cuda-host                        a minute\n  \
+                            cargo xtask cuda-host --sanitizer thread --all"
+    )]
+    CudaHost {
+        /// Only this one.
+        #[arg(long)]
+        sanitizer: Option<cuda_host::Sanitizer>,
+        /// Every broken kernel, and 20 seeds of each case.
+        #[arg(long)]
+        all: bool,
+    },
     /// Feed a fuzz target with mutations of its corpus; fails if anything crashed.
     #[command(
         after_help = "Examples:\n  cargo xtask fuzz --target graph --executions 1000000 --seed 7\n  \
@@ -139,6 +156,12 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::Test { all, names } => test::test(all, &names),
         Task::OnnxNodes { write_docs, arguments } => onnx::nodes(write_docs, &arguments),
         Task::Emulate { names } => emulate::emulate(&names),
+        Task::CudaHost { sanitizer, all } => {
+            let counts = cuda_host::cuda_host(sanitizer, all)?;
+            println!("{} passed, {} failed", counts.passed, counts.failed);
+            anyhow::ensure!(counts.failed == 0, "kernels fail on the host");
+            Ok(())
+        }
         Task::Fuzz { target, executions, seed, mut arguments } => {
             arguments.push(format!("--executions={executions}"));
             arguments.push(format!("--seed={seed}"));

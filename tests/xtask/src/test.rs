@@ -9,17 +9,17 @@ use anyhow::{Context, bail};
 
 use crate::fetch::Fetched;
 use crate::installation::Installation;
-use crate::{cuda, emulate, fetch, repository, run};
+use crate::{cuda, cuda_host, emulate, fetch, repository, run};
 
 /// How many tests passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    passed: u64,
-    failed: u64,
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
 }
 
 impl Counts {
-    fn plus(self, other: Counts) -> Counts {
+    pub(crate) fn plus(self, other: Counts) -> Counts {
         Counts { passed: self.passed + other.passed, failed: self.failed + other.failed }
     }
 }
@@ -104,6 +104,7 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
     }
     if names.is_empty() {
         report.counted("cuda", cuda::ops_on_the_virtual_gpu);
+        report.counted("cuda-host", || cuda_host::cuda_host(None, all));
         if let Some(fetched) = &fetched {
             report.step("images", || cuda::images_are_those_of_the_sources(&fetched.python, all));
         }

@@ -1,6 +1,6 @@
 //! A device as plans use it: opened, tried, with the working memory that all plans share.
 
-use aimass_cuda::{Device, DeviceError, DeviceInfo, DeviceOptions, Memory};
+use aimass_cuda::{Device, DeviceError, DeviceInfo, DeviceOptions, Memory, NoCublasLt};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,6 +77,14 @@ impl Gpu {
     /// What it is.
     pub fn info(&self) -> &DeviceInfo {
         self.device.info()
+    }
+
+    /// Whether cuBLASLt does large products there; opens it.
+    ///
+    /// # Errors
+    /// [`NoCublasLt`]: why our own kernels do them all.
+    pub fn cublaslt(&self) -> Result<(), NoCublasLt> {
+        self.device.cublaslt()
     }
 
     /// How it does.

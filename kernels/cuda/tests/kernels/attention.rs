@@ -216,6 +216,33 @@ impl Case {
     }
 }
 
+/// Sequences, heads and masks at random. Hidden keys may weigh on what is not a number or not.
+pub(crate) fn draw_attention(random: &mut Random) {
+    let kv_heads = 1 + random.below(3);
+    let dim = random.of(&[1, 3, 8, 16, 32, 33, 40, 64, 80, 128, 132, 264]);
+    let mut case = Case::new(kv_heads * (1 + random.below(3)), kv_heads, dim, &[]);
+    (case.causal, case.ragged) = (random.below(2) == 0, random.below(2) == 0);
+    case.offset = random.below(2);
+    let count = random.below(4);
+    if case.ragged {
+        case.sequences = (0..count).map(|_| random.extent(70)).map(|len| (len, len)).collect();
+    } else {
+        let queries = random.extent(70);
+        case.sequences = vec![(queries, random.extent(140)); count];
+        let axes = random.below(16);
+        // A mask has the extents of the first sequence.
+        let masked = count > 0 && random.below(2) == 0;
+        case.mask = masked.then(|| [axes & 1 != 0, axes & 2 != 0, axes & 4 != 0, axes & 8 != 0]);
+    }
+    case.check(random.of(&FORMS), random.bits());
+}
+
+/// A cache in pages at random.
+pub(crate) fn draw_attention_decode(random: &mut Random) {
+    let form = random.of(&FORMS);
+    paged(form, 1 + random.below(17), 1 + random.below(24), 1 + random.below(5));
+}
+
 #[test]
 fn equal_sequences_of_every_extent_of_a_head() {
     for form in FORMS {
@@ -359,15 +386,16 @@ fn what_is_not_a_number_reaches_its_own_row_alone() {
 #[test]
 fn keys_in_pages_of_a_cache() {
     for form in FORMS {
-        for (page, pages) in [(16, 40), (5, 70), (1, 300)] {
-            paged(form, page, pages);
+        for (page, pages, each) in [(16, 40, 3), (5, 70, 1), (1, 300, 4)] {
+            paged(form, page, pages, each);
         }
     }
 }
 
-fn paged(form: Form, page: usize, pages: usize) {
+/// Sequences whose keys lie in pages; `each` heads share keys.
+fn paged(form: Form, page: usize, pages: usize, each: usize) {
     let mut random = Random::new(page as u64);
-    let (heads, kv_heads, dim) = (6, 2, 64);
+    let (heads, kv_heads, dim) = (2 * each, 2, 64);
     let keys_max = page * pages;
     let lengths = [keys_max, 0, 1, 257.min(keys_max), 90.min(keys_max)];
     let cache_pages = pages * lengths.len() + 3;
@@ -416,7 +444,7 @@ fn paged(form: Form, page: usize, pages: usize) {
     for (sequence, &len) in lengths.iter().enumerate() {
         let row = |j: usize| table[sequence * pages + j / page] as usize * page + j % page;
         for head in 0..heads {
-            let kv = head / 3 * dim;
+            let kv = head / each * dim;
             let score = |j: usize| {
                 (0..dim).map(|d| q.at(sequence, head * dim + d) * k.at(row(j), kv + d)).sum::<f64>()
                     * 0.125

@@ -25,6 +25,8 @@ const ARITHMETIC: [Arithmetic; 8] = [
     Arithmetic::Max,
     Arithmetic::Min,
 ];
+const BIT_OPS: [BitOp; 5] =
+    [BitOp::And, BitOp::Or, BitOp::Xor, BitOp::ShiftLeft, BitOp::ShiftRight];
 const COMPARISONS: [Comparison; 6] = [
     Comparison::Equal,
     Comparison::NotEqual,
@@ -93,54 +95,161 @@ fn floats(form: Form, n: usize, seed: u64) -> Vec<f64> {
     x
 }
 
+fn check_arithmetic(float: (DType, Form), [left, right]: [&[usize]; 2], seed: u64, skip: usize) {
+    let (dtype, form) = float;
+    let full = joint(&[left, right]);
+    let n: usize = full.iter().product();
+    let a = floats(form, left.iter().product(), seed);
+    let b = floats(form, right.iter().product(), seed + 100);
+    let x = Operand::new(&encode(form, &a), skip);
+    let y = Operand::new(&encode(form, &b), 0);
+    for op in ARITHMETIC {
+        let found = bytes_left(n * form.bytes(), skip, |queue, out| {
+            let (a, b) = ((x.slice(), left), (y.slice(), right));
+            arithmetic(queue, op, &Operands { dtype, a, b, out })
+        });
+        let at = |i| real(op, a[place(left, &full, i)], b[place(right, &full, i)]);
+        let expected: Vec<f64> = (0..n).map(|i| rounded(form, at(i))).collect();
+        let tolerance = epsilon(form).max(2e-6);
+        let what = format!("{op:?} {form:?} {left:?} {right:?} behind {skip}");
+        close(&what, &decode(form, &found), &expected, tolerance);
+    }
+}
+
 #[test]
 fn arithmetic_of_floats_broadcasts() {
-    for (dtype, form) in FLOATS {
+    for float in FLOATS {
         for (index, [left, right]) in shapes().iter().enumerate() {
-            let full = joint(&[left, right]);
-            let n: usize = full.iter().product();
-            let a = floats(form, left.iter().product(), index as u64);
-            let b = floats(form, right.iter().product(), index as u64 + 100);
-            for skip in [0, form.bytes()] {
-                let x = Operand::new(&encode(form, &a), skip);
-                let y = Operand::new(&encode(form, &b), 0);
-                for op in ARITHMETIC {
-                    let found = bytes_left(n * form.bytes(), skip, |queue, out| {
-                        let (a, b) = ((x.slice(), &left[..]), (y.slice(), &right[..]));
-                        arithmetic(queue, op, &Operands { dtype, a, b, out })
-                    });
-                    let at = |i| real(op, a[place(left, &full, i)], b[place(right, &full, i)]);
-                    let expected: Vec<f64> = (0..n).map(|i| rounded(form, at(i))).collect();
-                    let tolerance = epsilon(form).max(2e-6);
-                    let what = format!("{op:?} {form:?} {left:?} {right:?} behind {skip}");
-                    close(&what, &decode(form, &found), &expected, tolerance);
-                }
+            for skip in [0, float.1.bytes()] {
+                check_arithmetic(float, [left, right], index as u64, skip);
             }
         }
     }
 }
 
+fn check_comparisons(float: (DType, Form), [left, right]: [&[usize]; 2], seed: u64, skip: usize) {
+    let (dtype, form) = float;
+    let full = joint(&[left, right]);
+    let n: usize = full.iter().product();
+    let a = floats(form, left.iter().product(), seed);
+    let b = floats(form, right.iter().product(), seed + 3);
+    let x = Operand::new(&encode(form, &a), 0);
+    let y = Operand::new(&encode(form, &b), skip);
+    for op in COMPARISONS {
+        let found = bytes_left(n, 0, |queue, out| {
+            let (a, b) = ((x.slice(), left), (y.slice(), right));
+            compare(queue, op, &Operands { dtype, a, b, out })
+        });
+        let at = |i| holds(op, a[place(left, &full, i)], b[place(right, &full, i)]);
+        let expected: Vec<u8> = (0..n).map(|i| at(i).into()).collect();
+        assert_eq!(found, expected, "{op:?} {form:?} {left:?} {right:?}");
+    }
+}
+
 #[test]
 fn comparisons_of_floats_broadcast() {
-    for (dtype, form) in FLOATS {
+    for float in FLOATS {
         for (index, [left, right]) in shapes().iter().enumerate() {
-            let full = joint(&[left, right]);
-            let n: usize = full.iter().product();
-            let a = floats(form, left.iter().product(), index as u64);
-            let b = floats(form, right.iter().product(), index as u64 + 3);
-            let x = Operand::new(&encode(form, &a), 0);
-            let y = Operand::new(&encode(form, &b), 0);
-            for op in COMPARISONS {
-                let found = bytes_left(n, 0, |queue, out| {
-                    let (a, b) = ((x.slice(), &left[..]), (y.slice(), &right[..]));
-                    compare(queue, op, &Operands { dtype, a, b, out })
-                });
-                let at = |i| holds(op, a[place(left, &full, i)], b[place(right, &full, i)]);
-                let expected: Vec<u8> = (0..n).map(|i| at(i).into()).collect();
-                assert_eq!(found, expected, "{op:?} {form:?} {left:?} {right:?}");
-            }
+            check_comparisons(float, [left, right], index as u64, 0);
         }
     }
+}
+
+/// Shapes that broadcast, of at most about 2,000 elements together.
+fn drawn_shapes<const N: usize>(random: &mut Random) -> [Vec<usize>; N] {
+    let mut room = 2000;
+    let mut full = Vec::new();
+    for _ in 0..random.below(6) {
+        let extent = random.extent(room);
+        full.push(extent);
+        room /= extent.max(1);
+    }
+    std::array::from_fn(|_| {
+        let skipped = if random.below(2) == 0 { 0 } else { random.below(full.len() + 1) };
+        let one = |&extent: &usize| if random.below(3) == 0 { 1 } else { extent };
+        full[skipped..].iter().map(one).collect()
+    })
+}
+
+/// Bytes to begin behind an aligned place.
+fn drawn_skip(random: &mut Random, size: usize) -> usize {
+    random.below(3) * size
+}
+
+pub(crate) fn draw_arithmetic(random: &mut Random) {
+    let [left, right] = drawn_shapes(random);
+    let seed = random.bits() >> 1;
+    if random.below(2) == 0 {
+        let float = random.of(&FLOATS);
+        return check_arithmetic(float, [&left, &right], seed, drawn_skip(random, float.1.bytes()));
+    }
+    let (dtype, op) = (random.of(&INTEGERS), random.of(&ARITHMETIC));
+    let a = integers(dtype, left.iter().product(), seed);
+    let mut b = integers(dtype, right.iter().product(), seed + 1);
+    if op == Arithmetic::Pow {
+        let least = if is_signed(dtype) { -3 } else { 0 };
+        b.iter_mut().for_each(|b| *b = (*b % 70).max(least));
+    }
+    let run = |queue: &mut Queued<'_>, both: &Operands<'_>| arithmetic(queue, op, both);
+    let expected = |a, b| whole(op, dtype, a, b);
+    check_whole(&format!("{op:?}"), dtype, [&a, &b], [&left, &right], run, expected);
+}
+
+pub(crate) fn draw_bitwise(random: &mut Random) {
+    let [left, right] = drawn_shapes(random);
+    let (dtype, seed) = (random.of(&INTEGERS), random.bits() >> 1);
+    let op = random.of(&BIT_OPS);
+    let a = integers(dtype, left.iter().product(), seed);
+    let b = integers(dtype, right.iter().product(), seed + 1);
+    let run = |queue: &mut Queued<'_>, both: &Operands<'_>| bitwise(queue, op, both);
+    let expected = |a, b| shifted(op, dtype, a, b);
+    check_whole(&format!("{op:?}"), dtype, [&a, &b], [&left, &right], run, expected);
+}
+
+pub(crate) fn draw_compare(random: &mut Random) {
+    let [left, right] = drawn_shapes(random);
+    let seed = random.bits() >> 1;
+    match random.below(2) {
+        0 => {
+            let float = random.of(&FLOATS);
+            let skip = drawn_skip(random, float.1.bytes());
+            check_comparisons(float, [&left, &right], seed, skip);
+        }
+        _ => check_comparisons_of_integers(random.of(&INTEGERS), [&left, &right], seed),
+    }
+}
+
+pub(crate) fn draw_logical(random: &mut Random) {
+    let [left, right] = drawn_shapes(random);
+    let mut bytes = |shape: &[usize]| -> Vec<u8> {
+        let n = shape.iter().product();
+        (0..n).map(|_| random.of(&[0, 0, 1, 2, 128, 255])).collect()
+    };
+    let (a, b) = (bytes(&left), bytes(&right));
+    let op = random.of(&[Logical::And, Logical::Or, Logical::Xor]);
+    let (x, y) = (Operand::new(&a, random.below(5)), Operand::new(&b, random.below(5)));
+    let full = joint(&[&left, &right]);
+    let n: usize = full.iter().product();
+    let found = bytes_left(n, random.below(5), |queue, out| {
+        let (a, b) = ((x.slice(), &left[..]), (y.slice(), &right[..]));
+        logical(queue, op, &Operands { dtype: DType::Bool, a, b, out })
+    });
+    let each = |i| {
+        let (a, b) = (a[place(&left, &full, i)] != 0, b[place(&right, &full, i)] != 0);
+        u8::from(match op {
+            Logical::And => a && b,
+            Logical::Or => a || b,
+            Logical::Xor => a != b,
+        })
+    };
+    let expected: Vec<u8> = (0..n).map(each).collect();
+    assert_eq!(found, expected, "{op:?} {left:?} {right:?}");
+}
+
+pub(crate) fn draw_select(random: &mut Random) {
+    let [condition, left, right] = drawn_shapes(random);
+    let size = random.of(&[1, 2, 4, 8]);
+    check_choice([&condition, &left, &right], size, drawn_skip(random, size));
 }
 
 fn whole(op: Arithmetic, dtype: DType, a: i128, b: i128) -> i128 {
@@ -222,7 +331,7 @@ fn arithmetic_and_bits_of_every_integer() {
                 let expected = |a, b| whole(op, dtype, a, b);
                 check_whole(&format!("{op:?}"), dtype, [&a, b], shapes, run, expected);
             }
-            for op in [BitOp::And, BitOp::Or, BitOp::Xor, BitOp::ShiftLeft, BitOp::ShiftRight] {
+            for op in BIT_OPS {
                 let run = |queue: &mut Queued<'_>, both: &Operands<'_>| bitwise(queue, op, both);
                 let expected = |a, b| shifted(op, dtype, a, b);
                 check_whole(&format!("{op:?}"), dtype, [&a, &b], shapes, run, expected);
@@ -231,29 +340,33 @@ fn arithmetic_and_bits_of_every_integer() {
     }
 }
 
+fn check_comparisons_of_integers(dtype: DType, shapes: [&[usize]; 2], seed: u64) {
+    let [a, b] = [0, 1].map(|j: usize| {
+        let all = integers(dtype, shapes[j].iter().product(), seed + j as u64);
+        encode_whole(dtype, &all)
+    });
+    let (x, y) = (Operand::new(&a, 0), Operand::new(&b, 0));
+    let (a, b) = (decode_whole(dtype, &a), decode_whole(dtype, &b));
+    let full = joint(&shapes);
+    let n: usize = full.iter().product();
+    for op in COMPARISONS {
+        let found = bytes_left(n, 0, |queue, out| {
+            let (a, b) = ((x.slice(), shapes[0]), (y.slice(), shapes[1]));
+            compare(queue, op, &Operands { dtype, a, b, out })
+        });
+        let pair = |i| (a[place(shapes[0], &full, i)], b[place(shapes[1], &full, i)]);
+        for (i, &found) in found.iter().enumerate() {
+            let expected = u8::from(holds(op, pair(i).0, pair(i).1));
+            assert_eq!(found, expected, "{op:?} {dtype} {i}: {:?}", pair(i));
+        }
+    }
+}
+
 #[test]
 fn comparisons_of_every_integer() {
     for dtype in INTEGERS.into_iter().chain([DType::Bool]) {
         for shapes in [[&[257usize][..], &[257]], [&[5, 64], &[64]], [&[33, 1], &[5]]] {
-            let [a, b] = [0, 1].map(|j: usize| {
-                let all = integers(dtype, shapes[j].iter().product(), j as u64);
-                encode_whole(dtype, &all)
-            });
-            let (x, y) = (Operand::new(&a, 0), Operand::new(&b, 0));
-            let (a, b) = (decode_whole(dtype, &a), decode_whole(dtype, &b));
-            let full = joint(&shapes);
-            let n: usize = full.iter().product();
-            for op in COMPARISONS {
-                let found = bytes_left(n, 0, |queue, out| {
-                    let (a, b) = ((x.slice(), shapes[0]), (y.slice(), shapes[1]));
-                    compare(queue, op, &Operands { dtype, a, b, out })
-                });
-                let pair = |i| (a[place(shapes[0], &full, i)], b[place(shapes[1], &full, i)]);
-                for (i, &found) in found.iter().enumerate() {
-                    let expected = u8::from(holds(op, pair(i).0, pair(i).1));
-                    assert_eq!(found, expected, "{op:?} {dtype} {i}: {:?}", pair(i));
-                }
-            }
+            check_comparisons_of_integers(dtype, shapes, 0);
         }
     }
 }
@@ -286,33 +399,35 @@ fn choices_broadcast_three_ways() {
         [&[3, 1], &[5], &[]],
         [&[0], &[1], &[1]],
     ];
-    for [condition, left, right] in cases {
-        let full = joint(&[condition, left, right]);
-        let n: usize = full.iter().product();
-        let count = |shape: &[usize]| shape.iter().product::<usize>();
-        let mut random = Random::new(n as u64);
-        let which: Vec<u8> = (0..count(condition)).map(|_| (random.bits() % 3) as u8).collect();
+    for shapes in cases {
         for size in [1, 2, 4, 8] {
-            let mut bytes = |n: usize| (0..n * size).map(|_| random.bits() as u8).collect();
-            let (a, b): (Vec<u8>, Vec<u8>) = (bytes(count(left)), bytes(count(right)));
-            let mut expected = Vec::new();
-            for i in 0..n {
-                let (from, own) = match which[place(condition, &full, i)] {
-                    0 => (&b, right),
-                    _ => (&a, left),
-                };
-                expected.extend_from_slice(&from[place(own, &full, i) * size..][..size]);
-            }
-            for skip in [0, size] {
-                let c = Operand::new(&which, 0);
-                let (x, y) = (Operand::new(&a, skip), Operand::new(&b, 0));
-                let found = bytes_left(n * size, skip, |queue, out| {
-                    let condition = (c.slice(), condition);
-                    let (x, y) = ((x.slice(), left), (y.slice(), right));
-                    select(queue, &Choice { size, condition, x, y, out })
-                });
-                assert_eq!(found, expected, "{condition:?} {left:?} {right:?} of {size} bytes");
-            }
+            [0, size].into_iter().for_each(|skip| check_choice(shapes, size, skip));
         }
     }
+}
+
+fn check_choice([condition, left, right]: [&[usize]; 3], size: usize, skip: usize) {
+    let full = joint(&[condition, left, right]);
+    let n: usize = full.iter().product();
+    let count = |shape: &[usize]| shape.iter().product::<usize>();
+    let mut random = Random::new(n as u64);
+    let which: Vec<u8> = (0..count(condition)).map(|_| (random.bits() % 3) as u8).collect();
+    let mut bytes = |n: usize| (0..n * size).map(|_| random.bits() as u8).collect();
+    let (a, b): (Vec<u8>, Vec<u8>) = (bytes(count(left)), bytes(count(right)));
+    let mut expected = Vec::new();
+    for i in 0..n {
+        let (from, own) = match which[place(condition, &full, i)] {
+            0 => (&b, right),
+            _ => (&a, left),
+        };
+        expected.extend_from_slice(&from[place(own, &full, i) * size..][..size]);
+    }
+    let c = Operand::new(&which, 0);
+    let (x, y) = (Operand::new(&a, skip), Operand::new(&b, 0));
+    let found = bytes_left(n * size, skip, |queue, out| {
+        let condition = (c.slice(), condition);
+        let (x, y) = ((x.slice(), left), (y.slice(), right));
+        select(queue, &Choice { size, condition, x, y, out })
+    });
+    assert_eq!(found, expected, "{condition:?} {left:?} {right:?} of {size} bytes");
 }

@@ -96,25 +96,41 @@ fn is_nan(dtype: DType, bytes: &[u8]) -> bool {
     matches!(read(dtype, bytes), Number::Real(x) if x.is_nan())
 }
 
+fn types() -> impl Iterator<Item = DType> {
+    INTEGERS.into_iter().chain(FLOATS).chain([DType::Bool])
+}
+
+/// One conversion of `bytes`, operands each `skip` of its elements off alignment.
+fn check(from: DType, to: DType, bytes: &[u8], skip: [usize; 2]) {
+    assert!(castable(from, to));
+    let n = bytes.len() / size(from);
+    let x = Operand::new(bytes, skip[0] * size(from));
+    let found = bytes_left(n * size(to), skip[1] * size(to), |queue, out| {
+        cast(queue, (x.slice(), from), (out, to), n as u32)
+    });
+    for (x, found) in bytes.chunks(size(from)).zip(found.chunks(size(to))) {
+        let number = read(from, x);
+        let expected = write(to, number);
+        let same = found == expected || is_nan(to, found) && is_nan(to, &expected);
+        assert!(same, "{number:?} of {from} to {to}: {found:?}, not {expected:?}");
+    }
+}
+
+pub(crate) fn draw_cast(random: &mut Random) {
+    let types: Vec<DType> = types().collect();
+    let (from, to) = (random.of(&types), random.of(&types));
+    let bytes = content(from, random.extent(5000));
+    check(from, to, &bytes, [random.below(4), random.below(4)]);
+}
+
 #[test]
 fn numbers_convert_between_all_types() {
-    let types = || INTEGERS.into_iter().chain(FLOATS).chain([DType::Bool]);
     for from in types() {
-        for &n in SIZES {
+        // The last is more than the grid has threads, four elements each.
+        for &n in SIZES.iter().chain(&[4099]) {
             let bytes = content(from, n);
-            for (to, shifted) in types().flat_map(|to| [(to, false), (to, true)]) {
-                assert!(castable(from, to));
-                let skip = |dtype| if shifted { size(dtype) } else { 0 };
-                let x = Operand::new(&bytes, skip(from));
-                let found = bytes_left(n * size(to), skip(to), |queue, out| {
-                    cast(queue, (x.slice(), from), (out, to), n as u32)
-                });
-                for (x, found) in bytes.chunks(size(from)).zip(found.chunks(size(to))) {
-                    let number = read(from, x);
-                    let expected = write(to, number);
-                    let same = found == expected || is_nan(to, found) && is_nan(to, &expected);
-                    assert!(same, "{number:?} of {from} to {to}: {found:?}, not {expected:?}");
-                }
+            for (to, skip) in types().flat_map(|to| [(to, 0), (to, 1)]) {
+                check(from, to, &bytes, [skip; 2]);
             }
         }
     }

@@ -181,6 +181,49 @@ fn image(input: [u32; 2], kernel: u32, stride: u32, pad: u32) -> [Axis; 3] {
     [Axis::ONE, own(input[0]), own(input[1])]
 }
 
+/// Axes, groups and layouts at random.
+fn draw(random: &mut Random, kind: Kind) {
+    let mut drawn_axis = || {
+        let (kernel, dilation) = (1 + random.below(4), 1 + random.below(3));
+        let reach = (kernel - 1) * dilation;
+        let pads = (random.below(reach + 1) as u32, random.below(3) as u32);
+        let input = (reach + 1 + random.below(9)) as u32;
+        axis(input, kernel as u32, 1 + random.below(3) as u32, dilation as u32, pads)
+    };
+    let axes = match (drawn_axis(), drawn_axis(), drawn_axis()) {
+        (_, _, c) if c.input % 3 == 0 => [Axis::ONE, Axis::ONE, c],
+        (a, b, c) if c.input % 4 == 1 && b.input < 8 => [a, b, c],
+        (_, b, c) => [Axis::ONE, b, c],
+    };
+    let groups = random.of(&[1, 1, 1, 2, 3]);
+    let each = |random: &mut Random| random.of(&[1, 2, 3, 4, 5, 8, 16, 24, 33]) as u32;
+    let (channels, filters) = (groups * each(random), groups * each(random));
+    let layout = random.of(&LAYOUTS);
+    let mut shape =
+        ConvShape { batch: random.below(3) as u32, groups, channels, filters, axes, layout };
+    if kind == Kind::Depthwise {
+        let (layout, axes) = (Layout::ChannelsLast, [Axis::ONE, axes[1], axes[2]]);
+        shape = ConvShape { groups: channels, filters: channels, axes, layout, ..shape };
+    }
+    let last = random.of(&[Activation::None, Activation::Relu, Activation::HardSwish]);
+    let finish = Finish { last, ..Finish::default() };
+    let (bias, residual, offset) = (random.below(2) == 0, random.below(2) == 0, random.below(3));
+    let extras = Extras { bias, residual, finish, offset };
+    check(random.of(&FORMS), &shape, kind, &extras);
+}
+
+pub(crate) fn draw_conv(random: &mut Random) {
+    draw(random, Kind::Plain);
+}
+
+pub(crate) fn draw_conv_depthwise(random: &mut Random) {
+    draw(random, Kind::Depthwise);
+}
+
+pub(crate) fn draw_conv_transpose(random: &mut Random) {
+    draw(random, Kind::Transposed);
+}
+
 const LAYOUTS: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
 
 #[test]

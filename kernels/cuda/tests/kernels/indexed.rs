@@ -37,9 +37,32 @@ fn with_fault(
     (found, Some(u64::from_le_bytes(word)).filter(|&word| word != u64::MAX))
 }
 
+fn check_gather([outer, extent, inner, count]: [usize; 4], size: usize, dtype: DType, skip: usize) {
+    let bytes = content(outer * extent * inner, size);
+    let index = indices(count, extent, count as u64);
+    let x = Operand::new(&bytes, skip * size);
+    let i = Operand::new(&encode_whole(dtype, &index), 0);
+    let out = vec![0xff; outer * count * inner * size];
+    let (found, fault) = with_fault(&out, |queue, out, fault| {
+        let indices = Indices { dtype, slice: i.slice(), fault };
+        let lanes = Lanes { outer, extent, inner };
+        gather(queue, size, (x.slice(), lanes), (indices, count), out)
+    });
+    let row = inner * size;
+    let mut expected = Vec::new();
+    for outer in 0..outer {
+        for &index in &index {
+            let at = (outer * extent + index as usize) * row;
+            expected.extend_from_slice(&bytes[at..at + row]);
+        }
+    }
+    assert!(found == expected, "{outer} {extent} {inner} {count} of {size} behind {skip}");
+    assert_eq!(fault, None);
+}
+
 #[test]
 fn slices_are_gathered_along_any_axis() {
-    for [outer, extent, inner, count] in [
+    for extents in [
         [1, 10, 1, 33],
         [1, 7, 64, 5],
         [1, 5, 100, 257],
@@ -50,27 +73,14 @@ fn slices_are_gathered_along_any_axis() {
         [4, 3, 5, 0],
     ] {
         for (size, dtype) in [1, 2, 4, 8, 16].into_iter().zip(INDEX_TYPES.into_iter().cycle()) {
-            let bytes = content(outer * extent * inner, size);
-            let index = indices(count, extent, count as u64);
-            let (x, i) = (Operand::new(&bytes, 0), Operand::new(&encode_whole(dtype, &index), 0));
-            let out = vec![0xff; outer * count * inner * size];
-            let (found, fault) = with_fault(&out, |queue, out, fault| {
-                let indices = Indices { dtype, slice: i.slice(), fault };
-                let lanes = Lanes { outer, extent, inner };
-                gather(queue, size, (x.slice(), lanes), (indices, count), out)
-            });
-            let row = inner * size;
-            let mut expected = Vec::new();
-            for outer in 0..outer {
-                for &index in &index {
-                    let at = (outer * extent + index as usize) * row;
-                    expected.extend_from_slice(&bytes[at..at + row]);
-                }
-            }
-            assert!(found == expected, "{outer} {extent} {inner} {count} of {size}");
-            assert_eq!(fault, None);
+            check_gather(extents, size, dtype, 0);
         }
     }
+}
+
+pub(crate) fn draw_gather(random: &mut Random) {
+    let extents = [random.below(4), 1 + random.below(40), random.extent(70), random.extent(260)];
+    check_gather(extents, random.of(&[1, 2, 4, 8, 16]), random.of(&INDEX_TYPES), random.below(4));
 }
 
 #[test]
@@ -150,26 +160,58 @@ fn pointed(shape: &[usize], extents: &[usize], axis: usize, number: usize, index
     at
 }
 
+/// Shapes, the shape of the indices, and the axis.
+type Elements<'c> = (&'c [usize], &'c [usize], usize);
+
+fn check_gather_elements((shape, extents, axis): Elements<'_>, size: usize, dtype: DType) {
+    let (n, all) = (extents.iter().product::<usize>(), shape.iter().product());
+    let bytes = content(all, size);
+    let index = indices(n, shape[axis], n as u64);
+    let (x, i) = (Operand::new(&bytes, size), Operand::new(&encode_whole(dtype, &index), 0));
+    let (found, fault) = with_fault(&vec![0xff; n * size], |queue, out, fault| {
+        let indices = Indices { dtype, slice: i.slice(), fault };
+        let at = ElementsAt { shape, axis, extents };
+        gather_elements(queue, size, (x.slice(), at), indices, out)
+    });
+    let at = |(number, &index)| pointed(shape, extents, axis, number, index);
+    let places: Vec<usize> = index.iter().enumerate().map(at).collect();
+    let expected: Vec<u8> =
+        places.iter().flat_map(|at| bytes[at * size..][..size].to_vec()).collect();
+    assert!(found == expected, "{shape:?} {extents:?} along {axis} of {size}");
+    assert_eq!(fault, None);
+}
+
 #[test]
 fn elements_are_gathered_along_any_axis() {
-    for (shape, extents, axis) in ELEMENTS {
-        let (n, all) = (extents.iter().product::<usize>(), shape.iter().product());
+    for elements in ELEMENTS {
         for (size, dtype) in [1, 2, 4, 8].into_iter().zip(INDEX_TYPES.into_iter().cycle()) {
-            let bytes = content(all, size);
-            let index = indices(n, shape[axis], n as u64);
-            let (x, i) = (Operand::new(&bytes, 0), Operand::new(&encode_whole(dtype, &index), 0));
-            let (found, fault) = with_fault(&vec![0xff; n * size], |queue, out, fault| {
-                let indices = Indices { dtype, slice: i.slice(), fault };
-                let at = ElementsAt { shape, axis, extents };
-                gather_elements(queue, size, (x.slice(), at), indices, out)
-            });
-            let at = |(number, &index)| pointed(shape, extents, axis, number, index);
-            let places: Vec<usize> = index.iter().enumerate().map(at).collect();
-            let expected: Vec<u8> =
-                places.iter().flat_map(|at| bytes[at * size..][..size].to_vec()).collect();
-            assert!(found == expected, "{shape:?} {extents:?} along {axis} of {size}");
-            assert_eq!(fault, None);
+            check_gather_elements(elements, size, dtype);
         }
+    }
+}
+
+/// A shape, as many indices along one axis as there may be, and fewer along the others.
+fn drawn_elements(random: &mut Random) -> (Vec<usize>, Vec<usize>, usize) {
+    let rank = 1 + random.below(3);
+    let axis = random.below(rank);
+    let shape: Vec<usize> = (0..rank).map(|_| 1 + random.below(20)).collect();
+    let mut extents: Vec<usize> = shape.iter().map(|&own| 1 + random.below(own)).collect();
+    extents[axis] = random.extent(300);
+    (shape, extents, axis)
+}
+
+pub(crate) fn draw_gather_elements(random: &mut Random) {
+    let (shape, extents, axis) = drawn_elements(random);
+    let size = random.of(&[1, 2, 4, 8]);
+    check_gather_elements((&shape, &extents, axis), size, random.of(&INDEX_TYPES));
+}
+
+pub(crate) fn draw_scatter_elements(random: &mut Random) {
+    let (shape, extents, axis) = drawn_elements(random);
+    let (elements, mode) = ((&shape[..], &extents[..], axis), random.of(&MODES));
+    match random.below(3) {
+        0 => check_sums(elements, mode),
+        _ => check_scatter_elements(elements, mode, random.of(&UPDATED)),
     }
 }
 
@@ -198,62 +240,70 @@ fn combined_floats(mode: ScatterMode, old: f32, own: f32) -> f32 {
     }
 }
 
+const UPDATED: [DType; 5] = [DType::I8, DType::U16, DType::I32, DType::U32, DType::I64];
+
+fn check_scatter_elements(elements: Elements<'_>, mode: ScatterMode, dtype: DType) {
+    let (shape, extents, axis) = elements;
+    let (n, all) = (extents.iter().product::<usize>(), shape.iter().product());
+    let (old, own) = (integers(dtype, all, 3), integers(dtype, n, 4));
+    let index = indices(n, shape[axis], n as u64 + 9);
+    let u = Operand::new(&encode_whole(dtype, &own), 0);
+    let i = Operand::new(&encode_whole(DType::I64, &index), 0);
+    let (found, fault) = with_fault(&encode_whole(dtype, &old), |queue, y, fault| {
+        let indices = Indices { dtype: DType::I64, slice: i.slice(), fault };
+        let at = ElementsAt { shape, axis, extents };
+        let updates = Updates { dtype, mode, slice: u.slice() };
+        scatter_elements(queue, updates, at, indices, y)
+    });
+    let mut expected = old;
+    for (number, &index) in index.iter().enumerate() {
+        let at = pointed(shape, extents, axis, number, index);
+        expected[at] = combined(mode, dtype, expected[at], own[number]);
+    }
+    let found = decode_whole(dtype, &found);
+    assert!(found == expected, "{mode:?} {dtype} {shape:?} {extents:?} along {axis}");
+    assert_eq!(fault, None);
+}
+
 #[test]
 fn elements_are_updated_in_order() {
-    let dtypes = [DType::I8, DType::U16, DType::I32, DType::U32, DType::I64];
-    for (shape, extents, axis) in ELEMENTS {
-        let (n, all) = (extents.iter().product::<usize>(), shape.iter().product());
-        for (mode, dtype) in MODES.iter().flat_map(|mode| dtypes.map(|dtype| (*mode, dtype))) {
-            let (old, own) = (integers(dtype, all, 3), integers(dtype, n, 4));
-            let index = indices(n, shape[axis], n as u64 + 9);
-            let u = Operand::new(&encode_whole(dtype, &own), 0);
-            let i = Operand::new(&encode_whole(DType::I64, &index), 0);
-            let (found, fault) = with_fault(&encode_whole(dtype, &old), |queue, y, fault| {
-                let indices = Indices { dtype: DType::I64, slice: i.slice(), fault };
-                let at = ElementsAt { shape, axis, extents };
-                let updates = Updates { dtype, mode, slice: u.slice() };
-                scatter_elements(queue, updates, at, indices, y)
-            });
-            let mut expected = old;
-            for (number, &index) in index.iter().enumerate() {
-                let at = pointed(shape, extents, axis, number, index);
-                expected[at] = combined(mode, dtype, expected[at], own[number]);
-            }
-            let found = decode_whole(dtype, &found);
-            assert!(found == expected, "{mode:?} {dtype} {shape:?} {extents:?} along {axis}");
-            assert_eq!(fault, None);
+    for elements in ELEMENTS {
+        for (mode, dtype) in MODES.iter().flat_map(|mode| UPDATED.map(|dtype| (*mode, dtype))) {
+            check_scatter_elements(elements, mode, dtype);
         }
     }
 }
 
+fn check_sums((shape, extents, axis): Elements<'_>, mode: ScatterMode) {
+    let (n, all) = (extents.iter().product::<usize>(), shape.iter().product());
+    let mut random = Random::new(n as u64);
+    let mut floats = |n| -> Vec<f32> { (0..n).map(|_| random.float() as f32).collect() };
+    let (old, mut own) = (floats(all), floats(n));
+    own.iter_mut().skip(5).step_by(41).for_each(|x| *x = f32::NAN);
+    let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let index = indices(n, shape[axis], n as u64 + 9);
+    let u = Operand::new(&bytes(&own), 0);
+    let i = Operand::new(&encode_whole(DType::I32, &index), 0);
+    let (found, _) = with_fault(&bytes(&old), |queue, y, fault| {
+        let indices = Indices { dtype: DType::I32, slice: i.slice(), fault };
+        let at = ElementsAt { shape, axis, extents };
+        let updates = Updates { dtype: DType::F32, mode, slice: u.slice() };
+        scatter_elements(queue, updates, at, indices, y)
+    });
+    let mut expected = old;
+    for (number, &index) in index.iter().enumerate() {
+        let at = pointed(shape, extents, axis, number, index);
+        expected[at] = combined_floats(mode, expected[at], own[number]);
+    }
+    let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+    let what = format!("{mode:?} {shape:?} {extents:?} along {axis}");
+    close(&what, &decode(Form::F32, &found), &expected, 0.0);
+}
+
 #[test]
 fn sums_of_floats_have_the_order_of_their_rows() {
-    for (shape, extents, axis) in ELEMENTS {
-        let (n, all) = (extents.iter().product::<usize>(), shape.iter().product());
-        for mode in MODES {
-            let mut random = Random::new(n as u64);
-            let mut floats = |n| -> Vec<f32> { (0..n).map(|_| random.float() as f32).collect() };
-            let (old, mut own) = (floats(all), floats(n));
-            own.iter_mut().skip(5).step_by(41).for_each(|x| *x = f32::NAN);
-            let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-            let index = indices(n, shape[axis], n as u64 + 9);
-            let u = Operand::new(&bytes(&own), 0);
-            let i = Operand::new(&encode_whole(DType::I32, &index), 0);
-            let (found, _) = with_fault(&bytes(&old), |queue, y, fault| {
-                let indices = Indices { dtype: DType::I32, slice: i.slice(), fault };
-                let at = ElementsAt { shape, axis, extents };
-                let updates = Updates { dtype: DType::F32, mode, slice: u.slice() };
-                scatter_elements(queue, updates, at, indices, y)
-            });
-            let mut expected = old;
-            for (number, &index) in index.iter().enumerate() {
-                let at = pointed(shape, extents, axis, number, index);
-                expected[at] = combined_floats(mode, expected[at], own[number]);
-            }
-            let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
-            let what = format!("{mode:?} {shape:?} {extents:?} along {axis}");
-            close(&what, &decode(Form::F32, &found), &expected, 0.0);
-        }
+    for elements in ELEMENTS {
+        MODES.into_iter().for_each(|mode| check_sums(elements, mode));
     }
 }
 
@@ -287,54 +337,81 @@ fn components(at: TuplesAt<'_>, seed: u64) -> Vec<i128> {
     (0..tuples).flat_map(|t| along.iter().map(move |own| own[t])).collect()
 }
 
+fn check_gather_tuples(at: TuplesAt<'_>, size: usize, dtype: DType) {
+    let n = at.batch * at.tuples * at.slice;
+    let all = at.batch * at.extents.iter().product::<usize>() * at.slice;
+    let (bytes, tuple) = (content(all, size), components(at, n as u64));
+    let (x, i) = (Operand::new(&bytes, 0), Operand::new(&encode_whole(dtype, &tuple), 0));
+    let (found, fault) = with_fault(&vec![0xff; n * size], |queue, out, fault| {
+        let indices = Indices { dtype, slice: i.slice(), fault };
+        gather_tuples(queue, size, (x.slice(), at), indices, out)
+    });
+    let places = slices(at, &tuple);
+    let rows = places.iter().map(|place| &bytes[place * size..][..at.slice * size]);
+    assert!(found == rows.collect::<Vec<_>>().concat(), "{at:?} of {size}");
+    assert_eq!(fault, None);
+}
+
 #[test]
 fn slices_are_gathered_by_tuples() {
     for (batch, extents, slice, tuples) in TUPLES {
         let at = TuplesAt { batch, extents, slice, tuples };
-        let n = batch * tuples * slice;
-        let all = batch * extents.iter().product::<usize>() * slice;
         for (size, dtype) in [1, 2, 4, 8, 16].into_iter().zip(INDEX_TYPES.into_iter().cycle()) {
-            let (bytes, tuple) = (content(all, size), components(at, n as u64));
-            let (x, i) = (Operand::new(&bytes, 0), Operand::new(&encode_whole(dtype, &tuple), 0));
-            let (found, fault) = with_fault(&vec![0xff; n * size], |queue, out, fault| {
-                let indices = Indices { dtype, slice: i.slice(), fault };
-                gather_tuples(queue, size, (x.slice(), at), indices, out)
-            });
-            let places = slices(at, &tuple);
-            let rows = places.iter().map(|place| &bytes[place * size..][..slice * size]);
-            assert!(found == rows.collect::<Vec<_>>().concat(), "{at:?} of {size}");
-            assert_eq!(fault, None);
+            check_gather_tuples(at, size, dtype);
         }
     }
+}
+
+fn check_scatter_tuples(at: TuplesAt<'_>, mode: ScatterMode, dtype: DType) {
+    let (n, all) = (at.tuples * at.slice, at.extents.iter().product::<usize>() * at.slice);
+    let (old, own) = (integers(dtype, all, 5), integers(dtype, n, 6));
+    let tuple = components(at, n as u64 + 1);
+    let u = Operand::new(&encode_whole(dtype, &own), size(dtype));
+    let i = Operand::new(&encode_whole(DType::U32, &tuple), 0);
+    let (found, fault) = with_fault(&encode_whole(dtype, &old), |queue, y, fault| {
+        let indices = Indices { dtype: DType::U32, slice: i.slice(), fault };
+        let updates = Updates { dtype, mode, slice: u.slice() };
+        scatter_tuples(queue, updates, at, indices, y)
+    });
+    let mut expected = old;
+    for (t, place) in slices(at, &tuple).into_iter().enumerate() {
+        for k in 0..at.slice {
+            let old = expected[place + k];
+            expected[place + k] = combined(mode, dtype, old, own[t * at.slice + k]);
+        }
+    }
+    assert!(decode_whole(dtype, &found) == expected, "{mode:?} {dtype} {at:?}");
+    assert_eq!(fault, None);
 }
 
 #[test]
 fn slices_are_updated_in_order() {
     for (_, extents, slice, tuples) in TUPLES.into_iter().filter(|(batch, ..)| *batch == 1) {
         let at = TuplesAt { batch: 1, extents, slice, tuples };
-        let (n, all) = (tuples * slice, extents.iter().product::<usize>() * slice);
         let dtypes = [DType::U8, DType::I16, DType::I32, DType::U64];
         for (mode, dtype) in MODES.iter().flat_map(|mode| dtypes.map(|dtype| (*mode, dtype))) {
-            let (old, own) = (integers(dtype, all, 5), integers(dtype, n, 6));
-            let tuple = components(at, n as u64 + 1);
-            let u = Operand::new(&encode_whole(dtype, &own), size(dtype));
-            let i = Operand::new(&encode_whole(DType::U32, &tuple), 0);
-            let (found, fault) = with_fault(&encode_whole(dtype, &old), |queue, y, fault| {
-                let indices = Indices { dtype: DType::U32, slice: i.slice(), fault };
-                let updates = Updates { dtype, mode, slice: u.slice() };
-                scatter_tuples(queue, updates, at, indices, y)
-            });
-            let mut expected = old;
-            for (t, place) in slices(at, &tuple).into_iter().enumerate() {
-                for k in 0..slice {
-                    let old = expected[place + k];
-                    expected[place + k] = combined(mode, dtype, old, own[t * slice + k]);
-                }
-            }
-            assert!(decode_whole(dtype, &found) == expected, "{mode:?} {dtype} {at:?}");
-            assert_eq!(fault, None);
+            check_scatter_tuples(at, mode, dtype);
         }
     }
+}
+
+/// Extents that tuples index, elements of a slice and tuples of an item.
+fn drawn_tuples(random: &mut Random) -> (Vec<usize>, usize, usize) {
+    let extents = (0..1 + random.below(3)).map(|_| 1 + random.below(6)).collect();
+    (extents, random.extent(70), random.extent(260))
+}
+
+pub(crate) fn draw_gather_tuples(random: &mut Random) {
+    let (extents, slice, tuples) = drawn_tuples(random);
+    let at = TuplesAt { batch: random.below(4), extents: &extents, slice, tuples };
+    check_gather_tuples(at, random.of(&[1, 2, 4, 8, 16]), random.of(&INDEX_TYPES));
+}
+
+pub(crate) fn draw_scatter_tuples(random: &mut Random) {
+    let (extents, slice, tuples) = drawn_tuples(random);
+    let at = TuplesAt { batch: 1, extents: &extents, slice, tuples };
+    let dtype = random.of(&[DType::U8, DType::I16, DType::I32, DType::U64]);
+    check_scatter_tuples(at, random.of(&MODES), dtype);
 }
 
 #[test]

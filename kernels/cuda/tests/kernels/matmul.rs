@@ -29,6 +29,20 @@ const SHAPES: &[[u32; 4]] = &[
     [1, 300, 1023, 65],
 ];
 
+const ACTIVATIONS: [Activation; 11] = [
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Relu,
+    Activation::Silu,
+    Activation::Tanh,
+    Activation::Sigmoid,
+    Activation::Clamp { low: -0.5, high: 0.75 },
+    Activation::LeakyRelu { alpha: 0.125 },
+    Activation::Elu { alpha: 1.5 },
+    Activation::HardSigmoid { alpha: 0.25, beta: 0.5 },
+    Activation::HardSwish,
+];
+
 fn tolerance(form: Form, k: u32) -> f64 {
     epsilon(form) + 2e-6 * f64::from(k.max(16)).sqrt()
 }
@@ -57,6 +71,27 @@ pub(crate) fn check(shape: [u32; 4], forms: [Form; 2], lies: [Lie; 2], finish: F
     let expected = product(dims, [&left, &right], bias, ended.then_some(&residual), &finish);
     let what = format!("{shape:?} {forms:?} {lies:?} {finish:?}");
     close(&what, &found, &expected, tolerance(forms[0], k));
+}
+
+/// Extents, types and places of operands at random, and what the sums are finished with.
+pub(crate) fn draw_matmul(random: &mut Random) {
+    let form = random.of(&FORMS);
+    let right = match form {
+        Form::F32 => random.of(&[Form::F32, Form::F32, Form::F16, Form::Bf16]),
+        _ => form,
+    };
+    let [mut m, mut n, k] = [300, 300, 1100].map(|most| random.extent(most) as u32);
+    while u64::from(m) * u64::from(n) * u64::from(k) > 400_000 {
+        (m, n) = (m.div_ceil(2), n.div_ceil(3));
+    }
+    let activation = random.of(&ACTIVATIONS);
+    let finish = match random.below(2) {
+        0 => Finish::default(),
+        _ => Finish { activation, scaled: Some((-1.5, 0.25)), last: Activation::None },
+    };
+    let batch = random.of(&[1, 1, 2, 3]);
+    let lies = [random.of(&LIES), random.of(&LIES)];
+    check([batch, m, n, k], [form, right], lies, finish);
 }
 
 #[test]
@@ -96,21 +131,8 @@ fn narrow_weights_are_multiplied_with_f32() {
 
 #[test]
 fn sums_are_finished_with_bias_activation_factor_and_residual_in_this_order() {
-    let activations = [
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::Relu,
-        Activation::Silu,
-        Activation::Tanh,
-        Activation::Sigmoid,
-        Activation::Clamp { low: -0.5, high: 0.75 },
-        Activation::LeakyRelu { alpha: 0.125 },
-        Activation::Elu { alpha: 1.5 },
-        Activation::HardSigmoid { alpha: 0.25, beta: 0.5 },
-        Activation::HardSwish,
-    ];
-    for (index, &activation) in activations.iter().enumerate() {
-        let last = activations[(index + 4) % activations.len()];
+    for (index, &activation) in ACTIVATIONS.iter().enumerate() {
+        let last = ACTIVATIONS[(index + 4) % ACTIVATIONS.len()];
         let finish = Finish { activation, scaled: Some((-1.5, 0.25)), last };
         for form in FORMS {
             for shape in [[1, 3, 40, 64], [2, 20, 33, 1024], [1, 70, 70, 8], [1, 130, 260, 16]] {

@@ -91,6 +91,14 @@ fn check(kind: Norm, form: Form, extras: Extras, (rows, n): (usize, usize), shif
 
 const PLAIN: Extras = Extras { added: false, sum: false, weight: true, bias: false };
 
+pub(crate) fn draw_norm(random: &mut Random) {
+    let [added, sum, weight, bias] = [0; 4].map(|_| random.below(2) == 0);
+    let extras = Extras { added, sum: sum && added, weight, bias: bias && weight };
+    let kind = random.of(&[Norm::Layer, Norm::Rms, Norm::Unit]);
+    let shape = (random.below(12), random.extent(3000));
+    check(kind, random.of(&FLOATS), extras, shape, random.below(5));
+}
+
 #[test]
 fn rows_of_any_length_follow_the_definitions() {
     for form in FLOATS {

@@ -1,20 +1,18 @@
-//! Operands that begin at any element, with guards on both sides.
+//! Operands that begin at any element, with guards around them.
 
-use crate::reference::{decode, device, encode};
+use crate::reference::{GUARD, decode, device, encode, guard_behind};
 use aimass_cuda::{Form, Memory, Queue, Slice};
 
 /// Floats of every width.
 pub(crate) const FLOATS: [Form; 3] = [Form::F32, Form::F16, Form::Bf16];
 
-/// Numbers on the device between two kibibytes of 0xA5, `shift` elements off alignment.
+/// Numbers on the device behind a kibibyte of 0xA5 and before a guard, `shift` elements off alignment.
 pub(crate) struct Placed {
     memory: Memory,
     form: Form,
     start: usize,
     bytes: usize,
 }
-
-const GUARD: usize = 1024;
 
 impl Placed {
     pub(crate) fn new(form: Form, shift: usize, x: &[f64]) -> Placed {
@@ -28,7 +26,7 @@ impl Placed {
 
     pub(crate) fn of_bytes(form: Form, shift: usize, content: &[u8]) -> Placed {
         let start = GUARD + shift * form.bytes();
-        let all = [&vec![0xa5; start], content, &[0xa5; GUARD]].concat();
+        let all = [&vec![0xa5; start], content, &vec![0xa5; guard_behind()]].concat();
         let memory = device().upload(&all).expect("memory");
         Placed { memory, form, start, bytes: content.len() }
     }

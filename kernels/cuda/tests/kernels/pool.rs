@@ -86,68 +86,123 @@ fn elements(shape: &PoolShape) -> usize {
     (shape.planes * shape.inner) as usize * inputs
 }
 
+const INTEGERS: [(Form, f64); 4] =
+    [(Form::I8, -128.0), (Form::U8, 0.0), (Form::I32, -2147483648.0), (Form::I64, i64::MIN as f64)];
+
+fn floats() -> [(Form, f64); 3] {
+    FORMS.map(|form| (form, f64::NEG_INFINITY))
+}
+
+fn check_max((form, lowest): (Form, f64), shape: &PoolShape, seed: u64) {
+    let mut random = Random::new(seed);
+    let mut x: Vec<f64> = match FORMS.contains(&form) {
+        true => random.floats(form, elements(shape)),
+        false if form == Form::U8 => {
+            (0..elements(shape)).map(|_| (random.bits() >> 60) as f64).collect()
+        }
+        false => (0..elements(shape)).map(|_| (random.bits() >> 58) as f64 - 40.0).collect(),
+    };
+    if FORMS.contains(&form) {
+        x.iter_mut().skip(7).step_by(11).for_each(|x| *x = f64::NAN);
+    }
+    let input = Guarded::new(&encode(form, &x));
+    let expected = expected(shape, &x, |window| {
+        let nan = window.iter().any(|x| x.is_nan());
+        if nan { f64::NAN } else { window.iter().copied().fold(lowest, f64::max) }
+    });
+    let found = outcome(form, expected.len(), |queue, out| {
+        max_pool(queue, form, shape, (input.slice(), out))
+    });
+    close(&format!("{form:?} {shape:?}"), &found, &expected, 0.0);
+}
+
 #[test]
 fn the_largest_of_each_window_where_nan_wins() {
-    let integers = [
-        (Form::I8, -128.0),
-        (Form::U8, 0.0),
-        (Form::I32, -2147483648.0),
-        (Form::I64, i64::MIN as f64),
-    ];
-    let floats = FORMS.map(|form| (form, f64::NEG_INFINITY));
-    for (form, lowest) in floats.into_iter().chain(integers) {
+    for form in floats().into_iter().chain(INTEGERS) {
         for (seed, shape) in shapes().iter().enumerate() {
-            let mut random = Random::new(seed as u64);
-            let mut x: Vec<f64> = match FORMS.contains(&form) {
-                true => random.floats(form, elements(shape)),
-                false if form == Form::U8 => {
-                    (0..elements(shape)).map(|_| (random.bits() >> 60) as f64).collect()
-                }
-                false => {
-                    (0..elements(shape)).map(|_| (random.bits() >> 58) as f64 - 40.0).collect()
-                }
-            };
-            if FORMS.contains(&form) {
-                for x in x.iter_mut().skip(7).step_by(11) {
-                    *x = f64::NAN;
-                }
-            }
-            let input = Guarded::new(&encode(form, &x));
-            let expected = expected(shape, &x, |window| {
-                let nan = window.iter().any(|x| x.is_nan());
-                if nan { f64::NAN } else { window.iter().copied().fold(lowest, f64::max) }
-            });
-            let found = outcome(form, expected.len(), |queue, out| {
-                max_pool(queue, form, shape, (input.slice(), out))
-            });
-            close(&format!("{form:?} {shape:?}"), &found, &expected, 0.0);
+            check_max(form, shape, seed as u64);
         }
     }
+}
+
+fn check_average(form: Form, shape: &PoolShape, pads: bool, seed: u64) {
+    let x = Random::new(seed).floats(form, elements(shape));
+    let input = Guarded::new(&encode(form, &x));
+    let all: f64 = shape.axes.iter().map(|axis| f64::from(axis.kernel)).product();
+    let expected = expected(shape, &x, |window| {
+        let count = if pads { all } else { window.len() as f64 };
+        match count > 0.0 {
+            true => rounded(form, window.iter().sum::<f64>() / count),
+            false => 0.0,
+        }
+    });
+    let found = outcome(form, expected.len(), |queue, out| {
+        average_pool(queue, form, shape, pads, (input.slice(), out))
+    });
+    close(&format!("{form:?} {shape:?}"), &found, &expected, epsilon(form).max(1e-6));
 }
 
 #[test]
 fn means_with_and_without_pads() {
     for form in FORMS {
         for (seed, shape) in shapes().iter().enumerate() {
-            let x = Random::new(seed as u64).floats(form, elements(shape));
-            let input = Guarded::new(&encode(form, &x));
-            let all: f64 = shape.axes.iter().map(|axis| f64::from(axis.kernel)).product();
-            for pads in [false, true] {
-                let expected = expected(shape, &x, |window| {
-                    let count = if pads { all } else { window.len() as f64 };
-                    if count > 0.0 {
-                        rounded(form, window.iter().sum::<f64>() / count)
-                    } else {
-                        0.0
-                    }
-                });
-                let found = outcome(form, expected.len(), |queue, out| {
-                    average_pool(queue, form, shape, pads, (input.slice(), out))
-                });
-                close(&format!("{form:?} {shape:?}"), &found, &expected, epsilon(form).max(1e-6));
-            }
+            [false, true]
+                .into_iter()
+                .for_each(|pads| check_average(form, shape, pads, seed as u64));
         }
     }
+}
+
+/// Windows of any kind: also those that lie on padding alone.
+fn drawn_shape(random: &mut Random) -> PoolShape {
+    let mut axis = || {
+        let [input, output, kernel, stride, dilation] =
+            [9, 6, 4, 3, 3].map(|most| 1 + random.below(most) as u32);
+        Axis { input, output, kernel, stride, dilation, before: random.below(5) as u32 }
+    };
+    let axes = [axis(), axis(), axis()];
+    PoolShape { planes: random.below(4) as u32, inner: 1 + random.below(5) as u32, axes }
+}
+
+pub(crate) fn draw_max_pool(random: &mut Random) {
+    let forms: Vec<(Form, f64)> = floats().into_iter().chain(INTEGERS).collect();
+    check_max(random.of(&forms), &drawn_shape(random), random.bits());
+}
+
+pub(crate) fn draw_average_pool(random: &mut Random) {
+    let pads = random.below(2) == 0;
+    check_average(random.of(&FORMS), &drawn_shape(random), pads, random.bits());
+}
+
+fn check_resample(form: Form, shape: ResampleShape) {
+    let ResampleShape { outer, n, inner, extent, taps } = shape;
+    let mut random = Random::new(u64::from(n * 10 + taps));
+    let x = random.floats(form, (outer * n * inner) as usize);
+    let indices: Vec<f64> =
+        (0..extent * taps).map(|_| (random.bits() >> 33) as f64 % f64::from(n)).collect();
+    let weights = random.floats(Form::F32, (extent * taps) as usize);
+    let places = [
+        Guarded::new(&encode(form, &x)),
+        Guarded::new(&encode(Form::I32, &indices)),
+        Guarded::new(&encode(Form::F32, &weights)),
+    ];
+    let table = Taps { indices: places[1].slice(), weights: places[2].slice() };
+    let count = (outer * extent * inner) as usize;
+    let found = outcome(form, count, |queue, out| {
+        resample(queue, form, &shape, &table, (places[0].slice(), out))
+    });
+    let (n, inner, extent, taps) = (n as usize, inner as usize, extent as usize, taps as usize);
+    let expected: Vec<f64> = (0..count)
+        .map(|at| {
+            let (line, i) = (at / inner, at % inner);
+            let term = |t: usize| {
+                let own = line % extent * taps + t;
+                weights[own] * x[(line / extent * n + indices[own] as usize) * inner + i]
+            };
+            rounded(form, (0..taps).map(term).sum())
+        })
+        .collect();
+    close(&format!("{form:?} {shape:?}"), &found, &expected, epsilon(form).max(2e-5));
 }
 
 #[test]
@@ -161,37 +216,15 @@ fn weighted_sums_along_an_axis() {
             (2, 3, 2, 0, 1),
             (2, 3, 2, 4, 0),
         ] {
-            let mut random = Random::new(u64::from(n * 10 + taps));
-            let x = random.floats(form, (outer * n * inner) as usize);
-            let indices: Vec<f64> =
-                (0..extent * taps).map(|_| (random.bits() >> 33) as f64 % f64::from(n)).collect();
-            let weights = random.floats(Form::F32, (extent * taps) as usize);
-            let places = [
-                Guarded::new(&encode(form, &x)),
-                Guarded::new(&encode(Form::I32, &indices)),
-                Guarded::new(&encode(Form::F32, &weights)),
-            ];
-            let shape = ResampleShape { outer, n, inner, extent, taps };
-            let table = Taps { indices: places[1].slice(), weights: places[2].slice() };
-            let count = (outer * extent * inner) as usize;
-            let found = outcome(form, count, |queue, out| {
-                resample(queue, form, &shape, &table, (places[0].slice(), out))
-            });
-            let (n, inner, extent, taps) =
-                (n as usize, inner as usize, extent as usize, taps as usize);
-            let expected: Vec<f64> = (0..count)
-                .map(|at| {
-                    let (line, i) = (at / inner, at % inner);
-                    let term = |t: usize| {
-                        let own = line % extent * taps + t;
-                        weights[own] * x[(line / extent * n + indices[own] as usize) * inner + i]
-                    };
-                    rounded(form, (0..taps).map(term).sum())
-                })
-                .collect();
-            close(&format!("{form:?} {shape:?}"), &found, &expected, epsilon(form).max(2e-5));
+            check_resample(form, ResampleShape { outer, n, inner, extent, taps });
         }
     }
+}
+
+pub(crate) fn draw_resample(random: &mut Random) {
+    let [outer, inner, taps] = [4, 70, 9].map(|most| random.below(most) as u32);
+    let (n, extent) = (1 + random.below(40) as u32, random.below(40) as u32);
+    check_resample(random.of(&FORMS), ResampleShape { outer, n, inner, extent, taps });
 }
 
 #[test]

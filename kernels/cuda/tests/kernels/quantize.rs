@@ -81,6 +81,16 @@ fn check(quantum: Quantum, form: Form, lanes: Lanes, zeros: bool) {
     close(&what, &back.numbers(&mut queue), &want, 0.0);
 }
 
+/// Both ways.
+pub(crate) fn draw_quantize(random: &mut Random) {
+    let lanes = Lanes {
+        outer: random.below(5) as u32,
+        n: 1 + random.below(9) as u32,
+        inner: random.extent(300) as u32,
+    };
+    check(random.of(&QUANTA), random.of(&FLOATS), lanes, random.below(2) == 0);
+}
+
 #[test]
 fn numbers_round_saturate_and_come_back() {
     for quantum in QUANTA {

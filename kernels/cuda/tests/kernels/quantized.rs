@@ -104,6 +104,17 @@ fn check([m, n, k, group]: [usize; 4], form: Form, stored: &Stored, zeros: bool)
     close(&format!("{m} {n} {k} {group} {form:?} {zeros}"), &found, &expected, tolerance);
 }
 
+pub(crate) fn draw_quantized_linear(random: &mut Random) {
+    let (n, k) = (1 + random.below(150), 1 + random.below(300));
+    let shape = [1 + random.below(20), n, k, random.of(&[1, 7, 16, 32, 64, 128, 1000])];
+    let stored = Stored {
+        bits: random.of(&[WeightBits::Four, WeightBits::Eight]),
+        signed: random.below(2) == 0,
+    };
+    let form = random.of(&[Form::F32, Form::F16, Form::Bf16]);
+    check(shape, form, &stored, random.below(2) == 0);
+}
+
 #[test]
 fn weights_of_four_and_eight_bits_are_multiplied() {
     for form in [Form::F32, Form::F16, Form::Bf16] {

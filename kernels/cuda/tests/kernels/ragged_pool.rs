@@ -80,6 +80,16 @@ fn check(kind: Pooling, form: Form, columns: usize, shift: usize, index_type: Op
     assert_eq!(fault.content(&mut queue), [0xff; 8], "{what}");
 }
 
+pub(crate) fn draw_ragged_pool(random: &mut Random) {
+    check(random.of(&KINDS), random.of(&FLOATS), random.extent(300), random.below(4), None);
+}
+
+pub(crate) fn draw_ragged_pool_named(random: &mut Random) {
+    let index_type = random.of(&[IndexType::I32, IndexType::U32, IndexType::I64]);
+    let kind = random.of(&[Pooling::Sum, Pooling::Mean]);
+    check(kind, random.of(&FLOATS), random.extent(200), random.below(4), Some(index_type));
+}
+
 #[test]
 fn rows_of_sequences_become_one() {
     for form in FLOATS {

@@ -2,7 +2,7 @@
 
 use crate::SIZES;
 use crate::placed::Placed;
-use crate::reference::device;
+use crate::reference::{Random, device};
 use aimass_cuda::Form;
 use aimass_cuda::random_bits::random_bits;
 
@@ -33,6 +33,15 @@ fn bits(key: [u32; 2], n: usize) -> Vec<u32> {
     words.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("a word"))).collect()
 }
 
+fn check(key: [u32; 2], n: usize) {
+    let want: Vec<u32> = (0..n).map(|i| threefry(key, [i as u32 / 2, 0])[i % 2]).collect();
+    assert_eq!(bits(key, n), want, "{n}");
+}
+
+pub(crate) fn draw_random_bits(random: &mut Random) {
+    check([random.bits() as u32, random.bits() as u32], random.extent(3000));
+}
+
 #[test]
 fn words_are_those_of_their_counters() {
     // Published vectors of the reference implementation, Random123.
@@ -40,7 +49,6 @@ fn words_are_those_of_their_counters() {
     let (key, counter) = ([0x1319_8a2e, 0x0370_7344], [0x243f_6a88, 0x85a3_08d3]);
     assert_eq!(threefry(key, counter), [0xc492_3a9c, 0x483d_f7a0]);
     for &n in SIZES.iter().chain(&[70_001]) {
-        let want: Vec<u32> = (0..n).map(|i| threefry(key, [i as u32 / 2, 0])[i % 2]).collect();
-        assert_eq!(bits(key, n), want, "{n}");
+        check(key, n);
     }
 }

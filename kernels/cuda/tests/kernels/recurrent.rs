@@ -125,6 +125,15 @@ fn check(form: Form, shape: &RecurrentShape, with_bias: bool, with_first: bool) 
     }
 }
 
+pub(crate) fn draw_recurrent(random: &mut Random) {
+    let [tokens, batch, input] = [6, 6, 40].map(|most| random.below(most) as u32);
+    let (kind, reverse) = (random.of(&KINDS), random.below(2) == 0);
+    let hidden = 1 + random.below(40) as u32;
+    let shape = RecurrentShape { kind, reverse, tokens, batch, input, hidden };
+    let form = random.of(&[Form::F32, Form::F16, Form::Bf16]);
+    check(form, &shape, random.below(2) == 0, random.below(2) == 0);
+}
+
 #[test]
 fn every_kind_follows_its_equations_both_ways() {
     let extents =

@@ -136,6 +136,44 @@ fn lanes_that_are_long_and_few_are_cut() {
     assert_eq!(scratch_bytes(Lanes { outer: 1000, ..cut }.into(), Form::F32), Ok(0));
 }
 
+pub(crate) fn draw_reduce(random: &mut Random) {
+    match random.below(3) {
+        0 => {
+            let [first, between, last] = [0; 3].map(|_| random.extent(40) as u32);
+            let (outer, inner) = (random.below(4) as u32, random.below(5) as u32);
+            let shape = Reduced { outer, first, between, last, inner };
+            check_axes(random.of(&FLOATS), shape, random.below(3));
+        }
+        1 => {
+            let (form, kind) = (random.of(&[Form::I32, Form::I64]), random.of(&OF_INTEGERS));
+            check_integers(kind, form, drawn_lanes(random, 9001));
+        }
+        _ => {
+            let lanes = drawn_lanes(random, 9001);
+            check(random.of(&ALL), random.of(&FLOATS), lanes, random.below(5));
+        }
+    }
+}
+
+/// Lanes that are rows as often as not.
+fn drawn_lanes(random: &mut Random, n_max: usize) -> Lanes {
+    let (outer, n) = (random.below(10) as u32, random.extent(n_max) as u32);
+    let inner = if random.below(2) == 0 { 1 } else { random.below(35) as u32 };
+    Lanes { outer: if inner > 1 { outer.min(2) } else { outer }, n, inner }
+}
+
+pub(crate) fn draw_arg_extreme(random: &mut Random) {
+    let mut lanes = drawn_lanes(random, 5000);
+    lanes.n = lanes.n.max(1);
+    check_extreme(random.of(&ORDERED), lanes, random.below(2) == 0);
+}
+
+pub(crate) fn draw_cumulative(random: &mut Random) {
+    let [product, exclusive, reverse] = [0; 3].map(|_| random.below(2) == 0);
+    let lanes = drawn_lanes(random, 2500);
+    check_scan(random.of(&ORDERED), lanes, Scan { product, exclusive, reverse });
+}
+
 #[test]
 fn axes_that_do_not_touch_reduce_together() {
     for (outer, first, between, last, inner) in [
@@ -148,29 +186,33 @@ fn axes_that_do_not_touch_reduce_together() {
         (2, 8, 3, 20, 40),
     ] {
         let shape = Reduced { outer, first, between, last, inner };
-        let count = (outer * first * between * last * inner) as usize;
-        for form in FLOATS {
-            let x = Random::new(u64::from(last)).floats(form, count);
-            let (from, scratch) =
-                (Placed::new(form, 1, &x), Placed::poisoned(Form::U8, 0, 1 << 14));
-            let to = Placed::poisoned(form, 0, (outer * between * inner) as usize);
-            assert!(scratch_bytes(shape, form).expect("a shape") <= 1 << 14);
-            let operands =
-                ReduceOperands { shape, x: from.slice(), y: to.slice(), scratch: scratch.slice() };
-            let mut queue = device().queue().expect("a turn");
-            reduce(&mut queue, Reduction::Mean, form, &operands).expect("a launch");
-            let mut want = vec![0.0; (outer * between * inner) as usize];
-            for (i, x) in x.iter().enumerate() {
-                let (inside, i) = (i as u32 % inner, i as u32 / inner / last);
-                let (middle, i) = (i % between, i / between / first);
-                want[((i * between + middle) * inner + inside) as usize] += x;
-            }
-            let n = f64::from(first * last);
-            let want: Vec<f64> = want.iter().map(|sum| rounded(form, sum / n)).collect();
-            let what = format!("{form:?} {shape:?}");
-            close(&what, &to.numbers(&mut queue), &want, 2.0 * epsilon(form).max(2e-6));
-        }
+        FLOATS.into_iter().for_each(|form| check_axes(form, shape, 1));
     }
+}
+
+/// The mean over both axes.
+fn check_axes(form: Form, shape: Reduced, shift: usize) {
+    let Reduced { outer, first, between, last, inner } = shape;
+    let count = (outer * first * between * last * inner) as usize;
+    let x = Random::new(u64::from(last)).floats(form, count);
+    let scratch_bytes = scratch_bytes(shape, form).expect("a shape");
+    let (from, scratch) =
+        (Placed::new(form, shift, &x), Placed::poisoned(Form::U8, 0, scratch_bytes));
+    let to = Placed::poisoned(form, 0, (outer * between * inner) as usize);
+    let operands =
+        ReduceOperands { shape, x: from.slice(), y: to.slice(), scratch: scratch.slice() };
+    let mut queue = device().queue().expect("a turn");
+    reduce(&mut queue, Reduction::Mean, form, &operands).expect("a launch");
+    let mut want = vec![0.0; (outer * between * inner) as usize];
+    for (i, x) in x.iter().enumerate() {
+        let (inside, i) = (i as u32 % inner, i as u32 / inner / last);
+        let (middle, i) = (i % between, i / between / first);
+        want[((i * between + middle) * inner + inside) as usize] += x;
+    }
+    let n = f64::from(first * last);
+    let want: Vec<f64> = want.iter().map(|sum| rounded(form, sum / n)).collect();
+    let what = format!("{form:?} {shape:?}");
+    close(&what, &to.numbers(&mut queue), &want, 2.0 * epsilon(form).max(2e-6));
 }
 
 #[test]
@@ -189,18 +231,7 @@ fn integers_wrap_and_bools_are_any_and_all() {
         for &n in SIZES.iter().chain(&[9001]) {
             for (outer, inner) in [(9, 1), (2, 33), (1, 1)] {
                 let lanes = Lanes { outer, n: n as u32, inner };
-                let mut random = Random::new(n as u64);
-                let count = (outer * inner) as usize * n;
-                let x: Vec<i64> = (0..count).map(|_| (random.bits() >> 30) as i32 as i64).collect();
-                for kind in OF_INTEGERS {
-                    let as_floats: Vec<f64> = x.iter().map(|&x| x as f64).collect();
-                    let found = reduced(kind, form, lanes, 1, &as_floats);
-                    let want: Vec<f64> = places(lanes)
-                        .iter()
-                        .map(|own| integer(kind, form, own.iter().map(|&i| x[i])) as f64)
-                        .collect();
-                    close(&format!("{kind:?} {form:?} {lanes:?}"), &found, &want, 0.0);
-                }
+                OF_INTEGERS.into_iter().for_each(|kind| check_integers(kind, form, lanes));
             }
         }
     }
@@ -219,6 +250,17 @@ fn integers_wrap_and_bools_are_any_and_all() {
     let lanes = Lanes { outer: 1, n: 70_000, inner: 1 };
     assert_eq!(reduced(Reduction::Max, Form::U8, lanes, 0, &long), [1.0]);
     assert_eq!(reduced(Reduction::Min, Form::U8, lanes, 0, &long), [0.0]);
+}
+
+fn check_integers(kind: Reduction, form: Form, lanes: Lanes) {
+    let mut random = Random::new(lanes.n.into());
+    let count = (lanes.outer * lanes.inner * lanes.n) as usize;
+    let x: Vec<i64> = (0..count).map(|_| (random.bits() >> 30) as i32 as i64).collect();
+    let as_floats: Vec<f64> = x.iter().map(|&x| x as f64).collect();
+    let found = reduced(kind, form, lanes, 1, &as_floats);
+    let of = |own: &Vec<usize>| integer(kind, form, own.iter().map(|&i| x[i])) as f64;
+    let want: Vec<f64> = places(lanes).iter().map(of).collect();
+    close(&format!("{kind:?} {form:?} {lanes:?}"), &found, &want, 0.0);
 }
 
 fn integer(kind: Reduction, form: Form, lane: impl Iterator<Item = i64>) -> i64 {
@@ -256,40 +298,41 @@ fn reductions_without_a_form_or_scratch_are_refused() {
     }
 }
 
+fn check_extreme(form: Form, lanes: Lanes, largest: bool) {
+    let mut random = Random::new(lanes.n.into());
+    let (n, count) = (lanes.n as usize, (lanes.outer * lanes.inner * lanes.n) as usize);
+    let mut x: Vec<f64> = (0..count).map(|_| (random.bits() >> 30) as f64 % 7.0 - 3.0).collect();
+    let own = places(lanes);
+    if own.len() > 2 && !matches!(form, Form::I32 | Form::I64) {
+        x[own[1][n / 2]] = f64::NAN;
+        x[own[1][n - 1]] = f64::NAN;
+        own[2].iter().for_each(|&i| x[i] = f64::NEG_INFINITY);
+    }
+    let from = Placed::new(form, 1, &x);
+    let to = Placed::poisoned(Form::I64, 0, own.len());
+    let mut queue = device().queue().expect("a turn");
+    arg_extreme(&mut queue, lanes, largest, form, (from.slice(), to.slice())).expect("a launch");
+    let first = |own: &Vec<usize>| {
+        let lane: Vec<f64> = own.iter().map(|&i| x[i]).collect();
+        let best = extreme(&lane, largest);
+        let is_best = |x: &f64| *x == best || x.is_nan() && best.is_nan();
+        lane.iter().position(is_best).expect("an extreme") as f64
+    };
+    let want: Vec<f64> = own.iter().map(first).collect();
+    let what = format!("{form:?} {lanes:?} largest {largest}");
+    close(&what, &to.numbers(&mut queue), &want, 0.0);
+}
+
+/// Forms of what has an order.
+const ORDERED: [Form; 5] = [Form::F32, Form::F16, Form::Bf16, Form::I32, Form::I64];
+
 #[test]
 fn the_first_of_equals_and_any_nan_is_the_extreme() {
-    for form in [Form::F32, Form::F16, Form::Bf16, Form::I32, Form::I64] {
+    for form in ORDERED {
         for &n in SIZES[1..].iter().chain(&[5000]) {
             for (outer, inner) in [(9, 1), (3, 2), (1, 33)] {
                 let lanes = Lanes { outer, n: n as u32, inner };
-                let mut random = Random::new(n as u64);
-                let count = (outer * inner) as usize * n;
-                let mut x: Vec<f64> =
-                    (0..count).map(|_| (random.bits() >> 30) as f64 % 7.0 - 3.0).collect();
-                let own = places(lanes);
-                if !matches!(form, Form::I32 | Form::I64) {
-                    x[own[1][n / 2]] = f64::NAN;
-                    x[own[1][n - 1]] = f64::NAN;
-                    own[2].iter().for_each(|&i| x[i] = f64::NEG_INFINITY);
-                }
-                for largest in [true, false] {
-                    let from = Placed::new(form, 1, &x);
-                    let to = Placed::poisoned(Form::I64, 0, own.len());
-                    let mut queue = device().queue().expect("a turn");
-                    arg_extreme(&mut queue, lanes, largest, form, (from.slice(), to.slice()))
-                        .expect("a launch");
-                    let want: Vec<f64> = own
-                        .iter()
-                        .map(|own| {
-                            let lane: Vec<f64> = own.iter().map(|&i| x[i]).collect();
-                            let best = extreme(&lane, largest);
-                            let is_best = |x: &f64| *x == best || x.is_nan() && best.is_nan();
-                            lane.iter().position(is_best).expect("an extreme") as f64
-                        })
-                        .collect();
-                    let what = format!("{form:?} {lanes:?} largest {largest}");
-                    close(&what, &to.numbers(&mut queue), &want, 0.0);
-                }
+                [true, false].into_iter().for_each(|largest| check_extreme(form, lanes, largest));
             }
         }
     }

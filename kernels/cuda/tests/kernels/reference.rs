@@ -1,20 +1,32 @@
 //! The device under test, content, and comparison.
 
 use aimass_cuda::{Device, DeviceError, DeviceOptions, Form, Memory, Queue, Slice};
-use aimass_vgpu::{Settings, Vgpu};
+use aimass_vgpu::{Checks, Settings, Vgpu};
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
+
+/// Blocks of the virtual GPU's kernels that take elements in turn: few, so that small cases have
+/// second turns.
+const BLOCKS_MAX: u32 = 3;
+
+/// Whether the tests run on the GPU of this machine.
+pub(crate) fn is_real() -> bool {
+    std::env::var("AIMASS_DEVICE").is_ok_and(|named| named.starts_with("cuda:"))
+}
 
 /// The device: the virtual one, or with `AIMASS_DEVICE=cuda:0` the GPU of this machine. With
 /// `AIMASS_CUDA_DETERMINISTIC` set it is used without cuBLASLt.
 pub(crate) fn device() -> &'static Arc<Device> {
     static DEVICE: OnceLock<Arc<Device>> = OnceLock::new();
     DEVICE.get_or_init(|| {
-        let named = std::env::var("AIMASS_DEVICE").unwrap_or_default();
-        if !named.starts_with("cuda:") {
+        let mut options = DeviceOptions {
+            deterministic: std::env::var_os("AIMASS_CUDA_DETERMINISTIC").is_some(),
+            ..DeviceOptions::default()
+        };
+        if !is_real() {
             virtual_gpu();
+            options.blocks_max = BLOCKS_MAX;
         }
-        let deterministic = std::env::var_os("AIMASS_CUDA_DETERMINISTIC").is_some();
-        let options = DeviceOptions { deterministic, ..DeviceOptions::default() };
         let device = Device::open(0, &options).expect("a device");
         println!("{:?}", device.info());
         device
@@ -27,6 +39,9 @@ fn virtual_gpu() {
     let mut settings = Settings::from_environment().expect("VGPU_ variables");
     let images = concat!(env!("CARGO_MANIFEST_DIR"), "/prebuilt");
     settings.ptx.get_or_insert_with(|| images.into());
+    if std::env::var_os("VGPU_CHECKS").is_none() {
+        settings.checks = Checks::Memory;
+    }
     // It stays for as long as the process.
     let vgpu: &Vgpu = Box::leak(Box::new(aimass_vgpu::load(&settings).expect("the virtual GPU")));
     if crate::CUBLASLT {
@@ -39,12 +54,55 @@ fn virtual_gpu() {
     }));
 }
 
+/// How a fuzzed case differs from the written ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Salt {
+    /// Changes every sequence; 0 changes nothing, and adds no number below the normal ones either.
+    pub(crate) seed: u64,
+    /// Whether some content is NaN or infinite.
+    pub(crate) special: bool,
+}
+
+thread_local! {
+    static SALT: Cell<Salt> = const { Cell::new(Salt { seed: 0, special: false }) };
+}
+
+/// Makes this thread's next cases those of `salt`.
+pub(crate) fn set_salt(salt: Salt) {
+    SALT.set(salt);
+}
+
 /// Numbers of a fixed sequence in -2..2.
 pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        let seed = seed ^ SALT.get().seed;
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        if SALT.get().seed != 0 {
+            // Neighboring seeds begin alike.
+            (0..8).fold(0, |_, _| random.bits());
+        }
+        random
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.bits() >> 20) as usize % n.max(1)
+    }
+
+    /// One of these.
+    pub(crate) fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    /// An extent of at most `most`, often one at which kernels go wrong.
+    pub(crate) fn extent(&mut self, most: usize) -> usize {
+        match self.below(3) {
+            0 => self.below(most + 1),
+            1 => self.below(most.min(9) + 1),
+            _ => self.of(SIZES).min(most),
+        }
     }
 
     pub(crate) fn bits(&mut self) -> u64 {
@@ -60,7 +118,19 @@ impl Random {
 
     /// Floats that `form` can hold.
     pub(crate) fn floats(&mut self, form: Form, n: usize) -> Vec<f64> {
-        (0..n).map(|_| rounded(form, self.float())).collect()
+        let mut x: Vec<f64> = (0..n).map(|_| rounded(form, self.float())).collect();
+        let Salt { seed, special } = SALT.get();
+        if seed != 0 && n > 0 {
+            let below_normal = if form == Form::F16 { 6e-8 } else { 1e-40 };
+            let numbers = [below_normal, -below_normal, -0.0];
+            let others = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+            for _ in 0..self.below(4) {
+                let number = if special && self.below(2) == 0 { &others } else { &numbers };
+                let at = self.below(n);
+                x[at] = rounded(form, self.of(number));
+            }
+        }
+        x
     }
 }
 
@@ -105,17 +175,22 @@ pub(crate) fn decode(form: Form, bytes: &[u8]) -> Vec<f64> {
     bytes.chunks_exact(form.bytes()).map(each).collect()
 }
 
-/// The content on the device, with a kibibyte of 0xA5 behind it.
+/// Bytes of 0xA5 behind content: none on the virtual GPU, which sees by itself what reaches beyond.
+pub(crate) fn guard_behind() -> usize {
+    if is_real() { GUARD } else { 0 }
+}
+
+/// The content on the device, with a guard behind it.
 pub(crate) struct Guarded {
     memory: Memory,
     bytes: usize,
 }
 
-const GUARD: usize = 1024;
+pub(crate) const GUARD: usize = 1024;
 
 impl Guarded {
     pub(crate) fn new(content: &[u8]) -> Guarded {
-        let padded = [content, &[0xa5; GUARD]].concat();
+        let padded = [content, &vec![0xa5; guard_behind()]].concat();
         let memory = device().upload(&padded).expect("memory");
         Guarded { memory, bytes: content.len() }
     }
@@ -131,7 +206,7 @@ impl Guarded {
 
     /// What is there now; panics if the guard was written.
     pub(crate) fn content(&self, queue: &mut Queue<'_>) -> Vec<u8> {
-        let mut all = vec![0; self.bytes + GUARD];
+        let mut all = vec![0; self.memory.bytes()];
         queue.download(&mut [(self.memory.slice(), &mut all)]).expect("a download");
         let guard = all.split_off(self.bytes);
         assert!(guard.iter().all(|&byte| byte == 0xa5), "written behind the end");

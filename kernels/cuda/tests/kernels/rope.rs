@@ -56,6 +56,13 @@ fn check(form: Form, &(rows, heads, size): &(u32, u32, u32), interleaved: bool, 
     assert_eq!(from.bytes(&mut queue), to.bytes(&mut queue), "in place: {what}");
 }
 
+pub(crate) fn draw_rope(random: &mut Random) {
+    let (rows, heads) = (random.below(40) as u32, random.below(9) as u32);
+    let shape = (rows, heads, 2 * random.below(70) as u32);
+    let kind = random.of(&[IndexType::I32, IndexType::I64, IndexType::U32]);
+    check(random.of(&FLOATS), &shape, random.below(2) == 0, kind);
+}
+
 #[test]
 fn heads_turn_by_their_position() {
     for form in FLOATS {

@@ -67,6 +67,13 @@ fn check(lanes: Lanes, form: Form, logarithm: bool, shift: usize) {
     assert_eq!(from.bytes(&mut queue), to.bytes(&mut queue), "in place: {what}");
 }
 
+pub(crate) fn draw_softmax(random: &mut Random) {
+    let (outer, n) = (random.below(12) as u32, random.extent(2100) as u32);
+    let inner = if random.below(2) == 0 { 1 } else { random.below(40) as u32 };
+    let lanes = Lanes { outer: if inner > 1 { outer.min(3) } else { outer }, n, inner };
+    check(lanes, random.of(&FLOATS), random.below(2) == 0, random.below(5));
+}
+
 #[test]
 fn lanes_of_any_length_become_distributions() {
     for form in FLOATS {

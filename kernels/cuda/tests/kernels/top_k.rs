@@ -65,6 +65,14 @@ fn numbers(form: Form, count: usize, kinds: u64) -> Vec<f64> {
         .collect()
 }
 
+pub(crate) fn draw_top_k(random: &mut Random) {
+    let form = random.of(&[Form::F32, Form::F16, Form::Bf16, Form::I32]);
+    let (rows, n) = (random.below(4), random.extent(3000));
+    let k = random.below(n.min(2048) + 1);
+    let x = numbers(form, rows * n, random.of(&[1, 9, 200]));
+    check(form, (rows, n, k), random.below(2) == 0, &x);
+}
+
 #[test]
 fn rows_that_are_sorted_give_their_best() {
     for form in FLOATS.into_iter().chain([Form::I32]) {

@@ -101,21 +101,38 @@ fn numbers(form: Form, n: usize) -> Vec<f64> {
 fn functions_of_one_number_are_those_of_f64() {
     for form in FLOATS {
         for &n in SIZES {
-            let x = numbers(form, n);
             for skip in [0, form.bytes()] {
-                let input = Operand::new(&encode(form, &x), skip);
-                for (function, f) in FUNCTIONS {
-                    let found = bytes_left(n * form.bytes(), 0, |queue, out| {
-                        unary(queue, *function, form, (input.slice(), out), n as u32)
-                    });
-                    let expected: Vec<f64> = x.iter().map(|x| rounded(form, f(*x))).collect();
-                    let what = format!("{function:?} {form:?} {n} behind {skip}");
-                    let tolerance = 2.0 * epsilon(form).max(1e-6);
-                    close(&what, &decode(form, &found), &expected, tolerance);
-                }
+                FUNCTIONS.iter().for_each(|case| check(case, form, n, skip));
             }
         }
     }
+}
+
+fn check((function, f): &Case, form: Form, n: usize, skip: usize) {
+    let x = numbers(form, n);
+    let input = Operand::new(&encode(form, &x), skip);
+    let found = bytes_left(n * form.bytes(), 0, |queue, out| {
+        unary(queue, *function, form, (input.slice(), out), n as u32)
+    });
+    let expected: Vec<f64> = x.iter().map(|x| rounded(form, f(*x))).collect();
+    let what = format!("{function:?} {form:?} {n} behind {skip}");
+    close(&what, &decode(form, &found), &expected, 2.0 * epsilon(form).max(1e-6));
+}
+
+pub(crate) fn draw_unary(random: &mut Random) {
+    let (case, form) = (random.of(FUNCTIONS), random.of(&FLOATS));
+    check(&case, form, random.extent(4000), random.below(5) * form.bytes());
+}
+
+pub(crate) fn draw_unary_int(random: &mut Random) {
+    let dtype = random.of(&INTEGERS);
+    let function = random.of(&whole_functions(dtype));
+    check_whole(function, dtype, random.extent(4000), random.below(5) * size(dtype));
+}
+
+pub(crate) fn draw_unary_test(random: &mut Random) {
+    let (test, form) = (random.of(&[FloatTest::IsNan, FloatTest::IsInf]), random.of(&FLOATS));
+    check_test(test, form, random.extent(4000), random.below(5));
 }
 
 #[test]
@@ -175,50 +192,55 @@ fn whole(function: IntUnary, dtype: DType, x: i128) -> i128 {
 #[test]
 fn functions_of_every_integer() {
     for dtype in INTEGERS {
-        let low = if is_signed(dtype) { -9 } else { 3 };
-        let functions = [
-            IntUnary::Negate,
-            IntUnary::Invert,
-            IntUnary::Abs,
-            IntUnary::Sign,
-            IntUnary::Relu,
-            IntUnary::Not,
-            IntUnary::Clamp { low, high: 100 },
-        ];
-        for &n in SIZES {
-            let x = integers(dtype, n, n as u64);
-            for (function, skip) in functions.iter().flat_map(|f| [(f, 0), (f, size(dtype))]) {
-                let input = Operand::new(&encode_whole(dtype, &x), skip);
-                let found = bytes_left(n * size(dtype), skip, |queue, out| {
-                    unary_int(queue, *function, dtype, (input.slice(), out), n as u32)
-                });
-                let expected: Vec<i128> = x.iter().map(|&x| whole(*function, dtype, x)).collect();
-                let found = decode_whole(dtype, &found);
-                assert_eq!(found, expected, "{function:?} {dtype} {n} behind {skip}");
-            }
+        for (&n, function) in SIZES.iter().flat_map(|n| whole_functions(dtype).map(|f| (n, f))) {
+            [0, size(dtype)].into_iter().for_each(|skip| check_whole(function, dtype, n, skip));
         }
     }
+}
+
+fn whole_functions(dtype: DType) -> [IntUnary; 7] {
+    let low = if is_signed(dtype) { -9 } else { 3 };
+    [
+        IntUnary::Negate,
+        IntUnary::Invert,
+        IntUnary::Abs,
+        IntUnary::Sign,
+        IntUnary::Relu,
+        IntUnary::Not,
+        IntUnary::Clamp { low, high: 100 },
+    ]
+}
+
+fn check_whole(function: IntUnary, dtype: DType, n: usize, skip: usize) {
+    let x = integers(dtype, n, n as u64);
+    let input = Operand::new(&encode_whole(dtype, &x), skip);
+    let found = bytes_left(n * size(dtype), skip, |queue, out| {
+        unary_int(queue, function, dtype, (input.slice(), out), n as u32)
+    });
+    let expected: Vec<i128> = x.iter().map(|&x| whole(function, dtype, x)).collect();
+    assert_eq!(decode_whole(dtype, &found), expected, "{function:?} {dtype} {n} behind {skip}");
 }
 
 #[test]
 fn floats_are_tested() {
     for form in FLOATS {
-        for &n in SIZES {
-            let x = numbers(form, n);
-            let input = Operand::new(&encode(form, &x), 0);
-            for test in [FloatTest::IsNan, FloatTest::IsInf] {
-                let f = |x: f64| match test {
-                    FloatTest::IsNan => x.is_nan(),
-                    FloatTest::IsInf => x.is_infinite(),
-                };
-                for skip in [0, 1] {
-                    let found = bytes_left(n, skip, |queue, out| {
-                        unary_test(queue, test, form, (input.slice(), out), n as u32)
-                    });
-                    let expected: Vec<u8> = x.iter().map(|&x| f(x).into()).collect();
-                    assert_eq!(found, expected, "{test:?} {form:?} {n} behind {skip}");
-                }
-            }
+        for (&n, test) in SIZES.iter().flat_map(|n| [(n, FloatTest::IsNan), (n, FloatTest::IsInf)])
+        {
+            [0, 1].into_iter().for_each(|skip| check_test(test, form, n, skip));
         }
     }
+}
+
+fn check_test(test: FloatTest, form: Form, n: usize, skip: usize) {
+    let x = numbers(form, n);
+    let input = Operand::new(&encode(form, &x), 0);
+    let f = |x: f64| match test {
+        FloatTest::IsNan => x.is_nan(),
+        FloatTest::IsInf => x.is_infinite(),
+    };
+    let found = bytes_left(n, skip, |queue, out| {
+        unary_test(queue, test, form, (input.slice(), out), n as u32)
+    });
+    let expected: Vec<u8> = x.iter().map(|&x| f(x).into()).collect();
+    assert_eq!(found, expected, "{test:?} {form:?} {n} behind {skip}");
 }
