@@ -83,6 +83,9 @@ pub(crate) struct Serve {
     /// On GPUs multiply f32 on tensor cores, rounded to 10 bits of mantissa
     #[arg(long)]
     tf32: bool,
+    /// On GPUs launch elementwise ops one by one, even where NVRTC could make one kernel of several
+    #[arg(long)]
+    no_fusion: bool,
     /// Kernel threads [default: all cores]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -116,6 +119,7 @@ impl Serve {
         options.device.memory_bytes_max = self.device_memory_bytes_max.unwrap_or(0);
         options.device.deterministic = self.deterministic;
         options.device.tf32 = self.tf32;
+        options.unfused = self.no_fusion;
         options
     }
 

@@ -5,6 +5,7 @@
 use crate::cublaslt::Blas;
 use crate::entries::NAMES;
 use crate::error::{DeviceError, is_sticky};
+use crate::fused::Loaded;
 use crate::image::{self, Code};
 use crate::launch::Entry;
 use crate::memory::Memory;
@@ -81,6 +82,8 @@ pub struct Device {
     pub(crate) used: AtomicU64,
     lost: OnceLock<Arc<str>>,
     blas: OnceLock<Option<Blas>>,
+    /// Kernels that were made at run time.
+    pub(crate) fused: Mutex<Loaded>,
     compute: Mutex<Lane>,
     copies: Mutex<Lane>,
 }
@@ -145,6 +148,7 @@ impl Device {
             used: AtomicU64::new(0),
             lost: OnceLock::new(),
             blas: OnceLock::new(),
+            fused: Mutex::default(),
             compute: Mutex::new(compute),
             copies: Mutex::new(copies),
         };
