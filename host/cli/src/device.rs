@@ -26,9 +26,9 @@ pub(crate) struct Chosen {
     /// Our own kernels alone, without cuBLASLt
     #[arg(long)]
     deterministic: bool,
-    /// Elementwise ops one by one, even where NVRTC could make one kernel of several
-    #[arg(long)]
-    no_fusion: bool,
+    /// As that of `serve`: 0 makes no kernels at run time [default: 64]
+    #[arg(long, value_name = "NUMBER")]
+    fused_kernels_max: Option<usize>,
 }
 
 #[derive(Args)]
@@ -83,7 +83,7 @@ impl Chosen {
     fn open(&self) -> anyhow::Result<Arc<Gpu>> {
         let mut options = GpuOptions::default();
         options.device.deterministic = self.deterministic;
-        options.unfused = self.no_fusion;
+        options.fused_kernels_max = self.fused_kernels_max.unwrap_or(options.fused_kernels_max);
         Gpu::open(self.gpu, &options).with_context(|| format!("cuda:{} cannot be used", self.gpu))
     }
 }
@@ -142,7 +142,7 @@ impl Report {
             "driver": system("/proc/driver/nvidia/version"),
             "gpus": gpu_count().map_err(|error| error.to_string()),
             "options": { "gpu": self.chosen.gpu, "deterministic": self.chosen.deterministic,
-                "no_fusion": self.chosen.no_fusion },
+                "fused_kernels_max": self.chosen.fused_kernels_max },
             "device": device,
             "cases": cases,
         });

@@ -33,8 +33,8 @@ fn races() -> Settings {
     Settings { checks: Checks::Races, ..Settings::default() }
 }
 
-fn open(unfused: bool) -> Arc<Gpu> {
-    Gpu::open(0, &GpuOptions { unfused, ..GpuOptions::default() }).unwrap()
+fn open(fused_kernels_max: usize) -> Arc<Gpu> {
+    Gpu::open(0, &GpuOptions { fused_kernels_max, ..GpuOptions::default() }).unwrap()
 }
 
 /// A graph of inputs with these dtypes and dims.
@@ -82,7 +82,7 @@ fn chain(builder: &mut GraphBuilder, x: &[ValueId]) -> Result<Vec<ValueId>, Grap
 #[test]
 fn a_chain_is_one_launch_with_the_same_bits_at_any_extent() {
     let Some(vgpu) = load(races()) else { return };
-    let (fused, unfused) = (open(false), open(true));
+    let (fused, unfused) = (open(64), open(0));
     let inputs: [(DType, &[Dim]); 2] = [(DType::F32, &ROWS), (DType::F32, &ROWS)];
     let (one, four) = (plan(Some(&fused), &inputs, &chain), plan(Some(&unfused), &inputs, &chain));
     assert_eq!(launches(&one), ["fused(add sin mul sub)"]);
@@ -109,7 +109,7 @@ fn a_chain_is_one_launch_with_the_same_bits_at_any_extent() {
 #[test]
 fn what_others_read_or_what_has_other_extents_stays_outside() {
     let Some(_vgpu) = load(Settings::default()) else { return };
-    let gpu = open(false);
+    let gpu = open(64);
     let rows: (DType, &[Dim]) = (DType::F32, &ROWS);
     let of = |build: &dyn Fn(&mut GraphBuilder, &[ValueId]) -> Result<Vec<ValueId>, GraphError>| {
         launches(&plan(Some(&gpu), &[rows, rows], build))
@@ -149,7 +149,7 @@ fn what_others_read_or_what_has_other_extents_stays_outside() {
 #[test]
 fn limits_on_ops_and_inputs_cut_chains() {
     let Some(_vgpu) = load(Settings::default()) else { return };
-    let gpu = open(false);
+    let gpu = open(64);
     let rows: (DType, &[Dim]) = (DType::F32, &ROWS);
     // 40 ops: one kernel of 32 and one of 8.
     let long = plan(Some(&gpu), &[rows, rows], &|builder, x| {
@@ -177,7 +177,7 @@ fn limits_on_ops_and_inputs_cut_chains() {
     let ops: Vec<usize> = names.iter().map(|name| name.split(' ').count()).collect();
     assert_eq!(ops, [5, 7], "{names:?}");
     let x: Vec<Tensor> = (0..12).map(|i| floats(&[3, 33], i)).collect();
-    let expected = plan(Some(&open(true)), &many, &sum).run(&x, None).unwrap();
+    let expected = plan(Some(&open(0)), &many, &sum).run(&x, None).unwrap();
     assert_eq!(wide.run(&x, None).unwrap()[0].bytes(), expected[0].bytes());
 }
 
@@ -186,7 +186,7 @@ fn what_the_driver_refuses_is_launched_one_by_one_and_told() {
     // This driver takes no machine code of a newer compiler, and no text of one.
     let settings = Settings { driver: 12000, ..Settings::default() };
     let Some(vgpu) = load(settings) else { return };
-    let gpu = open(false);
+    let gpu = open(64);
     let inputs: [(DType, &[Dim]); 2] = [(DType::F32, &ROWS), (DType::F32, &ROWS)];
     let plan = plan(Some(&gpu), &inputs, &chain);
     assert_eq!(launches(&plan), ["add", "sin", "mul", "sub"]);
@@ -202,12 +202,33 @@ fn what_the_driver_refuses_is_launched_one_by_one_and_told() {
 #[test]
 fn the_self_test_tries_kernels_made_at_run_time() {
     let Some(vgpu) = load(Settings { sm: 90, ..Settings::default() }) else { return };
-    let gpu = open(false);
+    let gpu = open(64);
     let outcome = gpu.self_test();
     assert_eq!(outcome.failures, Vec::<String>::new());
     let fusion = gpu.state().fusion;
     assert!(fusion.launches >= 7 && fusion.refused == 0, "{fusion:?}");
     assert_eq!(vgpu.findings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_plan_gets_no_more_kernels_than_it_may() {
+    let Some(_vgpu) = load(Settings::default()) else { return };
+    let rows: (DType, &[Dim]) = (DType::F32, &ROWS);
+    // Three groups, two of them alike.
+    let three = |builder: &mut GraphBuilder, x: &[ValueId]| {
+        let mut y = x[0];
+        for last in [false, true, true] {
+            let bent = builder.sin(y)?;
+            let sum = if last { builder.add(bent, x[0])? } else { builder.mul(bent, x[0])? };
+            y = builder.softmax(sum, 1)?;
+        }
+        Ok(vec![y])
+    };
+    let names = |most: usize| launches(&plan(Some(&open(most)), &[rows], &three));
+    let alike = ["fused(sin add)", "softmax", "fused(sin add)", "softmax"];
+    let apart = |first: &[&'static str]| [first, &["softmax"], &alike].concat();
+    assert_eq!(names(2), apart(&["fused(sin mul)"]));
+    assert_eq!(names(1), apart(&["sin", "mul"]));
 }
 
 /// Opens the device, makes plans, runs one, and drops all; whether the device was lost.
@@ -308,7 +329,7 @@ const OPS: [Build; 14] = [
 #[test]
 fn random_graphs_give_the_same_bits_fused_and_unfused() {
     let Some(vgpu) = load(races()) else { return };
-    let (fused, unfused) = (open(false), open(true));
+    let (fused, unfused) = (open(64), open(0));
     let shapes: [&[Dim]; 4] =
         [&ROWS, &[Dim::Fixed(33)], &[Dim::Batch, Dim::Fixed(1)], &[Dim::Fixed(1)]];
     let inputs: Vec<(DType, &[Dim])> = shapes.iter().map(|dims| (DType::F32, *dims)).collect();

@@ -290,10 +290,30 @@ fn storage(dtype: DType) -> Option<&'static str> {
     }
 }
 
-/// Kernels of a device by their sources.
-#[derive(Default)]
-pub(crate) struct Loaded {
-    kernels: HashMap<String, Weak<FusedKernel>>,
+/// Kernels that are alive, by their sources.
+pub(crate) struct Loaded<K = FusedKernel> {
+    kernels: HashMap<String, Weak<K>>,
+}
+
+impl<K> Default for Loaded<K> {
+    fn default() -> Loaded<K> {
+        Loaded { kernels: HashMap::new() }
+    }
+}
+
+impl<K> Loaded<K> {
+    fn find(&self, source: &str) -> Option<Arc<K>> {
+        self.kernels.get(source).and_then(Weak::upgrade)
+    }
+
+    fn keep(&mut self, source: String, kernel: &Arc<K>) -> Result<(), CompilerError> {
+        self.kernels.retain(|_, kernel| kernel.strong_count() > 0);
+        if self.kernels.len() >= KERNELS_MAX {
+            return Err(CompilerError::TooMany { limit: KERNELS_MAX });
+        }
+        self.kernels.insert(source, Arc::downgrade(kernel));
+        Ok(())
+    }
 }
 
 /// An expression as a kernel of a device; unloaded when it is dropped, by a thread that holds no queue
@@ -340,20 +360,14 @@ impl FusedKernel {
         const EMPTY: DeviceError = DeviceError::Defect("an expression without steps");
         let source = expression.source().ok_or(EMPTY)?;
         let lock = || device.fused.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().kernels.get(&source).and_then(Weak::upgrade) {
+        let known = lock().find(&source);
+        if let Some(known) = known {
             return Ok(known);
         }
         let image = Compiler::get()?.compile(&source, HEADERS, device.info().capability)?;
         let kernel = Arc::new(FusedKernel::load(device, expression, &image)?);
-        let mut loaded = lock();
-        loaded.kernels.retain(|_, kernel| kernel.strong_count() > 0);
-        if loaded.kernels.len() >= KERNELS_MAX {
-            // What was loaded is unloaded without the lock.
-            drop(loaded);
-            return Err(CompilerError::TooMany { limit: KERNELS_MAX });
-        }
-        loaded.kernels.insert(source, Arc::downgrade(&kernel));
-        Ok(kernel)
+        let kept = lock().keep(source, &kernel);
+        kept.map(|()| kernel)
     }
 
     /// Loads the machine code, or the text where the driver takes no machine code.
@@ -456,5 +470,26 @@ impl Drop for FusedKernel {
 impl fmt::Debug for FusedKernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a kernel of {} inputs on {:?}", self.inputs.len(), self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_keeps_no_more_kernels_than_the_limit() {
+        let mut loaded = Loaded::<usize>::default();
+        let mut alive: Vec<Arc<usize>> = (0..KERNELS_MAX).map(Arc::new).collect();
+        for kernel in &alive {
+            assert_eq!(loaded.keep(kernel.to_string(), kernel), Ok(()));
+        }
+        let late = Arc::new(KERNELS_MAX);
+        let refused = Err(CompilerError::TooMany { limit: KERNELS_MAX });
+        assert_eq!(loaded.keep("late".into(), &late), refused);
+        assert_eq!((loaded.find("late"), loaded.find("0").as_deref()), (None, Some(&0)));
+        alive.remove(0);
+        assert_eq!(loaded.keep("late".into(), &late), Ok(()));
+        assert_eq!((loaded.find("late"), loaded.find("0")), (Some(late), None));
     }
 }

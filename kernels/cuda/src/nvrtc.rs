@@ -103,13 +103,28 @@ pub(crate) struct Image {
     pub(crate) ptx: Vec<u8>,
 }
 
-/// A target for a source, and what was made of it.
-type Compiled = (String, String, Arc<Image>);
+/// What was made of the last sources, each for a target.
+#[derive(Default)]
+struct Images(VecDeque<(String, String, Arc<Image>)>);
+
+impl Images {
+    fn find(&self, target: &str, source: &str) -> Option<Arc<Image>> {
+        let known = self.0.iter().find(|(own, text, _)| own == target && text == source);
+        known.map(|(.., image)| image.clone())
+    }
+
+    fn keep(&mut self, target: String, source: &str, image: Arc<Image>) {
+        if self.0.len() == IMAGES_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((target, source.to_owned(), image));
+    }
+}
 
 /// The compiler of this process.
 pub struct Compiler {
     library: Library,
-    images: Mutex<VecDeque<Compiled>>,
+    images: Mutex<Images>,
 }
 
 impl Compiler {
@@ -147,15 +162,11 @@ impl Compiler {
         };
         // One program at a time: several compilations at once are not faster, and NVRTC of 11 minds.
         let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = images.iter().find(|(own, text, _)| *own == target && text == source);
-        if let Some((.., image)) = known {
-            return Ok(image.clone());
+        if let Some(known) = images.find(&target, source) {
+            return Ok(known);
         }
         let image = Arc::new(self.library.compiled(source, headers, &target)?);
-        if images.len() == IMAGES_MAX {
-            images.pop_front();
-        }
-        images.push_back((target, source.to_owned(), image.clone()));
+        images.keep(target, source, image.clone());
         Ok(image)
     }
 }
@@ -429,6 +440,20 @@ mod tests {
         });
         let message = found.expect("a refusal").to_string();
         assert_eq!(message, "nvrtcVersion: an internal error (11)");
+    }
+
+    #[test]
+    fn the_oldest_image_is_forgotten_at_the_limit() {
+        let mut images = Images::default();
+        let image = || Arc::new(Image { cubin: Vec::new(), ptx: vec![0] });
+        for number in 0..IMAGES_MAX {
+            images.keep("sm_80".into(), &number.to_string(), image());
+        }
+        assert!(images.find("sm_80", "0").is_some());
+        assert!(images.find("sm_90", "0").is_none());
+        images.keep("sm_80".into(), "late", image());
+        assert!(images.find("sm_80", "0").is_none());
+        assert!(images.find("sm_80", "1").is_some() && images.find("sm_80", "late").is_some());
     }
 
     #[test]

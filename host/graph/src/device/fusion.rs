@@ -10,12 +10,10 @@ use super::lower::function;
 use super::program::DeviceStep;
 use crate::compile::{Draft, Inst};
 use crate::graph::ValueId;
+use aimass_cuda::Slice;
 use aimass_cuda::fused::{Expression, FusedKernel, INPUTS_MAX, Operand, STEPS_MAX};
-use aimass_cuda::{CompilerError, Slice};
 use std::collections::{BTreeSet, HashMap, HashSet};
-
-/// Most kernels that are made for one program; further groups are launched op by op.
-const KERNELS_MAX: usize = 64;
+use std::sync::Arc;
 
 /// Puts one launch in the place of each group of elementwise ones. `steps` are those of the draft's
 /// instructions, one each.
@@ -29,21 +27,28 @@ pub(super) fn fused(gpu: &Gpu, draft: &Draft, steps: Vec<DeviceStep>) -> Vec<Dev
         on_device && inside(draft, &draft.insts[index])
     };
     let fusable: Vec<bool> = (0..draft.insts.len()).map(fusable).collect();
-    let mut kernels = HashSet::new();
+    let mut kernels: Vec<(Expression, Arc<FusedKernel>)> = Vec::new();
+    let mut tried = 0;
     for group in Groups::new(draft, fusable).all() {
         let Some(expression) = group.expression(draft) else { continue };
-        let made = match kernels.len() < KERNELS_MAX {
-            true => FusedKernel::new(gpu.device(), &expression),
-            false => Err(CompilerError::TooMany { limit: KERNELS_MAX }),
-        };
-        let kernel = match made {
-            Ok(kernel) => kernel,
-            Err(error) => {
-                gpu.fusion_refused(&error);
-                continue;
+        let known = kernels.iter().find(|(own, _)| *own == expression);
+        let kernel = match known.map(|(_, kernel)| kernel.clone()) {
+            Some(kernel) => kernel,
+            None if tried == gpu.fused_kernels_max => continue,
+            None => {
+                tried += 1;
+                match FusedKernel::new(gpu.device(), &expression) {
+                    Ok(kernel) => {
+                        kernels.push((expression, kernel.clone()));
+                        kernel
+                    }
+                    Err(error) => {
+                        gpu.fusion_refused(&error);
+                        continue;
+                    }
+                }
             }
         };
-        kernels.insert(std::sync::Arc::as_ptr(&kernel));
         gpu.fused(group.members.len());
         let names: Vec<&str> =
             group.members.iter().map(|&member| name(&draft.insts[member])).collect();
@@ -74,7 +79,10 @@ fn name(inst: &Inst) -> &'static str {
 /// Whether a kernel made at run time can compute the instruction.
 fn inside(draft: &Draft, inst: &Inst) -> bool {
     match inst {
-        Inst::Op { op, inputs, .. } => function(op, draft.spec(inputs[0]).dtype).is_some(),
+        Inst::Op { op, inputs, .. } => {
+            let first = inputs.first().map(|&input| draft.spec(input).dtype);
+            first.is_some_and(|dtype| function(op, dtype).is_some())
+        }
         Inst::Linear(_) | Inst::Image(_) => false,
     }
 }

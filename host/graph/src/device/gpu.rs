@@ -8,12 +8,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a GPU is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Memory, staging, determinism.
     pub device: DeviceOptions,
-    /// Whether elementwise ops are launched one by one, even where NVRTC could make one kernel of them.
-    pub unfused: bool,
+    /// Most kernels that are made at run time for one plan, each for elementwise ops that follow each other;
+    /// further ops are launched one by one, with 0 all of them. 64.
+    pub fused_kernels_max: usize,
+}
+
+impl Default for GpuOptions {
+    fn default() -> GpuOptions {
+        GpuOptions { device: DeviceOptions::default(), fused_kernels_max: 64 }
+    }
 }
 
 /// Kernels that are made at run time for elementwise ops that follow each other.
@@ -78,6 +85,7 @@ pub struct Gpu {
     runs: AtomicU64,
     fallbacks: AtomicU64,
     last_error: Mutex<Option<String>>,
+    pub(super) fused_kernels_max: usize,
     fusion: Mutex<FusionState>,
 }
 
@@ -97,13 +105,14 @@ impl Gpu {
     /// [`DeviceError`]: no driver, no such device, too old, or what the driver refused.
     pub fn open(ordinal: usize, options: &GpuOptions) -> Result<Arc<Gpu>, DeviceError> {
         let device = Device::open(ordinal, &options.device)?;
-        let compiler = match options.unfused {
-            true => Err("switched off by the configuration".into()),
+        let compiler = match options.fused_kernels_max {
+            0 => Err("switched off by the configuration".into()),
             // The driver is there by now, for which the compiler looks when it is loaded.
-            false => Compiler::get().map(Compiler::version).map_err(|error| error.to_string()),
+            _ => Compiler::get().map(Compiler::version).map_err(|error| error.to_string()),
         };
         let fusion = FusionState { compiler, launches: 0, ops: 0, refused: 0, last_error: None };
         Ok(Arc::new(Gpu {
+            fused_kernels_max: options.fused_kernels_max,
             fusion: Mutex::new(fusion),
             device,
             working: Mutex::new(None),
