@@ -26,6 +26,9 @@ pub(crate) struct Chosen {
     /// Our own kernels alone, without cuBLASLt
     #[arg(long)]
     deterministic: bool,
+    /// As that of `serve`: 0 makes no kernels at run time [default: 64]
+    #[arg(long, value_name = "NUMBER")]
+    fused_kernels_max: Option<usize>,
 }
 
 #[derive(Args)]
@@ -57,20 +60,22 @@ fn list() -> anyhow::Result<()> {
     };
     for number in 0..count {
         match Gpu::open(number, &GpuOptions::default()) {
-            Ok(gpu) => println!("{}\n        {}", line(gpu.info()), products(&gpu)),
+            Ok(gpu) => println!("{}\n        {}", line(&gpu), products(&gpu)),
             Err(error) => println!("cuda:{number}  cannot be used: {error}"),
         }
     }
     Ok(())
 }
 
-fn line(info: &DeviceInfo) -> String {
+fn line(gpu: &Gpu) -> String {
+    let info = gpu.info();
     let DeviceInfo { ordinal, name, capability: (major, minor), cuda, image, .. } = info;
     let gib = info.memory_bytes as f64 / f64::from(1 << 30);
     format!(
         "cuda:{ordinal}  {name}  {gib:.1} GiB  {} multiprocessors  compute capability \
-         {major}.{minor}  driver for CUDA {cuda}  kernels {image}",
-        info.multiprocessors
+         {major}.{minor}  driver for CUDA {cuda}  kernels {image}  fusion {}",
+        info.multiprocessors,
+        gpu.state().fusion
     )
 }
 
@@ -86,13 +91,14 @@ impl Chosen {
     fn open(&self) -> anyhow::Result<Arc<Gpu>> {
         let mut options = GpuOptions::default();
         options.device.deterministic = self.deterministic;
+        options.fused_kernels_max = self.fused_kernels_max.unwrap_or(options.fused_kernels_max);
         Gpu::open(self.gpu, &options).with_context(|| format!("cuda:{} cannot be used", self.gpu))
     }
 }
 
 fn self_test(chosen: &Chosen) -> anyhow::Result<()> {
     let gpu = chosen.open()?;
-    println!("{}\n        {}", line(gpu.info()), products(&gpu));
+    println!("{}\n        {}", line(&gpu), products(&gpu));
     let outcome = gpu.self_test_each(show);
     finished(&outcome)
 }
@@ -125,7 +131,7 @@ impl Report {
         let mut cases = Vec::new();
         let (device, outcome) = match self.chosen.open() {
             Ok(gpu) => {
-                println!("{}", line(gpu.info()));
+                println!("{}", line(&gpu));
                 let outcome = gpu.self_test_each(|case| {
                     show(case);
                     cases.push(as_json(case));
@@ -147,7 +153,8 @@ impl Report {
             "kernel": system("/proc/version"),
             "driver": system("/proc/driver/nvidia/version"),
             "gpus": gpu_count().map_err(|error| error.to_string()),
-            "options": { "gpu": self.chosen.gpu, "deterministic": self.chosen.deterministic },
+            "options": { "gpu": self.chosen.gpu, "deterministic": self.chosen.deterministic,
+                "fused_kernels_max": self.chosen.fused_kernels_max },
             "device": device,
             "cases": cases,
         });

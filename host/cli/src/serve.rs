@@ -83,6 +83,10 @@ pub(crate) struct Serve {
     /// On GPUs multiply f32 on tensor cores, rounded to 10 bits of mantissa
     #[arg(long)]
     tf32: bool,
+    /// Most kernels that NVRTC, where it is installed, makes for the elementwise ops of one model on a GPU;
+    /// 0 launches every op by itself [default: 64]
+    #[arg(long, value_name = "NUMBER")]
+    fused_kernels_max: Option<usize>,
     /// Kernel threads [default: all cores]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -116,6 +120,7 @@ impl Serve {
         options.device.memory_bytes_max = self.device_memory_bytes_max.unwrap_or(0);
         options.device.deterministic = self.deterministic;
         options.device.tf32 = self.tf32;
+        options.fused_kernels_max = self.fused_kernels_max.unwrap_or(options.fused_kernels_max);
         options
     }
 

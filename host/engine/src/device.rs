@@ -79,6 +79,10 @@ pub struct DeviceStatus {
     pub runs: u64,
     /// Runs that the CPU did because something went wrong there.
     pub fallbacks: u64,
+    /// Which compiler makes kernels of elementwise ops at run time, or why none does; empty for the CPU.
+    pub fusion: String,
+    /// Times that such a kernel could not be made.
+    pub fusions_refused: u64,
 }
 
 /// The devices of an engine.
@@ -155,6 +159,8 @@ impl Devices {
                 memory_bytes_max: 0,
                 runs: 0,
                 fallbacks: 0,
+                fusion: String::new(),
+                fusions_refused: 0,
             });
         }
         all
@@ -171,6 +177,7 @@ impl Devices {
         each(&catalog::DEVICE_MEMORY_MAX, |device| device.memory_bytes_max as f64);
         each(&catalog::DEVICE_RUNS, |device| device.runs as f64);
         each(&catalog::DEVICE_FALLBACKS, |device| device.fallbacks as f64);
+        each(&catalog::DEVICE_FUSIONS_REFUSED, |device| device.fusions_refused as f64);
     }
 }
 
@@ -185,6 +192,7 @@ fn tried(number: usize, options: &GpuOptions) -> Result<Arc<Gpu>, String> {
                 device = number,
                 name = info.name,
                 image = info.image,
+                fusion = %gpu.state().fusion,
                 cases,
                 seconds,
                 "a GPU passed its self-test"
@@ -200,6 +208,7 @@ fn tried(number: usize, options: &GpuOptions) -> Result<Arc<Gpu>, String> {
 
 fn status(gpu: &Gpu) -> DeviceStatus {
     let state = gpu.state();
+    let fusion = state.fusion.to_string();
     DeviceStatus {
         device: format!("cuda:{}", state.info.ordinal),
         name: state.info.name,
@@ -209,6 +218,8 @@ fn status(gpu: &Gpu) -> DeviceStatus {
         memory_bytes_max: state.memory_bytes_max,
         runs: state.runs,
         fallbacks: state.fallbacks,
+        fusion,
+        fusions_refused: state.fusion.refused,
     }
 }
 

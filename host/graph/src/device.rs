@@ -8,6 +8,7 @@
 
 mod call;
 mod constants;
+mod fusion;
 mod gpu;
 mod layout;
 mod lower;
@@ -16,7 +17,7 @@ mod replays;
 mod run;
 mod self_test;
 
-pub use gpu::{DeviceState, Gpu, GpuOptions, gpu_count};
+pub use gpu::{DeviceState, FusionState, Gpu, GpuOptions, gpu_count};
 pub(crate) use lower::computes_narrow;
 pub(crate) use program::Program;
 pub use program::{DeviceReport, StepPlace};

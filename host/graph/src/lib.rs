@@ -37,7 +37,8 @@ pub use builder::{
 };
 pub use compile::{CompileOptions, compile};
 pub use device::{
-    DeviceReport, DeviceState, Gpu, GpuOptions, SelfTest, SelfTestCase, StepPlace, gpu_count,
+    DeviceReport, DeviceState, FusionState, Gpu, GpuOptions, SelfTest, SelfTestCase, StepPlace,
+    gpu_count,
 };
 pub use dim::{Dim, Signature, TensorSpec, ValueSpec};
 pub use error::{BadRow, ErrorFamily, GraphError, PlanError, RunError};

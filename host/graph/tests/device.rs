@@ -85,6 +85,31 @@ fn a_plan_is_launched_then_recorded_then_replayed() {
     assert_eq!(vgpu.findings(), Vec::<String>::new());
 }
 
+/// This process has no NVRTC, unless the machine has it for everyone.
+#[test]
+fn without_a_compiler_chains_are_launched_one_by_one_and_the_state_says_so() {
+    let _vgpu = load(&settings());
+    let gpu = Gpu::open(0, &GpuOptions::default()).unwrap();
+    let fusion = gpu.state().fusion;
+    let Err(why) = &fusion.compiler else {
+        return eprintln!("left out: the loader finds {fusion}");
+    };
+    assert!(why.contains("NVRTC was not found"), "{why}");
+    assert_eq!(fusion.to_string(), format!("none: {why}"));
+    let mut builder = GraphBuilder::new(GraphLimits::default());
+    let x = builder.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(8)]).unwrap();
+    let y = builder.sin(x).unwrap();
+    let y = builder.mul(y, x).unwrap();
+    builder.output("y", y).unwrap();
+    let options = CompileOptions { device: Some(gpu.clone()), ..CompileOptions::default() };
+    let plan = compile(builder.finish().unwrap(), &options).unwrap();
+    let report = plan.device_report().unwrap().unwrap();
+    let names: Vec<&str> = report.steps.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["sin", "mul"]);
+    let fusion = gpu.state().fusion;
+    assert_eq!((fusion.launches, fusion.refused, fusion.last_error), (0, 0, None));
+}
+
 #[test]
 fn the_self_test_holds() {
     let vgpu = load(&Settings { checks: Checks::Races, sm: 90, seed: 3, ..settings() });

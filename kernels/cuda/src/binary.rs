@@ -74,7 +74,7 @@ pub enum Logical {
 /// Operation on integers of one size; in the order of `enum Whole` in `binary.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-enum Whole {
+pub(crate) enum Whole {
     Add,
     Sub,
     Mul,
@@ -103,6 +103,74 @@ enum Whole {
 const LESS: u32 = 2;
 const EQUAL: u32 = 4;
 const GREATER: u32 = 8;
+
+impl Arithmetic {
+    /// Whether the code of floats is long.
+    pub(crate) fn is_long(self) -> bool {
+        matches!(self, Arithmetic::Rem | Arithmetic::Pow)
+    }
+}
+
+impl Whole {
+    pub(crate) fn of_arithmetic(op: Arithmetic, signed: bool) -> Whole {
+        let either = |signed_op: Whole, unsigned: Whole| if signed { signed_op } else { unsigned };
+        match op {
+            Arithmetic::Add => Whole::Add,
+            Arithmetic::Sub => Whole::Sub,
+            Arithmetic::Mul => Whole::Mul,
+            Arithmetic::Div => either(Whole::QuotientSigned, Whole::Quotient),
+            Arithmetic::Rem => either(Whole::RemainderSigned, Whole::Remainder),
+            Arithmetic::Pow => either(Whole::PowerSigned, Whole::Power),
+            Arithmetic::Max => either(Whole::LargerSigned, Whole::Larger),
+            Arithmetic::Min => either(Whole::SmallerSigned, Whole::Smaller),
+        }
+    }
+
+    pub(crate) fn of_bits(op: BitOp, signed: bool) -> Whole {
+        match (op, signed) {
+            (BitOp::And, _) => Whole::And,
+            (BitOp::Or, _) => Whole::Or,
+            (BitOp::Xor, _) => Whole::Xor,
+            (BitOp::ShiftLeft, _) => Whole::ShiftLeft,
+            (BitOp::ShiftRight, false) => Whole::ShiftRight,
+            (BitOp::ShiftRight, true) => Whole::ShiftRightSigned,
+        }
+    }
+
+    pub(crate) fn of_logical(op: Logical) -> Whole {
+        match op {
+            Logical::And => Whole::Both,
+            Logical::Or => Whole::Any,
+            Logical::Xor => Whole::One,
+        }
+    }
+
+    /// Whether the code is long.
+    pub(crate) fn is_long(self) -> bool {
+        self as u32 >= Whole::Quotient as u32
+    }
+}
+
+impl Comparison {
+    /// The form of the kernel, the outcomes for which the answer is yes, and the bit to invert; none
+    /// for a dtype that has no kernel.
+    pub(crate) fn parameters(self, dtype: DType) -> Option<(Form, u32, u64)> {
+        let holds = match self {
+            Comparison::Equal => EQUAL,
+            Comparison::NotEqual => !EQUAL,
+            Comparison::Less => LESS,
+            Comparison::LessEqual => LESS | EQUAL,
+            Comparison::Greater => GREATER,
+            Comparison::GreaterEqual => GREATER | EQUAL,
+        };
+        let integer =
+            || if dtype == DType::Bool { Some(Form::B8) } else { Form::of_integer(dtype) };
+        let form = Form::of_float(dtype).or_else(integer)?;
+        // Without its first bit inverted a negative integer would be larger than others.
+        let flip = if is_signed(dtype) { 1 << (8 * form.bytes() - 1) } else { 0 };
+        Some((form, holds, flip))
+    }
+}
 
 /// Two operands of one dtype, dense, and where the result goes: the elements of their joint shape.
 ///
@@ -139,27 +207,15 @@ pub fn arithmetic(
 ) -> Result<(), DeviceError> {
     if let Some(form) = Form::of_float(operands.dtype) {
         // The long functions have one copy of code, for single elements.
-        let single = matches!(op, Arithmetic::Rem | Arithmetic::Pow);
+        let single = op.is_long();
         let size = form.bytes();
         let Some((layout, a, b)) = operands.layout(size, size, single)? else { return Ok(()) };
         let y = operands.out.elements(layout.elements(), size)?;
         let kernel = entries::Binary { a, b, y, layout, op: op as u32 };
         return queue.launch(&kernel, form, queue.over(layout.groups.into(), ELEMENTWISE_THREADS));
     }
-    let signed = is_signed(operands.dtype);
-    let either = |signed_op: Whole, unsigned: Whole| if signed { signed_op } else { unsigned };
-    let whole = match op {
-        Arithmetic::Add => Whole::Add,
-        Arithmetic::Sub => Whole::Sub,
-        Arithmetic::Mul => Whole::Mul,
-        Arithmetic::Div => either(Whole::QuotientSigned, Whole::Quotient),
-        Arithmetic::Rem => either(Whole::RemainderSigned, Whole::Remainder),
-        Arithmetic::Pow => either(Whole::PowerSigned, Whole::Power),
-        Arithmetic::Max => either(Whole::LargerSigned, Whole::Larger),
-        Arithmetic::Min => either(Whole::SmallerSigned, Whole::Smaller),
-    };
     let form = Form::of_integer(operands.dtype).ok_or(NO_KERNEL)?;
-    whole_numbers(queue, whole, form, operands)
+    whole_numbers(queue, Whole::of_arithmetic(op, is_signed(operands.dtype)), form, operands)
 }
 
 /// `out = a op b` as bools, 0 or 1.
@@ -171,19 +227,7 @@ pub fn compare(
     op: Comparison,
     operands: &Operands<'_>,
 ) -> Result<(), DeviceError> {
-    let dtype = operands.dtype;
-    let holds = match op {
-        Comparison::Equal => EQUAL,
-        Comparison::NotEqual => !EQUAL,
-        Comparison::Less => LESS,
-        Comparison::LessEqual => LESS | EQUAL,
-        Comparison::Greater => GREATER,
-        Comparison::GreaterEqual => GREATER | EQUAL,
-    };
-    let integer = || if dtype == DType::Bool { Some(Form::B8) } else { Form::of_integer(dtype) };
-    let form = Form::of_float(dtype).or_else(integer).ok_or(NO_KERNEL)?;
-    // Without its first bit inverted a negative integer would be larger than others.
-    let flip = if is_signed(dtype) { 1 << (8 * form.bytes() - 1) } else { 0 };
+    let (form, holds, flip) = op.parameters(operands.dtype).ok_or(NO_KERNEL)?;
     let Some((layout, a, b)) = operands.layout(form.bytes(), 1, false)? else { return Ok(()) };
     let y = operands.out.elements(layout.elements(), 1)?;
     let kernel = entries::Compare { a, b, y, layout, holds, flip };
@@ -199,14 +243,7 @@ pub fn bitwise(
     op: BitOp,
     operands: &Operands<'_>,
 ) -> Result<(), DeviceError> {
-    let whole = match (op, is_signed(operands.dtype)) {
-        (BitOp::And, _) => Whole::And,
-        (BitOp::Or, _) => Whole::Or,
-        (BitOp::Xor, _) => Whole::Xor,
-        (BitOp::ShiftLeft, _) => Whole::ShiftLeft,
-        (BitOp::ShiftRight, false) => Whole::ShiftRight,
-        (BitOp::ShiftRight, true) => Whole::ShiftRightSigned,
-    };
+    let whole = Whole::of_bits(op, is_signed(operands.dtype));
     let form = Form::of_integer(operands.dtype).ok_or(NO_KERNEL)?;
     whole_numbers(queue, whole, form, operands)
 }
@@ -220,13 +257,8 @@ pub fn logical(
     op: Logical,
     operands: &Operands<'_>,
 ) -> Result<(), DeviceError> {
-    let whole = match op {
-        Logical::And => Whole::Both,
-        Logical::Or => Whole::Any,
-        Logical::Xor => Whole::One,
-    };
     match operands.dtype {
-        DType::Bool => whole_numbers(queue, whole, Form::B8, operands),
+        DType::Bool => whole_numbers(queue, Whole::of_logical(op), Form::B8, operands),
         _ => Err(NO_KERNEL),
     }
 }
@@ -237,7 +269,7 @@ fn whole_numbers(
     form: Form,
     operands: &Operands<'_>,
 ) -> Result<(), DeviceError> {
-    let single = op as u32 >= Whole::Quotient as u32;
+    let single = op.is_long();
     let size = form.bytes();
     let Some((layout, a, b)) = operands.layout(size, size, single)? else { return Ok(()) };
     let y = operands.out.elements(layout.elements(), size)?;

@@ -17,7 +17,7 @@ use aimass_tensor::DType;
 const GROUP: u32 = 4;
 
 /// A type's number in `enum Type` of `cast.cu`.
-fn code(dtype: DType) -> Option<u32> {
+pub(crate) fn code(dtype: DType) -> Option<u32> {
     const TYPES: [DType; 13] = [
         DType::Bool,
         DType::I8,

@@ -5,6 +5,7 @@
 use crate::cublaslt::Blas;
 use crate::entries::NAMES;
 use crate::error::{DeviceError, NoCublasLt, is_sticky};
+use crate::fused::Loaded;
 use crate::image::{self, Code};
 use crate::launch::{BLOCKS_MAX, Entry};
 use crate::memory::Memory;
@@ -85,6 +86,8 @@ pub struct Device {
     pub(crate) used: AtomicU64,
     lost: OnceLock<Arc<str>>,
     blas: OnceLock<Result<Blas, NoCublasLt>>,
+    /// Kernels that were made at run time.
+    pub(crate) fused: Mutex<Loaded>,
     compute: Mutex<Lane>,
     copies: Mutex<Lane>,
 }
@@ -149,6 +152,7 @@ impl Device {
             used: AtomicU64::new(0),
             lost: OnceLock::new(),
             blas: OnceLock::new(),
+            fused: Mutex::default(),
             compute: Mutex::new(compute),
             copies: Mutex::new(copies),
         };

@@ -21,6 +21,14 @@ pub(crate) fn common_width(pack: u32, operands: &[Sized<'_>]) -> u32 {
     if operands.iter().all(aligned) { pack } else { 1 }
 }
 
+/// Groups of neighbours, and how far apart those of each operand lie along each axis.
+pub(crate) struct Groups<const N: usize> {
+    pub(crate) width: u32,
+    pub(crate) groups: u32,
+    pub(crate) extents: [u32; AXES_MAX],
+    pub(crate) strides: [[u32; AXES_MAX]; N],
+}
+
 /// `N` shapes broadcast to one, neighbouring axes joined where all operands allow it. Axes are
 /// numbered from the innermost outwards, and there is at least one.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +119,19 @@ impl<const N: usize> Broadcast<N> {
         operands: [Sized<'_>; N],
         out: Sized<'_>,
     ) -> Broadcasting {
+        let Groups { width, groups, extents, strides: own } = self.groups(pack, operands, out);
+        let mut strides = [[0; AXES_MAX]; 3];
+        strides.iter_mut().zip(own).for_each(|(to, own)| *to = own);
+        Broadcasting { axes: self.axes as u32, width, groups, extents, strides }
+    }
+
+    /// Axes that are left once neighbouring ones are joined.
+    pub(crate) fn axes(&self) -> u32 {
+        self.axes as u32
+    }
+
+    /// As [`Broadcast::parameters`], for any number of operands.
+    pub(crate) fn groups(&self, pack: u32, operands: [Sized<'_>; N], out: Sized<'_>) -> Groups<N> {
         let mut width = common_width(pack, &[out]);
         for (strides, operand) in self.strides.iter().zip(operands) {
             // One element repeated is read alone.
@@ -121,17 +142,14 @@ impl<const N: usize> Broadcast<N> {
         if !self.extents[0].is_multiple_of(width) {
             width = 1;
         }
-        let (mut extents, mut strides) = (self.extents, [[0; AXES_MAX]; 3]);
+        let (mut extents, mut strides) = (self.extents, self.strides);
         extents[0] /= width;
-        for (to, own) in strides.iter_mut().zip(&self.strides) {
-            *to = *own;
-            if own[0] != 0 {
-                // All strides are multiples of the innermost extent.
-                to[1..].iter_mut().for_each(|stride| *stride /= width);
-            }
+        for own in strides.iter_mut().filter(|own| own[0] != 0) {
+            // All strides are multiples of the innermost extent.
+            own[1..].iter_mut().for_each(|stride| *stride /= width);
         }
         let groups = (self.elements / u64::from(width)) as u32;
-        Broadcasting { axes: self.axes as u32, width, groups, extents, strides }
+        Groups { width, groups, extents, strides }
     }
 }
 

@@ -164,6 +164,18 @@ impl<'d> Queue<'d> {
         }
         let mut parameters: Vec<*mut c_void> = Vec::with_capacity(16);
         kernel.parameters(&mut parameters);
+        self.launch_function(K::NAME, function, grid, &mut parameters)
+    }
+
+    /// Queues a function with the addresses of its parameters, which are those that it was compiled
+    /// with.
+    pub(crate) fn launch_function(
+        &mut self,
+        name: &'static str,
+        function: sys::CUfunction,
+        grid: Grid,
+        parameters: &mut [*mut c_void],
+    ) -> Result<(), DeviceError> {
         let [x, y, z] = grid.blocks;
         let [tx, ty, tz] = grid.threads;
         // SAFETY: the parameters are those that the kernel was compiled with (their number, types and
@@ -176,11 +188,11 @@ impl<'d> Queue<'d> {
                 (tx, ty, tz),
                 grid.shared,
                 self.lane.stream,
-                &mut parameters,
+                parameters,
             )
         };
         self.launches += 1;
-        self.device.checked(K::NAME, launched)
+        self.device.checked(name, launched)
     }
 
     /// Queues a copy to the device; the content is taken before this returns.

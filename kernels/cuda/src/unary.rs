@@ -103,9 +103,17 @@ pub enum FloatTest {
     IsInf,
 }
 
+/// Number of the first function in `enum Function` of `unary.cu` whose code is long.
+const LONG: u32 = 20;
+
 impl Unary {
+    /// Whether the code is long.
+    pub(crate) fn is_long(self) -> bool {
+        self.parameters().0 >= LONG
+    }
+
     /// Its number in `enum Function` of `unary.cu`, and its parameters.
-    fn parameters(self) -> (u32, f32, f32) {
+    pub(crate) fn parameters(self) -> (u32, f32, f32) {
         match self {
             Unary::Abs => (0, 0.0, 0.0),
             Unary::Negate => (1, 0.0, 0.0),
@@ -149,7 +157,7 @@ impl Unary {
 impl IntUnary {
     /// Its number in `enum Whole` of `unary.cu` for integers with or without a sign, and the bounds;
     /// none if it changes nothing.
-    fn parameters(self, signed: bool) -> Option<(u32, i64, i64)> {
+    pub(crate) fn parameters(self, signed: bool) -> Option<(u32, i64, i64)> {
         match (self, signed) {
             (IntUnary::Negate, _) => Some((0, 0, 0)),
             (IntUnary::Invert, _) => Some((1, 0, 0)),

@@ -113,6 +113,23 @@ fn list_says_what_there_is_and_why_there_is_nothing() {
 }
 
 #[test]
+fn list_says_which_compiler_fuses_and_why_none_does() {
+    let driven = Driven::new();
+    let list = ["device", "list"];
+    let nvrtc = aimass_vgpu::nvrtc();
+    let Some(folder) = nvrtc.parent().filter(|_| nvrtc.is_file()) else {
+        return eprintln!("left out: {} is not there (`cargo xtask fetch`)", nvrtc.display());
+    };
+    if std::fs::exists("/usr/local/cuda").is_ok_and(|there| !there) {
+        driven.prints(&[], &list, "fusion none: NVRTC was not found (install libnvrtc.so of CUDA");
+    }
+    for file in std::fs::read_dir(folder).expect("a folder").flatten() {
+        symlink(file.path(), driven.folder.join(file.file_name())).expect("a link");
+    }
+    driven.prints(&[], &list, "kernels sm_80  fusion NVRTC 12.9");
+}
+
+#[test]
 fn a_gpu_that_was_asked_for_and_cannot_be_used_is_an_error_and_auto_is_not() {
     let driven = Driven::new();
     let ask = |device| ["infer", "minilm", "--input", "text=a cat", "--device", device];

@@ -30,6 +30,11 @@ pub enum LoadError {
         /// What the loader says.
         reason: String,
     },
+    /// NVIDIA's compiler is not there.
+    NotFetched {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The settings are not understood.
     Settings {
         /// What was expected.
@@ -46,6 +51,11 @@ impl fmt::Display for LoadError {
                  `cargo build -p aimass-vgpu -p aimass-vgpu-cublaslt`"
             ),
             Self::Open { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::NotFetched { path } => write!(
+                f,
+                "{} is not there: run `cargo xtask fetch`, or set AIMASS_NVRTC to a libnvrtc.so",
+                path.display()
+            ),
             Self::Settings { reason } => write!(f, "settings: {reason}"),
         }
     }
@@ -223,6 +233,32 @@ pub fn load_cublaslt() -> Result<(), LoadError> {
     let path = find(CUBLASLT)?;
     let opened = open_global(&path);
     opened.map(|_| ()).map_err(|reason| LoadError::Open { path, reason })
+}
+
+/// Opens NVIDIA's compiler, so that a program that opens it by name gets it: `AIMASS_NVRTC`, or what
+/// `cargo xtask fetch` installed. It looks for a driver, so that the test has called [`load`].
+///
+/// # Errors
+/// [`LoadError`] if it is not there or cannot be opened.
+pub fn load_nvrtc() -> Result<(), LoadError> {
+    let path = nvrtc();
+    if !path.is_file() {
+        return Err(LoadError::NotFetched { path });
+    }
+    let opened = open_global(&path);
+    opened.map(|_| ()).map_err(|reason| LoadError::Open { path, reason })
+}
+
+/// Where NVIDIA's compiler is, if it was fetched.
+pub fn nvrtc() -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty());
+    let cache = || match (folder("AIMASS_CACHE"), folder("XDG_CACHE_HOME")) {
+        (Some(own), _) => PathBuf::from(own),
+        (None, Some(caches)) => PathBuf::from(caches).join("aimass"),
+        (None, None) => PathBuf::from(folder("HOME").unwrap_or_default()).join(".cache/aimass"),
+    };
+    let installed = || cache().join("nvrtc/nvidia/cuda_nvrtc/lib/libnvrtc.so.12");
+    folder("AIMASS_NVRTC").map_or_else(installed, PathBuf::from)
 }
 
 fn loader_message() -> String {

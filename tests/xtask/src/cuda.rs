@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::test::{Counts, stream_and_count};
-use crate::{repository, run};
+use crate::{cache, repository, run};
 
 /// Architectures that `kernels/cuda/build.py` compiles for.
 const ARCHITECTURES: [&str; 7] = ["75", "80", "86", "89", "90", "100", "120"];
@@ -40,6 +40,11 @@ pub(crate) fn images_are_those_of_the_sources(python: &Path, all: bool) -> anyho
 /// Installs the compiler of the kernels into the cache, unless it is there.
 pub(crate) fn fetch(python: &Path) -> anyhow::Result<()> {
     run::check(script(python, "build.py").arg("--fetch"))
+}
+
+/// The library of that compiler.
+pub(crate) fn nvrtc() -> anyhow::Result<PathBuf> {
+    Ok(cache::dir()?.join("nvrtc/nvidia/cuda_nvrtc/lib/libnvrtc.so.12"))
 }
 
 fn script(python: &Path, script: &str) -> Command {

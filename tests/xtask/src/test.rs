@@ -157,6 +157,7 @@ fn cargo_test(made: &Prepared<'_>, all: bool, names: &[String]) -> anyhow::Resul
         .env("AIMASS_PYTHON", &fetched.python)
         .env("AIMASS_MODEL_DIR", &fetched.model_dir)
         .env("AIMASS_ONNX_CASES", &fetched.onnx_cases)
+        .env("AIMASS_NVRTC", cuda::nvrtc()?)
         .env("AIMASS_ALL", if all { "1" } else { "" })
         .env("AIMASS_PLUGINS_DIR", &installation.components)
         .env("AIMASS_BIN", &installation.aimass)

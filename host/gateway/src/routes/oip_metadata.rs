@@ -37,6 +37,9 @@ pub(super) struct DeviceWire {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<DeviceMemoryWire>,
+    /// The compiler that fuses elementwise ops, as `NVRTC 12.9`, or `none: ` and why.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    fusion: String,
 }
 
 #[derive(Serialize)]
@@ -56,6 +59,7 @@ pub(super) fn devices(all: Vec<DeviceStatus>) -> Vec<DeviceWire> {
         name: device.name,
         state: if device.works { "ready" } else { "lost" },
         reason: device.reason,
+        fusion: device.fusion,
     };
     all.into_iter().map(wire).collect()
 }

@@ -1,15 +1,51 @@
 //! A device as plans use it: opened, tried, with the working memory that all plans share.
 
-use aimass_cuda::{Device, DeviceError, DeviceInfo, DeviceOptions, Memory, NoCublasLt};
+use aimass_cuda::{
+    Compiler, CompilerError, Device, DeviceError, DeviceInfo, DeviceOptions, Memory, NoCublasLt,
+};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a GPU is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Memory, staging, determinism.
     pub device: DeviceOptions,
+    /// Most kernels that are made at run time for one plan, each for elementwise ops that follow each other;
+    /// further ops are launched one by one, with 0 all of them. 64.
+    pub fused_kernels_max: usize,
+}
+
+impl Default for GpuOptions {
+    fn default() -> GpuOptions {
+        GpuOptions { device: DeviceOptions::default(), fused_kernels_max: 64 }
+    }
+}
+
+/// Kernels that are made at run time for elementwise ops that follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FusionState {
+    /// Version of the compiler (NVRTC), or why no such kernel is made.
+    pub compiler: Result<String, String>,
+    /// Launches of plans that stand for several ops, since the device was opened.
+    pub launches: u64,
+    /// Ops that they stand for.
+    pub ops: u64,
+    /// Times that a kernel could not be made, so that its ops are launched one by one.
+    pub refused: u64,
+    /// Why, the last time.
+    pub last_error: Option<String>,
+}
+
+impl fmt::Display for FusionState {
+    /// `NVRTC 12.9`, or `none: ` and the reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.compiler {
+            Ok(version) => write!(f, "NVRTC {version}"),
+            Err(reason) => write!(f, "none: {reason}"),
+        }
+    }
 }
 
 /// How a GPU does.
@@ -29,6 +65,8 @@ pub struct DeviceState {
     pub fallbacks: u64,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// What is made of elementwise ops.
+    pub fusion: FusionState,
 }
 
 /// How many GPUs there are.
@@ -47,6 +85,8 @@ pub struct Gpu {
     runs: AtomicU64,
     fallbacks: AtomicU64,
     last_error: Mutex<Option<String>>,
+    pub(super) fused_kernels_max: usize,
+    fusion: Mutex<FusionState>,
 }
 
 /// The turn of one run: its working memory is nobody else's meanwhile.
@@ -65,7 +105,15 @@ impl Gpu {
     /// [`DeviceError`]: no driver, no such device, too old, or what the driver refused.
     pub fn open(ordinal: usize, options: &GpuOptions) -> Result<Arc<Gpu>, DeviceError> {
         let device = Device::open(ordinal, &options.device)?;
+        let compiler = match options.fused_kernels_max {
+            0 => Err("switched off by the configuration".into()),
+            // The driver is there by now, for which the compiler looks when it is loaded.
+            _ => Compiler::get().map(Compiler::version).map_err(|error| error.to_string()),
+        };
+        let fusion = FusionState { compiler, launches: 0, ops: 0, refused: 0, last_error: None };
         Ok(Arc::new(Gpu {
+            fused_kernels_max: options.fused_kernels_max,
+            fusion: Mutex::new(fusion),
             device,
             working: Mutex::new(None),
             runs: AtomicU64::new(0),
@@ -99,7 +147,31 @@ impl Gpu {
             runs: self.runs.load(Ordering::Relaxed),
             fallbacks: self.fallbacks.load(Ordering::Relaxed),
             last_error,
+            fusion: self.fusion().clone(),
         }
+    }
+
+    fn fusion(&self) -> MutexGuard<'_, FusionState> {
+        self.fusion.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether kernels can be made at run time.
+    pub(super) fn fuses(&self) -> bool {
+        self.fusion().compiler.is_ok()
+    }
+
+    /// A plan got one launch for this many ops.
+    pub(super) fn fused(&self, ops: usize) {
+        let mut fusion = self.fusion();
+        fusion.launches += 1;
+        fusion.ops += ops as u64;
+    }
+
+    /// Ops stay apart.
+    pub(super) fn fusion_refused(&self, error: &CompilerError) {
+        let mut fusion = self.fusion();
+        fusion.refused += 1;
+        fusion.last_error = Some(error.to_string());
     }
 
     pub(super) fn device(&self) -> &Arc<Device> {

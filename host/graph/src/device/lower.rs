@@ -10,6 +10,8 @@ mod product;
 mod quantization;
 mod reduction;
 
+pub(super) use elementwise::function;
+
 use super::call::Lowered;
 use super::constants::ConstantError;
 use crate::ValueSpec;

@@ -2,6 +2,7 @@
 
 use super::call::Lowered;
 use super::constants::{ConstantError, on_device};
+use super::fusion::fused;
 use super::gpu::Gpu;
 use super::lower::{Site, lowered};
 use super::replays::Replays;
@@ -12,6 +13,7 @@ use crate::plan::Plan;
 use crate::step::OpStep;
 use aimass_cuda::Memory as DeviceMemory;
 use aimass_tensor::{DType, Tensor};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
@@ -19,8 +21,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) enum DeviceStep {
     /// Kernels on the device.
     Launch {
-        /// The op.
-        name: &'static str,
+        /// The op, or those that one kernel computes.
+        name: Cow<'static, str>,
         lowered: Lowered,
         inputs: Vec<ValueId>,
         outputs: Vec<ValueId>,
@@ -44,6 +46,8 @@ pub(crate) struct Uploads {
 
 /// A graph compiled for a device.
 pub(crate) struct Program {
+    /// Before the steps, so that recordings are dropped before the kernels that they launch.
+    pub(super) replays: Mutex<Replays>,
     pub(super) gpu: Arc<Gpu>,
     /// Most bytes that one run may keep on the host for ops that stay there and for its outputs.
     pub(super) host_bytes_max: u64,
@@ -68,7 +72,6 @@ pub(crate) struct Program {
     pub(super) on_host: HashSet<ValueId>,
     /// Whether the launches are the same for equal extents: nothing runs on the CPU in between.
     pub(super) replayable: bool,
-    pub(super) replays: Mutex<Replays>,
 }
 
 impl Program {
@@ -81,7 +84,7 @@ impl Program {
         draft: &Draft,
         host_bytes_max: u64,
     ) -> Result<Program, String> {
-        let insts = insts(gpu, draft)?;
+        let insts = fused(gpu, draft, insts(gpu, draft)?);
         if !insts.iter().any(|inst| matches!(inst, DeviceStep::Launch { .. })) {
             return Err("no op of the plan has a kernel for the device".into());
         }
@@ -158,10 +161,10 @@ impl Program {
     /// What a run does, for reports.
     pub(crate) fn report(&self) -> DeviceReport {
         let steps = self.steps.iter().map(|step| match step {
-            DeviceStep::Launch { name, .. } => (*name, StepPlace::Device),
-            DeviceStep::Host(step) => (step.op.rule().name(), StepPlace::Host),
-            DeviceStep::Upload(_) => ("upload", StepPlace::Transfer),
-            DeviceStep::Download(_) => ("download", StepPlace::Transfer),
+            DeviceStep::Launch { name, .. } => (name.clone(), StepPlace::Device),
+            DeviceStep::Host(step) => (step.op.rule().name().into(), StepPlace::Host),
+            DeviceStep::Upload(_) => ("upload".into(), StepPlace::Transfer),
+            DeviceStep::Download(_) => ("download".into(), StepPlace::Transfer),
         });
         DeviceReport {
             device: self.gpu.info().name.clone(),
@@ -199,9 +202,9 @@ impl Plan {
 pub struct DeviceReport {
     /// Name of the device.
     pub device: String,
-    /// Ops in order, with where each runs. Inputs go to the device before the first step and outputs
+    /// Ops in order, with where each runs; `fused(a b c)` is one kernel of several. Inputs go to the device before the first step and outputs
     /// come back after the last.
-    pub steps: Vec<(&'static str, StepPlace)>,
+    pub steps: Vec<(Cow<'static, str>, StepPlace)>,
     /// Sets of extents whose launches are recorded.
     pub recorded: usize,
 }
@@ -231,7 +234,7 @@ fn insts(gpu: &Arc<Gpu>, draft: &Draft) -> Result<Vec<DeviceStep>, String> {
             (Some(lowered), _) => {
                 let fault = lowered.faults.then_some(faults);
                 faults += usize::from(lowered.faults);
-                let (name, outputs) = (name(inst), inst.outputs().to_vec());
+                let (name, outputs) = (name(inst).into(), inst.outputs().to_vec());
                 DeviceStep::Launch { name, lowered, inputs, outputs, fault }
             }
             (None, Inst::Op { op, inputs, outputs }) => {

@@ -135,6 +135,8 @@ metrics! {
         "Runs of plans that finished on the GPU.";
     DEVICE_FALLBACKS: Counter "aimass_device_fallbacks_total" ["device"]
         "Runs of plans that the CPU did because something went wrong on the GPU.";
+    DEVICE_FUSIONS_REFUSED: Counter "aimass_device_fusions_refused_total" ["device"]
+        "Groups of elementwise ops for which no kernel could be made at run time.";
     GATEWAY_REQUESTS: Counter "aimass_gateway_requests_total" ["route", "status"]
         "Requests answered, by kind of route and class of status.";
     GATEWAY_SECONDS: Histogram "aimass_gateway_request_seconds" ["route"]

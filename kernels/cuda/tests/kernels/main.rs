@@ -6,6 +6,7 @@ mod cast;
 mod channel_norm;
 mod conv;
 mod counting;
+mod fused;
 mod fuzz;
 mod indexed;
 mod matmul;

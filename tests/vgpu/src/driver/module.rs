@@ -156,6 +156,14 @@ impl Driver {
         if cubin.sm / 10 != sm / 10 || cubin.sm > sm {
             return Err(Code::NO_BINARY_FOR_GPU);
         }
+        // Machine code is run from the text that it was made from.
+        if let Some(folder) = self.settings.ptx.clone() {
+            let files = self.ptx.files(&folder).unwrap_or_default();
+            let known = |name| files.iter().any(|(.., ptx)| ptx.entries.contains_key(name));
+            if !files.is_empty() && !cubin.entries.keys().any(known) {
+                return Err(Code::NO_BINARY_FOR_GPU);
+            }
+        }
         Ok(LoadedModule { device, image: Image::Cubin(cubin), symbols: HashMap::new() })
     }
 

@@ -3,16 +3,43 @@
 use super::{Node, Site, float_form};
 use crate::device::call::Lowered;
 use crate::op::{
-    Arithmetic, Binary, BinaryKind, BitKind, Cast, Clamp, Compare, Logic, Select, Unary, UnaryKind,
-    is_integer, with_integer,
+    Arithmetic, Binary, BinaryKind, BitKind, Cast, Clamp, Compare, Logic, Op, Select, Unary,
+    UnaryKind, is_integer, with_integer,
 };
 use aimass_cuda::binary::{self, Operands};
 use aimass_cuda::cast::{cast as launch_cast, castable};
+use aimass_cuda::fused::Function as Fused;
 use aimass_cuda::select::{Choice, select as launch_select};
 use aimass_cuda::unary::{
     FloatTest, IntUnary, Unary as Function, unary as launch_unary, unary_int, unary_test,
 };
 use aimass_tensor::DType;
+
+/// What an elementwise op computes within a larger kernel, for a first operand of this dtype; none for
+/// other ops, and where its own kernel computes something else.
+pub(in crate::device) fn function(op: &Op, dtype: DType) -> Option<Fused> {
+    match op {
+        Op::Unary(op) => match integer_function(op.kind).filter(|_| !dtype.is_float()) {
+            Some(function) => Some(Fused::IntUnary(function)),
+            None => {
+                test(op.kind).map(Fused::Test).or_else(|| own_function(op.kind).map(Fused::Unary))
+            }
+        },
+        Op::Binary(op) => Some(match op.kind {
+            BinaryKind::Arithmetic(op) => Fused::Arithmetic(arithmetic(op)),
+            BinaryKind::Logic(op) => Fused::Logical(logical(op)),
+            BinaryKind::Bits(op) => Fused::Bits(bits(op)),
+            BinaryKind::Compare(op) => Fused::Compare(comparison(op)),
+        }),
+        Op::Clamp(op) => match is_integer(dtype) {
+            true => whole_bounds(op, dtype).map(Fused::IntUnary),
+            false => Some(Fused::Unary(float_bounds(op))),
+        },
+        Op::Select(_) => Some(Fused::Select),
+        Op::Cast(op) => Some(Fused::Cast(op.dtype)),
+        _ => None,
+    }
+}
 
 pub(super) fn unary(site: &Site<'_>, op: &Unary, node: Node<'_>) -> Option<Lowered> {
     let dtype = site.spec(node.inputs[0]).dtype;
@@ -26,7 +53,7 @@ pub(super) fn unary(site: &Site<'_>, op: &Unary, node: Node<'_>) -> Option<Lower
             unary_test(call.queue, test, form, (x.slice, y.slice), y.elements())
         }));
     }
-    let function = function(op.kind)?;
+    let function = own_function(op.kind)?;
     Some(Lowered::new(move |call| {
         let (x, y) = (&call.inputs[0], &call.outputs[0]);
         launch_unary(call.queue, function, form, (x.slice, y.slice), y.elements())
@@ -41,7 +68,7 @@ fn whole(function: IntUnary, dtype: DType) -> Lowered {
 }
 
 /// The function of a float.
-fn function(kind: UnaryKind) -> Option<Function> {
+fn own_function(kind: UnaryKind) -> Option<Function> {
     use UnaryKind as K;
     Some(match kind {
         K::Neg => Function::Negate,
@@ -165,19 +192,26 @@ fn comparison(op: Compare) -> binary::Comparison {
     }
 }
 
+/// Bounds of integers; they saturate to the dtype, so that the comparison is exact.
 #[expect(clippy::unnecessary_cast, reason = "T may be i64")]
+fn whole_bounds(op: &Clamp, dtype: DType) -> Option<IntUnary> {
+    let (low, high) = with_integer!(dtype, T => {
+        (op.low.ceil() as T as i64, op.high.floor() as T as i64)
+    }, else return None);
+    Some(IntUnary::Clamp { low, high })
+}
+
+fn float_bounds(op: &Clamp) -> Function {
+    Function::Clamp { low: op.low as f32, high: op.high as f32 }
+}
+
 pub(super) fn clamp(site: &Site<'_>, op: &Clamp, node: Node<'_>) -> Option<Lowered> {
     let dtype = site.spec(node.inputs[0]).dtype;
-    let (low, high) = (op.low, op.high);
     if is_integer(dtype) {
-        // Bounds saturate to the dtype, so that the comparison is exact.
-        let (low, high) = with_integer!(dtype, T => {
-            (low.ceil() as T as i64, high.floor() as T as i64)
-        }, else return None);
-        return Some(whole(IntUnary::Clamp { low, high }, dtype));
+        return whole_bounds(op, dtype).map(|bounds| whole(bounds, dtype));
     }
     let form = float_form(dtype)?;
-    let function = Function::Clamp { low: low as f32, high: high as f32 };
+    let function = float_bounds(op);
     Some(Lowered::new(move |call| {
         let (x, y) = (&call.inputs[0], &call.outputs[0]);
         launch_unary(call.queue, function, form, (x.slice, y.slice), y.elements())

@@ -1,5 +1,6 @@
 //! The cases of a self-test: small, with fixed content, on every form of every kernel that plans use.
 
+mod chains;
 mod elementwise;
 mod images;
 mod indexed;
@@ -30,10 +31,16 @@ const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
 /// Every case.
 pub(super) fn all() -> Vec<Case> {
-    [elementwise::all(), moves::all(), indexed::all(), rows::all(), products::all(), images::all()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let families = [
+        elementwise::all(),
+        chains::all(),
+        moves::all(),
+        indexed::all(),
+        rows::all(),
+        products::all(),
+        images::all(),
+    ];
+    families.into_iter().flatten().collect()
 }
 
 /// A graph that `build` makes of its inputs; constants are its own.
