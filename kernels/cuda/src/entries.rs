@@ -2,9 +2,9 @@
 
 use crate::launch::{Address, Entry, Form, Kernel};
 use crate::parameters::{
-    Along, AttentionShape, Broadcasting, ChannelRows, ConvShape, DecodeShape, Ending, Margins,
-    NormRows, PoolShape, ProductShape, Quantization, QuantizeLanes, RaggedRows, ReduceLanes,
-    RopeShape, ScanLanes, StepShape, Strides, Target, Tuples,
+    Along, AttentionShape, Broadcasting, ChannelRows, ConvShape, DecodeShape, DynamicLayer, Ending,
+    IntegerShape, Margins, NormRows, PoolShape, ProductShape, Quantization, QuantizeLanes,
+    RaggedRows, ReduceLanes, ResizeAxis, RopeShape, ScanLanes, StepShape, Strides, Target, Tuples,
 };
 use std::ffi::c_void;
 
@@ -85,6 +85,9 @@ pub(crate) const NAMES: &[&str] = &[
     "cumulative_tiles_bf16",
     "cumulative_tiles_i32",
     "cumulative_tiles_i64",
+    "dynamic_rows",
+    "dynamic_layer_tiles",
+    "dynamic_layer_few",
     "gather_b8",
     "gather_b16",
     "gather_b32",
@@ -116,6 +119,8 @@ pub(crate) const NAMES: &[&str] = &[
     "matmul_middle",
     "matmul_small",
     "matmul_finish",
+    "matmul_integer_tiles",
+    "matmul_integer_few",
     "matmul_tensor_large_f16",
     "matmul_tensor_large_bf16",
     "matmul_tensor_large_along_f16",
@@ -184,6 +189,7 @@ pub(crate) const NAMES: &[&str] = &[
     "resample_f32",
     "resample_f16",
     "resample_bf16",
+    "resize_taps",
     "rope_f32",
     "rope_f16",
     "rope_bf16",
@@ -1002,6 +1008,68 @@ impl Kernel for CumulativeTiles {
     }
 }
 
+/// `dynamic_rows` of `dynamic_linear.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct DynamicRows {
+    pub(crate) x: Address,
+    pub(crate) bytes: Address,
+    pub(crate) scaling: Address,
+    pub(crate) rows: u32,
+    pub(crate) k: u32,
+    pub(crate) blocks: u32,
+}
+
+impl Kernel for DynamicRows {
+    const NAME: &'static str = "dynamic_rows";
+    const THREADS_MAX: u32 = 256;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(75))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.x).cast_mut().cast());
+        to.push((&raw const self.bytes).cast_mut().cast());
+        to.push((&raw const self.scaling).cast_mut().cast());
+        to.push((&raw const self.rows).cast_mut().cast());
+        to.push((&raw const self.k).cast_mut().cast());
+        to.push((&raw const self.blocks).cast_mut().cast());
+    }
+}
+
+/// `dynamic_layer_tiles` of `dynamic_linear.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct DynamicLayerTiles {
+    pub(crate) shape: DynamicLayer,
+    pub(crate) ending: Ending,
+}
+
+impl Kernel for DynamicLayerTiles {
+    const NAME: &'static str = "dynamic_layer_tiles";
+    const THREADS_MAX: u32 = 256;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(76))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.shape).cast_mut().cast());
+        to.push((&raw const self.ending).cast_mut().cast());
+    }
+}
+
+/// `dynamic_layer_few` of `dynamic_linear.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct DynamicLayerFew {
+    pub(crate) shape: DynamicLayer,
+    pub(crate) ending: Ending,
+}
+
+impl Kernel for DynamicLayerFew {
+    const NAME: &'static str = "dynamic_layer_few";
+    const THREADS_MAX: u32 = 128;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(77))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.shape).cast_mut().cast());
+        to.push((&raw const self.ending).cast_mut().cast());
+    }
+}
+
 /// `gather` of `gather.cu`.
 #[derive(Clone, Copy)]
 pub(crate) struct Gather {
@@ -1020,11 +1088,11 @@ impl Kernel for Gather {
     const NAME: &'static str = "gather";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(75)),
-        (Form::B16, Entry(76)),
-        (Form::B32, Entry(77)),
-        (Form::B64, Entry(78)),
-        (Form::B128, Entry(79)),
+        (Form::B8, Entry(78)),
+        (Form::B16, Entry(79)),
+        (Form::B32, Entry(80)),
+        (Form::B64, Entry(81)),
+        (Form::B128, Entry(82)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1055,10 +1123,10 @@ impl Kernel for GatherElements {
     const NAME: &'static str = "gather_elements";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(80)),
-        (Form::B16, Entry(81)),
-        (Form::B32, Entry(82)),
-        (Form::B64, Entry(83)),
+        (Form::B8, Entry(83)),
+        (Form::B16, Entry(84)),
+        (Form::B32, Entry(85)),
+        (Form::B64, Entry(86)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1085,11 +1153,11 @@ impl Kernel for GatherTuples {
     const NAME: &'static str = "gather_tuples";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(84)),
-        (Form::B16, Entry(85)),
-        (Form::B32, Entry(86)),
-        (Form::B64, Entry(87)),
-        (Form::B128, Entry(88)),
+        (Form::B8, Entry(87)),
+        (Form::B16, Entry(88)),
+        (Form::B32, Entry(89)),
+        (Form::B64, Entry(90)),
+        (Form::B128, Entry(91)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1112,7 +1180,7 @@ pub(crate) struct CheckTuples {
 impl Kernel for CheckTuples {
     const NAME: &'static str = "check_tuples";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(89))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(92))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.indices).cast_mut().cast());
@@ -1135,7 +1203,7 @@ impl Kernel for GemvColumnsOne {
     const NAME: &'static str = "gemv_columns_one";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(90)), (Form::F16, Entry(91)), (Form::Bf16, Entry(92))];
+        &[(Form::F32, Entry(93)), (Form::F16, Entry(94)), (Form::Bf16, Entry(95))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1160,7 +1228,7 @@ impl Kernel for GemvColumnsFew {
     const NAME: &'static str = "gemv_columns_few";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(93)), (Form::F16, Entry(94)), (Form::Bf16, Entry(95))];
+        &[(Form::F32, Entry(96)), (Form::F16, Entry(97)), (Form::Bf16, Entry(98))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1185,7 +1253,7 @@ impl Kernel for GemvRowsOne {
     const NAME: &'static str = "gemv_rows_one";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(96)), (Form::F16, Entry(97)), (Form::Bf16, Entry(98))];
+        &[(Form::F32, Entry(99)), (Form::F16, Entry(100)), (Form::Bf16, Entry(101))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1210,7 +1278,7 @@ impl Kernel for GemvRowsFew {
     const NAME: &'static str = "gemv_rows_few";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(99)), (Form::F16, Entry(100)), (Form::Bf16, Entry(101))];
+        &[(Form::F32, Entry(102)), (Form::F16, Entry(103)), (Form::Bf16, Entry(104))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1234,7 +1302,7 @@ pub(crate) struct MatmulLarge {
 impl Kernel for MatmulLarge {
     const NAME: &'static str = "matmul_large";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(102))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(105))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1258,7 +1326,7 @@ pub(crate) struct MatmulMiddle {
 impl Kernel for MatmulMiddle {
     const NAME: &'static str = "matmul_middle";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(103))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(106))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1282,7 +1350,7 @@ pub(crate) struct MatmulSmall {
 impl Kernel for MatmulSmall {
     const NAME: &'static str = "matmul_small";
     const THREADS_MAX: u32 = 64;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(104))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(107))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1304,12 +1372,68 @@ pub(crate) struct MatmulFinish {
 impl Kernel for MatmulFinish {
     const NAME: &'static str = "matmul_finish";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(105))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(108))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.to).cast_mut().cast());
         to.push((&raw const self.shape).cast_mut().cast());
         to.push((&raw const self.ending).cast_mut().cast());
+    }
+}
+
+/// `matmul_integer_tiles` of `matmul_integer.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct MatmulIntegerTiles {
+    pub(crate) a: Address,
+    pub(crate) b: Address,
+    pub(crate) a_zeros: Address,
+    pub(crate) b_zeros: Address,
+    pub(crate) scales: Address,
+    pub(crate) c: Address,
+    pub(crate) shape: IntegerShape,
+}
+
+impl Kernel for MatmulIntegerTiles {
+    const NAME: &'static str = "matmul_integer_tiles";
+    const THREADS_MAX: u32 = 256;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(109))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.a).cast_mut().cast());
+        to.push((&raw const self.b).cast_mut().cast());
+        to.push((&raw const self.a_zeros).cast_mut().cast());
+        to.push((&raw const self.b_zeros).cast_mut().cast());
+        to.push((&raw const self.scales).cast_mut().cast());
+        to.push((&raw const self.c).cast_mut().cast());
+        to.push((&raw const self.shape).cast_mut().cast());
+    }
+}
+
+/// `matmul_integer_few` of `matmul_integer.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct MatmulIntegerFew {
+    pub(crate) a: Address,
+    pub(crate) b: Address,
+    pub(crate) a_zeros: Address,
+    pub(crate) b_zeros: Address,
+    pub(crate) scales: Address,
+    pub(crate) c: Address,
+    pub(crate) shape: IntegerShape,
+}
+
+impl Kernel for MatmulIntegerFew {
+    const NAME: &'static str = "matmul_integer_few";
+    const THREADS_MAX: u32 = 128;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(110))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.a).cast_mut().cast());
+        to.push((&raw const self.b).cast_mut().cast());
+        to.push((&raw const self.a_zeros).cast_mut().cast());
+        to.push((&raw const self.b_zeros).cast_mut().cast());
+        to.push((&raw const self.scales).cast_mut().cast());
+        to.push((&raw const self.c).cast_mut().cast());
+        to.push((&raw const self.shape).cast_mut().cast());
     }
 }
 
@@ -1326,7 +1450,7 @@ pub(crate) struct MatmulTensorLarge {
 impl Kernel for MatmulTensorLarge {
     const NAME: &'static str = "matmul_tensor_large";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(106)), (Form::Bf16, Entry(107))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(111)), (Form::Bf16, Entry(112))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1350,7 +1474,7 @@ pub(crate) struct MatmulTensorLargeAlong {
 impl Kernel for MatmulTensorLargeAlong {
     const NAME: &'static str = "matmul_tensor_large_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(108)), (Form::Bf16, Entry(109))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(113)), (Form::Bf16, Entry(114))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1374,7 +1498,7 @@ pub(crate) struct MatmulTensorSmall {
 impl Kernel for MatmulTensorSmall {
     const NAME: &'static str = "matmul_tensor_small";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(110)), (Form::Bf16, Entry(111))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(115)), (Form::Bf16, Entry(116))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1398,7 +1522,7 @@ pub(crate) struct MatmulTensorSmallAlong {
 impl Kernel for MatmulTensorSmallAlong {
     const NAME: &'static str = "matmul_tensor_small_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(112)), (Form::Bf16, Entry(113))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(117)), (Form::Bf16, Entry(118))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1422,7 +1546,7 @@ pub(crate) struct MatmulTensorFlat {
 impl Kernel for MatmulTensorFlat {
     const NAME: &'static str = "matmul_tensor_flat";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(114)), (Form::Bf16, Entry(115))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(119)), (Form::Bf16, Entry(120))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1446,7 +1570,7 @@ pub(crate) struct MatmulTensorFlatAlong {
 impl Kernel for MatmulTensorFlatAlong {
     const NAME: &'static str = "matmul_tensor_flat_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(116)), (Form::Bf16, Entry(117))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(121)), (Form::Bf16, Entry(122))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1470,7 +1594,7 @@ impl Kernel for Norm {
     const NAME: &'static str = "norm";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(118)), (Form::F16, Entry(119)), (Form::Bf16, Entry(120))];
+        &[(Form::F32, Entry(123)), (Form::F16, Entry(124)), (Form::Bf16, Entry(125))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.rows).cast_mut().cast());
@@ -1494,10 +1618,10 @@ impl Kernel for Pad {
     const NAME: &'static str = "pad";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(121)),
-        (Form::B16, Entry(122)),
-        (Form::B32, Entry(123)),
-        (Form::B64, Entry(124)),
+        (Form::B8, Entry(126)),
+        (Form::B16, Entry(127)),
+        (Form::B32, Entry(128)),
+        (Form::B64, Entry(129)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1522,13 +1646,13 @@ impl Kernel for MaxPool {
     const NAME: &'static str = "max_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(125)),
-        (Form::F16, Entry(126)),
-        (Form::Bf16, Entry(127)),
-        (Form::I32, Entry(128)),
-        (Form::I64, Entry(129)),
-        (Form::I8, Entry(130)),
-        (Form::U8, Entry(131)),
+        (Form::F32, Entry(130)),
+        (Form::F16, Entry(131)),
+        (Form::Bf16, Entry(132)),
+        (Form::I32, Entry(133)),
+        (Form::I64, Entry(134)),
+        (Form::I8, Entry(135)),
+        (Form::U8, Entry(136)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1552,7 +1676,7 @@ impl Kernel for AveragePool {
     const NAME: &'static str = "average_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(132)), (Form::F16, Entry(133)), (Form::Bf16, Entry(134))];
+        &[(Form::F32, Entry(137)), (Form::F16, Entry(138)), (Form::Bf16, Entry(139))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1574,7 +1698,7 @@ impl Kernel for Quantize {
     const NAME: &'static str = "quantize";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(135)), (Form::F16, Entry(136)), (Form::Bf16, Entry(137))];
+        &[(Form::F32, Entry(140)), (Form::F16, Entry(141)), (Form::Bf16, Entry(142))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1594,7 +1718,7 @@ pub(crate) struct Dequantize {
 impl Kernel for Dequantize {
     const NAME: &'static str = "dequantize";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(138))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(143))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1619,7 +1743,7 @@ impl Kernel for QuantizedExpand {
     const NAME: &'static str = "quantized_expand";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(139)), (Form::F16, Entry(140)), (Form::Bf16, Entry(141))];
+        &[(Form::F32, Entry(144)), (Form::F16, Entry(145)), (Form::Bf16, Entry(146))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.weights).cast_mut().cast());
@@ -1648,7 +1772,7 @@ pub(crate) struct QuantizedOne8 {
 impl Kernel for QuantizedOne8 {
     const NAME: &'static str = "quantized_one_8";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(142))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(147))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1678,7 +1802,7 @@ pub(crate) struct QuantizedFew8 {
 impl Kernel for QuantizedFew8 {
     const NAME: &'static str = "quantized_few_8";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(143))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(148))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1708,7 +1832,7 @@ pub(crate) struct QuantizedOne4 {
 impl Kernel for QuantizedOne4 {
     const NAME: &'static str = "quantized_one_4";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(144))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(149))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1738,7 +1862,7 @@ pub(crate) struct QuantizedFew4 {
 impl Kernel for QuantizedFew4 {
     const NAME: &'static str = "quantized_few_4";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(145))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(150))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1767,7 +1891,7 @@ impl Kernel for RaggedPool {
     const NAME: &'static str = "ragged_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(146)), (Form::F16, Entry(147)), (Form::Bf16, Entry(148))];
+        &[(Form::F32, Entry(151)), (Form::F16, Entry(152)), (Form::Bf16, Entry(153))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1790,7 +1914,7 @@ pub(crate) struct RandomBits {
 impl Kernel for RandomBits {
     const NAME: &'static str = "random_bits";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(149))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(154))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.key).cast_mut().cast());
@@ -1818,7 +1942,7 @@ impl Kernel for RecurrentStep {
     const NAME: &'static str = "recurrent_step";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(150)), (Form::F16, Entry(151)), (Form::Bf16, Entry(152))];
+        &[(Form::F32, Entry(155)), (Form::F16, Entry(156)), (Form::Bf16, Entry(157))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.projected).cast_mut().cast());
@@ -1849,12 +1973,12 @@ impl Kernel for ReduceRows {
     const NAME: &'static str = "reduce_rows";
     const THREADS_MAX: u32 = 512;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(153)),
-        (Form::F16, Entry(154)),
-        (Form::Bf16, Entry(155)),
-        (Form::I32, Entry(156)),
-        (Form::I64, Entry(157)),
-        (Form::U8, Entry(158)),
+        (Form::F32, Entry(158)),
+        (Form::F16, Entry(159)),
+        (Form::Bf16, Entry(160)),
+        (Form::I32, Entry(161)),
+        (Form::I64, Entry(162)),
+        (Form::U8, Entry(163)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1881,12 +2005,12 @@ impl Kernel for ReduceColumns {
     const NAME: &'static str = "reduce_columns";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(159)),
-        (Form::F16, Entry(160)),
-        (Form::Bf16, Entry(161)),
-        (Form::I32, Entry(162)),
-        (Form::I64, Entry(163)),
-        (Form::U8, Entry(164)),
+        (Form::F32, Entry(164)),
+        (Form::F16, Entry(165)),
+        (Form::Bf16, Entry(166)),
+        (Form::I32, Entry(167)),
+        (Form::I64, Entry(168)),
+        (Form::U8, Entry(169)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1912,12 +2036,12 @@ impl Kernel for ReduceFinish {
     const NAME: &'static str = "reduce_finish";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(165)),
-        (Form::F16, Entry(166)),
-        (Form::Bf16, Entry(167)),
-        (Form::I32, Entry(168)),
-        (Form::I64, Entry(169)),
-        (Form::U8, Entry(170)),
+        (Form::F32, Entry(170)),
+        (Form::F16, Entry(171)),
+        (Form::Bf16, Entry(172)),
+        (Form::I32, Entry(173)),
+        (Form::I64, Entry(174)),
+        (Form::U8, Entry(175)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1936,6 +2060,7 @@ pub(crate) struct Resample {
     pub(crate) indices: Address,
     pub(crate) weights: Address,
     pub(crate) y: Address,
+    pub(crate) fault: Address,
     pub(crate) count: u32,
     pub(crate) n: u32,
     pub(crate) inner: u32,
@@ -1947,18 +2072,39 @@ impl Kernel for Resample {
     const NAME: &'static str = "resample";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(171)), (Form::F16, Entry(172)), (Form::Bf16, Entry(173))];
+        &[(Form::F32, Entry(176)), (Form::F16, Entry(177)), (Form::Bf16, Entry(178))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
         to.push((&raw const self.indices).cast_mut().cast());
         to.push((&raw const self.weights).cast_mut().cast());
         to.push((&raw const self.y).cast_mut().cast());
+        to.push((&raw const self.fault).cast_mut().cast());
         to.push((&raw const self.count).cast_mut().cast());
         to.push((&raw const self.n).cast_mut().cast());
         to.push((&raw const self.inner).cast_mut().cast());
         to.push((&raw const self.extent).cast_mut().cast());
         to.push((&raw const self.taps).cast_mut().cast());
+    }
+}
+
+/// `resize_taps` of `resample.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct ResizeTaps {
+    pub(crate) indices: Address,
+    pub(crate) weights: Address,
+    pub(crate) axis: ResizeAxis,
+}
+
+impl Kernel for ResizeTaps {
+    const NAME: &'static str = "resize_taps";
+    const THREADS_MAX: u32 = 128;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(179))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.indices).cast_mut().cast());
+        to.push((&raw const self.weights).cast_mut().cast());
+        to.push((&raw const self.axis).cast_mut().cast());
     }
 }
 
@@ -1976,7 +2122,7 @@ impl Kernel for Rope {
     const NAME: &'static str = "rope";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(174)), (Form::F16, Entry(175)), (Form::Bf16, Entry(176))];
+        &[(Form::F32, Entry(180)), (Form::F16, Entry(181)), (Form::Bf16, Entry(182))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2004,10 +2150,10 @@ impl Kernel for ScatterElements {
     const NAME: &'static str = "scatter_elements";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(177)),
-        (Form::B16, Entry(178)),
-        (Form::B32, Entry(179)),
-        (Form::B64, Entry(180)),
+        (Form::B8, Entry(183)),
+        (Form::B16, Entry(184)),
+        (Form::B32, Entry(185)),
+        (Form::B64, Entry(186)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2038,10 +2184,10 @@ impl Kernel for ScatterTuples {
     const NAME: &'static str = "scatter_tuples";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(181)),
-        (Form::B16, Entry(182)),
-        (Form::B32, Entry(183)),
-        (Form::B64, Entry(184)),
+        (Form::B8, Entry(187)),
+        (Form::B16, Entry(188)),
+        (Form::B32, Entry(189)),
+        (Form::B64, Entry(190)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2069,11 +2215,11 @@ impl Kernel for ScatterSlices {
     const NAME: &'static str = "scatter_slices";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(185)),
-        (Form::B16, Entry(186)),
-        (Form::B32, Entry(187)),
-        (Form::B64, Entry(188)),
-        (Form::B128, Entry(189)),
+        (Form::B8, Entry(191)),
+        (Form::B16, Entry(192)),
+        (Form::B32, Entry(193)),
+        (Form::B64, Entry(194)),
+        (Form::B128, Entry(195)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2099,10 +2245,10 @@ impl Kernel for Select {
     const NAME: &'static str = "select";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(190)),
-        (Form::B16, Entry(191)),
-        (Form::B32, Entry(192)),
-        (Form::B64, Entry(193)),
+        (Form::B8, Entry(196)),
+        (Form::B16, Entry(197)),
+        (Form::B32, Entry(198)),
+        (Form::B64, Entry(199)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2129,7 +2275,7 @@ impl Kernel for SoftmaxRows {
     const NAME: &'static str = "softmax_rows";
     const THREADS_MAX: u32 = 512;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(194)), (Form::F16, Entry(195)), (Form::Bf16, Entry(196))];
+        &[(Form::F32, Entry(200)), (Form::F16, Entry(201)), (Form::Bf16, Entry(202))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2156,7 +2302,7 @@ impl Kernel for SoftmaxColumns {
     const NAME: &'static str = "softmax_columns";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(197)), (Form::F16, Entry(198)), (Form::Bf16, Entry(199))];
+        &[(Form::F32, Entry(203)), (Form::F16, Entry(204)), (Form::Bf16, Entry(205))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2180,11 +2326,11 @@ impl Kernel for Strided {
     const NAME: &'static str = "strided";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(200)),
-        (Form::B16, Entry(201)),
-        (Form::B32, Entry(202)),
-        (Form::B64, Entry(203)),
-        (Form::B128, Entry(204)),
+        (Form::B8, Entry(206)),
+        (Form::B16, Entry(207)),
+        (Form::B32, Entry(208)),
+        (Form::B64, Entry(209)),
+        (Form::B128, Entry(210)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2206,11 +2352,11 @@ impl Kernel for StridedSquares {
     const NAME: &'static str = "strided_squares";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(205)),
-        (Form::B16, Entry(206)),
-        (Form::B32, Entry(207)),
-        (Form::B64, Entry(208)),
-        (Form::B128, Entry(209)),
+        (Form::B8, Entry(211)),
+        (Form::B16, Entry(212)),
+        (Form::B32, Entry(213)),
+        (Form::B64, Entry(214)),
+        (Form::B128, Entry(215)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2235,10 +2381,10 @@ impl Kernel for TopK {
     const NAME: &'static str = "top_k";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(210)),
-        (Form::F16, Entry(211)),
-        (Form::Bf16, Entry(212)),
-        (Form::I32, Entry(213)),
+        (Form::F32, Entry(216)),
+        (Form::F16, Entry(217)),
+        (Form::Bf16, Entry(218)),
+        (Form::I32, Entry(219)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2267,7 +2413,7 @@ impl Kernel for Unary {
     const NAME: &'static str = "unary";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(214)), (Form::F16, Entry(215)), (Form::Bf16, Entry(216))];
+        &[(Form::F32, Entry(220)), (Form::F16, Entry(221)), (Form::Bf16, Entry(222))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2296,10 +2442,10 @@ impl Kernel for UnaryWhole {
     const NAME: &'static str = "unary_whole";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(217)),
-        (Form::B16, Entry(218)),
-        (Form::B32, Entry(219)),
-        (Form::B64, Entry(220)),
+        (Form::B8, Entry(223)),
+        (Form::B16, Entry(224)),
+        (Form::B32, Entry(225)),
+        (Form::B64, Entry(226)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2327,7 +2473,7 @@ impl Kernel for UnaryTest {
     const NAME: &'static str = "unary_test";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(221)), (Form::F16, Entry(222)), (Form::Bf16, Entry(223))];
+        &[(Form::F32, Entry(227)), (Form::F16, Entry(228)), (Form::Bf16, Entry(229))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2631,6 +2777,19 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
     ),
     ("cumulative_tiles", &[size_of::<Address>(), size_of::<Address>(), size_of::<ScanLanes>()]),
     (
+        "dynamic_rows",
+        &[
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<u32>(),
+            size_of::<u32>(),
+            size_of::<u32>(),
+        ],
+    ),
+    ("dynamic_layer_tiles", &[size_of::<DynamicLayer>(), size_of::<Ending>()]),
+    ("dynamic_layer_few", &[size_of::<DynamicLayer>(), size_of::<Ending>()]),
+    (
         "gather",
         &[
             size_of::<Address>(),
@@ -2737,6 +2896,30 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
         ],
     ),
     ("matmul_finish", &[size_of::<Target>(), size_of::<ProductShape>(), size_of::<Ending>()]),
+    (
+        "matmul_integer_tiles",
+        &[
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<IntegerShape>(),
+        ],
+    ),
+    (
+        "matmul_integer_few",
+        &[
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<IntegerShape>(),
+        ],
+    ),
     (
         "matmul_tensor_large",
         &[
@@ -2947,6 +3130,7 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
             size_of::<Address>(),
             size_of::<Address>(),
             size_of::<Address>(),
+            size_of::<Address>(),
             size_of::<u32>(),
             size_of::<u32>(),
             size_of::<u32>(),
@@ -2954,6 +3138,7 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
             size_of::<u32>(),
         ],
     ),
+    ("resize_taps", &[size_of::<Address>(), size_of::<Address>(), size_of::<ResizeAxis>()]),
     (
         "rope",
         &[

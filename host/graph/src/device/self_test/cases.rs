@@ -3,6 +3,7 @@
 mod elementwise;
 mod images;
 mod indexed;
+mod layers;
 mod moves;
 mod products;
 mod rows;
@@ -30,10 +31,18 @@ const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
 /// Every case.
 pub(super) fn all() -> Vec<Case> {
-    [elementwise::all(), moves::all(), indexed::all(), rows::all(), products::all(), images::all()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        elementwise::all(),
+        moves::all(),
+        indexed::all(),
+        rows::all(),
+        products::all(),
+        images::all(),
+        layers::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A graph that `build` makes of its inputs; constants are its own.
