@@ -256,3 +256,83 @@ fn a_plan_that_does_not_fit_the_memory_runs_on_the_cpu() {
     near(&there.run(&[ids(6)], None).unwrap(), &here.run(&[ids(6)], None).unwrap());
     assert_eq!(gpu.state().fallbacks, 1);
 }
+
+/// A layer of weights in 8 bits behind ONNX's `DynamicQuantizeLinear`, and a normalization.
+fn quantized_network() -> Graph {
+    let mut b = GraphBuilder::new(GraphLimits::default());
+    let x = b.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(70)]).unwrap();
+    let number = |b: &mut GraphBuilder, number: f32| {
+        b.constant(Tensor::from_slice(&[], &[number]).unwrap()).unwrap()
+    };
+    let (zero, levels) = (number(&mut b, 0.0), number(&mut b, 255.0));
+    let low = b.reduce_min(x, &[0, 1], false).unwrap();
+    let high = b.reduce_max(x, &[0, 1], false).unwrap();
+    let (low, high) = (b.minimum(low, zero).unwrap(), b.maximum(high, zero).unwrap());
+    let range = b.sub(high, low).unwrap();
+    let scale = b.div(range, levels).unwrap();
+    let below = b.neg(low).unwrap();
+    let steps = b.div(below, scale).unwrap();
+    let steps = b.round(steps).unwrap();
+    let point = b.cast(steps, DType::U8).unwrap();
+    let q = b.quantize(x, scale, Some(point), None, DType::U8).unwrap();
+    let weights: Vec<i8> = (0..70 * 33).map(|i| (i * 29 % 127) as i8 - 63).collect();
+    let w = b.constant(Tensor::from_slice(&[70, 33], &weights).unwrap()).unwrap();
+    let sums = b.matmul_integer(q, w, Some(point), None).unwrap();
+    let sums = b.cast(sums, DType::F32).unwrap();
+    let own = b.constant(floats(&[33], 3)).unwrap();
+    let own = b.mul(scale, own).unwrap();
+    let y = b.mul(sums, own).unwrap();
+    let y = b.softmax(y, 1).unwrap();
+    b.output("y", y).unwrap();
+    b.finish().unwrap()
+}
+
+#[test]
+fn a_dynamically_quantized_model_runs_on_the_device_whole_and_as_the_cpu() {
+    let vgpu = load(&Settings { checks: Checks::Races, ..settings() });
+    let gpu = Gpu::open(0, &GpuOptions::default()).unwrap();
+    for exact_quantization in [false, true] {
+        let plan = |device: Option<Arc<Gpu>>| {
+            let options = CompileOptions { device, exact_quantization, ..Default::default() };
+            compile(quantized_network(), &options).unwrap()
+        };
+        let (here, there) = (plan(None), plan(Some(gpu.clone())));
+        let report = there.device_report().unwrap().unwrap();
+        assert!(report.steps.iter().all(|(_, place)| *place == StepPlace::Device), "{report:?}");
+        for rows in [1, 5, 40] {
+            let x = floats(&[rows, 70], rows);
+            let expected = here.run(std::slice::from_ref(&x), None).unwrap();
+            near(&there.run(&[x], None).unwrap(), &expected);
+        }
+    }
+    assert_eq!(gpu.state().fallbacks, 0);
+    assert_eq!(vgpu.findings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_bad_index_of_a_weighted_sum_is_the_callers_error_and_no_fallback() {
+    let _vgpu = load(&settings());
+    let gpu = Gpu::open(0, &GpuOptions::default()).unwrap();
+    let plan = |device: Option<Arc<Gpu>>| {
+        let mut b = GraphBuilder::new(GraphLimits::default());
+        let x = b.input("x", DType::F32, &[Dim::Fixed(2), Dim::Dynamic("n".into())]).unwrap();
+        let indices = Tensor::from_slice(&[2, 1], &[0, 3]).unwrap();
+        let (indices, weights) =
+            (b.constant(indices).unwrap(), b.constant(floats(&[2, 1], 1)).unwrap());
+        let y = b.resample(x, 1, indices, weights).unwrap();
+        b.output("y", y).unwrap();
+        compile(b.finish().unwrap(), &CompileOptions { device, ..Default::default() }).unwrap()
+    };
+    let (here, there) = (plan(None), plan(Some(gpu.clone())));
+    for n in [4, 3, 0, 5] {
+        let x = floats(&[2, n], 1);
+        let answer = |plan: &Plan| plan.run(std::slice::from_ref(&x), None);
+        match (answer(&here), answer(&there)) {
+            (Ok(expected), Ok(found)) => near(&found, &expected),
+            (Err(expected), Err(found)) => assert_eq!(found.to_string(), expected.to_string()),
+            (here, there) => panic!("{n}: {here:?} {there:?}"),
+        }
+        assert_eq!(answer(&here).is_ok(), n > 3, "{n}");
+    }
+    assert_eq!(gpu.state().fallbacks, 0);
+}

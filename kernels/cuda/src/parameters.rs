@@ -268,3 +268,59 @@ pub(crate) struct StepShape {
     pub(crate) columns: u32,
     pub(crate) has_bias: u32,
 }
+
+/// One axis of a resize: `ResizeAxis` of `resample.cu`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct ResizeAxis {
+    pub(crate) step: f64,
+    pub(crate) widening: f64,
+    pub(crate) reach: f64,
+    pub(crate) n: u32,
+    pub(crate) extent: u32,
+    pub(crate) taps: u32,
+    pub(crate) mode: u32,
+    pub(crate) antialias: u32,
+    pub(crate) align_corners: u32,
+}
+
+/// A product of bytes: `IntegerShape` of `matmul_integer.cu`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct IntegerShape {
+    pub(crate) a_batch: u64,
+    pub(crate) b_batch: u64,
+    pub(crate) a_zero_batch: u64,
+    pub(crate) b_zero_batch: u64,
+    pub(crate) batch: u32,
+    pub(crate) m: u32,
+    pub(crate) n: u32,
+    pub(crate) k: u32,
+    pub(crate) b_row: u32,
+    pub(crate) b_column: u32,
+    pub(crate) a_signed: u32,
+    pub(crate) b_signed: u32,
+    pub(crate) a_vector: u32,
+    pub(crate) b_vector: u32,
+    pub(crate) a_zero: u32,
+    pub(crate) b_zero: u32,
+    pub(crate) scale: u32,
+    pub(crate) is_float: u32,
+}
+
+/// A layer whose rows are quantized on the way: `DynamicLayer` of `dynamic_linear.cu`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct DynamicLayer {
+    pub(crate) bytes: Address,
+    pub(crate) scaling: Address,
+    pub(crate) weights: Address,
+    pub(crate) scales: Address,
+    pub(crate) sums: Address,
+    pub(crate) bias: Address,
+    pub(crate) residual: Address,
+    pub(crate) c: Address,
+    pub(crate) m: u32,
+    pub(crate) n: u32,
+    pub(crate) blocks: u32,
+}

@@ -86,6 +86,8 @@ pub struct RecurrentOperands<'m> {
     pub scratch: Slice<'m>,
 }
 
+/// Most tokens: each is a launch, or two.
+pub const TOKENS_MAX: u32 = 1 << 14;
 /// Parts of the scratch memory begin at multiples of this.
 const ALIGN: u64 = 256;
 
@@ -133,7 +135,8 @@ pub fn recurrent_scratch(form: Form, shape: &RecurrentShape) -> usize {
 /// Runs a recurrent layer over all tokens. Floats.
 ///
 /// # Errors
-/// [`DeviceError::Defect`] if an operand is too short or has 2^31 elements or more, or a refused launch.
+/// [`DeviceError::Defect`] if an operand is too short or has 2^31 elements or more, for more than
+/// [`TOKENS_MAX`] tokens, or a refused launch.
 pub fn recurrent(
     queue: &mut Queue<'_>,
     form: Form,
@@ -144,6 +147,9 @@ pub fn recurrent(
     let large = [x, projected, state, u64::from(shape.hidden) * u64::from(shape.kind.gates())];
     if large.iter().any(|&numbers| numbers >= 1 << 31) {
         return Err(DeviceError::Defect("a recurrent layer of 2^31 elements or more"));
+    }
+    if shape.tokens > TOKENS_MAX {
+        return Err(DeviceError::Defect("a recurrent layer of more than 16,384 tokens"));
     }
     let mut layer = Layer::new(form, shape, operands)?;
     if state == 0 {

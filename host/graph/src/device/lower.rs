@@ -2,13 +2,18 @@
 
 mod attention;
 mod elementwise;
+mod fourier;
 mod images;
 mod indexed;
+mod integer;
 mod moves;
 mod normalization;
 mod product;
 mod quantization;
+mod recurrent;
 mod reduction;
+mod resample;
+mod runs;
 
 pub(super) use elementwise::function;
 
@@ -48,6 +53,7 @@ pub(super) struct Node<'a> {
 /// [`ConstantError`] if its constants cannot be brought there.
 pub(super) fn lowered(site: &Site<'_>, inst: &Inst) -> Result<Option<Lowered>, ConstantError> {
     match inst {
+        Inst::Op { op: Op::Fft(op), inputs, .. } => fourier::fft(site, op, Node { inputs }),
         Inst::Op { op, inputs, .. } => Ok(op_lowered(site, op, Node { inputs })),
         Inst::Linear(linear) => product::linear_layer(site, linear),
         Inst::Image(image) => images::image(site, image),
@@ -102,19 +108,20 @@ fn op_lowered(site: &Site<'_>, op: &Op, node: Node<'_>) -> Option<Lowered> {
         Op::DotGeneral(op) => product::dot_general(site, op, node),
         Op::Linear(op) => product::linear(site, op, node),
         Op::MatMul(_) => product::matmul(site, node),
-        // These have no kernel yet, or none that would be faster than the way to the device.
+        Op::MatMulInteger(op) => integer::matmul(site, op, node),
+        Op::Recurrent(op) => recurrent::recurrent(site, op, node),
+        Op::Resample(op) => resample::resample(site, op, node),
+        Op::Resize(op) => resample::resize(site, op, node),
+        Op::ShapeOf(_) => Some(indexed::shape_of()),
+        // Extents or control flow of these are found on the way. Transforms have constants of their own,
+        // and layers of 8-bit weights are instructions, but for those without elements.
         Op::DynamicLinear(_)
         | Op::DynamicSlice(_)
         | Op::Fft(_)
         | Op::IfElse(_)
-        | Op::MatMulInteger(_)
         | Op::NonMaxSuppression(_)
         | Op::NonZero(_)
-        | Op::Recurrent(_)
-        | Op::Resample(_)
-        | Op::Resize(_)
         | Op::Scan(_)
-        | Op::ShapeOf(_)
         | Op::While(_) => None,
     }
 }
@@ -142,6 +149,7 @@ pub(crate) fn computes_narrow(op: &Op, inputs: &[&ValueSpec]) -> bool {
             | Op::Quantize(_)
             | Op::RaggedAttention(_)
             | Op::RaggedPool(_)
+            | Op::Recurrent(_)
             | Op::Softmax(_)
     );
     let of_extents = || match (op, inputs) {

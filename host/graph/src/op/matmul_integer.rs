@@ -119,7 +119,7 @@ impl Zeros {
 
 impl MatMulInteger {
     /// The zero points among inputs of which the first `skip` are the matrices.
-    fn zeros<T: Copy>(&self, inputs: &[T], skip: usize) -> [Option<T>; 2] {
+    pub(crate) fn zeros<T: Copy>(&self, inputs: &[T], skip: usize) -> [Option<T>; 2] {
         let at = |index: usize| inputs.get(index).copied();
         let x_zero = if self.x_zero { at(skip) } else { None };
         let y_zero = if self.y_zero { at(skip + usize::from(self.x_zero)) } else { None };

@@ -137,7 +137,7 @@ impl OpRule for Resize {
 
 impl Resize {
     /// Input elements a step of the output.
-    fn step(&self, extent: usize) -> f64 {
+    pub(crate) fn step(&self, extent: usize) -> f64 {
         match (self.align_corners, self.extent) {
             (true, 0 | 1) => 0.0,
             (true, out) => (extent as f64 - 1.0) / (out as f64 - 1.0),
@@ -146,12 +146,12 @@ impl Resize {
     }
 
     /// How much wider the filter is because the output has fewer elements.
-    fn widening(&self, extent: usize) -> f64 {
+    pub(crate) fn widening(&self, extent: usize) -> f64 {
         if self.antialias { self.step(extent).max(1.0) } else { 1.0 }
     }
 
     /// Elements of the input on each side of a sample that its filter reaches.
-    fn reach(&self, extent: usize) -> f64 {
+    pub(crate) fn reach(&self, extent: usize) -> f64 {
         match self.mode {
             ResizeMode::Nearest => 0.5,
             ResizeMode::Bilinear => self.widening(extent),
@@ -160,7 +160,7 @@ impl Resize {
     }
 
     /// Elements that each output takes.
-    fn taps(&self, extent: usize) -> usize {
+    pub(crate) fn taps(&self, extent: usize) -> usize {
         match self.mode {
             ResizeMode::Nearest => 1,
             ResizeMode::Bilinear | ResizeMode::Bicubic if !self.antialias => {

@@ -6,8 +6,9 @@
 
 use crate::reference::{Random, Salt, set_salt};
 use crate::{
-    attention, binary, cast, channel_norm, conv, counting, indexed, matmul, norm, pool, quantize,
-    quantized, ragged_pool, random_bits, recurrent, reduce, rope, shape_ops, softmax, top_k, unary,
+    attention, binary, cast, channel_norm, conv, counting, dynamic_linear, indexed, matmul,
+    matmul_integer, norm, pool, quantize, quantized, ragged_pool, random_bits, recurrent, reduce,
+    resample, rope, shape_ops, softmax, top_k, unary,
 };
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -48,10 +49,12 @@ const LAUNCHERS: &[Launcher] = &[
     plain("counting::one_hot", counting::draw_one_hot),
     plain("counting::positions", counting::draw_positions),
     plain("cumulative::cumulative", reduce::draw_cumulative),
+    plain("dynamic_linear::dynamic_linear", dynamic_linear::draw_dynamic_linear),
     plain("gather::gather", indexed::draw_gather),
     plain("gather::gather_elements", indexed::draw_gather_elements),
     plain("gather::gather_tuples", indexed::draw_gather_tuples),
     special("matmul::matmul", matmul::draw_matmul),
+    plain("matmul_integer::matmul_integer", matmul_integer::draw_matmul_integer),
     plain("norm::norm", norm::draw_norm),
     plain("pad::pad", shape_ops::draw_pad),
     special("pool::average_pool", pool::draw_average_pool),
@@ -64,7 +67,8 @@ const LAUNCHERS: &[Launcher] = &[
     plain("random_bits::random_bits", random_bits::draw_random_bits),
     plain("recurrent::recurrent", recurrent::draw_recurrent),
     plain("reduce::reduce", reduce::draw_reduce),
-    special("resample::resample", pool::draw_resample),
+    special("resample::resample", resample::draw_resample),
+    plain("resample::resize_taps", resample::draw_resize_taps),
     special("rope::rope", rope::draw_rope),
     plain("scatter::scatter_elements", indexed::draw_scatter_elements),
     plain("scatter::scatter_tuples", indexed::draw_scatter_tuples),

@@ -4,7 +4,6 @@ use crate::reference::{Guarded, Random, close, decode, encode, epsilon, outcome,
 use aimass_cuda::Form;
 use aimass_cuda::conv::Axis;
 use aimass_cuda::pool::{PoolShape, average_pool, max_pool};
-use aimass_cuda::resample::{ResampleShape, Taps, resample};
 
 const FORMS: [Form; 3] = [Form::F32, Form::F16, Form::Bf16];
 
@@ -172,59 +171,6 @@ pub(crate) fn draw_max_pool(random: &mut Random) {
 pub(crate) fn draw_average_pool(random: &mut Random) {
     let pads = random.below(2) == 0;
     check_average(random.of(&FORMS), &drawn_shape(random), pads, random.bits());
-}
-
-fn check_resample(form: Form, shape: ResampleShape) {
-    let ResampleShape { outer, n, inner, extent, taps } = shape;
-    let mut random = Random::new(u64::from(n * 10 + taps));
-    let x = random.floats(form, (outer * n * inner) as usize);
-    let indices: Vec<f64> =
-        (0..extent * taps).map(|_| (random.bits() >> 33) as f64 % f64::from(n)).collect();
-    let weights = random.floats(Form::F32, (extent * taps) as usize);
-    let places = [
-        Guarded::new(&encode(form, &x)),
-        Guarded::new(&encode(Form::I32, &indices)),
-        Guarded::new(&encode(Form::F32, &weights)),
-    ];
-    let table = Taps { indices: places[1].slice(), weights: places[2].slice() };
-    let count = (outer * extent * inner) as usize;
-    let found = outcome(form, count, |queue, out| {
-        resample(queue, form, &shape, &table, (places[0].slice(), out))
-    });
-    let (n, inner, extent, taps) = (n as usize, inner as usize, extent as usize, taps as usize);
-    let expected: Vec<f64> = (0..count)
-        .map(|at| {
-            let (line, i) = (at / inner, at % inner);
-            let term = |t: usize| {
-                let own = line % extent * taps + t;
-                weights[own] * x[(line / extent * n + indices[own] as usize) * inner + i]
-            };
-            rounded(form, (0..taps).map(term).sum())
-        })
-        .collect();
-    close(&format!("{form:?} {shape:?}"), &found, &expected, epsilon(form).max(2e-5));
-}
-
-#[test]
-fn weighted_sums_along_an_axis() {
-    for form in FORMS {
-        for (outer, n, inner, extent, taps) in [
-            (2, 5, 3, 7, 4),
-            (1, 1, 1, 9, 1),
-            (3, 8, 1, 2, 33),
-            (1, 4, 65, 3, 2),
-            (2, 3, 2, 0, 1),
-            (2, 3, 2, 4, 0),
-        ] {
-            check_resample(form, ResampleShape { outer, n, inner, extent, taps });
-        }
-    }
-}
-
-pub(crate) fn draw_resample(random: &mut Random) {
-    let [outer, inner, taps] = [4, 70, 9].map(|most| random.below(most) as u32);
-    let (n, extent) = (1 + random.below(40) as u32, random.below(40) as u32);
-    check_resample(random.of(&FORMS), ResampleShape { outer, n, inner, extent, taps });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::reference::{Guarded, Random, close, decode, device, encode, epsilon};
 use aimass_cuda::recurrent::{
-    Recurrence, RecurrentOperands, RecurrentShape, recurrent, recurrent_scratch,
+    Recurrence, RecurrentOperands, RecurrentShape, TOKENS_MAX, recurrent, recurrent_scratch,
 };
 use aimass_cuda::{Form, Slice};
 
@@ -149,4 +149,32 @@ fn every_kind_follows_its_equations_both_ways() {
             }
         }
     }
+}
+
+#[test]
+fn more_tokens_than_a_run_may_launch_are_refused() {
+    let relu = Recurrence::Relu;
+    let shape = |tokens| RecurrentShape {
+        kind: relu,
+        reverse: false,
+        tokens,
+        batch: 1,
+        input: 0,
+        hidden: 1,
+    };
+    check(Form::F32, &shape(TOKENS_MAX), false, false);
+    let none = Slice::none();
+    let operands = RecurrentOperands {
+        x: none,
+        w: none,
+        r: none,
+        bias: none,
+        first: [none; 2],
+        out: none,
+        last: [none; 2],
+        scratch: none,
+    };
+    let mut queue = device().queue().expect("a turn");
+    let refused = recurrent(&mut queue, Form::F32, &shape(TOKENS_MAX + 1), &operands).unwrap_err();
+    assert!(refused.to_string().contains("16,384 tokens"), "{refused}");
 }

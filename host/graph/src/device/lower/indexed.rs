@@ -143,6 +143,19 @@ pub(super) fn iota(op: &Iota) -> Option<Lowered> {
     }))
 }
 
+/// Extents are known when an op is queued: each is a count of one.
+pub(super) fn shape_of() -> Lowered {
+    Lowered::new(move |call| {
+        const SIZE: usize = size_of::<i64>();
+        let (x, out) = (&call.inputs[0], call.outputs[0].slice);
+        for (axis, &extent) in x.shape.iter().enumerate() {
+            let number = i64::try_from(extent).unwrap_or(i64::MAX);
+            counting::iota(call.queue, [1, 1, 1], (number, 0), out.part(axis * SIZE, SIZE)?)?;
+        }
+        Ok(())
+    })
+}
+
 pub(super) fn positions() -> Option<Lowered> {
     Some(Lowered::new(move |call| {
         let (offsets, out) = (&call.inputs[0], &call.outputs[0]);

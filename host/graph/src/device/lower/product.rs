@@ -1,12 +1,14 @@
 //! Matrix products, with constant weights and without.
 
+use super::integer::dynamic_layer;
+use super::runs::Runs;
 use super::{Node, Site, extent, float_form};
+use crate::PlanError;
 use crate::compile::LinearInst;
-use crate::device::call::{DeviceArg, DeviceCall, Lowered};
+use crate::device::call::{DeviceCall, Lowered};
 use crate::device::constants::{ConstantError, on_device};
 use crate::op::{Axes, DotGeneral, Linear};
 use crate::packing::Part;
-use crate::{PlanError, ValueSpec};
 use aimass_cpu::activation as host;
 use aimass_cuda::matmul::{
     Activation, Finish, Matrix, ProductDims, ProductEnd, matmul as launch_matmul,
@@ -28,6 +30,9 @@ pub(super) fn linear_layer(
     site: &Site<'_>,
     linear: &LinearInst,
 ) -> Result<Option<Lowered>, ConstantError> {
+    if linear.parts.iter().all(|part| part.int8.is_some()) {
+        return dynamic_layer(site, linear);
+    }
     let Some(form) = float_form(site.spec(linear.out).dtype) else { return Ok(None) };
     let Some(layout) = weight_layout(&linear.parts, form) else { return Ok(None) };
     let constants: Vec<_> = linear.parts.iter().map(|part| &part.weight).collect();
@@ -169,64 +174,55 @@ pub(super) fn linear(site: &Site<'_>, op: &Linear, node: Node<'_>) -> Option<Low
 /// Products of the last two axes, the others broadcast.
 pub(super) fn matmul(site: &Site<'_>, node: Node<'_>) -> Option<Lowered> {
     let form = product_form(site, node)?;
-    let (x, y) = (site.spec(node.inputs[0]), site.spec(node.inputs[1]));
-    let (x_lead, y_lead) = (lead(x), lead(y));
-    // Other ways to broadcast have more than one stride a side.
-    let known = y_lead == 0 || x_lead == 0 || x_lead == y_lead;
-    known.then(|| Lowered::new(move |call| matmul_call(call, form)))
+    Some(Lowered::new(move |call| matmul_call(call, form)))
 }
 
-fn lead(spec: &ValueSpec) -> usize {
-    spec.rank().saturating_sub(2)
-}
-
-/// Leading extents, rows and columns of one side; a vector is one row on the left and one column on
-/// the right.
-fn sides(shape: &Shape, left: bool) -> Result<(u32, u32, u32), DeviceError> {
-    let rank = shape.rank();
-    match (rank, left) {
-        (0, _) => Err(DeviceError::Defect("a product of a scalar")),
-        (1, true) => Ok((1, 1, extent(shape)?)),
-        (1, false) => Ok((1, extent(shape)?, 1)),
-        _ => Ok((
-            extent(&shape[..rank - 2])?,
-            extent(&shape[rank - 2..rank - 1])?,
-            extent(&shape[rank - 1..])?,
-        )),
+/// Leading extents, and rows and columns of one side; a vector is one row on the left and one column on the
+/// right.
+pub(super) fn sides(shape: &Shape, left: bool) -> Result<(&[usize], [u32; 2]), DeviceError> {
+    match (&shape[..], left) {
+        ([], _) => Err(DeviceError::Defect("a product of a scalar")),
+        (&[n], true) => Ok((&[], [1, extent(&[n])?])),
+        (&[n], false) => Ok((&[], [extent(&[n])?, 1])),
+        ([lead @ .., rows, columns], _) => Ok((lead, [extent(&[*rows])?, extent(&[*columns])?])),
     }
 }
 
 fn matmul_call(call: &mut DeviceCall<'_, '_, '_>, form: Form) -> Result<(), DeviceError> {
     let (x, y, out) = (&call.inputs[0], &call.inputs[1], &call.outputs[0]);
-    let (x_batch, m, k) = sides(&x.shape, true)?;
-    let (y_batch, _, n) = sides(&y.shape, false)?;
-    let mut dims = ProductDims { batch: x_batch.max(y_batch), m, n, k };
+    let (x_lead, [m, k]) = sides(&x.shape, true)?;
+    let (y_lead, [_, n]) = sides(&y.shape, false)?;
     if out.shape.elements() == 0 {
         return Ok(());
     }
-    let equal = x_batch == y_batch && leading_equal(x, y);
-    let mut a = Matrix::dense(x.slice, form, m, k);
-    let mut b = Matrix::dense(y.slice, form, k, n);
-    if y_batch == 1 {
+    let plain = ProductEnd::default();
+    if extent(y_lead)? == 1 {
         // One right side for all: the left matrices are rows of one.
-        let rows = extent(&[x_batch as usize, m as usize])?;
-        dims = ProductDims { batch: 1, m: rows, n, k };
-        a = Matrix::dense(x.slice, form, rows, k);
-    } else if x_batch == 1 {
-        a = a.shared();
-    } else if !equal {
-        return Err(DeviceError::Defect("a product whose sides broadcast over several axes"));
+        let m = extent(&[extent(x_lead)? as usize, m as usize])?;
+        let (a, b) =
+            (Matrix::dense(x.slice, form, m, k), Matrix::dense(y.slice, form, k, n).shared());
+        let c = Matrix::dense(out.slice, form, m, n);
+        return launch_matmul(call.queue, ProductDims { batch: 1, m, n, k }, [&a, &b], &c, &plain);
     }
-    if y_batch == 1 {
-        b = b.shared();
+    let runs = Runs::new(x_lead, y_lead)?;
+    let (left, right) = (Matrix::dense(x.slice, form, m, k), Matrix::dense(y.slice, form, k, n));
+    let c = Matrix::dense(out.slice, form, m, n);
+    let dims = ProductDims { batch: runs.batch, m, n, k };
+    for (i, j, o) in runs.each() {
+        let a = from(&left, i, left.batch_stride * runs.strides[0])?;
+        let b = from(&right, j, right.batch_stride * runs.strides[1])?;
+        let c = from(&c, o, c.batch_stride)?;
+        launch_matmul(call.queue, dims, [&a, &b], &c, &plain)?;
     }
-    let c = Matrix::dense(out.slice, form, dims.m, n);
-    launch_matmul(call.queue, dims, [&a, &b], &c, &ProductEnd::default())
+    Ok(())
 }
 
-fn leading_equal(x: &DeviceArg<'_>, y: &DeviceArg<'_>) -> bool {
-    let (rank, other) = (x.shape.rank(), y.shape.rank());
-    rank == other && x.shape[..rank.saturating_sub(2)] == y.shape[..other.saturating_sub(2)]
+/// The matrices from number `index` on, that many elements apart.
+fn from<'m>(side: &Matrix<'m>, index: u64, apart: u64) -> Result<Matrix<'m>, DeviceError> {
+    let start = index.saturating_mul(side.batch_stride).saturating_mul(side.form.bytes() as u64);
+    let start = usize::try_from(start).unwrap_or(usize::MAX);
+    let data = side.data.part(start, side.data.bytes().saturating_sub(start))?;
+    Ok(Matrix { data, batch_stride: apart, ..*side })
 }
 
 /// Axes of one side, each group a range.

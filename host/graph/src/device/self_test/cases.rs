@@ -4,6 +4,7 @@ mod chains;
 mod elementwise;
 mod images;
 mod indexed;
+mod layers;
 mod moves;
 mod products;
 mod rows;
@@ -39,6 +40,7 @@ pub(super) fn all() -> Vec<Case> {
         rows::all(),
         products::all(),
         images::all(),
+        layers::all(),
     ];
     families.into_iter().flatten().collect()
 }
