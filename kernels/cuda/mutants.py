@@ -139,7 +139,7 @@ class Bench:
         shutil.rmtree(images, ignore_errors=True)
         images.mkdir()
         (images / "compute_80.ptx").write_bytes(ptx)
-        (images / "compute_75.ptx").symlink_to(build.PREBUILT / "compute_75.ptx")
+        (images / "compute_75.ptx.gz").symlink_to(build.PREBUILT / "compute_75.ptx.gz")
         return images
 
     def run(self, ptx, tests, limit=LIMIT):
