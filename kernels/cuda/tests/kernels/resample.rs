@@ -64,11 +64,14 @@ fn reported(outer: u32, n: u32, indices: [i32; 6]) -> Option<u64> {
     let x = Guarded::new(&vec![0; (outer * n) as usize * 4]);
     let y = Guarded::poisoned(outer as usize * 3 * 4);
     let indices = Guarded::new(&indices.map(i32::to_le_bytes).concat());
-    let (weights, fault) = (Guarded::new(&[0; 24]), Guarded::new(&[0xff; 8]));
+    let ones = [1f32; 6].map(f32::to_le_bytes).concat();
+    let (weights, fault) = (Guarded::new(&ones), Guarded::new(&[0xff; 8]));
     let table = Taps { indices: indices.slice(), weights: weights.slice(), fault: fault.slice() };
     let shape = ResampleShape { outer, n, inner: 1, extent: 3, taps: 2 };
     let mut queue = device().queue().expect("a turn");
     resample(&mut queue, Form::F32, &shape, &table, (x.slice(), y.slice())).expect("launches");
+    let sums = decode(Form::F32, &y.content(&mut queue));
+    assert!(sums.iter().all(|&sum| sum == 0.0), "nothing behind the elements is read: {sums:?}");
     let word = fault.content(&mut queue).try_into().expect("eight bytes");
     Some(u64::from_le_bytes(word)).filter(|&word| word != u64::MAX)
 }
