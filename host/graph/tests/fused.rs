@@ -37,12 +37,11 @@ fn open(fused_kernels_max: usize) -> Arc<Gpu> {
     Gpu::open(0, &GpuOptions { fused_kernels_max, ..GpuOptions::default() }).unwrap()
 }
 
+/// Makes the outputs of a graph from its inputs.
+type Build<'b> = dyn Fn(&mut GraphBuilder, &[ValueId]) -> Result<Vec<ValueId>, GraphError> + 'b;
+
 /// A graph of inputs with these dtypes and dims.
-fn plan(
-    gpu: Option<&Arc<Gpu>>,
-    inputs: &[(DType, &[Dim])],
-    build: &dyn Fn(&mut GraphBuilder, &[ValueId]) -> Result<Vec<ValueId>, GraphError>,
-) -> Plan {
+fn plan(gpu: Option<&Arc<Gpu>>, inputs: &[(DType, &[Dim])], build: &Build<'_>) -> Plan {
     let mut builder = GraphBuilder::new(GraphLimits::default());
     let values: Vec<ValueId> = (inputs.iter().enumerate())
         .map(|(i, (dtype, dims))| builder.input(&format!("input {i}"), *dtype, dims).unwrap())
@@ -111,9 +110,7 @@ fn what_others_read_or_what_has_other_extents_stays_outside() {
     let Some(_vgpu) = load(Settings::default()) else { return };
     let gpu = open(64);
     let rows: (DType, &[Dim]) = (DType::F32, &ROWS);
-    let of = |build: &dyn Fn(&mut GraphBuilder, &[ValueId]) -> Result<Vec<ValueId>, GraphError>| {
-        launches(&plan(Some(&gpu), &[rows, rows], build))
-    };
+    let of = |build: &Build<'_>| launches(&plan(Some(&gpu), &[rows, rows], build));
     // An output is in memory, and so is what is read in another shape.
     let output = of(&|builder, x| {
         let sum = builder.add(x[0], x[1])?;
@@ -241,7 +238,8 @@ fn life(expected: &[Tensor]) -> Option<bool> {
         for (found, expected) in
             found[0].as_slice::<f32>().unwrap().iter().zip(expected[0].as_slice::<f32>().unwrap())
         {
-            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+            let state = gpu.state();
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}: {state:?}");
         }
     }
     Some(gpu.state().lost.is_some())
@@ -299,10 +297,10 @@ impl Random {
     }
 }
 
-type Build = fn(&mut GraphBuilder, ValueId, ValueId) -> Result<ValueId, GraphError>;
+type Step = fn(&mut GraphBuilder, ValueId, ValueId) -> Result<ValueId, GraphError>;
 
 /// Ops of two floats, some of which ignore the second.
-const OPS: [Build; 14] = [
+const OPS: [Step; 14] = [
     |b, x, y| b.add(x, y),
     |b, x, y| b.sub(y, x),
     |b, x, y| b.mul(x, y),

@@ -250,7 +250,8 @@ impl<'d> Queue<'d> {
 
     /// As [`Queue::download`], of what fits the staging memory.
     fn download_staged(&mut self, parts: &mut [(Slice<'_>, &mut [u8])]) -> Result<(), DeviceError> {
-        let mut at = self.lane.taken;
+        let start = self.lane.taken;
+        let mut at = start;
         for (from, to) in parts.iter() {
             if from.bytes() != to.len() {
                 return Err(DeviceError::Defect("a download of another length than its place"));
@@ -267,8 +268,9 @@ impl<'d> Queue<'d> {
                 unsafe { result::memcpy_dtoh_async(staged, from.address(), self.lane.stream) };
             self.device.checked("cuMemcpyDtoHAsync", copied)?;
             at = (at + to.len()).next_multiple_of(ALIGN);
+            // Until the stream was waited for, which may fail, nothing else may lie there.
+            self.lane.taken = at.min(self.lane.bytes);
         }
-        let start = self.lane.taken;
         self.synchronize()?;
         let mut at = start;
         for (_, to) in parts.iter_mut() {

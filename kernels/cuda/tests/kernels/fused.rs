@@ -111,7 +111,7 @@ fn content(random: &mut Random, dtype: DType, elements: usize) -> Vec<u8> {
             DType::F16 => bytes.extend(half::f16::from_f32(number).to_le_bytes()),
             DType::Bf16 => bytes.extend(half::bf16::from_f32(number).to_le_bytes()),
             DType::Bool => bytes.push((any >> 9 & 1) as u8),
-            _ if any % 4 == 0 => bytes.extend(&random.bits().to_le_bytes()[..size(dtype)]),
+            _ if any.is_multiple_of(4) => bytes.extend(&random.bits().to_le_bytes()[..size(dtype)]),
             _ => bytes.extend(&((any >> 20) as i64 % 20 - 6).to_le_bytes()[..size(dtype)]),
         }
     }
@@ -325,7 +325,7 @@ fn random_step(
         | Function::Bits(_)
         | Function::Logical(_) => {
             let y = other(random, dtype)?;
-            if random.bits() % 3 == 0 { vec![y, x] } else { vec![x, y] }
+            if random.bits().is_multiple_of(3) { vec![y, x] } else { vec![x, y] }
         }
     };
     Some((function, operands))
@@ -348,7 +348,7 @@ fn random_chain(random: &mut Random, full: &[usize], steps: usize) -> Chain {
                 .filter(|(_, value)| value.dtype == of)
                 .map(|(operand, _)| *operand)
                 .collect();
-            if !known.is_empty() && random.bits() % 2 == 0 {
+            if !known.is_empty() && random.bits().is_multiple_of(2) {
                 return Some(known[(random.bits() >> 7) as usize % known.len()]);
             }
             let shape = narrower(random, full);
@@ -380,8 +380,9 @@ fn narrower(random: &mut Random, full: &[usize]) -> Vec<usize> {
         0 | 1 => 0,
         _ => (random.bits() >> 9) as usize % (full.len() + 1),
     };
-    let one = random.bits() % 2 == 0;
-    let mut each = |&extent: &usize| if one && random.bits() % 3 == 0 { 1 } else { extent };
+    let one = random.bits().is_multiple_of(2);
+    let mut each =
+        |&extent: &usize| if one && random.bits().is_multiple_of(3) { 1 } else { extent };
     full[from..].iter().map(&mut each).collect()
 }
 
