@@ -232,7 +232,7 @@ pub(crate) fn draw_attention(random: &mut Random) {
         let axes = random.below(16);
         // A mask has the extents of the first sequence.
         let masked = count > 0 && random.below(2) == 0;
-        case.mask = masked.then(|| [axes & 1 != 0, axes & 2 != 0, axes & 4 != 0, axes & 8 != 0]);
+        case.mask = masked.then_some([axes & 1 != 0, axes & 2 != 0, axes & 4 != 0, axes & 8 != 0]);
     }
     case.check(random.of(&FORMS), random.bits());
 }
