@@ -28,6 +28,7 @@ pub mod cumulative;
 mod device;
 mod entries;
 mod error;
+mod event;
 mod finish;
 pub mod gather;
 mod gemv;
@@ -64,6 +65,7 @@ pub mod unary;
 
 pub use device::{Device, DeviceInfo, DeviceOptions};
 pub use error::DeviceError;
+pub use event::Event;
 pub use index_type::IndexType;
 pub use launch::{Form, Grid};
 pub use memory::{Memory, Slice};
