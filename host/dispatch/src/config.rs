@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Limits of the dispatcher. Every queue and batch has one; 0 counts as 1 where nothing else is said.
 #[derive(Clone, Debug)]
 pub struct DispatchConfig {
+    /// GPUs that plans run on, by number. Each has a compute thread and a queue besides the CPU's, with
+    /// the limits below for each of them; plans on others run where the CPU's do. Default none.
+    pub devices: Vec<usize>,
     /// How long the first call of a batch waits for company, less if its deadline asks for it.
     /// Default 0: calls gather while the batch before them runs.
     pub batch_wait_max: Duration,
@@ -52,6 +55,7 @@ pub const WEIGHT_MAX: u32 = 1000;
 impl Default for DispatchConfig {
     fn default() -> DispatchConfig {
         DispatchConfig {
+            devices: Vec::new(),
             batch_wait_max: Duration::ZERO,
             batch_rows_max: 1024,
             batch_calls_max: 256,

@@ -1,7 +1,7 @@
-//! The dispatcher: a queue in front of one compute thread.
+//! The dispatcher: a queue and a compute thread for the CPU, and for each GPU.
 
 use crate::estimate::Chance;
-use crate::plan_record::{PlanBook, PlanRecord, joins};
+use crate::plan_record::{PlanBook, PlanRecord};
 use crate::queue::{Expired, Next, Queue, Waiting};
 use crate::slots::Slots;
 use crate::stats::{Counters, PlanStats, Refusal};
@@ -14,6 +14,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+#[cfg(test)]
+mod tests;
 
 /// One call of a plan.
 #[derive(Clone)]
@@ -46,7 +49,7 @@ pub struct PlanAnswer {
 /// Runs plan calls, joined where that is proved harmless.
 pub struct Dispatcher {
     pub(crate) shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// How a plan is run; tests put something else in its place.
@@ -59,17 +62,23 @@ pub(crate) struct Job {
     pub(crate) answer: oneshot::Sender<Result<PlanAnswer, DispatchError>>,
 }
 
-/// What callers and the compute thread share.
+/// What callers and the compute threads share.
 pub(crate) struct Shared {
     pub(crate) config: DispatchConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) run: Box<RunPlan>,
-    pub(crate) state: Mutex<State>,
+    /// The CPU's, then those of the configured devices.
+    pub(crate) lanes: Vec<Lane>,
     pub(crate) slots: Mutex<Slots>,
-    wake: Condvar,
     book: PlanBook,
     hasher: RandomState,
     totals: Counters,
+}
+
+/// A queue, and what wakes the compute thread behind it.
+pub(crate) struct Lane {
+    pub(crate) state: Mutex<State>,
+    wake: Condvar,
 }
 
 /// What is behind the lock of the queue.
@@ -79,7 +88,7 @@ pub(crate) struct State {
 }
 
 impl Dispatcher {
-    /// Starts the compute thread.
+    /// Starts the compute threads: the CPU's, and one for each of [`DispatchConfig::devices`].
     ///
     /// # Panics
     /// If the operating system refuses a thread.
@@ -94,9 +103,8 @@ impl Dispatcher {
         run: Box<RunPlan>,
     ) -> Arc<Dispatcher> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { queue: Queue::new(config.clone()), closing: false }),
+            lanes: (0..=config.devices.len()).map(|_| Lane::new(&config)).collect(),
             slots: Mutex::default(),
-            wake: Condvar::new(),
             book: PlanBook::new(config.plans_max),
             hasher: RandomState::new(),
             totals: Counters::default(),
@@ -104,12 +112,18 @@ impl Dispatcher {
             clock,
             run,
         });
-        let worker = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("aimass-compute".into())
-            .spawn(move || worker.serve())
-            .expect("the system starts one thread");
-        Arc::new(Dispatcher { shared, thread: Some(thread) })
+        let threads = (0..shared.lanes.len()).map(|index| {
+            let worker = shared.clone();
+            let name = match index.checked_sub(1).map(|device| shared.config.devices[device]) {
+                None => "aimass-compute".to_owned(),
+                Some(number) => format!("aimass-cuda-{number}"),
+            };
+            let thread = std::thread::Builder::new().name(name);
+            let thread = thread.spawn(move || worker.serve(&worker.lanes[index]));
+            thread.expect("the system starts a thread for each device")
+        });
+        let threads = threads.collect();
+        Arc::new(Dispatcher { shared, threads })
     }
 
     /// Runs one call, together with others of its plan that wait at the same time. Dropping the future
@@ -121,8 +135,10 @@ impl Dispatcher {
     pub async fn call(&self, call: PlanCall) -> Result<PlanAnswer, DispatchError> {
         let deadline = call.deadline;
         let arrived = Instant::now();
-        let (id, answer) = self.shared.submit(call)?;
-        let mut ticket = Ticket { shared: &self.shared, id, refusal: Some(Refusal::Cancelled) };
+        let shared = &*self.shared;
+        let lane = shared.lane_of(&call.plan);
+        let (id, answer) = shared.submit(lane, call)?;
+        let mut ticket = Ticket { shared, lane, id, refusal: Some(Refusal::Cancelled) };
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(outcome) => {
                 ticket.refusal = None;
@@ -157,9 +173,11 @@ impl Dispatcher {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        lock(&self.shared.state).closing = true;
-        self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take() {
+        for lane in &self.shared.lanes {
+            lock(&lane.state).closing = true;
+            lane.wake.notify_one();
+        }
+        for thread in self.threads.drain(..) {
             // The thread catches the panics of kernels; nothing is left to report here.
             let _ = thread.join();
         }
@@ -169,6 +187,7 @@ impl Drop for Dispatcher {
 /// A place in the queue, given up when the caller stops to wait.
 struct Ticket<'a> {
     shared: &'a Shared,
+    lane: &'a Lane,
     id: u64,
     /// Why the caller goes; `None` if it has its answer.
     refusal: Option<Refusal>,
@@ -177,14 +196,29 @@ struct Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let Some(refusal) = self.refusal else { return };
-        let waiting = lock(&self.shared.state).queue.remove(self.id);
+        let waiting = lock(&self.lane.state).queue.remove(self.id);
         if let Some(waiting) = waiting {
             self.shared.count(&waiting.record, |counters| counters.refused(refusal, true));
         }
     }
 }
 
+impl Lane {
+    fn new(config: &DispatchConfig) -> Lane {
+        let queue = Queue::new(config.clone());
+        Lane { state: Mutex::new(State { queue, closing: false }), wake: Condvar::new() }
+    }
+}
+
 impl Shared {
+    /// The lane of a plan: always the same, also after its device was lost, so that the calls of a
+    /// sequence keep their order.
+    fn lane_of(&self, plan: &Plan) -> &Lane {
+        let own = plan.device_number();
+        let at = own.and_then(|own| self.config.devices.iter().position(|number| *number == own));
+        &self.lanes[at.map_or(0, |at| at + 1)]
+    }
+
     /// Counts something, in all and for the plan.
     pub(crate) fn count(&self, record: &PlanRecord, count: impl Fn(&Counters)) {
         count(&self.totals);
@@ -193,6 +227,7 @@ impl Shared {
 
     fn submit(
         &self,
+        lane: &Lane,
         call: PlanCall,
     ) -> Result<(u64, oneshot::Receiver<Result<PlanAnswer, DispatchError>>), DispatchError> {
         let rows = call.plan.check(&call.inputs)?;
@@ -203,8 +238,9 @@ impl Shared {
         let load = record.load(&call.plan, &call.inputs, rows, &self.hasher)?;
         let now = self.clock.now();
         let probe = self.in_time(&record, load.work, call.deadline, now)?;
-        let group = joins(&call.plan)
-            .then(|| (record.key, record.rule.compatibility(&call.inputs, &self.hasher)));
+        let joins = call.plan.joins();
+        let group =
+            joins.then(|| (record.key, record.rule.compatibility(&call.inputs, &self.hasher)));
         let (sender, receiver) = oneshot::channel();
         let waiting = Waiting {
             tenant: call.tenant.clone(),
@@ -218,7 +254,7 @@ impl Shared {
             probe,
             item: Job { call, answer: sender },
         };
-        let mut state = lock(&self.state);
+        let mut state = lock(&lane.state);
         if state.closing {
             return Err(DispatchError::Closed);
         }
@@ -236,7 +272,7 @@ impl Shared {
             }
         };
         drop(state);
-        self.wake.notify_one();
+        lane.wake.notify_one();
         Ok((id, receiver))
     }
 
@@ -261,16 +297,16 @@ impl Shared {
         Err(error)
     }
 
-    fn serve(&self) {
-        let _closing = Closing(self);
-        while let Some(batch) = self.next_batch() {
-            self.launch(batch);
+    fn serve(&self, lane: &Lane) {
+        let _closing = Closing(self, lane);
+        while let Some(batch) = self.next_batch(lane) {
+            self.launch(lane, batch);
         }
     }
 
     /// Waits for a batch; `None` when the dispatcher closes.
-    fn next_batch(&self) -> Option<Vec<Waiting<Job>>> {
-        let mut state = lock(&self.state);
+    fn next_batch(&self, lane: &Lane) -> Option<Vec<Waiting<Job>>> {
+        let mut state = lock(&lane.state);
         loop {
             if state.closing {
                 return None;
@@ -280,15 +316,15 @@ impl Shared {
             if !expired.is_empty() {
                 drop(state);
                 expired.into_iter().for_each(|(waiting, why)| self.refuse(waiting, why));
-                state = lock(&self.state);
+                state = lock(&lane.state);
                 continue;
             }
             state = match state.queue.next(now) {
                 Next::Launch(batch) => return Some(batch),
-                Next::Wait(None) => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Next::Wait(None) => lane.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Next::Wait(Some(at)) => {
                     let rest = at.saturating_duration_since(now);
-                    let woken = self.wake.wait_timeout(state, rest);
+                    let woken = lane.wake.wait_timeout(state, rest);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
@@ -308,13 +344,13 @@ impl Shared {
     }
 }
 
-/// Answers everybody when the compute thread ends, even by a defect of this crate: nobody must wait for
+/// Answers everybody in a lane when its compute thread ends, even by a defect of this crate: nobody must wait for
 /// a thread that is gone.
-struct Closing<'a>(&'a Shared);
+struct Closing<'a>(&'a Shared, &'a Lane);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.1.state);
         state.closing = true;
         let waiting = state.queue.drain();
         drop(state);

@@ -5,11 +5,10 @@
 //! retries of a launch of n calls do at most `3 + log2(n)` times its work, however many are at fault.
 
 use crate::DispatchError;
-use crate::dispatcher::{Job, PlanAnswer, PlanCall, Shared};
-use crate::join::Extent;
+use crate::dispatcher::{Job, Lane, PlanAnswer, PlanCall, Shared};
 use crate::lock;
 use crate::queue::Waiting;
-use aimass_graph::BadRow;
+use aimass_graph::{BadRow, RowExtent};
 use aimass_tensor::Tensor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -30,18 +29,18 @@ struct Failure {
 
 impl Shared {
     /// Runs calls as one and answers each.
-    pub(crate) fn launch(&self, calls: Vec<Waiting<Job>>) {
+    pub(crate) fn launch(&self, lane: &Lane, calls: Vec<Waiting<Job>>) {
         let now = self.clock.now();
         for call in &calls {
             let waited = now.saturating_duration_since(call.arrived);
             self.count(&call.record, |counters| counters.taken(waited));
         }
-        self.settle(calls, 0);
+        self.settle(lane, calls, 0);
     }
 
     /// Runs calls as one, or in parts if that fails, and answers each. The tenants of those that failed
     /// are charged for the launches that failed with them, and returned.
-    fn settle(&self, mut calls: Vec<Waiting<Job>>, splits: usize) -> Vec<Arc<str>> {
+    fn settle(&self, lane: &Lane, mut calls: Vec<Waiting<Job>>, splits: usize) -> Vec<Arc<str>> {
         if splits > 0 {
             calls.retain(|call| !call.item.answer.is_closed());
         }
@@ -66,8 +65,8 @@ impl Shared {
         if calls.len() > 1 {
             let parts = split(calls, failure.call, splits);
             let at_fault: Vec<Arc<str>> =
-                parts.into_iter().flat_map(|part| self.settle(part, splits + 1)).collect();
-            self.charge(work, &at_fault);
+                parts.into_iter().flat_map(|part| self.settle(lane, part, splits + 1)).collect();
+            charge(lane, work, &at_fault);
             return at_fault;
         }
         self.count(&record, |counters| counters.answered(1, true));
@@ -75,15 +74,6 @@ impl Shared {
         // A caller that is gone reads no answer.
         let _ = call.item.answer.send(Err(*failure.error));
         vec![call.tenant]
-    }
-
-    /// Divides the work of a failed launch among those at fault. If nobody turned out to be, it is the
-    /// server's own.
-    fn charge(&self, work: u64, at_fault: &[Arc<str>]) {
-        let mut state = lock(&self.state);
-        for tenant in at_fault {
-            state.queue.charge(tenant, work / at_fault.len() as u64);
-        }
     }
 
     /// Outputs of each call.
@@ -109,8 +99,17 @@ impl Shared {
         };
         let mut state = lock(&self.slots).lend(key, &call.plan, now, &self.config)?;
         let outputs = (self.run)(&call.plan, &call.inputs, Some(&mut state))?;
-        lock(&self.slots).keep(key, state, self.clock.now());
+        lock(&self.slots).keep(key, &call.plan, state, self.clock.now());
         Ok(outputs)
+    }
+}
+
+/// Divides the work of a failed launch among those at fault. If nobody turned out to be, it is the
+/// server's own.
+fn charge(lane: &Lane, work: u64, at_fault: &[Arc<str>]) {
+    let mut state = lock(&lane.state);
+    for tenant in at_fault {
+        state.queue.charge(tenant, work / at_fault.len() as u64);
     }
 }
 
@@ -143,8 +142,8 @@ fn split(
 }
 
 /// The call that a row of the joined inputs belongs to.
-fn call_of(row: BadRow, parts: &[Extent]) -> Option<usize> {
-    let holds = |part: &Extent| match row {
+fn call_of(row: BadRow, parts: &[RowExtent]) -> Option<usize> {
+    let holds = |part: &RowExtent| match row {
         BadRow::Batch(row) => (part.batch.start as u64..part.batch.end as u64).contains(&row),
         BadRow::Ragged(row) => (part.ragged.start as u64..part.ragged.end as u64).contains(&row),
     };

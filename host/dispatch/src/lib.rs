@@ -11,8 +11,9 @@
 //!   company never makes one late.
 //! - A launch that fails is split until the calls at fault stand alone; their tenants pay for it.
 //!
-//! One compute thread runs one batch at a time and is worker 0 of the kernel pool. A full queue
-//! answers [`DispatchError::Overloaded`] or [`DispatchError::Quota`]; nothing here is unbounded.
+//! The CPU and each GPU have a queue and a compute thread that runs one batch at a time; the CPU's is
+//! worker 0 of the kernel pool. A full queue answers [`DispatchError::Overloaded`] or
+//! [`DispatchError::Quota`]; nothing here is unbounded.
 
 mod batcher;
 mod clock;
@@ -21,7 +22,6 @@ mod dispatcher;
 mod error;
 mod estimate;
 mod fairness;
-mod join;
 mod launch;
 mod observer;
 mod plan_record;

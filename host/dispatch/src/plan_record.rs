@@ -1,10 +1,9 @@
 //! What is known of each plan that was called: its rows, its costs, its measured times, its counters.
 
 use crate::estimate::{Chance, Estimates, Prediction};
-use crate::join::RowRule;
 use crate::lock;
 use crate::stats::{Counters, PlanStats};
-use aimass_graph::{Coalescing, Cost, Plan, Rows, RunError, Signature};
+use aimass_graph::{Cost, Plan, RowRule, Rows, RunError, Signature};
 use aimass_tensor::Tensor;
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -74,7 +73,7 @@ impl PlanRecord {
         rows: Rows,
         hasher: &RandomState,
     ) -> Result<Load, RunError> {
-        let class = self.rule.shape_class(inputs, joins(plan), hasher);
+        let class = self.rule.shape_class(inputs, plan.joins(), hasher);
         let key = (class, bits(rows.rows), bits(rows.sequences));
         let known = lock(&self.costs).get(&key).copied();
         let known = match known {
@@ -135,14 +134,6 @@ impl Known {
             bytes,
             work: scale(work, rows.rows, own.rows).max(1),
         }
-    }
-}
-
-/// Whether calls of a plan may share a launch.
-pub(crate) fn joins(plan: &Plan) -> bool {
-    match plan.coalescing() {
-        Coalescing::Batch | Coalescing::Ragged { .. } => !plan.has_state(),
-        Coalescing::Alone { .. } => false,
     }
 }
 

@@ -65,10 +65,10 @@ impl Slots {
         Ok(slot.state.clone())
     }
 
-    /// Keeps what a run has written, unless the slot has ended meanwhile. There is one compute thread, so
-    /// no other run has begun the slot anew.
-    pub(crate) fn keep(&mut self, key: &SlotKey, state: PlanState, now: Instant) {
-        if let Some(slot) = self.live.get_mut(key) {
+    /// Keeps what a run of a plan has written, unless the slot has ended meanwhile or is another plan's.
+    /// A plan runs on one compute thread, so no other run of it has begun the slot anew.
+    pub(crate) fn keep(&mut self, key: &SlotKey, plan: &Plan, state: PlanState, now: Instant) {
+        if let Some(slot) = self.live.get_mut(key).filter(|slot| slot.plan == plan.key()) {
             slot.state = state;
             slot.last_call = now;
         }

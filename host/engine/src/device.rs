@@ -1,6 +1,6 @@
 //! The devices that plans run on: found when the engine opens, tried before anything runs there.
 
-use crate::{EngineError, Family};
+use crate::{EngineConfig, EngineError, Family};
 use aimass_graph::{CompileOptions, Gpu, GpuOptions, SelfTest, gpu_count};
 use aimass_telemetry::metrics::{Metric, Page, catalog};
 use std::fmt;
@@ -75,8 +75,10 @@ pub struct DeviceStatus {
     pub memory_bytes: u64,
     /// Most bytes of device memory to use.
     pub memory_bytes_max: u64,
-    /// Runs of plans that finished there.
+    /// Runs of plans that finished there, each part of a batch counted.
     pub runs: u64,
+    /// Batches that ran there in parts, because the memory did not suffice for the whole.
+    pub split: u64,
     /// Runs that the CPU did because something went wrong there.
     pub fallbacks: u64,
     /// Which compiler makes kernels of elementwise ops at run time, or why none does; empty for the CPU.
@@ -94,6 +96,17 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
+    /// As [`Devices::open`], on a thread that may block.
+    ///
+    /// # Errors
+    /// As there, and a self-test that panicked.
+    pub(crate) async fn open_beside(config: &EngineConfig) -> Result<Devices, EngineError> {
+        let (choice, gpu) = (config.device.clone(), config.gpu.clone());
+        let devices = tokio::task::spawn_blocking(move || Devices::open(&choice, &gpu)).await;
+        let panicked = |_| EngineError::new(Family::Unavailable, "device", "a self-test panicked");
+        devices.map_err(panicked)?
+    }
+
     /// Opens what was chosen. Takes as long as self-tests take: seconds.
     ///
     /// # Errors
@@ -135,6 +148,11 @@ impl Devices {
         Ok(devices)
     }
 
+    /// Their numbers.
+    pub(crate) fn numbers(&self) -> Vec<usize> {
+        self.gpus.iter().map(|gpu| gpu.info().ordinal).collect()
+    }
+
     /// How to compile the next model: for the working device with the most free memory.
     pub(crate) fn place(&self, options: &CompileOptions) -> CompileOptions {
         let free = |gpu: &&Arc<Gpu>| {
@@ -158,6 +176,7 @@ impl Devices {
                 memory_bytes: 0,
                 memory_bytes_max: 0,
                 runs: 0,
+                split: 0,
                 fallbacks: 0,
                 fusion: String::new(),
                 fusions_refused: 0,
@@ -176,6 +195,7 @@ impl Devices {
         each(&catalog::DEVICE_MEMORY, |device| device.memory_bytes as f64);
         each(&catalog::DEVICE_MEMORY_MAX, |device| device.memory_bytes_max as f64);
         each(&catalog::DEVICE_RUNS, |device| device.runs as f64);
+        each(&catalog::DEVICE_SPLIT, |device| device.split as f64);
         each(&catalog::DEVICE_FALLBACKS, |device| device.fallbacks as f64);
         each(&catalog::DEVICE_FUSIONS_REFUSED, |device| device.fusions_refused as f64);
     }
@@ -217,6 +237,7 @@ fn status(gpu: &Gpu) -> DeviceStatus {
         memory_bytes: state.memory_bytes,
         memory_bytes_max: state.memory_bytes_max,
         runs: state.runs,
+        split: state.split,
         fallbacks: state.fallbacks,
         fusion,
         fusions_refused: state.fusion.refused,

@@ -17,7 +17,7 @@ use crate::{
     EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
     Selector, UnreadyReason,
 };
-use aimass_dispatch::{Dispatcher, SystemClock};
+use aimass_dispatch::{DispatchConfig, Dispatcher, SystemClock};
 use aimass_graph::CompileOptions;
 use aimass_market::host::MarketHost;
 use aimass_registry::{Registry, Selector as RegistrySelector, Sha256Digest};
@@ -72,7 +72,9 @@ impl Engine {
         let registry = Registry::open(&config.data_dir.join("registry"), Default::default())
             .map_err(|error| of_registry(&error))?;
         read_policy(&config)?;
-        let dispatcher = Dispatcher::new(config.dispatch.clone(), Arc::new(SystemClock));
+        let devices = Devices::open_beside(&config).await?;
+        let dispatch = DispatchConfig { devices: devices.numbers(), ..config.dispatch.clone() };
+        let dispatcher = Dispatcher::new(dispatch, Arc::new(SystemClock));
         let sandbox = Sandbox::new(config.sandbox.clone(), dispatcher.clone())
             .map_err(|error| crate::errors::of_sandbox("sandbox", &error))?;
         let options = CompileOptions {
@@ -81,10 +83,6 @@ impl Engine {
             packed_store: packed_store(&config)?,
             ..CompileOptions::default()
         };
-        let (choice, gpu) = (config.device.clone(), config.gpu.clone());
-        let devices = tokio::task::spawn_blocking(move || Devices::open(&choice, &gpu)).await;
-        let panicked = |_| EngineError::new(Family::Unavailable, "device", "a self-test panicked");
-        let devices = devices.map_err(panicked)??;
         let metrics = Arc::new(Metrics::default());
         let traced = config.traced.clone();
         let markets = Arc::new(MarketHost::open(&config.data_dir, config.market_fetch));

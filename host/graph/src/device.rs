@@ -12,14 +12,18 @@ mod fusion;
 mod gpu;
 mod layout;
 mod lower;
+mod parts;
 mod program;
 mod replays;
 mod run;
 mod self_test;
+mod times;
 
 pub use gpu::{DeviceState, FusionState, Gpu, GpuOptions, gpu_count};
 pub(crate) use lower::computes_narrow;
 pub(crate) use program::Program;
 pub use program::{DeviceReport, StepPlace};
+pub use run::DeviceFailure;
 pub(crate) use run::Placed;
 pub use self_test::{SelfTest, SelfTestCase};
+pub use times::DeviceTimes;

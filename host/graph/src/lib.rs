@@ -25,6 +25,7 @@ mod plan;
 mod prepared;
 mod profiler;
 mod report;
+mod rows;
 mod run_op;
 mod state;
 mod step;
@@ -37,8 +38,8 @@ pub use builder::{
 };
 pub use compile::{CompileOptions, compile};
 pub use device::{
-    DeviceReport, DeviceState, FusionState, Gpu, GpuOptions, SelfTest, SelfTestCase, StepPlace,
-    gpu_count,
+    DeviceFailure, DeviceReport, DeviceState, DeviceTimes, FusionState, Gpu, GpuOptions, SelfTest,
+    SelfTestCase, StepPlace, gpu_count,
 };
 pub use dim::{Dim, Signature, TensorSpec, ValueSpec};
 pub use error::{BadRow, ErrorFamily, GraphError, PlanError, RunError};
@@ -54,6 +55,7 @@ pub use report::{
     ConstantReport, MatrixReport, OpFamily, PartReport, PlanReport, ReadReport, SlotReport,
     StepReport, ValuePlace, ValueReport,
 };
+pub use rows::{RowExtent, RowRule};
 pub use run_op::{Attribute, run_op, run_op_on};
 pub use state::PlanState;
 pub use weight::{BytesSource, WeightError, WeightSource};

@@ -380,10 +380,11 @@ impl Plan {
         // Limits hold wherever it runs.
         let mut state = state;
         if let Some(Ok(program)) = &self.program {
-            match program.run(inputs, state.as_mut().map(|state| &mut state.tensors)) {
+            let states = state.as_mut().map(|state| &mut state.tensors);
+            match self.run_on_device(program, inputs, states) {
                 Placed::Done(outputs) => return Ok(outputs),
                 Placed::Refused(error) => return Err(error),
-                Placed::Elsewhere => {}
+                Placed::Elsewhere | Placed::TooLarge(_) => {}
             }
         }
         self.stats.runs.fetch_add(1, Ordering::Relaxed);

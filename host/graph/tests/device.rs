@@ -159,6 +159,26 @@ fn a_bad_index_is_the_callers_error_with_its_row() {
     assert_eq!(gpu.state().fallbacks, 0);
 }
 
+#[test]
+fn every_step_and_both_transfers_have_their_time() {
+    let vgpu = load(&settings());
+    let gpu = Gpu::open(0, &GpuOptions::default()).unwrap();
+    let plan = on(Some(&gpu));
+    let times = plan.device_times(&[ids(5)]).unwrap().unwrap();
+    assert_eq!(times.steps.len(), plan.device_report().unwrap().unwrap().steps.len());
+    let all = [times.inputs, times.results].into_iter().chain(times.steps.iter().copied());
+    assert!(all.clone().all(|seconds| seconds >= 0.0), "{times:?}");
+    assert!(all.sum::<f64>() > 0.0, "{times:?}");
+    let count = |name: &str| vgpu.log().iter().filter(|call| **call == name).count();
+    assert_eq!(count("cuEventCreate"), times.steps.len() + 3);
+    assert_eq!(count("cuEventDestroy_v2"), count("cuEventCreate"));
+    assert!(on(None).device_times(&[ids(5)]).is_none());
+    let bad = Tensor::from_slice(&[1], &[10]).unwrap();
+    let error = plan.device_times(&[bad]).unwrap().unwrap_err().to_string();
+    assert!(error.contains("without a device"), "{error}");
+    assert_eq!(vgpu.findings(), Vec::<String>::new());
+}
+
 /// Opens the device, compiles, runs every way, and lets go of everything.
 fn life(expected: &[Tensor]) -> Option<bool> {
     let gpu = Gpu::open(0, &GpuOptions::default()).ok()?;
@@ -236,25 +256,6 @@ fn limits_of_a_run_hold_on_the_device_as_on_the_cpu() {
     };
     assert_eq!(refused(Some(&gpu)), refused(None));
     assert_eq!(gpu.state().runs, 0);
-}
-
-#[test]
-fn a_plan_that_does_not_fit_the_memory_runs_on_the_cpu() {
-    let _vgpu = load(&settings());
-    let mut options = GpuOptions::default();
-    options.device.memory_bytes_max = 4 << 20;
-    let gpu = Gpu::open(0, &options).unwrap();
-    let (here, there) = (on(None), on(Some(&gpu)));
-    near(&there.run(&[ids(6)], None).unwrap(), &here.run(&[ids(6)], None).unwrap());
-    assert_eq!(gpu.state().fallbacks, 0);
-    let rows = 20_000;
-    near(&there.run(&[ids(rows)], None).unwrap(), &here.run(&[ids(rows)], None).unwrap());
-    let state = gpu.state();
-    assert_eq!(state.fallbacks, 1);
-    assert!(state.last_error.unwrap().contains("limit of 4194304 bytes"));
-    // What fits runs there again.
-    near(&there.run(&[ids(6)], None).unwrap(), &here.run(&[ids(6)], None).unwrap());
-    assert_eq!(gpu.state().fallbacks, 1);
 }
 
 /// A layer of weights in 8 bits behind ONNX's `DynamicQuantizeLinear`, and a normalization.

@@ -126,7 +126,13 @@ impl DeviceError {
 
     /// Whether another attempt, with less memory in use, may succeed.
     pub fn is_memory(&self) -> bool {
-        matches!(self, DeviceError::OutOfMemory { .. } | DeviceError::MemoryLimit { .. })
+        const OUT_OF_MEMORY: u32 = CUresult::CUDA_ERROR_OUT_OF_MEMORY as u32;
+        matches!(
+            self,
+            DeviceError::OutOfMemory { .. }
+                | DeviceError::MemoryLimit { .. }
+                | DeviceError::Call { code: OUT_OF_MEMORY, .. }
+        )
     }
 }
 

@@ -30,6 +30,7 @@ mod device;
 pub mod dynamic_linear;
 mod entries;
 mod error;
+mod event;
 mod finish;
 pub mod fused;
 pub mod gather;
@@ -69,6 +70,7 @@ pub mod unary;
 
 pub use device::{Device, DeviceInfo, DeviceOptions};
 pub use error::{DeviceError, NoCublasLt};
+pub use event::Event;
 pub use index_type::IndexType;
 pub use launch::{Form, Grid};
 pub use memory::{Memory, Slice};

@@ -160,3 +160,44 @@ fn a_real_model_answers_on_the_virtual_gpu_as_on_the_cpu() {
         assert!((here - there).abs() < 2e-4, "{here} {there}");
     }
 }
+
+/// What a command with `--json` printed.
+fn json(driven: &Driven, arguments: &[&str]) -> serde_json::Value {
+    let output = driven.run(&[("VGPU_MEM_MB", "2048")], arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn inspect_tells_where_each_step_runs() {
+    let driven = Driven::new();
+    let inspect = ["model", "inspect", "minilm", "--device", "cuda:0"];
+    let found = json(&driven, &[&inspect[..], &["--json"]].concat());
+    let device = &found["plans"][0]["device"];
+    let steps = device["steps"].as_array().expect("steps");
+    let at = |place: &str| steps.iter().filter(|step| step["place"] == place).count();
+    for (count, place) in
+        [("device_steps", "device"), ("cpu_steps", "cpu"), ("transfers", "transfer")]
+    {
+        assert_eq!(device[count], at(place), "{place}");
+    }
+    assert!(at("device") > 30, "{steps:?}");
+    let part = format!("runs    {} steps on the device", at("device"));
+    driven.prints(&[("VGPU_MEM_MB", "2048")], &inspect, &part);
+    let plain = json(&driven, &["model", "inspect", "minilm", "--json"]);
+    assert!(plain["plans"][0]["device"].is_null(), "no device without --device");
+}
+
+#[test]
+fn profile_times_the_steps_of_a_device() {
+    let driven = Driven::new();
+    let profile = ["model", "profile", "minilm", "--device", "cuda:0", "--input", "text=a cat"];
+    let runs = ["--runs", "1", "--warmup", "0", "--json"];
+    let found = json(&driven, &[&profile[..], &runs].concat());
+    let plan = &found["plans"][0];
+    let steps = plan["device"]["steps"].as_array().expect("steps");
+    let us: f64 = steps.iter().map(|step| step["us"].as_f64().expect("a time")).sum();
+    let all = plan["device"]["us"].as_f64().expect("a time");
+    assert!(0.0 < us && us <= all, "{us} of {all}");
+    assert!(plan["us"].as_f64().expect("a time") > 0.0 && plan["steps"].is_null(), "{plan}");
+}

@@ -1,5 +1,6 @@
 //! `aimass-onnx-tests`: runs suites of ONNX cases through an engine and says what came of them.
 
+use aimass_engine::{DeviceChoice, DeviceStatus};
 use aimass_onnx_tests::{Plan, Report, Site, Suite, Test, operators_page, run, sample};
 use anyhow::{Context, bail};
 use clap::Parser;
@@ -51,6 +52,9 @@ struct Options {
     /// Threads of the kernels
     #[arg(long, default_value_t = 1)]
     kernel_threads: usize,
+    /// Where plans run: `cpu`, or a GPU as `cuda:0`, which then has to run what it can
+    #[arg(long, default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
+    device: DeviceChoice,
     /// Seconds that one test may take
     #[arg(long, default_value_t = 20)]
     limit_s: u64,
@@ -80,7 +84,8 @@ async fn perform(options: Options) -> anyhow::Result<bool> {
     if tests.is_empty() {
         bail!("no test is left; see --filter, --max-opset and --sample");
     }
-    let site = Arc::new(Site::open(&options.plugin, options.kernel_threads).await?);
+    let site =
+        Arc::new(Site::open(&options.plugin, options.kernel_threads, &options.device).await?);
     let start = Instant::now();
     let limit = Duration::from_secs(options.limit_s);
     let plan = Plan { workers: options.workers, limit, repeat: options.repeat };
@@ -91,7 +96,20 @@ async fn perform(options: Options) -> anyhow::Result<bool> {
         std::fs::write(page, operators_page(&report))
             .with_context(|| page.display().to_string())?;
     }
-    Ok(report.groups().iter().all(|group| group.passed == group.total))
+    let passed = report.groups().iter().all(|group| group.passed == group.total);
+    let devices = site.devices();
+    Ok(devices.iter().all(|device| kept_to(device, &options.device)) && passed)
+}
+
+/// Prints what a device ran; whether it ran all that it was given, and anything at all.
+fn kept_to(device: &DeviceStatus, choice: &DeviceChoice) -> bool {
+    if *choice == DeviceChoice::Cpu {
+        return true;
+    }
+    let DeviceStatus { device: name, works, reason, runs, fallbacks, .. } = device;
+    let reason = reason.as_ref().map(|reason| format!("; {reason}")).unwrap_or_default();
+    println!("{name}: {runs} runs there, {fallbacks} by the CPU instead{reason}");
+    *works && *runs > 0 && *fallbacks == 0
 }
 
 fn tests(options: &Options) -> anyhow::Result<Vec<Test>> {

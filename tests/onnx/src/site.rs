@@ -1,7 +1,10 @@
 //! An engine of its own: a temporary registry, a key made here, one format plugin.
 
 use crate::{Case, Test};
-use aimass_engine::{Engine, EngineConfig, EngineError, InferRequest, PackageFolder, Selector};
+use aimass_engine::{
+    DeviceChoice, DeviceStatus, Engine, EngineConfig, EngineError, InferRequest, PackageFolder,
+    Selector,
+};
 use aimass_tensor::Tensor;
 use aimass_trust::{
     Capability, ModelRelease, PackageName, PluginRelease, SigningKey, Timestamp, read_manifest,
@@ -47,12 +50,16 @@ struct Ports {
 }
 
 impl Site {
-    /// Opens an engine with `kernel_threads` threads and admits the unsigned component at `plugin`.
+    /// Opens an engine on `device` with `kernel_threads` threads and admits the unsigned component at `plugin`.
     /// Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The plugin cannot be read or is refused.
-    pub async fn open(plugin: &Path, kernel_threads: usize) -> anyhow::Result<Site> {
+    /// The plugin cannot be read or is refused, or a device that was asked for by number cannot be used.
+    pub async fn open(
+        plugin: &Path,
+        kernel_threads: usize,
+        device: &DeviceChoice,
+    ) -> anyhow::Result<Site> {
         let component = std::fs::read(plugin)
             .with_context(|| format!("{}; `cargo xtask plugins` makes it", plugin.display()))?;
         let name = read_manifest(&component)?.name;
@@ -62,6 +69,7 @@ impl Site {
         let config = EngineConfig {
             threads: kernel_threads,
             registry_poll: REGISTRY_POLL,
+            device: device.clone(),
             ..EngineConfig::new(folder.path())
         };
         let engine = Engine::open(config).await?;
@@ -76,6 +84,11 @@ impl Site {
         let signed = sign_plugin(&component, &release, &key)?;
         engine.publish_plugin(signed.wasm, &signed.dsse).await?;
         Ok(Site { engine, key, plugin: name, sequence: AtomicU64::new(1), folder })
+    }
+
+    /// The devices, with what ran there so far.
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        self.engine.devices()
     }
 
     /// Signs and publishes the model of a test under a serving name.

@@ -1,5 +1,6 @@
 //! Real models from PyPI, and graphs as exporters write them, beside ONNX Runtime.
 
+use aimass_engine::DeviceChoice;
 use aimass_onnx_tests::{Plan, Site, Suite, operators_page_text, prepared, run};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ async fn all_pass(suite: Suite) {
         return;
     }
     let plugin = prepared("AIMASS_PLUGINS_DIR").join("onnx.wasm");
-    let site = Arc::new(Site::open(&plugin, 1).await.expect("the plugin is admitted"));
+    let site =
+        Arc::new(Site::open(&plugin, 1, &DeviceChoice::Cpu).await.expect("the plugin is admitted"));
     let report = run(&site, suite.tests, Plan { workers: 2, limit: LIMIT, repeat: 0 }).await;
     let failures = report.failures();
     assert!(failures.is_empty(), "{failures}");

@@ -1,5 +1,6 @@
 //! ONNX's own node tests, as many as the documentation says and no fewer.
 
+use aimass_engine::DeviceChoice;
 use aimass_onnx_tests::{Case, Group, Plan, Site, Suite, Test, Verdict, documented_failures};
 use aimass_onnx_tests::{operators_page_text, prepared, run, sample};
 use std::collections::BTreeSet;
@@ -23,7 +24,8 @@ async fn node_tests_hold() {
     }
     let tests = chosen(tests);
     let plugin = prepared("AIMASS_PLUGINS_DIR").join("onnx.wasm");
-    let site = Arc::new(Site::open(&plugin, 1).await.expect("the plugin is admitted"));
+    let site =
+        Arc::new(Site::open(&plugin, 1, &DeviceChoice::Cpu).await.expect("the plugin is admitted"));
     let report = run(&site, tests, Plan { workers: 2, limit: LIMIT, repeat: 0 }).await;
     println!("{}\n{}", report.failures(), report.totals());
     let mut faults = Vec::new();

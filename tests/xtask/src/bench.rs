@@ -20,6 +20,9 @@ pub(crate) enum Suite {
     Engine,
     /// The gateway, beside bare axum and tonic servers.
     Gateway,
+    /// What the host pays for work on a GPU, on the virtual one or with `AIMASS_DEVICE=cuda:0`; and the
+    /// interpreter of the virtual one.
+    Cuda,
     /// The verifier of marketplaces' releases, beside its goals.
     Trust,
 }
@@ -39,8 +42,10 @@ struct Row {
 
 /// Measures `suite`; rows go to standard output, as a table or as JSON lines.
 pub(crate) fn bench(suite: Suite, json: bool, arguments: &[String]) -> anyhow::Result<()> {
-    if matches!(suite, Suite::Trust) {
-        return trust_suite();
+    match suite {
+        Suite::Trust => return trust_suite(),
+        Suite::Cuda => return cuda_suite(json),
+        Suite::Main | Suite::Engine | Suite::Gateway => {}
     }
     let fetched = fetch::fetch()?;
     let cache = cache::dir()?;
@@ -50,8 +55,19 @@ pub(crate) fn bench(suite: Suite, json: bool, arguments: &[String]) -> anyhow::R
         Suite::Main => main_suite(&fetched, &python, &onnx, json, arguments),
         Suite::Engine => engine_suite(&fetched, &python, &onnx, json, arguments),
         Suite::Gateway => gateway_suite(&fetched, json, arguments),
+        Suite::Cuda => cuda_suite(json),
         Suite::Trust => trust_suite(),
     }
+}
+
+/// Rows of `kernels/cuda/examples/host_cost.rs`.
+fn cuda_suite(json: bool) -> anyhow::Result<()> {
+    let mut run = repository::cargo();
+    run.args(["run", "--release", "-p", "aimass-cuda", "--example", "host_cost"]);
+    let mut rows = Vec::new();
+    print_rows(run, json, &mut rows)?;
+    summarize(&rows, json);
+    Ok(())
 }
 
 /// The cost of verification as `verify_cost` prints it; fails where it misses a goal.

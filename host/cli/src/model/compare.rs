@@ -22,10 +22,12 @@ use std::time::{Duration, Instant};
 /// The ONNX file is run by ONNX Runtime in a Python of your choice, which needs the packages
 /// `onnxruntime` and `numpy` (`pip install onnxruntime numpy`). The model's inputs must be those of
 /// the file, by name. Both get the same number of threads. The time of the model is that of its whole
-/// pipeline, as `aimass infer` would take; `aimass model profile` says where it goes.
+/// pipeline, as `aimass infer` would take; `aimass model profile` says where it goes. With --device the
+/// model runs there, and ONNX Runtime on the CPU as before.
 ///
 /// Examples:
 ///   aimass model compare detector --onnx detector.onnx --shape x=1x3x640x640
+///   aimass model compare detector --onnx detector.onnx --device cuda:0
 ///   aimass model compare detector --onnx detector.onnx --threads 1 --python ./venv/bin/python3
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -61,6 +63,7 @@ struct Compared {
     inputs: String,
     source: String,
     threads: usize,
+    device: String,
     peer_version: String,
     /// Microseconds of every run, in the order in which they ran.
     own_us: Vec<f64>,
@@ -123,6 +126,7 @@ impl Compare {
             inputs: request.describe(),
             source: request.source.clone(),
             threads,
+            device: self.address.device().to_string(),
             peer_version: peer.version().to_owned(),
             own_us,
             peer_us,
@@ -188,7 +192,7 @@ impl Compared {
         text.push_str(&format!("inputs  {}  ({})\n", self.inputs, self.source));
         let (runs, threads) = (self.own_us.len(), self.threads);
         text.push_str(&format!("runs    {runs} of each, in turn, on {threads} threads\n"));
-        text.push_str(&format!("aimass       {own:10.1} µs\n"));
+        text.push_str(&format!("aimass       {own:10.1} µs  (on {})\n", self.device));
         text.push_str(&format!("onnxruntime  {theirs:10.1} µs  ({})\n", self.peer_version));
         let ratio = self.ratio();
         let word = if ratio >= 1.0 { "as fast as" } else { "as fast as (slower than)" };
@@ -216,6 +220,7 @@ impl Compared {
             "source": self.source,
             "runs": self.own_us.len(),
             "threads": self.threads,
+            "device": self.device,
             "onnxruntime": self.peer_version,
             "aimass_us": own,
             "onnxruntime_us": theirs,

@@ -5,13 +5,13 @@ mod json;
 mod svg;
 mod text;
 
-pub(super) use json::step as step_json;
+pub(super) use json::{device_step as device_step_json, step as step_json};
 
 use super::open::{Address, Opened};
 use super::sample::{Port, Shapes, sample};
 use crate::home::{Home, runtime};
 use aimass_engine::{ModelStage, StepRun};
-use aimass_graph::PlanReport;
+use aimass_graph::{DeviceReport, Plan, PlanReport};
 use aimass_tensor::Tensor;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -26,10 +26,14 @@ use std::time::{Duration, Instant};
 /// --shape gives them. A model that is traced is traced for these shapes: its stages are shown, and
 /// all but the last are run on random inputs, because later stages may depend on what comes out.
 ///
+/// With --device the plans are compiled for that GPU, too: where each of its steps runs, and what
+/// travels between GPU and CPU, follows the plan of the CPU.
+///
 /// Examples:
 ///   aimass model inspect minilm
 ///   aimass model inspect minilm --shape input_ids=128 --shape offsets=5
 ///   aimass model inspect detector@stable --shape x=1x3x640x640 --svg detector.svg
+///   aimass model inspect minilm --device cuda:0
 ///   aimass model inspect ./my-package --json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -74,6 +78,8 @@ pub(super) struct InspectedPlan {
     pub(super) title: String,
     /// None for a stage that only knows values.
     pub(super) report: Option<PlanReport>,
+    /// What it does on its device, or why it stays on the CPU; none without a device.
+    pub(super) device: Option<Result<DeviceReport, String>>,
     /// Extents that nobody gave.
     pub(super) chosen: Vec<String>,
     pub(super) stage: Option<StageFacts>,
@@ -174,6 +180,7 @@ fn plans(opened: &Opened, shapes: &Shapes) -> anyhow::Result<Vec<InspectedPlan>>
         Ok(InspectedPlan {
             title: format!("plan {name}"),
             report: Some(report),
+            device: plan.device_report(),
             chosen: sample.chosen,
             stage: None,
         })
@@ -219,12 +226,14 @@ fn inspected_stage(
     chosen: &[String],
 ) -> anyhow::Result<InspectedPlan> {
     let report = stage.plan.as_ref().map(|plan| plan.report(&stage.inputs)).transpose()?;
+    let device = stage.plan.as_deref().and_then(Plan::device_report);
     let known = stage.known.iter();
     let known =
         known.map(|(name, tensor)| format!("{name}: {} {}", tensor.dtype(), tensor.shape()));
     Ok(InspectedPlan {
         title: format!("stage {}", index + 1),
         report,
+        device,
         chosen: if index == 0 { chosen.to_vec() } else { Vec::new() },
         stage: Some(StageFacts {
             known: known.collect(),

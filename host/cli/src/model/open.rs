@@ -4,7 +4,7 @@ use super::signed_statement;
 use crate::home::Home;
 use aimass_cpu::pool::KernelPool;
 use aimass_dispatch::{CallObserver, DispatchConfig};
-use aimass_engine::{Engine, EngineConfig, OpenModel, PackageFolder, Selector};
+use aimass_engine::{DeviceChoice, Engine, EngineConfig, OpenModel, PackageFolder, Selector};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::path::Path;
@@ -18,6 +18,9 @@ pub(crate) struct Address {
     /// Kernel threads; 0 takes every core
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
+    /// Where its plans run: `cpu`, a GPU as `cuda:0`, or `auto` for a GPU if one works
+    #[arg(long, default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
+    device: DeviceChoice,
 }
 
 /// A model that is loaded by itself. The engine lives as long.
@@ -41,9 +44,16 @@ impl Address {
             serve_registry: false,
             threads: self.threads,
             dispatch,
+            device: self.device.clone(),
             ..home.engine_config()
         };
         let engine = Engine::open(config).await?;
+        if self.device != DeviceChoice::Cpu {
+            for device in engine.devices() {
+                let reason = device.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                eprintln!("device {} {}{reason}", device.device, device.name);
+            }
+        }
         eprintln!("loading {}", self.model);
         let model = match self.folder()? {
             Some(folder) => {
@@ -62,6 +72,11 @@ impl Address {
             }
         };
         Ok(Opened { model, _engine: engine })
+    }
+
+    /// Where plans run, as it was asked for.
+    pub(crate) fn device(&self) -> &DeviceChoice {
+        &self.device
     }
 
     /// Kernel threads that the model runs on.

@@ -1,5 +1,6 @@
 //! `aimass model profile`: where the time of a model goes.
 
+mod device_times;
 mod json;
 mod machine;
 mod text;
@@ -14,6 +15,7 @@ use aimass_graph::{Plan, PlanReport};
 use aimass_tensor::Tensor;
 use anyhow::{Context, ensure};
 use clap::Args;
+use device_times::{DeviceProfile, measure_on_device};
 use machine::Machine;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -29,6 +31,9 @@ const CALLS_MAX: usize = 4096;
 /// every step and every part of a fusion. Times are medians. The last columns compare with what this
 /// machine can do, measured at the start: multiply-adds in registers, and a triad through memory.
 ///
+/// With --device a plan that runs on that GPU is timed there, by the GPU's clock between its steps;
+/// plans that stay on the CPU are shown as without.
+///
 /// Inputs are random unless they are given. Models that take texts use the first fixture of their
 /// package.
 ///
@@ -36,6 +41,7 @@ const CALLS_MAX: usize = 4096;
 ///   aimass model profile minilm
 ///   aimass model profile minilm --input text='["a cat", "a dog"]' --threads 1
 ///   aimass model profile detector --shape x=1x3x640x640 --runs 50 --top 10
+///   aimass model profile minilm --device cuda:0
 ///   aimass model profile detector --inputs case.fixture.json --json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -81,7 +87,13 @@ struct ProfiledPlan {
     /// Calls in one run of the model.
     calls: usize,
     report: PlanReport,
-    times: PlanTimes,
+    times: Times,
+}
+
+/// Times of a plan's steps, where they ran.
+enum Times {
+    Cpu(PlanTimes),
+    Device(DeviceProfile),
 }
 
 /// Plan calls of one run.
@@ -211,8 +223,14 @@ impl Profile {
             };
             eprintln!("profiling {title}");
             let report = plan.report(inputs).with_context(|| title.clone())?;
-            let times = measure(plan, &report, inputs, self.runs)?;
-            ensure!(times.steps.len() == report.steps.len(), "a profile lost a step");
+            let times = match measure_on_device(plan, inputs, self.runs)? {
+                Some(times) => Times::Device(times),
+                None => {
+                    let times = measure(plan, &report, inputs, self.runs)?;
+                    ensure!(times.steps.len() == report.steps.len(), "a profile lost a step");
+                    Times::Cpu(times)
+                }
+            };
             profiled.push(ProfiledPlan { title, calls, report, times });
         }
         Ok(profiled)

@@ -135,7 +135,7 @@ async fn a_named_row_fails_alone_in_three_launches_and_its_tenant_pays() {
     let shared = dispatcher.shared.clone();
     // Waits for the compute thread, which charges when all have their answers.
     drop(dispatcher);
-    let state = lock(&shared.state);
+    let state = lock(&shared.lanes[0].state);
     let paid = |tenant: &str| state.queue.tag(tenant);
     assert!(paid("t9") >= 32 * paid("t0") / 11, "{} of {}", paid("t9"), paid("t0"));
 }
@@ -256,7 +256,7 @@ async fn callers_that_leave_are_gone_at_once_while_a_plan_runs() {
     }
     let counted = dispatcher.stats().counted;
     assert_eq!((counted.waiting, counted.cancelled), (0, 10));
-    lock(&dispatcher.shared.state).queue.assert_empty();
+    lock(&dispatcher.shared.lanes[0].state).queue.assert_empty();
     gate.go.send(()).unwrap();
     assert!(running.await.unwrap().is_ok());
 }
@@ -334,5 +334,5 @@ async fn a_dispatcher_that_ends_answers_everybody() {
     gate.go.send(()).unwrap();
     assert!(running.await.unwrap().is_ok());
     drop(dispatcher);
-    assert_eq!(shared.state.lock().unwrap().queue.drain().len(), 0);
+    assert_eq!(shared.lanes[0].state.lock().unwrap().queue.drain().len(), 0);
 }

@@ -34,7 +34,7 @@ pub(super) fn fused(gpu: &Gpu, draft: &Draft, steps: Vec<DeviceStep>) -> Vec<Dev
         let known = kernels.iter().find(|(own, _)| *own == expression);
         let kernel = match known.map(|(_, kernel)| kernel.clone()) {
             Some(kernel) => kernel,
-            None if tried == gpu.fused_kernels_max => continue,
+            None if tried == gpu.options().fused_kernels_max => continue,
             None => {
                 tried += 1;
                 match FusedKernel::new(gpu.device(), &expression) {

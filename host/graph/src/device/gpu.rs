@@ -15,11 +15,21 @@ pub struct GpuOptions {
     /// Most kernels that are made at run time for one plan, each for elementwise ops that follow each other;
     /// further ops are launched one by one, with 0 all of them. 64.
     pub fused_kernels_max: usize,
+    /// Parts that a batch may run in which does not fit the memory whole; the CPU takes one that would
+    /// need more. 256.
+    pub parts_max: usize,
+    /// Runs for which an amount of working memory that was refused is not asked for again; 256.
+    pub refusal_runs: u64,
 }
 
 impl Default for GpuOptions {
     fn default() -> GpuOptions {
-        GpuOptions { device: DeviceOptions::default(), fused_kernels_max: 64 }
+        GpuOptions {
+            device: DeviceOptions::default(),
+            fused_kernels_max: 64,
+            parts_max: 256,
+            refusal_runs: 256,
+        }
     }
 }
 
@@ -59,8 +69,10 @@ pub struct DeviceState {
     pub memory_bytes: u64,
     /// Most bytes of memory to use.
     pub memory_bytes_max: u64,
-    /// Runs of plans that finished there.
+    /// Runs of plans that finished there, each part of a batch counted.
     pub runs: u64,
+    /// Batches that ran there in parts, because the memory did not suffice for the whole.
+    pub split: u64,
     /// Runs that were done on the CPU because something went wrong there.
     pub fallbacks: u64,
     /// What went wrong last.
@@ -80,19 +92,35 @@ pub fn gpu_count() -> Result<usize, DeviceError> {
 /// A GPU that plans run on.
 pub struct Gpu {
     device: Arc<Device>,
-    /// Working memory of the run that has its turn; kept, and grown as needed.
-    working: Mutex<Option<Arc<Memory>>>,
+    options: GpuOptions,
+    working: Mutex<Working>,
     runs: AtomicU64,
+    split: AtomicU64,
     fallbacks: AtomicU64,
     last_error: Mutex<Option<String>>,
-    pub(super) fused_kernels_max: usize,
     fusion: Mutex<FusionState>,
 }
 
 /// The turn of one run: its working memory is nobody else's meanwhile.
 pub(super) struct Turn<'g> {
     gpu: &'g Gpu,
-    working: MutexGuard<'g, Option<Arc<Memory>>>,
+    working: MutexGuard<'g, Working>,
+}
+
+/// Working memory of the run that has its turn.
+#[derive(Default)]
+struct Working {
+    /// Kept, and grown as needed.
+    memory: Option<Arc<Memory>>,
+    refused: Option<Refused>,
+}
+
+/// The least that was lately too much.
+struct Refused {
+    bytes: usize,
+    error: DeviceError,
+    /// Runs until it is forgotten.
+    runs_left: u64,
 }
 
 /// Working memory grows to a multiple of this.
@@ -112,11 +140,12 @@ impl Gpu {
         };
         let fusion = FusionState { compiler, launches: 0, ops: 0, refused: 0, last_error: None };
         Ok(Arc::new(Gpu {
-            fused_kernels_max: options.fused_kernels_max,
             fusion: Mutex::new(fusion),
             device,
-            working: Mutex::new(None),
+            options: options.clone(),
+            working: Mutex::default(),
             runs: AtomicU64::new(0),
+            split: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
             last_error: Mutex::new(None),
         }))
@@ -145,6 +174,7 @@ impl Gpu {
             memory_bytes,
             memory_bytes_max,
             runs: self.runs.load(Ordering::Relaxed),
+            split: self.split.load(Ordering::Relaxed),
             fallbacks: self.fallbacks.load(Ordering::Relaxed),
             last_error,
             fusion: self.fusion().clone(),
@@ -174,6 +204,10 @@ impl Gpu {
         fusion.last_error = Some(error.to_string());
     }
 
+    pub(super) fn options(&self) -> &GpuOptions {
+        &self.options
+    }
+
     pub(super) fn device(&self) -> &Arc<Device> {
         &self.device
     }
@@ -193,6 +227,11 @@ impl Gpu {
         self.runs.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// All parts of a batch ran.
+    pub(super) fn ran_in_parts(&self) {
+        self.split.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A run goes to the CPU.
     pub(super) fn fell_back(&self, error: &DeviceError) {
         self.fallbacks.fetch_add(1, Ordering::Relaxed);
@@ -205,17 +244,41 @@ impl Turn<'_> {
     /// At least `bytes` of working memory, with any content.
     ///
     /// # Errors
-    /// Those of [`Memory::new`].
+    /// Those of [`Memory::new`]; the same again, without another attempt, while so much was lately
+    /// refused.
     pub(super) fn memory(&mut self, bytes: usize) -> Result<Arc<Memory>, DeviceError> {
-        if let Some(memory) = self.working.as_ref().filter(|memory| memory.bytes() >= bytes) {
+        let bytes = bytes.next_multiple_of(GROWTH);
+        if let Some(refused) = &mut self.working.refused {
+            match refused.runs_left.checked_sub(1) {
+                Some(left) => refused.runs_left = left,
+                None => self.working.refused = None,
+            }
+        }
+        if let Some(refused) = self.working.refused.as_ref().filter(|old| bytes >= old.bytes) {
+            return Err(refused.error.clone());
+        }
+        if let Some(memory) = self.working.memory.as_ref().filter(|old| old.bytes() >= bytes) {
             return Ok(memory.clone());
         }
         // The old one goes first, so that both never exist together.
-        *self.working = None;
-        let bytes = bytes.next_multiple_of(GROWTH);
-        let memory = Arc::new(Memory::new(&self.gpu.device, bytes)?);
-        *self.working = Some(memory.clone());
+        self.working.memory = None;
+        let memory = Memory::new(&self.gpu.device, bytes).map(Arc::new);
+        let memory = memory.inspect_err(|error| {
+            if error.is_memory() {
+                self.refuse(bytes, error);
+            }
+        })?;
+        self.working.memory = Some(memory.clone());
         Ok(memory)
+    }
+
+    /// Remembers that a run with so much working memory was refused more, and gives that back.
+    pub(super) fn refuse(&mut self, bytes: usize, error: &DeviceError) {
+        self.working.memory = None;
+        let bytes = bytes.next_multiple_of(GROWTH);
+        let least = self.working.refused.as_ref().map_or(bytes, |old| old.bytes.min(bytes));
+        let runs_left = self.gpu.options.refusal_runs;
+        self.working.refused = Some(Refused { bytes: least, error: error.clone(), runs_left });
     }
 }
 

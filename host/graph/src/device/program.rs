@@ -180,6 +180,12 @@ impl Plan {
         matches!(self.program, Some(Ok(_)))
     }
 
+    /// Number of the device that all or a part of it runs on while that works.
+    pub fn device_number(&self) -> Option<usize> {
+        let program = self.program.as_ref()?.as_ref().ok()?;
+        Some(program.gpu().info().ordinal)
+    }
+
     /// What the plan does on its device, or why it stays on the CPU; none without a device.
     pub fn device_report(&self) -> Option<Result<DeviceReport, String>> {
         self.program.as_ref().map(|program| match program {
@@ -207,6 +213,25 @@ pub struct DeviceReport {
     pub steps: Vec<(Cow<'static, str>, StepPlace)>,
     /// Sets of extents whose launches are recorded.
     pub recorded: usize,
+}
+
+impl DeviceReport {
+    /// How many steps run on the device, run on the CPU, and bring values from one to the other.
+    pub fn counts(&self) -> [usize; 3] {
+        let count = |wanted| self.steps.iter().filter(|(_, place)| *place == wanted).count();
+        [StepPlace::Device, StepPlace::Host, StepPlace::Transfer].map(count)
+    }
+}
+
+impl StepPlace {
+    /// The place in one word: `device`, `cpu` or `transfer`.
+    pub fn name(self) -> &'static str {
+        match self {
+            StepPlace::Device => "device",
+            StepPlace::Host => "cpu",
+            StepPlace::Transfer => "transfer",
+        }
+    }
 }
 
 /// Where a step of a plan for a device runs.

@@ -24,26 +24,22 @@ pub(crate) enum Placed {
     Refused(RunError),
     /// Not here: the CPU has to do it.
     Elsewhere,
+    /// Not here with so many rows: the device has no memory for them.
+    TooLarge(DeviceError),
 }
 
-/// Why a run did not end well.
-enum Failure {
-    Run(RunError),
-    Device(DeviceError),
-    /// A kernel found an index out of range; the CPU says which.
+/// Why a run on a device did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceFailure {
+    /// The inputs do not fit, or an op on the CPU failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The device refused something.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A kernel found an index out of range.
+    #[error("an index is out of range; run without a device to learn which")]
     BadIndex,
-}
-
-impl From<RunError> for Failure {
-    fn from(error: RunError) -> Failure {
-        Failure::Run(error)
-    }
-}
-
-impl From<DeviceError> for Failure {
-    fn from(error: DeviceError) -> Failure {
-        Failure::Device(error)
-    }
 }
 
 const DEFECT: RunError = RunError::Internal("a value of a device program has no place");
@@ -65,9 +61,10 @@ impl Program {
                 self.gpu.ran();
                 Placed::Done(outputs)
             }
-            Err(Failure::Run(error)) => Placed::Refused(error),
-            Err(Failure::BadIndex) => Placed::Elsewhere,
-            Err(Failure::Device(error)) => {
+            Err(DeviceFailure::Run(error)) => Placed::Refused(error),
+            Err(DeviceFailure::BadIndex) => Placed::Elsewhere,
+            Err(DeviceFailure::Device(error)) if error.is_memory() => Placed::TooLarge(error),
+            Err(DeviceFailure::Device(error)) => {
                 self.gpu.fell_back(&error);
                 Placed::Elsewhere
             }
@@ -78,7 +75,40 @@ impl Program {
         &self,
         inputs: &[Tensor],
         states: &[Tensor],
-    ) -> Result<(Vec<Tensor>, Vec<Tensor>), Failure> {
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>), DeviceFailure> {
+        self.with_turn(inputs, states, |run, queue| run.all(queue))
+    }
+
+    /// Seconds of the transfer of inputs, of each step, and of the transfer of results, on the device's
+    /// clock, in a run from the initial states whose launches are not replayed.
+    ///
+    /// # Errors
+    /// Whatever keeps it from running on the device.
+    pub(super) fn timed(&self, inputs: &[Tensor]) -> Result<Vec<f64>, DeviceFailure> {
+        self.with_turn(inputs, &self.initial, |run, mut queue| {
+            let mut events = vec![queue.event()?];
+            run.upload_inputs(&mut queue)?;
+            run.clear_faults(&mut queue)?;
+            events.push(queue.event()?);
+            for step in &self.steps {
+                run.step(step, &mut queue)?;
+                events.push(queue.event()?);
+            }
+            run.download_results(&mut queue)?;
+            events.push(queue.event()?);
+            queue.synchronize()?;
+            let took = events.windows(2).map(|pair| pair[1].seconds_since(&pair[0]));
+            Ok(took.collect::<Result<Vec<f64>, DeviceError>>()?)
+        })
+    }
+
+    /// Does `work` with what a run needs, when its turn has come.
+    fn with_turn<T>(
+        &self,
+        inputs: &[Tensor],
+        states: &[Tensor],
+        work: impl FnOnce(&mut Run<'_>, Queue<'_>) -> Result<T, DeviceFailure>,
+    ) -> Result<T, DeviceFailure> {
         let bound = self.extents.bind(&self.signature, inputs)?;
         let shapes = self.extents.shapes(&bound)?;
         if shapes.iter().any(|shape| shape.elements() > ELEMENTS_MAX) {
@@ -89,6 +119,7 @@ impl Program {
         let mut turn: Turn<'_> = self.gpu.turn();
         let working = turn.memory(layout.total)?;
         let queue = self.gpu.device().queue()?;
+        let total = layout.total;
         let mut run = Run {
             program: self,
             inputs,
@@ -100,7 +131,14 @@ impl Program {
             host: HostValues::new(),
             host_bytes: 0,
         };
-        run.all(queue)
+        let outcome = work(&mut run, queue);
+        if let Err(DeviceFailure::Device(error)) = &outcome
+            && error.is_memory()
+        {
+            drop(working);
+            turn.refuse(total, error);
+        }
+        outcome
     }
 }
 
@@ -119,7 +157,7 @@ struct Run<'r> {
 }
 
 impl<'r> Run<'r> {
-    fn all(&mut self, mut queue: Queue<'_>) -> Result<(Vec<Tensor>, Vec<Tensor>), Failure> {
+    fn all(&mut self, mut queue: Queue<'_>) -> Result<(Vec<Tensor>, Vec<Tensor>), DeviceFailure> {
         self.upload_inputs(&mut queue)?;
         match self.program.replayable {
             true => self.replayed(&mut queue)?,
@@ -147,7 +185,7 @@ impl<'r> Run<'r> {
     }
 
     /// The launches: as they were recorded, or recorded now if these extents came before.
-    fn replayed(&self, queue: &mut Queue<'_>) -> Result<(), Failure> {
+    fn replayed(&self, queue: &mut Queue<'_>) -> Result<(), DeviceFailure> {
         let program = self.program;
         let extents: Vec<usize> = self.inputs.iter().flat_map(|x| x.shape().to_vec()).collect();
         let mut replays = program.replays.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +213,7 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
-    fn step(&mut self, step: &DeviceStep, queue: &mut Queue<'_>) -> Result<(), Failure> {
+    fn step(&mut self, step: &DeviceStep, queue: &mut Queue<'_>) -> Result<(), DeviceFailure> {
         match step {
             DeviceStep::Launch { .. } => Ok(self.launch(step, queue)?),
             DeviceStep::Host(op) => self.op(op),
@@ -238,7 +276,7 @@ impl<'r> Run<'r> {
         self.working.slice().part(part.start, part.bytes)
     }
 
-    fn region(&self, value: ValueId) -> Result<Slice<'r>, Failure> {
+    fn region(&self, value: ValueId) -> Result<Slice<'r>, DeviceFailure> {
         match self.program.memory.places[value.index()] {
             Place::Region(region) => Ok(self.part(self.layout.regions[region])?),
             Place::None
@@ -254,7 +292,7 @@ impl<'r> Run<'r> {
     }
 
     /// Memory on the host for a value; all of it stays until the run ends.
-    fn host_buffer(&mut self, value: ValueId) -> Result<BufferMut, Failure> {
+    fn host_buffer(&mut self, value: ValueId) -> Result<BufferMut, DeviceFailure> {
         const TOO_MUCH: DeviceError =
             DeviceError::Defect("values on the host pass the limit of a run");
         let bytes = self.byte_len(value)?;
@@ -269,7 +307,7 @@ impl<'r> Run<'r> {
         queue.fill(self.part(self.layout.faults)?, 0xff)
     }
 
-    fn upload_inputs(&self, queue: &mut Queue<'_>) -> Result<(), Failure> {
+    fn upload_inputs(&self, queue: &mut Queue<'_>) -> Result<(), DeviceFailure> {
         let uploads = &self.program.uploads;
         let sides = [
             (&uploads.inputs, &self.layout.inputs, self.inputs),
@@ -286,7 +324,7 @@ impl<'r> Run<'r> {
     }
 
     /// Brings values of the device to the host.
-    fn download(&mut self, values: &[ValueId], queue: &mut Queue<'_>) -> Result<(), Failure> {
+    fn download(&mut self, values: &[ValueId], queue: &mut Queue<'_>) -> Result<(), DeviceFailure> {
         let mut faults = vec![0xffu8; self.program.faults * FAULT_BYTES];
         let mut buffers = Vec::with_capacity(values.len());
         for &value in values {
@@ -306,12 +344,12 @@ impl<'r> Run<'r> {
         self.host.extend(buffers);
         match faults.iter().all(|&byte| byte == 0xff) {
             true => Ok(()),
-            false => Err(Failure::BadIndex),
+            false => Err(DeviceFailure::BadIndex),
         }
     }
 
     /// Brings what leaves the plan to the host, and waits for everything.
-    fn download_results(&mut self, queue: &mut Queue<'_>) -> Result<(), Failure> {
+    fn download_results(&mut self, queue: &mut Queue<'_>) -> Result<(), DeviceFailure> {
         let made = |value: &&ValueId| {
             !self.program.on_host.contains(value) && !self.host.contains_key(value)
         };
@@ -321,7 +359,7 @@ impl<'r> Run<'r> {
     }
 
     /// An op on the CPU.
-    fn op(&mut self, step: &OpStep) -> Result<(), Failure> {
+    fn op(&mut self, step: &OpStep) -> Result<(), DeviceFailure> {
         let mut made = Vec::with_capacity(step.outputs.len());
         for &output in &step.outputs {
             made.push(self.host_buffer(output)?);

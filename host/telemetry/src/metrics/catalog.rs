@@ -132,7 +132,9 @@ metrics! {
     DEVICE_MEMORY_MAX: Gauge "aimass_device_memory_bytes_max" ["device"]
         "Most bytes of GPU memory to use.";
     DEVICE_RUNS: Counter "aimass_device_runs_total" ["device"]
-        "Runs of plans that finished on the GPU.";
+        "Runs of plans that finished on the GPU, each part of a batch counted.";
+    DEVICE_SPLIT: Counter "aimass_device_split_batches_total" ["device"]
+        "Batches that ran on the GPU in parts, because its memory did not suffice for the whole.";
     DEVICE_FALLBACKS: Counter "aimass_device_fallbacks_total" ["device"]
         "Runs of plans that the CPU did because something went wrong on the GPU.";
     DEVICE_FUSIONS_REFUSED: Counter "aimass_device_fusions_refused_total" ["device"]

@@ -3,7 +3,8 @@
 
 use super::{InspectedPlan, Inspection};
 use aimass_graph::{
-    Coalescing, PartReport, PlanReport, ReadReport, StepReport, TensorSpec, ValuePlace, ValueReport,
+    Coalescing, DeviceReport, PartReport, PlanReport, ReadReport, StepPlace, StepReport,
+    TensorSpec, ValuePlace, ValueReport,
 };
 use serde_json::{Value, json};
 
@@ -35,7 +36,31 @@ fn plan(plan: &InspectedPlan) -> Value {
         "chosen": plan.chosen,
         "stage": stage,
         "plan": plan.report.as_ref().map(report),
+        "device": plan.device.as_ref().map(device),
     })
+}
+
+fn device(found: &Result<DeviceReport, String>) -> Value {
+    match found {
+        Ok(report) => {
+            let [device, cpu, transfers] = report.counts();
+            let steps = report.steps.iter();
+            json!({
+                "name": report.device,
+                "device_steps": device,
+                "cpu_steps": cpu,
+                "transfers": transfers,
+                "steps": steps.map(device_step).collect::<Vec<_>>(),
+                "reason": null,
+            })
+        }
+        Err(reason) => json!({ "name": null, "reason": reason }),
+    }
+}
+
+/// A step of a device's program; `aimass model profile` adds its time.
+pub(in crate::model) fn device_step((name, place): &(&'static str, StepPlace)) -> Value {
+    json!({ "label": name, "place": place.name() })
 }
 
 fn report(report: &PlanReport) -> Value {

@@ -2,7 +2,7 @@
 
 use super::{InspectedPlan, Inspection, StageFacts};
 use crate::model::figures::{bytes, si, table};
-use aimass_graph::{Coalescing, PlanReport, StepReport, ValuePlace};
+use aimass_graph::{Coalescing, DeviceReport, PlanReport, StepReport, ValuePlace};
 use std::fmt::{Result, Write};
 
 /// Everything, in the order in which it runs.
@@ -40,9 +40,28 @@ fn write_plan(text: &mut String, plan: &InspectedPlan) -> Result {
         write_stage(text, stage)?;
     }
     match &plan.report {
-        Some(report) => write_report(text, report),
-        None => writeln!(text, "no plan: the plugin knew every value"),
+        Some(report) => write_report(text, report)?,
+        None => writeln!(text, "no plan: the plugin knew every value")?,
     }
+    match &plan.device {
+        Some(Ok(device)) => write_device(text, device),
+        Some(Err(reason)) => writeln!(text, "device  none, the CPU runs all of it: {reason}"),
+        None => Ok(()),
+    }
+}
+
+fn write_device(text: &mut String, report: &DeviceReport) -> Result {
+    let [device, host, transfers] = report.counts();
+    writeln!(text, "device  {}", report.device)?;
+    writeln!(
+        text,
+        "runs    {device} steps on the device, {host} on the CPU, {transfers} transfers between them\n"
+    )?;
+    let steps = report.steps.iter().enumerate();
+    let rows: Vec<Vec<String>> = steps
+        .map(|(index, (name, place))| vec![format!("{index:4}  {name}"), place.name().to_owned()])
+        .collect();
+    write!(text, "{}", table(&["step of the device's program", "where"], &rows))
 }
 
 fn write_stage(text: &mut String, stage: &StageFacts) -> Result {

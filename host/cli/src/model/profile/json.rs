@@ -1,9 +1,12 @@
 //! A profile as JSON. Names and meanings of fields are documented in `docs/reference/cli.md` and stay;
 //! new fields may come.
 
+use super::device_times::DeviceProfile;
 use super::text::{Work, by_family, by_op};
-use super::{Profiled, ProfiledPlan};
-use crate::model::inspect::step_json;
+use super::times::PlanTimes;
+use super::{Profiled, ProfiledPlan, Times};
+use crate::model::inspect::{device_step_json, step_json};
+use aimass_graph::PlanReport;
 use serde_json::{Value, json};
 
 /// The whole profile.
@@ -34,6 +37,44 @@ fn plan(profiled: &Profiled, plan: &ProfiledPlan) -> Value {
     let packed: u64 = report.matrices.iter().map(|matrix| matrix.bytes).sum();
     let plain: u64 = report.constants.iter().map(|constant| constant.bytes).sum();
     let prepared: u64 = report.steps.iter().map(|step| step.prepared_bytes).sum();
+    let mut value = json!({
+        "title": title,
+        "calls": calls,
+        "threads": report.threads,
+        "flops": report.cost.flops,
+        "arena_bytes": report.cost.arena_bytes,
+        "weights_packed_bytes": packed,
+        "weights_prepared_bytes": prepared,
+        "weights_plain_bytes": plain,
+        "device": null,
+    });
+    match times {
+        Times::Cpu(times) => add_times(&mut value, profiled, (report, times)),
+        Times::Device(times) => {
+            value["us"] = json!(times.run_us);
+            value["device"] = device(times);
+        }
+    }
+    value
+}
+
+fn device(times: &DeviceProfile) -> Value {
+    let steps = times.report.steps.iter().zip(&times.steps_us).map(|(step, us)| {
+        let mut value = device_step_json(step);
+        value["us"] = json!(us);
+        value
+    });
+    json!({
+        "name": times.report.device,
+        "us": times.all_us(),
+        "inputs_us": times.inputs_us,
+        "results_us": times.results_us,
+        "steps": steps.collect::<Vec<_>>(),
+    })
+}
+
+fn add_times(value: &mut Value, profiled: &Profiled, (report, times): (&PlanReport, &PlanTimes)) {
+    let plan = (report, times);
     let steps = report.steps.iter().zip(&times.steps).map(|(step, times)| {
         let mut value = step_json(step);
         let bytes = step.bytes_read.saturating_add(step.bytes_written);
@@ -59,18 +100,8 @@ fn plan(profiled: &Profiled, plan: &ProfiledPlan) -> Value {
         };
         works.into_iter().map(value).collect()
     };
-    json!({
-        "title": title,
-        "calls": calls,
-        "us": times.run_us,
-        "threads": report.threads,
-        "flops": report.cost.flops,
-        "arena_bytes": report.cost.arena_bytes,
-        "weights_packed_bytes": packed,
-        "weights_prepared_bytes": prepared,
-        "weights_plain_bytes": plain,
-        "families": works(by_family(plan)),
-        "ops": works(by_op(plan)),
-        "steps": steps.collect::<Vec<_>>(),
-    })
+    value["us"] = json!(times.run_us);
+    value["steps"] = json!(steps.collect::<Vec<_>>());
+    value["families"] = json!(works(by_family(plan)));
+    value["ops"] = json!(works(by_op(plan)));
 }

@@ -1,9 +1,11 @@
 //! A profile as tables.
 
+use super::device_times::{self, DeviceProfile};
 use super::machine::Machine;
-use super::{Profiled, ProfiledPlan};
+use super::times::PlanTimes;
+use super::{Profiled, ProfiledPlan, Times};
 use crate::model::figures::{bytes, si, table};
-use aimass_graph::OpFamily;
+use aimass_graph::{OpFamily, PlanReport};
 use std::collections::BTreeMap;
 use std::fmt::{Result, Write};
 
@@ -52,7 +54,11 @@ fn write_plan(text: &mut String, machine: &Machine, plan: &ProfiledPlan, top: us
     let packed: u64 = report.matrices.iter().map(|matrix| matrix.bytes).sum();
     let plain: u64 = report.constants.iter().map(|constant| constant.bytes).sum();
     let prepared: u64 = report.steps.iter().map(|step| step.prepared_bytes).sum();
-    writeln!(text, "{title}: {calls} calls a run, {:.1} µs each by itself", times.run_us)?;
+    let run_us = match times {
+        Times::Cpu(times) => times.run_us,
+        Times::Device(times) => times.run_us,
+    };
+    writeln!(text, "{title}: {calls} calls a run, {run_us:.1} µs each by itself")?;
     writeln!(
         text,
         "  {}FLOP, arena and results {}, weights {} packed, {} prepared, {} in place",
@@ -62,6 +68,48 @@ fn write_plan(text: &mut String, machine: &Machine, plan: &ProfiledPlan, top: us
         bytes(prepared),
         bytes(plain)
     )?;
+    match times {
+        Times::Cpu(times) => write_times(text, machine, (report, times), top),
+        Times::Device(times) => write_device(text, times, top),
+    }
+}
+
+/// The program of a device: by op, then by step.
+fn write_device(text: &mut String, times: &DeviceProfile, top: usize) -> Result {
+    let [device, host, transfers] = times.report.counts();
+    writeln!(
+        text,
+        "  on {}: {device} steps there, {host} on the CPU, {transfers} transfers between them;\n  \
+         one by one {:.1} µs by the device's clock, of which inputs {:.1} and results {:.1}",
+        times.report.device,
+        times.all_us(),
+        times.inputs_us,
+        times.results_us
+    )?;
+    let ops: BTreeMap<String, Work> = device_times::by_op(times);
+    let table_of = |head: &str, mut works: Vec<(String, Work)>, top: usize| {
+        let left = keep_slowest(&mut works, top);
+        let line = |(label, work): &(String, Work)| {
+            let share = percent(work.us, times.all_us());
+            vec![label.clone(), work.calls.to_string(), format!("{:.1}", work.us), share]
+        };
+        let mut rows: Vec<Vec<String>> = works.iter().map(line).collect();
+        rows.extend(left.map(|(label, us)| {
+            vec![label, String::new(), format!("{us:.1}"), percent(us, times.all_us())]
+        }));
+        table(&[head, "calls", "µs", "share"], &rows)
+    };
+    writeln!(text, "\n{}", table_of("op, where", ops.into_iter().collect(), top))?;
+    writeln!(text, "{}", table_of("step of the device's program", times.by_step(), top))
+}
+
+fn write_times(
+    text: &mut String,
+    machine: &Machine,
+    (report, times): (&PlanReport, &PlanTimes),
+    top: usize,
+) -> Result {
+    let plan = (report, times);
     let all: f64 = times.steps.iter().map(|step| step.us).sum();
     let head = ["", "calls", "µs", "share", "FLOP", "bytes", "FLOP/s", "B/s", "of peak"];
     let named = |name: &'static str| {
@@ -84,17 +132,23 @@ fn rows(
     all: f64,
     (mut works, top): (Vec<(String, Work)>, usize),
 ) -> String {
+    let left = keep_slowest(&mut works, top);
+    let mut rows: Vec<Vec<String>> =
+        works.iter().map(|(label, work)| row(machine, label, work, all)).collect();
+    rows.extend(
+        left.map(|(label, us)| vec![label, String::new(), format!("{us:.1}"), percent(us, all)]),
+    );
+    table(head, &rows)
+}
+
+/// Leaves the `top` works that took longest, 0 being all of them; answers how many others there were,
+/// with their time.
+fn keep_slowest(works: &mut Vec<(String, Work)>, top: usize) -> Option<(String, f64)> {
     works.sort_by(|a, b| b.1.us.total_cmp(&a.1.us));
     let left = if top == 0 { 0 } else { works.len().saturating_sub(top) };
     let rest = works.split_off(works.len() - left);
-    let mut rows: Vec<Vec<String>> =
-        works.iter().map(|(label, work)| row(machine, label, work, all)).collect();
-    if !rest.is_empty() {
-        let us: f64 = rest.iter().map(|(_, work)| work.us).sum();
-        let label = format!("{} more", rest.len());
-        rows.push(vec![label, String::new(), format!("{us:.1}"), percent(us, all)]);
-    }
-    table(head, &rows)
+    let us: f64 = rest.iter().map(|(_, work)| work.us).sum();
+    (left > 0).then(|| (format!("{left} more"), us))
 }
 
 fn row(machine: &Machine, label: &str, work: &Work, all: f64) -> Vec<String> {
@@ -124,8 +178,10 @@ fn percent(part: f64, all: f64) -> String {
     if all > 0.0 { format!("{:.1} %", 100.0 * part / all) } else { String::new() }
 }
 
-fn each_op(plan: &ProfiledPlan) -> impl Iterator<Item = (&str, OpFamily, Work)> {
-    plan.report.steps.iter().zip(&plan.times.steps).flat_map(|(step, times)| {
+fn each_op<'a>(
+    (report, times): (&'a PlanReport, &'a PlanTimes),
+) -> impl Iterator<Item = (&'a str, OpFamily, Work)> {
+    report.steps.iter().zip(&times.steps).flat_map(|(step, times)| {
         let bytes = step.bytes_read.saturating_add(step.bytes_written);
         let whole = Work { calls: 1, us: times.us, flops: step.flops, bytes };
         let alone = (&*step.label, step.family, whole);
@@ -138,12 +194,12 @@ fn each_op(plan: &ProfiledPlan) -> impl Iterator<Item = (&str, OpFamily, Work)> 
 }
 
 /// Work and time by op, the parts of fusions by themselves.
-pub(super) fn by_op(plan: &ProfiledPlan) -> Vec<(String, Work)> {
+pub(super) fn by_op(plan: (&PlanReport, &PlanTimes)) -> Vec<(String, Work)> {
     summed(each_op(plan).map(|(label, _, work)| (label.to_owned(), work)))
 }
 
 /// Work and time by kind of work.
-pub(super) fn by_family(plan: &ProfiledPlan) -> Vec<(String, Work)> {
+pub(super) fn by_family(plan: (&PlanReport, &PlanTimes)) -> Vec<(String, Work)> {
     summed(each_op(plan).map(|(_, family, work)| (family.name().to_owned(), work)))
 }
 
@@ -159,8 +215,8 @@ fn summed(works: impl Iterator<Item = (String, Work)>) -> Vec<(String, Work)> {
     sums.into_iter().collect()
 }
 
-fn by_step(plan: &ProfiledPlan) -> Vec<(String, Work)> {
-    let steps = plan.report.steps.iter().zip(&plan.times.steps).enumerate();
+fn by_step((report, times): (&PlanReport, &PlanTimes)) -> Vec<(String, Work)> {
+    let steps = report.steps.iter().zip(&times.steps).enumerate();
     let each = steps.map(|(index, (step, times))| {
         let bytes = step.bytes_read.saturating_add(step.bytes_written);
         let work = Work { calls: 1, us: times.us, flops: step.flops, bytes };
@@ -192,6 +248,32 @@ mod tests {
         let summed = summed(works.iter().map(|(label, us)| ((*label).to_owned(), work(1, *us))));
         let a = Work { calls: 2, us: 5.0, flops: 20, bytes: 40 };
         assert_eq!(summed, [("a".to_owned(), a), ("b".to_owned(), work(1, 2.0))]);
+    }
+
+    #[test]
+    fn a_plan_on_a_device_is_told_by_op_and_by_step() {
+        use aimass_graph::{DeviceReport, StepPlace};
+        let steps = vec![("linear", StepPlace::Device), ("sort", StepPlace::Host)];
+        let times = DeviceProfile {
+            report: DeviceReport { device: "GPU 7".into(), steps, recorded: 0 },
+            run_us: 11.0,
+            inputs_us: 1.0,
+            steps_us: vec![6.0, 2.0],
+            results_us: 1.0,
+        };
+        let mut text = String::new();
+        write_device(&mut text, &times, 1).unwrap();
+        for part in [
+            "on GPU 7: 1 steps there, 1 on the CPU, 0 transfers",
+            "one by one 10.0 µs",
+            "linear, device",
+            "60.0 %",
+            "   0  linear, device",
+            "1 more",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        assert!(!text.contains("sort"), "{text}");
     }
 
     #[test]

@@ -1,29 +1,30 @@
-//! Joining the inputs of several calls along the row dimension, and splitting the outputs again.
+//! Joining the inputs of several calls along the row dimension, and splitting batches again.
 
-use aimass_graph::{Dim, Signature, TensorSpec};
+use crate::plan::{Coalescing, Plan};
+use crate::{Dim, Signature, TensorSpec};
 use aimass_tensor::{BufferMut, DType, Tensor};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::ops::Range;
 
 /// Rows of one call within a joined batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
+pub struct RowExtent {
     /// Rows of ragged dimensions.
-    pub(crate) ragged: Range<usize>,
+    pub ragged: Range<usize>,
     /// Rows of batch dimensions: items, or sequences of a ragged plan.
-    pub(crate) batch: Range<usize>,
+    pub batch: Range<usize>,
 }
 
 /// How the inputs and outputs of a plan have rows; worked out once a plan.
-#[derive(Debug)]
-pub(crate) struct RowRule {
+#[derive(Debug, Clone)]
+pub struct RowRule {
     inputs: Vec<RowClass>,
     outputs: Vec<RowClass>,
 }
 
 impl RowRule {
     /// The rule of a signature.
-    pub(crate) fn of(signature: &Signature) -> RowRule {
+    pub fn of(signature: &Signature) -> RowRule {
         let class = |spec: &TensorSpec| row_class(signature, spec);
         RowRule {
             inputs: signature.inputs.iter().map(class).collect(),
@@ -35,7 +36,7 @@ impl RowRule {
     /// tensors, and the content of inputs that have no row dimension.
     ///
     /// The hash is keyed by `state`, so that nobody can prepare inputs that collide.
-    pub(crate) fn compatibility(&self, inputs: &[Tensor], state: &RandomState) -> u64 {
+    pub fn compatibility(&self, inputs: &[Tensor], state: &RandomState) -> u64 {
         let mut hasher = state.build_hasher();
         for (class, tensor) in self.inputs.iter().zip(inputs) {
             tensor.dtype().hash(&mut hasher);
@@ -53,7 +54,7 @@ impl RowRule {
 
     /// Hash of all extents, but for the number of rows if the plan joins calls: those of one class
     /// cost the same a row.
-    pub(crate) fn shape_class(&self, inputs: &[Tensor], joins: bool, state: &RandomState) -> u64 {
+    pub fn shape_class(&self, inputs: &[Tensor], joins: bool, state: &RandomState) -> u64 {
         let mut hasher = state.build_hasher();
         for (class, tensor) in self.inputs.iter().zip(inputs) {
             match class {
@@ -70,7 +71,7 @@ impl RowRule {
     }
 
     /// Rows and items of one call: `(ragged rows, batch items)`.
-    pub(crate) fn extents(&self, inputs: &[Tensor]) -> (usize, usize) {
+    pub fn extents(&self, inputs: &[Tensor]) -> (usize, usize) {
         let (mut ragged, mut batch) = (0, 0);
         for (class, tensor) in self.inputs.iter().zip(inputs) {
             match class {
@@ -84,11 +85,11 @@ impl RowRule {
     }
 
     /// Where each call's rows lie in the joined inputs.
-    pub(crate) fn parts(&self, calls: &[&[Tensor]]) -> Vec<Extent> {
+    pub fn parts(&self, calls: &[&[Tensor]]) -> Vec<RowExtent> {
         let (mut ragged_end, mut batch_end) = (0, 0);
         let part = |inputs: &&[Tensor]| {
             let (ragged, batch) = self.extents(inputs);
-            let part = Extent {
+            let part = RowExtent {
                 ragged: ragged_end..ragged_end + ragged,
                 batch: batch_end..batch_end + batch,
             };
@@ -98,8 +99,12 @@ impl RowRule {
         calls.iter().map(part).collect()
     }
 
-    /// The inputs of all calls as one.
-    pub(crate) fn join(&self, calls: &[&[Tensor]], parts: &[Extent]) -> Vec<Tensor> {
+    /// The inputs of all calls as one; `parts` are those of the same calls.
+    ///
+    /// # Panics
+    /// If there is no call, or inputs do not fit their plan or each other: check them, and compare
+    /// [`RowRule::compatibility`], first.
+    pub fn join(&self, calls: &[&[Tensor]], parts: &[RowExtent]) -> Vec<Tensor> {
         let joined = self.inputs.iter().enumerate().map(|(index, class)| {
             let tensors = calls.iter().map(|inputs| &inputs[index]);
             match class {
@@ -112,13 +117,71 @@ impl RowRule {
     }
 
     /// One call's part of the outputs of a joined batch; shares their memory.
-    pub(crate) fn split(&self, outputs: &[Tensor], part: &Extent) -> Vec<Tensor> {
+    pub fn split(&self, outputs: &[Tensor], part: &RowExtent) -> Vec<Tensor> {
         let rows = self.outputs.iter().zip(outputs).map(|(class, tensor)| match class {
             RowClass::Ragged => tensor.rows(part.ragged.clone()),
             RowClass::Batch => tensor.rows(part.batch.clone()),
             RowClass::None | RowClass::Offsets => tensor.clone(),
         });
         rows.collect()
+    }
+
+    /// A batch as two of half its items, or half its sequences; none of a single one. Inputs fit their
+    /// plan.
+    pub fn halves(&self, inputs: &[Tensor]) -> Option<[Vec<Tensor>; 2]> {
+        let (ragged, batch) = self.extents(inputs);
+        if batch < 2 || self.outputs.iter().any(|class| matches!(class, RowClass::Offsets)) {
+            return None;
+        }
+        let half = batch / 2;
+        let offsets = self.inputs.iter().zip(inputs).find_map(|(class, tensor)| match class {
+            RowClass::Offsets => tensor.as_slice::<u32>().ok(),
+            RowClass::Batch | RowClass::Ragged | RowClass::None => None,
+        });
+        let middle = offsets.and_then(|ends| ends.get(half)).map_or(0, |&end| end as usize);
+        let first = RowExtent { ragged: 0..middle, batch: 0..half };
+        let second = RowExtent { ragged: middle..ragged, batch: half..batch };
+        Some([self.cut(inputs, &first)?, self.cut(inputs, &second)?])
+    }
+
+    /// A part of the inputs of a batch, as a batch of its own.
+    fn cut(&self, inputs: &[Tensor], part: &RowExtent) -> Option<Vec<Tensor>> {
+        let cut = self.inputs.iter().zip(inputs).map(|(class, tensor)| match class {
+            RowClass::None => Some(tensor.clone()),
+            RowClass::Batch => Some(tensor.rows(part.batch.clone())),
+            RowClass::Ragged => Some(tensor.rows(part.ragged.clone())),
+            RowClass::Offsets => {
+                let all = tensor.as_slice::<u32>().ok()?.get(part.batch.start..=part.batch.end)?;
+                let own: Vec<u32> = all.iter().map(|end| end - all[0]).collect();
+                Tensor::from_slice(&[own.len()], &own).ok()
+            }
+        });
+        cut.collect()
+    }
+
+    /// The outputs of parts that follow each other, as one.
+    ///
+    /// # Panics
+    /// If there is no part, or outputs are not those of one plan.
+    pub fn join_outputs(&self, parts: &[Vec<Tensor>]) -> Vec<Tensor> {
+        let joined = self.outputs.iter().enumerate().map(|(index, class)| match class {
+            RowClass::None | RowClass::Offsets => parts[0][index].clone(),
+            RowClass::Batch | RowClass::Ragged => {
+                concatenated(parts.iter().map(|outputs| &outputs[index]))
+            }
+        });
+        joined.collect()
+    }
+}
+
+impl Plan {
+    /// Whether calls may be joined, and a batch be taken apart, without another answer: along what
+    /// [`Plan::coalescing`] says, and only without states.
+    pub fn joins(&self) -> bool {
+        match self.coalescing() {
+            Coalescing::Batch | Coalescing::Ragged { .. } => !self.has_state(),
+            Coalescing::Alone { .. } => false,
+        }
     }
 }
 
@@ -144,7 +207,7 @@ fn row_class(signature: &Signature, spec: &TensorSpec) -> RowClass {
     }
 }
 
-fn joined_offsets<'a>(tensors: impl Iterator<Item = &'a Tensor>, parts: &[Extent]) -> Tensor {
+fn joined_offsets<'a>(tensors: impl Iterator<Item = &'a Tensor>, parts: &[RowExtent]) -> Tensor {
     let mut all = vec![0u32];
     for (tensor, part) in tensors.zip(parts) {
         let own = tensor.as_slice::<u32>().expect("Plan::check saw u32 offsets");
@@ -212,6 +275,29 @@ mod tests {
         let second = rule.split(&[hidden, pooled], &parts[1]);
         assert_eq!(second[0].as_slice::<f32>().unwrap(), [3., 3.]);
         assert_eq!(second[1].as_slice::<f32>().unwrap(), [2., 2., 3., 3.]);
+    }
+
+    #[test]
+    fn halves_are_batches_whose_outputs_join_to_those_of_the_whole() {
+        let rule = RowRule::of(&ragged_signature());
+        let whole = call(&[1, 2, 3, 4, 5], &[0, 1, 3, 3, 5]);
+        let [a, b] = rule.halves(&whole).unwrap();
+        assert_eq!(a[0].as_slice::<i32>().unwrap(), [1, 2, 3]);
+        assert_eq!(a[1].as_slice::<u32>().unwrap(), [0, 1, 3]);
+        assert_eq!(b[0].as_slice::<i32>().unwrap(), [4, 5]);
+        assert_eq!(b[1].as_slice::<u32>().unwrap(), [0, 0, 2]);
+        let [_, last] = rule.halves(&b).unwrap();
+        assert_eq!(last[0].as_slice::<i32>().unwrap(), [4, 5]);
+        assert!(rule.halves(&last).is_none(), "one sequence is not taken apart");
+        let outputs = |rows: &[f32], pooled: &[f32]| {
+            let of = |values: &[f32]| Tensor::from_slice(&[values.len() / 2, 2], values).unwrap();
+            vec![of(rows), of(pooled)]
+        };
+        let parts =
+            [outputs(&[1., 1., 2., 2., 3., 3.], &[7., 7.]), outputs(&[], &[8., 8., 9., 9.])];
+        let joined = rule.join_outputs(&parts);
+        assert_eq!(joined[0].as_slice::<f32>().unwrap(), [1., 1., 2., 2., 3., 3.]);
+        assert_eq!(joined[1].as_slice::<f32>().unwrap(), [7., 7., 8., 8., 9., 9.]);
     }
 
     #[test]
