@@ -2,9 +2,9 @@
 
 use crate::launch::{Address, Entry, Form, Kernel};
 use crate::parameters::{
-    Along, AttentionShape, Broadcasting, ChannelRows, ConvShape, DecodeShape, Ending, Margins,
-    NormRows, PoolShape, ProductShape, Quantization, QuantizeLanes, RaggedRows, ReduceLanes,
-    RopeShape, ScanLanes, StepShape, Strides, Target, Tuples,
+    Along, AttentionShape, Broadcasting, ChannelRows, ConvShape, DecodeShape, DynamicLayer, Ending,
+    IntegerShape, Margins, NormRows, PoolShape, ProductShape, Quantization, QuantizeLanes,
+    RaggedRows, ReduceLanes, ResizeAxis, RopeShape, ScanLanes, StepShape, Strides, Target, Tuples,
 };
 use std::ffi::c_void;
 
@@ -88,6 +88,9 @@ pub(crate) const NAMES: &[&str] = &[
     "cumulative_tiles_bf16",
     "cumulative_tiles_i32",
     "cumulative_tiles_i64",
+    "dynamic_rows",
+    "dynamic_layer_tiles",
+    "dynamic_layer_few",
     "gather_b8",
     "gather_b16",
     "gather_b32",
@@ -122,6 +125,8 @@ pub(crate) const NAMES: &[&str] = &[
     "matmul_middle",
     "matmul_small",
     "matmul_finish",
+    "matmul_integer_tiles",
+    "matmul_integer_few",
     "matmul_tensor_large_f16",
     "matmul_tensor_large_bf16",
     "matmul_tensor_large_along_f16",
@@ -190,6 +195,7 @@ pub(crate) const NAMES: &[&str] = &[
     "resample_f32",
     "resample_f16",
     "resample_bf16",
+    "resize_taps",
     "rope_f32",
     "rope_f16",
     "rope_bf16",
@@ -1037,6 +1043,68 @@ impl Kernel for CumulativeTiles {
     }
 }
 
+/// `dynamic_rows` of `dynamic_linear.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct DynamicRows {
+    pub(crate) x: Address,
+    pub(crate) bytes: Address,
+    pub(crate) scaling: Address,
+    pub(crate) rows: u32,
+    pub(crate) k: u32,
+    pub(crate) blocks: u32,
+}
+
+impl Kernel for DynamicRows {
+    const NAME: &'static str = "dynamic_rows";
+    const THREADS_MAX: u32 = 256;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(78))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.x).cast_mut().cast());
+        to.push((&raw const self.bytes).cast_mut().cast());
+        to.push((&raw const self.scaling).cast_mut().cast());
+        to.push((&raw const self.rows).cast_mut().cast());
+        to.push((&raw const self.k).cast_mut().cast());
+        to.push((&raw const self.blocks).cast_mut().cast());
+    }
+}
+
+/// `dynamic_layer_tiles` of `dynamic_linear.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct DynamicLayerTiles {
+    pub(crate) shape: DynamicLayer,
+    pub(crate) ending: Ending,
+}
+
+impl Kernel for DynamicLayerTiles {
+    const NAME: &'static str = "dynamic_layer_tiles";
+    const THREADS_MAX: u32 = 256;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(79))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.shape).cast_mut().cast());
+        to.push((&raw const self.ending).cast_mut().cast());
+    }
+}
+
+/// `dynamic_layer_few` of `dynamic_linear.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct DynamicLayerFew {
+    pub(crate) shape: DynamicLayer,
+    pub(crate) ending: Ending,
+}
+
+impl Kernel for DynamicLayerFew {
+    const NAME: &'static str = "dynamic_layer_few";
+    const THREADS_MAX: u32 = 128;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(80))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.shape).cast_mut().cast());
+        to.push((&raw const self.ending).cast_mut().cast());
+    }
+}
+
 /// `gather` of `gather.cu`.
 #[derive(Clone, Copy)]
 pub(crate) struct Gather {
@@ -1055,11 +1123,11 @@ impl Kernel for Gather {
     const NAME: &'static str = "gather";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(78)),
-        (Form::B16, Entry(79)),
-        (Form::B32, Entry(80)),
-        (Form::B64, Entry(81)),
-        (Form::B128, Entry(82)),
+        (Form::B8, Entry(81)),
+        (Form::B16, Entry(82)),
+        (Form::B32, Entry(83)),
+        (Form::B64, Entry(84)),
+        (Form::B128, Entry(85)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1090,10 +1158,10 @@ impl Kernel for GatherElements {
     const NAME: &'static str = "gather_elements";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(83)),
-        (Form::B16, Entry(84)),
-        (Form::B32, Entry(85)),
-        (Form::B64, Entry(86)),
+        (Form::B8, Entry(86)),
+        (Form::B16, Entry(87)),
+        (Form::B32, Entry(88)),
+        (Form::B64, Entry(89)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1120,11 +1188,11 @@ impl Kernel for GatherTuples {
     const NAME: &'static str = "gather_tuples";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(87)),
-        (Form::B16, Entry(88)),
-        (Form::B32, Entry(89)),
-        (Form::B64, Entry(90)),
-        (Form::B128, Entry(91)),
+        (Form::B8, Entry(90)),
+        (Form::B16, Entry(91)),
+        (Form::B32, Entry(92)),
+        (Form::B64, Entry(93)),
+        (Form::B128, Entry(94)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1147,7 +1215,7 @@ pub(crate) struct CheckTuples {
 impl Kernel for CheckTuples {
     const NAME: &'static str = "check_tuples";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(92))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(95))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.indices).cast_mut().cast());
@@ -1170,7 +1238,7 @@ impl Kernel for GemvColumnsOne {
     const NAME: &'static str = "gemv_columns_one";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(93)), (Form::F16, Entry(94)), (Form::Bf16, Entry(95))];
+        &[(Form::F32, Entry(96)), (Form::F16, Entry(97)), (Form::Bf16, Entry(98))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1195,7 +1263,7 @@ impl Kernel for GemvColumnsFew {
     const NAME: &'static str = "gemv_columns_few";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(96)), (Form::F16, Entry(97)), (Form::Bf16, Entry(98))];
+        &[(Form::F32, Entry(99)), (Form::F16, Entry(100)), (Form::Bf16, Entry(101))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1220,7 +1288,7 @@ impl Kernel for GemvRowsOne {
     const NAME: &'static str = "gemv_rows_one";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(99)), (Form::F16, Entry(100)), (Form::Bf16, Entry(101))];
+        &[(Form::F32, Entry(102)), (Form::F16, Entry(103)), (Form::Bf16, Entry(104))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1245,7 +1313,7 @@ impl Kernel for GemvRowsFew {
     const NAME: &'static str = "gemv_rows_few";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(102)), (Form::F16, Entry(103)), (Form::Bf16, Entry(104))];
+        &[(Form::F32, Entry(105)), (Form::F16, Entry(106)), (Form::Bf16, Entry(107))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1271,7 +1339,7 @@ impl Kernel for Im2col {
     const NAME: &'static str = "im2col";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::B32, Entry(105)), (Form::B64, Entry(106)), (Form::B128, Entry(107))];
+        &[(Form::B32, Entry(108)), (Form::B64, Entry(109)), (Form::B128, Entry(110))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1296,7 +1364,7 @@ pub(crate) struct MatmulLarge {
 impl Kernel for MatmulLarge {
     const NAME: &'static str = "matmul_large";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(108))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(111))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1320,7 +1388,7 @@ pub(crate) struct MatmulMiddle {
 impl Kernel for MatmulMiddle {
     const NAME: &'static str = "matmul_middle";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(109))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(112))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1344,7 +1412,7 @@ pub(crate) struct MatmulSmall {
 impl Kernel for MatmulSmall {
     const NAME: &'static str = "matmul_small";
     const THREADS_MAX: u32 = 64;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(110))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(113))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1366,12 +1434,68 @@ pub(crate) struct MatmulFinish {
 impl Kernel for MatmulFinish {
     const NAME: &'static str = "matmul_finish";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(111))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(114))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.to).cast_mut().cast());
         to.push((&raw const self.shape).cast_mut().cast());
         to.push((&raw const self.ending).cast_mut().cast());
+    }
+}
+
+/// `matmul_integer_tiles` of `matmul_integer.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct MatmulIntegerTiles {
+    pub(crate) a: Address,
+    pub(crate) b: Address,
+    pub(crate) a_zeros: Address,
+    pub(crate) b_zeros: Address,
+    pub(crate) scales: Address,
+    pub(crate) c: Address,
+    pub(crate) shape: IntegerShape,
+}
+
+impl Kernel for MatmulIntegerTiles {
+    const NAME: &'static str = "matmul_integer_tiles";
+    const THREADS_MAX: u32 = 256;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(115))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.a).cast_mut().cast());
+        to.push((&raw const self.b).cast_mut().cast());
+        to.push((&raw const self.a_zeros).cast_mut().cast());
+        to.push((&raw const self.b_zeros).cast_mut().cast());
+        to.push((&raw const self.scales).cast_mut().cast());
+        to.push((&raw const self.c).cast_mut().cast());
+        to.push((&raw const self.shape).cast_mut().cast());
+    }
+}
+
+/// `matmul_integer_few` of `matmul_integer.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct MatmulIntegerFew {
+    pub(crate) a: Address,
+    pub(crate) b: Address,
+    pub(crate) a_zeros: Address,
+    pub(crate) b_zeros: Address,
+    pub(crate) scales: Address,
+    pub(crate) c: Address,
+    pub(crate) shape: IntegerShape,
+}
+
+impl Kernel for MatmulIntegerFew {
+    const NAME: &'static str = "matmul_integer_few";
+    const THREADS_MAX: u32 = 128;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(116))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.a).cast_mut().cast());
+        to.push((&raw const self.b).cast_mut().cast());
+        to.push((&raw const self.a_zeros).cast_mut().cast());
+        to.push((&raw const self.b_zeros).cast_mut().cast());
+        to.push((&raw const self.scales).cast_mut().cast());
+        to.push((&raw const self.c).cast_mut().cast());
+        to.push((&raw const self.shape).cast_mut().cast());
     }
 }
 
@@ -1388,7 +1512,7 @@ pub(crate) struct MatmulTensorLarge {
 impl Kernel for MatmulTensorLarge {
     const NAME: &'static str = "matmul_tensor_large";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(112)), (Form::Bf16, Entry(113))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(117)), (Form::Bf16, Entry(118))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1412,7 +1536,7 @@ pub(crate) struct MatmulTensorLargeAlong {
 impl Kernel for MatmulTensorLargeAlong {
     const NAME: &'static str = "matmul_tensor_large_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(114)), (Form::Bf16, Entry(115))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(119)), (Form::Bf16, Entry(120))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1436,7 +1560,7 @@ pub(crate) struct MatmulTensorSmall {
 impl Kernel for MatmulTensorSmall {
     const NAME: &'static str = "matmul_tensor_small";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(116)), (Form::Bf16, Entry(117))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(121)), (Form::Bf16, Entry(122))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1460,7 +1584,7 @@ pub(crate) struct MatmulTensorSmallAlong {
 impl Kernel for MatmulTensorSmallAlong {
     const NAME: &'static str = "matmul_tensor_small_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(118)), (Form::Bf16, Entry(119))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(123)), (Form::Bf16, Entry(124))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1484,7 +1608,7 @@ pub(crate) struct MatmulTensorFlat {
 impl Kernel for MatmulTensorFlat {
     const NAME: &'static str = "matmul_tensor_flat";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(120)), (Form::Bf16, Entry(121))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(125)), (Form::Bf16, Entry(126))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1508,7 +1632,7 @@ pub(crate) struct MatmulTensorFlatAlong {
 impl Kernel for MatmulTensorFlatAlong {
     const NAME: &'static str = "matmul_tensor_flat_along";
     const THREADS_MAX: u32 = 128;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(122)), (Form::Bf16, Entry(123))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::F16, Entry(127)), (Form::Bf16, Entry(128))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.a).cast_mut().cast());
@@ -1532,7 +1656,7 @@ impl Kernel for Norm {
     const NAME: &'static str = "norm";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(124)), (Form::F16, Entry(125)), (Form::Bf16, Entry(126))];
+        &[(Form::F32, Entry(129)), (Form::F16, Entry(130)), (Form::Bf16, Entry(131))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.rows).cast_mut().cast());
@@ -1556,10 +1680,10 @@ impl Kernel for Pad {
     const NAME: &'static str = "pad";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(127)),
-        (Form::B16, Entry(128)),
-        (Form::B32, Entry(129)),
-        (Form::B64, Entry(130)),
+        (Form::B8, Entry(132)),
+        (Form::B16, Entry(133)),
+        (Form::B32, Entry(134)),
+        (Form::B64, Entry(135)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1584,13 +1708,13 @@ impl Kernel for MaxPool {
     const NAME: &'static str = "max_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(131)),
-        (Form::F16, Entry(132)),
-        (Form::Bf16, Entry(133)),
-        (Form::I32, Entry(134)),
-        (Form::I64, Entry(135)),
-        (Form::I8, Entry(136)),
-        (Form::U8, Entry(137)),
+        (Form::F32, Entry(136)),
+        (Form::F16, Entry(137)),
+        (Form::Bf16, Entry(138)),
+        (Form::I32, Entry(139)),
+        (Form::I64, Entry(140)),
+        (Form::I8, Entry(141)),
+        (Form::U8, Entry(142)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1614,7 +1738,7 @@ impl Kernel for AveragePool {
     const NAME: &'static str = "average_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(138)), (Form::F16, Entry(139)), (Form::Bf16, Entry(140))];
+        &[(Form::F32, Entry(143)), (Form::F16, Entry(144)), (Form::Bf16, Entry(145))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1636,7 +1760,7 @@ impl Kernel for Quantize {
     const NAME: &'static str = "quantize";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(141)), (Form::F16, Entry(142)), (Form::Bf16, Entry(143))];
+        &[(Form::F32, Entry(146)), (Form::F16, Entry(147)), (Form::Bf16, Entry(148))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1656,7 +1780,7 @@ pub(crate) struct Dequantize {
 impl Kernel for Dequantize {
     const NAME: &'static str = "dequantize";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(144))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(149))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1681,7 +1805,7 @@ impl Kernel for QuantizedExpand {
     const NAME: &'static str = "quantized_expand";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(145)), (Form::F16, Entry(146)), (Form::Bf16, Entry(147))];
+        &[(Form::F32, Entry(150)), (Form::F16, Entry(151)), (Form::Bf16, Entry(152))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.weights).cast_mut().cast());
@@ -1710,7 +1834,7 @@ pub(crate) struct QuantizedOne8 {
 impl Kernel for QuantizedOne8 {
     const NAME: &'static str = "quantized_one_8";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(148))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(153))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1740,7 +1864,7 @@ pub(crate) struct QuantizedFew8 {
 impl Kernel for QuantizedFew8 {
     const NAME: &'static str = "quantized_few_8";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(149))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(154))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1770,7 +1894,7 @@ pub(crate) struct QuantizedOne4 {
 impl Kernel for QuantizedOne4 {
     const NAME: &'static str = "quantized_one_4";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(150))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(155))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1800,7 +1924,7 @@ pub(crate) struct QuantizedFew4 {
 impl Kernel for QuantizedFew4 {
     const NAME: &'static str = "quantized_few_4";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(151))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(156))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1829,7 +1953,7 @@ impl Kernel for RaggedPool {
     const NAME: &'static str = "ragged_pool";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(152)), (Form::F16, Entry(153)), (Form::Bf16, Entry(154))];
+        &[(Form::F32, Entry(157)), (Form::F16, Entry(158)), (Form::Bf16, Entry(159))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -1852,7 +1976,7 @@ pub(crate) struct RandomBits {
 impl Kernel for RandomBits {
     const NAME: &'static str = "random_bits";
     const THREADS_MAX: u32 = 256;
-    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(155))];
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(160))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.key).cast_mut().cast());
@@ -1880,7 +2004,7 @@ impl Kernel for RecurrentStep {
     const NAME: &'static str = "recurrent_step";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(156)), (Form::F16, Entry(157)), (Form::Bf16, Entry(158))];
+        &[(Form::F32, Entry(161)), (Form::F16, Entry(162)), (Form::Bf16, Entry(163))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.projected).cast_mut().cast());
@@ -1911,12 +2035,12 @@ impl Kernel for ReduceRows {
     const NAME: &'static str = "reduce_rows";
     const THREADS_MAX: u32 = 512;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(159)),
-        (Form::F16, Entry(160)),
-        (Form::Bf16, Entry(161)),
-        (Form::I32, Entry(162)),
-        (Form::I64, Entry(163)),
-        (Form::U8, Entry(164)),
+        (Form::F32, Entry(164)),
+        (Form::F16, Entry(165)),
+        (Form::Bf16, Entry(166)),
+        (Form::I32, Entry(167)),
+        (Form::I64, Entry(168)),
+        (Form::U8, Entry(169)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1943,12 +2067,12 @@ impl Kernel for ReduceColumns {
     const NAME: &'static str = "reduce_columns";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(165)),
-        (Form::F16, Entry(166)),
-        (Form::Bf16, Entry(167)),
-        (Form::I32, Entry(168)),
-        (Form::I64, Entry(169)),
-        (Form::U8, Entry(170)),
+        (Form::F32, Entry(170)),
+        (Form::F16, Entry(171)),
+        (Form::Bf16, Entry(172)),
+        (Form::I32, Entry(173)),
+        (Form::I64, Entry(174)),
+        (Form::U8, Entry(175)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1974,12 +2098,12 @@ impl Kernel for ReduceFinish {
     const NAME: &'static str = "reduce_finish";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(171)),
-        (Form::F16, Entry(172)),
-        (Form::Bf16, Entry(173)),
-        (Form::I32, Entry(174)),
-        (Form::I64, Entry(175)),
-        (Form::U8, Entry(176)),
+        (Form::F32, Entry(176)),
+        (Form::F16, Entry(177)),
+        (Form::Bf16, Entry(178)),
+        (Form::I32, Entry(179)),
+        (Form::I64, Entry(180)),
+        (Form::U8, Entry(181)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -1998,6 +2122,7 @@ pub(crate) struct Resample {
     pub(crate) indices: Address,
     pub(crate) weights: Address,
     pub(crate) y: Address,
+    pub(crate) fault: Address,
     pub(crate) count: u32,
     pub(crate) n: u32,
     pub(crate) inner: u32,
@@ -2009,18 +2134,39 @@ impl Kernel for Resample {
     const NAME: &'static str = "resample";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(177)), (Form::F16, Entry(178)), (Form::Bf16, Entry(179))];
+        &[(Form::F32, Entry(182)), (Form::F16, Entry(183)), (Form::Bf16, Entry(184))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
         to.push((&raw const self.indices).cast_mut().cast());
         to.push((&raw const self.weights).cast_mut().cast());
         to.push((&raw const self.y).cast_mut().cast());
+        to.push((&raw const self.fault).cast_mut().cast());
         to.push((&raw const self.count).cast_mut().cast());
         to.push((&raw const self.n).cast_mut().cast());
         to.push((&raw const self.inner).cast_mut().cast());
         to.push((&raw const self.extent).cast_mut().cast());
         to.push((&raw const self.taps).cast_mut().cast());
+    }
+}
+
+/// `resize_taps` of `resample.cu`.
+#[derive(Clone, Copy)]
+pub(crate) struct ResizeTaps {
+    pub(crate) indices: Address,
+    pub(crate) weights: Address,
+    pub(crate) axis: ResizeAxis,
+}
+
+impl Kernel for ResizeTaps {
+    const NAME: &'static str = "resize_taps";
+    const THREADS_MAX: u32 = 128;
+    const ENTRIES: &'static [(Form, Entry)] = &[(Form::Plain, Entry(185))];
+
+    fn parameters(&self, to: &mut Vec<*mut c_void>) {
+        to.push((&raw const self.indices).cast_mut().cast());
+        to.push((&raw const self.weights).cast_mut().cast());
+        to.push((&raw const self.axis).cast_mut().cast());
     }
 }
 
@@ -2038,7 +2184,7 @@ impl Kernel for Rope {
     const NAME: &'static str = "rope";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(180)), (Form::F16, Entry(181)), (Form::Bf16, Entry(182))];
+        &[(Form::F32, Entry(186)), (Form::F16, Entry(187)), (Form::Bf16, Entry(188))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2066,10 +2212,10 @@ impl Kernel for ScatterElements {
     const NAME: &'static str = "scatter_elements";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(183)),
-        (Form::B16, Entry(184)),
-        (Form::B32, Entry(185)),
-        (Form::B64, Entry(186)),
+        (Form::B8, Entry(189)),
+        (Form::B16, Entry(190)),
+        (Form::B32, Entry(191)),
+        (Form::B64, Entry(192)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2100,10 +2246,10 @@ impl Kernel for ScatterTuples {
     const NAME: &'static str = "scatter_tuples";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(187)),
-        (Form::B16, Entry(188)),
-        (Form::B32, Entry(189)),
-        (Form::B64, Entry(190)),
+        (Form::B8, Entry(193)),
+        (Form::B16, Entry(194)),
+        (Form::B32, Entry(195)),
+        (Form::B64, Entry(196)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2131,11 +2277,11 @@ impl Kernel for ScatterSlices {
     const NAME: &'static str = "scatter_slices";
     const THREADS_MAX: u32 = 128;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(191)),
-        (Form::B16, Entry(192)),
-        (Form::B32, Entry(193)),
-        (Form::B64, Entry(194)),
-        (Form::B128, Entry(195)),
+        (Form::B8, Entry(197)),
+        (Form::B16, Entry(198)),
+        (Form::B32, Entry(199)),
+        (Form::B64, Entry(200)),
+        (Form::B128, Entry(201)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2161,10 +2307,10 @@ impl Kernel for Select {
     const NAME: &'static str = "select";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(196)),
-        (Form::B16, Entry(197)),
-        (Form::B32, Entry(198)),
-        (Form::B64, Entry(199)),
+        (Form::B8, Entry(202)),
+        (Form::B16, Entry(203)),
+        (Form::B32, Entry(204)),
+        (Form::B64, Entry(205)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2191,7 +2337,7 @@ impl Kernel for SoftmaxRows {
     const NAME: &'static str = "softmax_rows";
     const THREADS_MAX: u32 = 512;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(200)), (Form::F16, Entry(201)), (Form::Bf16, Entry(202))];
+        &[(Form::F32, Entry(206)), (Form::F16, Entry(207)), (Form::Bf16, Entry(208))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2218,7 +2364,7 @@ impl Kernel for SoftmaxColumns {
     const NAME: &'static str = "softmax_columns";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(203)), (Form::F16, Entry(204)), (Form::Bf16, Entry(205))];
+        &[(Form::F32, Entry(209)), (Form::F16, Entry(210)), (Form::Bf16, Entry(211))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2242,11 +2388,11 @@ impl Kernel for Strided {
     const NAME: &'static str = "strided";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(206)),
-        (Form::B16, Entry(207)),
-        (Form::B32, Entry(208)),
-        (Form::B64, Entry(209)),
-        (Form::B128, Entry(210)),
+        (Form::B8, Entry(212)),
+        (Form::B16, Entry(213)),
+        (Form::B32, Entry(214)),
+        (Form::B64, Entry(215)),
+        (Form::B128, Entry(216)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2268,11 +2414,11 @@ impl Kernel for StridedSquares {
     const NAME: &'static str = "strided_squares";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(211)),
-        (Form::B16, Entry(212)),
-        (Form::B32, Entry(213)),
-        (Form::B64, Entry(214)),
-        (Form::B128, Entry(215)),
+        (Form::B8, Entry(217)),
+        (Form::B16, Entry(218)),
+        (Form::B32, Entry(219)),
+        (Form::B64, Entry(220)),
+        (Form::B128, Entry(221)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2297,10 +2443,10 @@ impl Kernel for TopK {
     const NAME: &'static str = "top_k";
     const THREADS_MAX: u32 = 1024;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::F32, Entry(216)),
-        (Form::F16, Entry(217)),
-        (Form::Bf16, Entry(218)),
-        (Form::I32, Entry(219)),
+        (Form::F32, Entry(222)),
+        (Form::F16, Entry(223)),
+        (Form::Bf16, Entry(224)),
+        (Form::I32, Entry(225)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2329,7 +2475,7 @@ impl Kernel for Unary {
     const NAME: &'static str = "unary";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(220)), (Form::F16, Entry(221)), (Form::Bf16, Entry(222))];
+        &[(Form::F32, Entry(226)), (Form::F16, Entry(227)), (Form::Bf16, Entry(228))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2358,10 +2504,10 @@ impl Kernel for UnaryWhole {
     const NAME: &'static str = "unary_whole";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] = &[
-        (Form::B8, Entry(223)),
-        (Form::B16, Entry(224)),
-        (Form::B32, Entry(225)),
-        (Form::B64, Entry(226)),
+        (Form::B8, Entry(229)),
+        (Form::B16, Entry(230)),
+        (Form::B32, Entry(231)),
+        (Form::B64, Entry(232)),
     ];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
@@ -2389,7 +2535,7 @@ impl Kernel for UnaryTest {
     const NAME: &'static str = "unary_test";
     const THREADS_MAX: u32 = 256;
     const ENTRIES: &'static [(Form, Entry)] =
-        &[(Form::F32, Entry(227)), (Form::F16, Entry(228)), (Form::Bf16, Entry(229))];
+        &[(Form::F32, Entry(233)), (Form::F16, Entry(234)), (Form::Bf16, Entry(235))];
 
     fn parameters(&self, to: &mut Vec<*mut c_void>) {
         to.push((&raw const self.x).cast_mut().cast());
@@ -2705,6 +2851,19 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
     ),
     ("cumulative_tiles", &[size_of::<Address>(), size_of::<Address>(), size_of::<ScanLanes>()]),
     (
+        "dynamic_rows",
+        &[
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<u32>(),
+            size_of::<u32>(),
+            size_of::<u32>(),
+        ],
+    ),
+    ("dynamic_layer_tiles", &[size_of::<DynamicLayer>(), size_of::<Ending>()]),
+    ("dynamic_layer_few", &[size_of::<DynamicLayer>(), size_of::<Ending>()]),
+    (
         "gather",
         &[
             size_of::<Address>(),
@@ -2822,6 +2981,30 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
         ],
     ),
     ("matmul_finish", &[size_of::<Target>(), size_of::<ProductShape>(), size_of::<Ending>()]),
+    (
+        "matmul_integer_tiles",
+        &[
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<IntegerShape>(),
+        ],
+    ),
+    (
+        "matmul_integer_few",
+        &[
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<Address>(),
+            size_of::<IntegerShape>(),
+        ],
+    ),
     (
         "matmul_tensor_large",
         &[
@@ -3032,6 +3215,7 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
             size_of::<Address>(),
             size_of::<Address>(),
             size_of::<Address>(),
+            size_of::<Address>(),
             size_of::<u32>(),
             size_of::<u32>(),
             size_of::<u32>(),
@@ -3039,6 +3223,7 @@ pub(crate) const SIZES: &[(&str, &[usize])] = &[
             size_of::<u32>(),
         ],
     ),
+    ("resize_taps", &[size_of::<Address>(), size_of::<Address>(), size_of::<ResizeAxis>()]),
     (
         "rope",
         &[
