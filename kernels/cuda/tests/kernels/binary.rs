@@ -1,11 +1,10 @@
 //! Functions of two numbers, and choices.
 
-use crate::SIZES;
 use crate::moved::{
     INTEGERS, Operand, bytes_left, decode_whole, encode_whole, integers, is_signed, joint, place,
     size, wrapped,
 };
-use crate::reference::{Random, close, decode, encode, epsilon, rounded};
+use crate::reference::{Random, SIZES, close, decode, encode, epsilon, rounded};
 use aimass_cuda::Form;
 use aimass_cuda::binary::{
     Arithmetic, BitOp, Comparison, Logical, Operands, arithmetic, bitwise, compare, logical,

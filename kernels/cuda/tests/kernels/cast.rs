@@ -1,10 +1,9 @@
 //! Conversions, against what Rust's `as` and the crate `half` make of the same numbers.
 
-use crate::SIZES;
 use crate::moved::{
     INTEGERS, Operand, bytes_left, decode_whole, encode_whole, integers, size, wrapped,
 };
-use crate::reference::Random;
+use crate::reference::{Random, SIZES};
 use aimass_cuda::cast::{cast, castable};
 use aimass_tensor::DType;
 use half::{bf16, f16};

@@ -1,8 +1,7 @@
 //! Values that are made by counting.
 
-use crate::SIZES;
 use crate::moved::{INTEGERS, Operand, bytes_left, encode_whole, is_signed};
-use crate::reference::Random;
+use crate::reference::{Random, SIZES};
 use aimass_cuda::counting::{iota, one_hot, positions};
 use aimass_tensor::DType;
 

@@ -33,6 +33,3 @@ mod unary;
 
 /// Whether the machine under test has cuBLASLt.
 pub(crate) const CUBLASLT: bool = false;
-
-/// Extents at which kernels go wrong: none, around a warp, around a block, more than one block.
-pub(crate) const SIZES: &[usize] = &[0, 1, 2, 31, 32, 33, 255, 256, 257, 1023, 1025];

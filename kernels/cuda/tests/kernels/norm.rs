@@ -1,8 +1,7 @@
 //! Normalization of rows.
 
-use crate::SIZES;
 use crate::placed::{FLOATS, Placed};
-use crate::reference::{Random, close, device, epsilon, rounded};
+use crate::reference::{Random, SIZES, close, device, epsilon, rounded};
 use aimass_cuda::norm::{Norm, NormOperands, norm};
 use aimass_cuda::{DeviceError, Form};
 

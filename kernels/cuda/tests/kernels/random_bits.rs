@@ -1,8 +1,7 @@
 //! Random bits by counting.
 
-use crate::SIZES;
 use crate::placed::Placed;
-use crate::reference::{Random, device};
+use crate::reference::{Random, SIZES, device};
 use aimass_cuda::Form;
 use aimass_cuda::random_bits::random_bits;
 

@@ -1,8 +1,7 @@
 //! Reductions, extremes and running sums along the middle axis.
 
-use crate::SIZES;
 use crate::placed::{FLOATS, Placed};
-use crate::reference::{Random, close, device, epsilon, rounded};
+use crate::reference::{Random, SIZES, close, device, epsilon, rounded};
 use aimass_cuda::arg_extreme::arg_extreme;
 use aimass_cuda::cumulative::{Scan, cumulative};
 use aimass_cuda::lanes::Lanes;

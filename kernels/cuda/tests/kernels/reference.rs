@@ -5,6 +5,9 @@ use aimass_vgpu::{Checks, Settings, Vgpu};
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
+/// Extents at which kernels go wrong: none, around a warp, around a block, more than one block.
+pub(crate) const SIZES: &[usize] = &[0, 1, 2, 31, 32, 33, 255, 256, 257, 1023, 1025];
+
 /// Blocks of the virtual GPU's kernels that take elements in turn: few, so that small cases have
 /// second turns.
 const BLOCKS_MAX: u32 = 3;

@@ -1,8 +1,7 @@
 //! Ops that move elements: any size, against index arithmetic.
 
-use crate::SIZES;
 use crate::moved::{Operand, bytes_left, place};
-use crate::reference::Random;
+use crate::reference::{Random, SIZES};
 use aimass_cuda::pad::{PadMode, PadSpec, pad};
 use aimass_cuda::shape_ops::{
     SliceSpec, broadcast_to, concat, dense_strides, slice, tile, transpose,

@@ -1,8 +1,7 @@
 //! Softmax and its logarithm along rows and columns.
 
-use crate::SIZES;
 use crate::placed::{FLOATS, Placed};
-use crate::reference::{Random, close, device, epsilon, rounded};
+use crate::reference::{Random, SIZES, close, device, epsilon, rounded};
 use aimass_cuda::Form;
 use aimass_cuda::lanes::Lanes;
 use aimass_cuda::softmax::softmax;

@@ -1,8 +1,7 @@
 //! The best elements of rows, in order.
 
-use crate::SIZES;
 use crate::placed::{FLOATS, Placed};
-use crate::reference::{Random, close, device};
+use crate::reference::{Random, SIZES, close, device};
 use aimass_cuda::top_k::{TopK, takes, top_k};
 use aimass_cuda::{DeviceError, Form};
 use std::cmp::Ordering;

@@ -1,10 +1,9 @@
 //! Functions of one number.
 
-use crate::SIZES;
 use crate::moved::{
     INTEGERS, Operand, bytes_left, decode_whole, encode_whole, integers, is_signed, size, wrapped,
 };
-use crate::reference::{Random, close, decode, encode, epsilon, outcome, rounded};
+use crate::reference::{Random, SIZES, close, decode, encode, epsilon, outcome, rounded};
 use aimass_cuda::Form;
 use aimass_cuda::unary::{FloatTest, IntUnary, Unary, unary, unary_int, unary_test};
 use aimass_tensor::DType;

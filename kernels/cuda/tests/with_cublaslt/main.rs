@@ -1,5 +1,7 @@
 //! Products and convolutions again, on a virtual GPU whose machine has a (virtual) cuBLASLt.
 
+#![allow(dead_code, reason = "the modules hold more than these tests use")]
+
 use aimass_cuda::Form;
 use aimass_cuda::matmul::Finish;
 

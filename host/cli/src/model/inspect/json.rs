@@ -7,6 +7,7 @@ use aimass_graph::{
     TensorSpec, ValuePlace, ValueReport,
 };
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// The whole inspection.
 pub(super) fn of(inspection: &Inspection) -> Value {
@@ -59,7 +60,7 @@ fn device(found: &Result<DeviceReport, String>) -> Value {
 }
 
 /// A step of a device's program; `aimass model profile` adds its time.
-pub(in crate::model) fn device_step((name, place): &(&'static str, StepPlace)) -> Value {
+pub(in crate::model) fn device_step((name, place): &(Cow<'static, str>, StepPlace)) -> Value {
     json!({ "label": name, "place": place.name() })
 }
 

@@ -2,9 +2,10 @@
 
 use super::text::Work;
 use crate::model::figures::median;
-use aimass_graph::{DeviceReport, DeviceTimes, Plan};
+use aimass_graph::{DeviceReport, DeviceTimes, Plan, StepPlace};
 use aimass_tensor::Tensor;
 use anyhow::{bail, ensure};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -70,12 +71,10 @@ impl DeviceProfile {
     /// Every step with its number and place.
     pub(super) fn by_step(&self) -> Vec<(String, Work)> {
         let steps = self.report.steps.iter().zip(&self.steps_us).enumerate();
-        let line = |(index, ((name, place), &us)): (usize, (&(&str, _), &f64))| {
-            let place: aimass_graph::StepPlace = *place;
-            (
-                format!("{index:4}  {name}, {}", place.name()),
-                Work { calls: 1, us, ..Work::default() },
-            )
+        let line = |(index, (step, &us)): (usize, (&(Cow<'_, str>, StepPlace), &f64))| {
+            let (name, place) = step;
+            let label = format!("{index:4}  {name}, {}", place.name());
+            (label, Work { calls: 1, us, ..Work::default() })
         };
         steps.map(line).collect()
     }
@@ -95,14 +94,13 @@ pub(super) fn by_op(profile: &DeviceProfile) -> BTreeMap<String, Work> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aimass_graph::StepPlace;
 
     #[test]
     fn equal_ops_of_equal_places_are_summed() {
         let steps = vec![
-            ("gelu", StepPlace::Device),
-            ("gelu", StepPlace::Host),
-            ("gelu", StepPlace::Device),
+            ("gelu".into(), StepPlace::Device),
+            ("gelu".into(), StepPlace::Host),
+            ("gelu".into(), StepPlace::Device),
         ];
         let profile = DeviceProfile {
             report: DeviceReport { device: "any".into(), steps, recorded: 0 },

@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_plan_on_a_device_is_told_by_op_and_by_step() {
         use aimass_graph::{DeviceReport, StepPlace};
-        let steps = vec![("linear", StepPlace::Device), ("sort", StepPlace::Host)];
+        let steps = vec![("linear".into(), StepPlace::Device), ("sort".into(), StepPlace::Host)];
         let times = DeviceProfile {
             report: DeviceReport { device: "GPU 7".into(), steps, recorded: 0 },
             run_us: 11.0,
