@@ -46,11 +46,12 @@ impl ConvProduct {
         let terms = u32::try_from(shape.terms()).ok()?;
         let rows = shape.results() / u64::from(shape.filters.max(1));
         let bytes = u64::from(terms) * form.bytes() as u64;
-        // What cuBLASLt computes fast is aligned.
+        // What cuBLASLt computes fast is aligned; what is not, it may also round more than once.
         let is_product = shape.groups == 1
             && shape.layout == Layout::ChannelsLast
             && shape.filters >= FILTERS_MIN
             && bytes.is_multiple_of(16)
+            && (u64::from(shape.filters) * form.bytes() as u64).is_multiple_of(16)
             && rows > 0
             && rows < 1 << 31;
         if !is_product {

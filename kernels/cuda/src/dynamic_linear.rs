@@ -1,6 +1,6 @@
 //! Linear layers of 8-bit weights whose rows are quantized on the way: every 64 numbers of a row become
 //! bytes of 7 bits with a scale and a zero point of their own, and products of such a block are summed in
-//! integers. Bits are those of the CPU's layers, but for what [`Finish`](crate::matmul::Finish) computes.
+//! integers. Bits are those of the CPU's layers, but for what [`Finish`] computes.
 
 use crate::entries;
 use crate::error::DeviceError;

@@ -76,3 +76,13 @@ impl DeviceArg<'_> {
         u32::try_from(self.shape.elements()).unwrap_or(u32::MAX)
     }
 }
+
+impl DeviceCall<'_, '_, '_> {
+    /// Has the CPU say what is wrong with the inputs, as it does of an index: position 0 is out of range.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub(crate) fn refuse(&mut self) -> Result<(), DeviceError> {
+        self.queue.fill(self.fault, 0)
+    }
+}

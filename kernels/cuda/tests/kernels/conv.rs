@@ -397,6 +397,7 @@ fn convolutions_that_a_library_may_multiply() {
     // One tap as images lie, and with steps; windows, of a whole image and of several.
     for (axes, batch, channels, filters) in [
         (pair(9, 1, 1, 0), 3, 64, 40),
+        (pair(33, 1, 2, 0), 2, 32, 40),
         (pair(33, 1, 2, 0), 2, 32, 33),
         (pair(17, 3, 1, 1), 2, 12, 32),
         (pair(32, 1, 1, 1), 1, 8, 136),

@@ -89,11 +89,15 @@ pub(super) fn reduce(site: &Site<'_>, op: &Reduce, node: Node<'_>) -> Option<Low
 pub(super) fn arg_extreme(site: &Site<'_>, op: &ArgExtreme, node: Node<'_>) -> Option<Lowered> {
     let form = ordered_form(site.spec(node.inputs[0]).dtype)?;
     let (axis, largest) = (op.axis as usize, op.largest);
-    Some(Lowered::new(move |call| {
+    let lowered = Lowered::new(move |call| {
         let (x, y) = (&call.inputs[0], &call.outputs[0]);
         let lanes = lanes_of(&x.shape, axis..axis + 1)?;
+        if lanes.n == 0 && y.shape.elements() > 0 {
+            return call.refuse();
+        }
         launch_arg_extreme(call.queue, lanes, largest, form, (x.slice, y.slice))
-    }))
+    });
+    Some(lowered.with_faults())
 }
 
 pub(super) fn cumulative(site: &Site<'_>, op: &Cumulative, node: Node<'_>) -> Option<Lowered> {

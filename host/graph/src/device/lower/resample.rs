@@ -26,11 +26,6 @@ fn lanes(
     })
 }
 
-/// Has the CPU say what is wrong: position 0 is out of range.
-fn refused(call: &mut DeviceCall<'_, '_, '_>) -> Result<(), DeviceError> {
-    call.queue.fill(call.fault, 0)
-}
-
 pub(super) fn resample(site: &Site<'_>, op: &Resample, node: Node<'_>) -> Option<Lowered> {
     let (form, axis) = (float_form(site.spec(node.inputs[0]).dtype)?, op.axis as usize);
     let lowered = Lowered::new(move |call| {
@@ -38,7 +33,7 @@ pub(super) fn resample(site: &Site<'_>, op: &Resample, node: Node<'_>) -> Option
             ([0, 1, 2].map(|input: usize| call.inputs[input]), &call.outputs[0]);
         let shape = lanes(&x, y, axis, indices.shape[1])?;
         if shape.n == 0 && indices.shape.elements() > 0 {
-            return refused(call);
+            return call.refuse();
         }
         let table = Taps { indices: indices.slice, weights: weights.slice, fault: call.fault };
         launch_resample(call.queue, form, &shape, &table, (x.slice, y.slice))
@@ -72,7 +67,7 @@ fn resize_call(
         return Ok(());
     }
     if n == 0 {
-        return refused(call);
+        return call.refuse();
     }
     if x.shape == y.shape {
         // Every sample falls on its own element, whatever the filter.
