@@ -90,7 +90,7 @@ const LAUNCHERS: &[Launcher] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// Cases of each launcher, and with `AIMASS_ALL=1`.
-const CASES: u64 = 60;
+const CASES: u64 = 30;
 const CASES_ALL: u64 = 1_000;
 
 /// Draws cases of these launchers.
