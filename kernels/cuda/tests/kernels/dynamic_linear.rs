@@ -114,8 +114,8 @@ impl Layer {
 
 fn check(shape: [usize; 3], extra: bool) {
     let layer = Layer::new(shape, extra);
-    // Zero points are subtracted in f32 from sums of numbers up to 128.
-    close(&format!("{shape:?} {extra}"), &layer.found(), &layer.expected(), 1e-4);
+    // Zero points are subtracted in f32 from sums of numbers up to 128, which leaves little of them.
+    close(&format!("{shape:?} {extra}"), &layer.found(), &layer.expected(), 5e-4);
 }
 
 pub(crate) fn draw_dynamic_linear(random: &mut Random) {

@@ -3,7 +3,7 @@
 //! They need NVIDIA's compiler (`cargo xtask fetch`); without it these tests say so and pass.
 
 use crate::moved::{Operand as Placed, bytes_left, joint, size};
-use crate::reference::{Guarded, Random, device};
+use crate::reference::{Guarded, Random, device, is_real};
 use aimass_cuda::binary::{self, Arithmetic, BitOp, Comparison, Logical, Operands};
 use aimass_cuda::fused::{Expression, Function, FusedKernel, INPUTS_MAX, Operand, STEPS_MAX};
 use aimass_cuda::select::{Choice, select};
@@ -236,8 +236,7 @@ impl Chain {
         assert_eq!(before.get(), u64::from(bytes > 0), "{what}: launches");
         let wide = size(out.dtype);
         for (i, (found, expected)) in found.chunks(wide).zip(expected.chunks(wide)).enumerate() {
-            // Which NaN an instruction makes is not promised, and differs between architectures.
-            if is_nan(out.dtype, found) && is_nan(out.dtype, expected) {
+            if is_as_good(out.dtype, found, expected) {
                 continue;
             }
             assert_eq!(found, expected, "{what}: element {i} of {:?}: {:?}", out.shape, self.log);
@@ -245,13 +244,23 @@ impl Chain {
     }
 }
 
-fn is_nan(dtype: DType, bytes: &[u8]) -> bool {
-    match (dtype, bytes) {
-        (DType::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]).is_nan(),
-        (DType::F16, &[a, b]) => half::f16::from_le_bytes([a, b]).is_nan(),
-        (DType::Bf16, &[a, b]) => half::bf16::from_le_bytes([a, b]).is_nan(),
-        (_, _) => false,
-    }
+/// Whether floats differ in what is not promised: which NaN an instruction makes, and, where the machine has
+/// another compiler than the one of the kernels in the repository, the last two places of a function.
+fn is_as_good(dtype: DType, found: &[u8], expected: &[u8]) -> bool {
+    // Bits, and those of infinity; a number's sign is the highest.
+    let float = |bytes: &[u8]| match (dtype, bytes) {
+        (DType::F32, &[a, b, c, d]) => Some((u32::from_le_bytes([a, b, c, d]), 0x7f80_0000)),
+        (DType::F16, &[a, b]) => Some((u32::from(u16::from_le_bytes([a, b])), 0x7c00)),
+        (DType::Bf16, &[a, b]) => Some((u32::from(u16::from_le_bytes([a, b])), 0x7f80)),
+        (_, _) => None,
+    };
+    let sign = if dtype == DType::F32 { 1 << 31 } else { 1 << 15 };
+    let (Some((found, infinity)), Some((expected, _))) = (float(found), float(expected)) else {
+        return false;
+    };
+    let is_nan = |bits: u32| bits & !sign > infinity;
+    let other = is_real() && Compiler::get().is_ok_and(|compiler| compiler.version() != "12.9");
+    is_nan(found) && is_nan(expected) || other && found.abs_diff(expected) <= 2
 }
 
 /// The dtype that a step makes.
