@@ -172,7 +172,7 @@ fn check(form: Form, shape: &ConvShape, kind: Kind, extras: &Extras) {
         };
     }
     let terms = (pairs * count(&shape.axes, |a| a.kernel) / shape.filters.max(1) as usize).max(1);
-    let tolerance = epsilon(form).max(4e-7 * (terms as f64).sqrt() * 4.0);
+    let tolerance = epsilon(form).max(4e-7 * (terms as f64).sqrt() * 8.0);
     close(&format!("{shape:?} {form:?} {transposed}"), &found, &sums, tolerance);
 }
 
