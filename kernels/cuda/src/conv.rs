@@ -1,7 +1,7 @@
 //! Convolutions over up to three spatial axes (ONNX `Conv-11`, `ConvTranspose-11`); padding counts as 0.
 //!
 //! f32 is computed in f32. f16 and bf16 are multiplied by tensor cores, summed in f32 and rounded once.
-//! Where cuBLASLt is there, those of images with their channels last are products of it.
+//! Where cuBLASLt is there, those of images with their channels last are products of it where that is faster.
 
 use crate::conv_product::ConvProduct;
 use crate::device::Device;
@@ -83,7 +83,7 @@ pub struct ConvOperands<'m> {
 const TILE: u32 = 64;
 /// Filters of a group from which on tiles are worth it.
 const TILED_FILTERS_MIN: u32 = 16;
-/// Outputs of a thread of a depthwise convolution.
+/// Outputs of a thread of a depthwise convolution: as in conv_depthwise.cu.
 const RUN: u32 = 4;
 /// Extents at and beyond which a position would be taken for one that lies nowhere.
 const EXTENT_END: u64 = 1 << 28;
@@ -190,7 +190,7 @@ pub fn conv_depthwise(
     let threads = lines * u64::from(axes[2].output.div_ceil(RUN)) * u64::from(channels / width);
     let kernel =
         entries::ConvDepthwise { x, w, bias, residual, y, shape: own, ending: finish.into() };
-    queue.launch(&kernel, form, Grid::over(threads, 128))
+    queue.launch(&kernel, form, queue.over(threads, 128))
 }
 
 /// `y = finish(conv_transpose(x, w) + bias, residual)`: every element of `x` adds a scaled window to

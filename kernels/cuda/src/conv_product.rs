@@ -116,7 +116,7 @@ impl ConvProduct {
             first += rows;
         }
         if !in_one {
-            finish_sums(queue, form, shape, operands, finish)?;
+            self.finish_sums(queue, (form, shape), operands, finish)?;
         }
         Ok(true)
     }
@@ -156,6 +156,27 @@ impl ConvProduct {
         let dims = ProductDims { batch: 1, m, n: filters, k: self.terms };
         matmul(queue, dims, [&a, &w], &c, &end)
     }
+
+    /// Finishes sums that are in `y`.
+    fn finish_sums(
+        &self,
+        queue: &mut Queue<'_>,
+        (form, shape): (Form, &parameters::ConvShape),
+        operands: &ConvOperands<'_>,
+        finish: Finish,
+    ) -> Result<(), DeviceError> {
+        let address = |slice: Slice<'_>| Address(slice.address());
+        let y = address(operands.y);
+        let kernel = entries::ConvJoin {
+            partial: y,
+            bias: address(operands.bias),
+            residual: address(operands.residual),
+            y,
+            shape: parameters::ConvShape { splits: 1, ..*shape },
+            ending: Ending::from(finish),
+        };
+        queue.launch(&kernel, form, queue.over(self.rows * u64::from(self.filters), 256))
+    }
 }
 
 /// `rows` rows of `row` bytes from row `first` on.
@@ -186,26 +207,4 @@ fn write_windows(
     let blocks = (rows as u32).div_ceil(BLOCK_ROWS);
     let form = Form::of_size(word).unwrap_or(Form::B128);
     queue.launch(&kernel, form, Grid::linear(blocks, 256))
-}
-
-/// Finishes sums that are in `y`.
-fn finish_sums(
-    queue: &mut Queue<'_>,
-    form: Form,
-    shape: &parameters::ConvShape,
-    operands: &ConvOperands<'_>,
-    finish: Finish,
-) -> Result<(), DeviceError> {
-    let address = |slice: Slice<'_>| Address(slice.address());
-    let y = address(operands.y);
-    let kernel = entries::ConvJoin {
-        partial: y,
-        bias: address(operands.bias),
-        residual: address(operands.residual),
-        y,
-        shape: parameters::ConvShape { splits: 1, ..*shape },
-        ending: Ending::from(finish),
-    };
-    let results = operands.y.bytes() as u64 / form.bytes() as u64;
-    queue.launch(&kernel, form, Grid::over(results, 256))
 }

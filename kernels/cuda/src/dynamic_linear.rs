@@ -143,7 +143,7 @@ pub fn dynamic_linear(
     }
     if blocks > 0 {
         // A warp for each block.
-        queue.launch(&rows, Form::Plain, Grid::over(m_long * u64::from(blocks) * 32, 256))?;
+        queue.launch(&rows, Form::Plain, queue.over(m_long * u64::from(blocks) * 32, 256))?;
     }
     let ending = finish.into();
     // As many tiles as elements at most.

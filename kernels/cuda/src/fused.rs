@@ -12,7 +12,7 @@ use crate::binary::{Arithmetic, BitOp, Comparison, Logical, Whole};
 use crate::cast;
 use crate::device::Device;
 use crate::error::DeviceError;
-use crate::launch::{Address, Form, Grid, is_signed};
+use crate::launch::{Address, Form, is_signed};
 use crate::layout::{Broadcast, Groups};
 use crate::memory::Slice;
 use crate::nvrtc::{Compiler, CompilerError, Image};
@@ -450,7 +450,7 @@ impl FusedKernel {
         let (inputs, axes) = (addresses, plan.axes());
         let mut with =
             Parameters { inputs, output, axes, width, groups, zero: 0, extents, strides };
-        let grid = Grid::over(groups.into(), ELEMENTWISE_THREADS);
+        let grid = queue.over(groups.into(), ELEMENTWISE_THREADS);
         let mut parameters: [*mut c_void; 1] = [(&raw mut with).cast()];
         queue.launch_function("fused", self.function, grid, &mut parameters)
     }

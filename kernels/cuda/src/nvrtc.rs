@@ -123,7 +123,7 @@ impl Images {
 
 /// The compiler of this process.
 pub struct Compiler {
-    library: Library,
+    nvrtc: Library,
     images: Mutex<Images>,
 }
 
@@ -135,14 +135,14 @@ impl Compiler {
     pub fn get() -> Result<&'static Compiler, CompilerError> {
         static COMPILER: OnceLock<Result<Compiler, CompilerError>> = OnceLock::new();
         let opened = COMPILER.get_or_init(|| {
-            Library::open().map(|library| Compiler { library, images: Mutex::default() })
+            Library::open().map(|library| Compiler { nvrtc: library, images: Mutex::default() })
         });
         opened.as_ref().map_err(Clone::clone)
     }
 
     /// Its version, such as 12.9.
     pub fn version(&self) -> String {
-        shown(self.library.version)
+        shown(self.nvrtc.version)
     }
 
     /// Compiles `source`, which may include `headers` by name, for a compute capability, unless it was
@@ -157,7 +157,7 @@ impl Compiler {
         capability: (u32, u32),
     ) -> Result<Arc<Image>, CompilerError> {
         let (major, minor) = capability;
-        let Some(target) = target(&self.library.architectures, capability) else {
+        let Some(target) = target(&self.nvrtc.architectures, capability) else {
             return Err(CompilerError::NoArchitecture { version: self.version(), major, minor });
         };
         // One program at a time: several compilations at once are not faster, and NVRTC of 11 minds.
@@ -165,7 +165,7 @@ impl Compiler {
         if let Some(known) = images.find(&target, source) {
             return Ok(known);
         }
-        let image = Arc::new(self.library.compiled(source, headers, &target)?);
+        let image = Arc::new(self.nvrtc.compiled(source, headers, &target)?);
         images.keep(target, source, image.clone());
         Ok(image)
     }
@@ -306,7 +306,7 @@ impl Library {
         }
         let pointers = |all: &[CString]| all.iter().map(|one| one.as_ptr()).collect::<Vec<_>>();
         let (name_at, content_at) = (pointers(&names), pointers(&contents));
-        let mut program = Program { library: self, handle: std::ptr::null_mut() };
+        let mut program = Program { nvrtc: self, handle: std::ptr::null_mut() };
         // SAFETY: every text ends with a zero and lives until the call returns, which copies them.
         let made = unsafe {
             (self.create)(
@@ -365,7 +365,7 @@ fn refused(
 
 /// A program of the library.
 struct Program<'l> {
-    library: &'l Library,
+    nvrtc: &'l Library,
     handle: Handle,
 }
 
@@ -377,11 +377,11 @@ impl Program<'_> {
     ) -> Result<Vec<u8>, CompilerError> {
         let mut bytes = 0;
         // SAFETY: the program is live.
-        self.library.checked(call, unsafe { size(self.handle, &raw mut bytes) })?;
+        self.nvrtc.checked(call, unsafe { size(self.handle, &raw mut bytes) })?;
         let mut all = vec![0u8; bytes];
         // SAFETY: the buffer is as long as the library said.
         let code = unsafe { content(self.handle, all.as_mut_ptr().cast()) };
-        self.library.checked(call, code)?;
+        self.nvrtc.checked(call, code)?;
         Ok(all)
     }
 }
@@ -390,7 +390,7 @@ impl Drop for Program<'_> {
     fn drop(&mut self) {
         if !self.handle.is_null() {
             // SAFETY: it was created once and is not used again.
-            unsafe { (self.library.destroy)(&raw mut self.handle) };
+            unsafe { (self.nvrtc.destroy)(&raw mut self.handle) };
         }
     }
 }

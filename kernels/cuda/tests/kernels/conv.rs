@@ -416,6 +416,17 @@ fn convolutions_that_a_library_may_multiply() {
 }
 
 #[test]
+fn windows_of_more_outputs_than_are_written_out_at_once() {
+    // With the 48 MiB of the device that has cuBLASLt 2,688 of 2,700.
+    let axes = image([30, 30], 3, 1, 1);
+    let layout = Layout::ChannelsLast;
+    let shape = ConvShape { batch: 3, groups: 1, channels: 16, filters: 32, axes, layout };
+    let finish = Finish { last: Activation::Relu, ..Finish::default() };
+    let extras = Extras { bias: true, residual: true, finish, offset: 0 };
+    check(Form::F16, &shape, Kind::Plain, &extras);
+}
+
+#[test]
 fn operands_of_a_convolution_that_are_too_short_are_refused() {
     let axes = image([4, 4], 3, 1, 1);
     let layout = Layout::ChannelsFirst;

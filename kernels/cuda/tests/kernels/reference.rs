@@ -30,6 +30,10 @@ pub(crate) fn device() -> &'static Arc<Device> {
             virtual_gpu();
             options.blocks_max = BLOCKS_MAX;
         }
+        if crate::CUBLASLT {
+            // Little, for the windows of a convolution to come in parts.
+            options.memory_bytes_max = 48 << 20;
+        }
         let device = Device::open(0, &options).expect("a device");
         println!("{:?}", device.info());
         device
