@@ -63,6 +63,28 @@ impl Home {
         self.dir.join("keys").join(format!("{publisher}.key"))
     }
 
+    /// Publishers whose signing keys are here, by name.
+    ///
+    /// # Errors
+    /// The folder of keys cannot be read.
+    pub(crate) fn publishers(&self) -> anyhow::Result<Vec<String>> {
+        let dir = self.dir.join("keys");
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).context(dir.display().to_string()),
+        };
+        let mut publishers = Vec::new();
+        for entry in entries {
+            let name = entry.with_context(|| dir.display().to_string())?.file_name();
+            if let Some(publisher) = name.to_string_lossy().strip_suffix(".key") {
+                publishers.push(publisher.to_owned());
+            }
+        }
+        publishers.sort();
+        Ok(publishers)
+    }
+
     /// The signing key at `path`, or the publisher's own if none is given.
     pub(crate) fn load_signing_key(
         &self,

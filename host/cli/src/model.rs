@@ -3,6 +3,7 @@
 mod compare;
 mod figures;
 mod inspect;
+mod new;
 mod open;
 mod profile;
 mod request;
@@ -20,6 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Publish models, move labels, roll back, look into them.
 #[derive(Subcommand)]
 pub(crate) enum Model {
+    New(new::New),
     /// Sign a package folder, check its fixtures and publish it as the next version
     Add(Add),
     /// List models, versions and labels
@@ -76,6 +78,7 @@ pub(crate) struct Add {
 impl Model {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
         match self {
+            Model::New(new) => new.run(home),
             Model::Add(add) => runtime()?.block_on(add.run(home)),
             Model::List => list(home),
             Model::Label { model, label, version } => {

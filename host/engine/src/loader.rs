@@ -162,7 +162,11 @@ impl Loader {
         Ok((graph.plans, None))
     }
 
-    async fn load_plugin(
+    /// Verifies an installed plugin and loads it for these files.
+    ///
+    /// # Errors
+    /// The refusal, or the sandbox's; it names the step.
+    pub(crate) async fn load_plugin(
         &self,
         step: &str,
         name: &str,
@@ -202,7 +206,12 @@ impl Loader {
 }
 
 /// Maps files to their verified form; chunk lists and the statement are consumed here.
-fn verified_files(mut files: BTreeMap<String, FileBytes>) -> Result<PackageFiles, EngineError> {
+///
+/// # Errors
+/// A chunk list is missing, wrong, or belongs to no file.
+pub(crate) fn verified_files(
+    mut files: BTreeMap<String, FileBytes>,
+) -> Result<PackageFiles, EngineError> {
     let names: Vec<String> =
         files.keys().filter(|name| !name.ends_with(CHUNKS_SUFFIX)).cloned().collect();
     let mut verified = BTreeMap::new();

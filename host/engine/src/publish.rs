@@ -30,10 +30,15 @@ const PACKAGE_FILES_MAX: usize = 4096;
 
 /// A model package in a folder, not yet signed or published.
 pub struct PackageFolder {
-    dir: PathBuf,
     /// The checked manifest.
     pub manifest: ModelManifest,
-    names: Vec<String>,
+    files: FolderFiles,
+}
+
+/// The plain files of a folder that is, or may become, a model package.
+pub(crate) struct FolderFiles {
+    dir: PathBuf,
+    pub(crate) names: Vec<String>,
     chunks: BTreeMap<String, ChunkList>,
 }
 
@@ -61,22 +66,15 @@ impl PackageFolder {
     /// # Errors
     /// The folder or a file cannot be read, or `model.toml` is wrong.
     pub fn read(dir: &Path) -> Result<PackageFolder, EngineError> {
-        let names = list_files(dir)?;
         let text = std::fs::read_to_string(dir.join(MANIFEST_FILE))
             .map_err(|error| io_error(&dir.join(MANIFEST_FILE), &error))?;
         let manifest = ModelManifest::parse(&text)?;
-        let mut chunks = BTreeMap::new();
-        for name in &names {
-            let path = dir.join(name);
-            let list = File::open(&path).and_then(ChunkList::of_reader);
-            chunks.insert(name.clone(), list.map_err(|error| io_error(&path, &error))?);
-        }
-        Ok(PackageFolder { dir: dir.to_owned(), manifest, names, chunks })
+        Ok(PackageFolder { manifest, files: FolderFiles::read(dir)? })
     }
 
     /// Size and Merkle root of every file, for the statement.
     pub fn digests(&self) -> BTreeMap<String, FileDigest> {
-        self.chunks.iter().map(|(name, list)| (name.clone(), list.digest())).collect()
+        self.files.chunks.iter().map(|(name, list)| (name.clone(), list.digest())).collect()
     }
 
     /// The statement that lies in the folder, if it was signed before.
@@ -84,12 +82,29 @@ impl PackageFolder {
     /// # Errors
     /// The file exists but cannot be read.
     pub fn statement(&self) -> Result<Option<Vec<u8>>, EngineError> {
-        let path = self.dir.join(STATEMENT_FILE);
+        let path = self.files.dir.join(STATEMENT_FILE);
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error(&path, &error)),
         }
+    }
+}
+
+impl FolderFiles {
+    /// Lists a flat folder and hashes every file of it.
+    ///
+    /// # Errors
+    /// The folder or a file cannot be read, or is not plain.
+    pub(crate) fn read(dir: &Path) -> Result<FolderFiles, EngineError> {
+        let names = list_files(dir)?;
+        let mut chunks = BTreeMap::new();
+        for name in &names {
+            let path = dir.join(name);
+            let list = File::open(&path).and_then(ChunkList::of_reader);
+            chunks.insert(name.clone(), list.map_err(|error| io_error(&path, &error))?);
+        }
+        Ok(FolderFiles { dir: dir.to_owned(), names, chunks })
     }
 }
 
@@ -180,15 +195,18 @@ impl Engine {
         let inner = self.inner();
         let admitted = SystemTime::now();
         let locks = self.lock_plugins(&package.manifest)?;
-        let staged = self.stage(serving_name, package)?;
-        let model_toml = std::fs::read_to_string(package.dir.join(MANIFEST_FILE))
-            .map_err(|error| io_error(&package.dir, &error))?;
+        let staged = self.stage(serving_name, &package.files)?;
+        let dir = &package.files.dir;
+        let model_toml = std::fs::read_to_string(dir.join(MANIFEST_FILE))
+            .map_err(|error| io_error(dir, &error))?;
+        let mut files = staged_files(&staged)?;
+        files.insert(MANIFEST_FILE.to_owned(), Arc::new(model_toml.as_bytes().to_vec()));
         let source = VersionSource {
             name: Arc::from(serving_name),
             version: 0,
             admitted,
             statement: statement.to_vec(),
-            files: staged_files(&staged, &model_toml)?,
+            files,
             locks: locks.clone(),
         };
         let model = inner.loader.load(source, &read_policy(&inner.config)?).await?;
@@ -213,12 +231,20 @@ impl Engine {
         Ok(locks)
     }
 
-    fn stage(&self, name: &str, package: &PackageFolder) -> Result<StagedModel, EngineError> {
+    /// Copies a folder's files beside the published ones; dropping the copy removes it.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub(crate) fn stage(
+        &self,
+        name: &str,
+        folder: &FolderFiles,
+    ) -> Result<StagedModel, EngineError> {
         let mut staged = self.registry().stage_model(name).map_err(|error| of_registry(&error))?;
         // The registry writes model.toml itself when the version is committed.
-        for file in package.names.iter().filter(|name| *name != MANIFEST_FILE) {
-            staged.add_path(file, &package.dir.join(file)).map_err(|error| of_registry(&error))?;
-            let list = &package.chunks[file];
+        for file in folder.names.iter().filter(|name| *name != MANIFEST_FILE) {
+            staged.add_path(file, &folder.dir.join(file)).map_err(|error| of_registry(&error))?;
+            let list = &folder.chunks[file];
             if list.digest().bytes > CHUNK_BYTES {
                 staged
                     .add_bytes(&format!("{file}{CHUNKS_SUFFIX}"), &list.to_bytes())
@@ -295,12 +321,14 @@ impl Engine {
     }
 }
 
-fn staged_files(
+/// The staged files by name, mapped; `model.toml` is never among them.
+///
+/// # Errors
+/// The registry's.
+pub(crate) fn staged_files(
     staged: &StagedModel,
-    model_toml: &str,
 ) -> Result<BTreeMap<String, FileBytes>, EngineError> {
     let mut files: BTreeMap<String, FileBytes> = BTreeMap::new();
-    files.insert(MANIFEST_FILE.to_owned(), Arc::new(model_toml.as_bytes().to_vec()));
     for file in staged.files() {
         let mapped = staged.open(&file.name).map_err(|error| of_registry(&error))?;
         files.insert(file.name.clone(), mapped);

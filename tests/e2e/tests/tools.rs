@@ -95,6 +95,38 @@ fn a_package_that_is_not_published_is_traced_for_the_shapes_asked_for() {
 }
 
 #[test]
+fn a_model_file_becomes_a_package_that_is_published_and_answers() {
+    let site = Site::new();
+    let folder = site.folder().join("Angle of text");
+    std::fs::create_dir(&folder).expect("a folder");
+    let package = folder.display().to_string();
+    let (_, error) = site.refuse(&["model", "new", &package]);
+    assert!(error.contains("holds no files"), "{error}");
+    std::fs::write(folder.join("notes.txt"), "nothing to run").expect("a file");
+    let (_, error) = site.refuse(&["model", "new", &package]);
+    assert!(
+        error.contains("aimass/onnx does not know them") && error.contains("by hand"),
+        "{error}"
+    );
+    std::fs::copy(onnx_file(), folder.join("model.onnx")).expect("a model");
+    let (_, error) = site.refuse(&["model", "new", &package, "--format", "aimass/identity"]);
+    assert!(error.contains("reads no files"), "{error}");
+    let text = site.succeed(&["model", "new", &package, "--license", "Apache-2.0"]);
+    assert!(text.contains("format    onnx, read by aimass/onnx@"), "{text}");
+    assert!(text.contains("input     x: FP32 [batch, 3, "), "{text}");
+    assert!(text.contains("as aimass/angle-of-text"), "{text}");
+    let written = std::fs::read_to_string(folder.join("model.toml")).expect("a manifest");
+    let (_, error) = site.refuse(&["model", "new", &package]);
+    assert!(error.contains("has a model.toml already"), "{error}");
+    let left = std::fs::read_to_string(folder.join("model.toml")).expect("a manifest");
+    assert_eq!(left, written, "what is there is never overwritten");
+    site.succeed(&["model", "add", &package]);
+    let shapes = ["--shape", "x=2x3x48x192", "--runs", "1", "--json"];
+    let profiled = site.succeed(&[&["model", "profile", "angle-of-text"], &shapes[..]].concat());
+    assert!(!list(&json(&profiled), "/plans").is_empty(), "{profiled}");
+}
+
+#[test]
 fn profile_says_where_the_time_goes() {
     let site = Site::new();
     let text = "text=[\"a cat\", \"a dog sleeps\"]";
