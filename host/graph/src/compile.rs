@@ -4,6 +4,7 @@ mod affine;
 mod coalesce;
 mod draft;
 mod dynamic;
+mod finder;
 mod fold;
 mod fuse;
 mod images;
@@ -14,6 +15,7 @@ mod lower;
 mod memory;
 mod patterns;
 mod prepare;
+mod quantized;
 mod regions;
 mod rows;
 mod strides;
@@ -70,6 +72,7 @@ pub fn compile(mut graph: Graph, options: &CompileOptions) -> Result<Plan, PlanE
     if !options.exact_quantization {
         dynamic::linears(&mut graph);
     }
+    quantized::products(&mut graph);
     let live = draft::live_nodes(&graph);
     // What an op with regions runs, it runs on the CPU.
     regions::compiled(&mut graph, &live, &CompileOptions { device: None, ..options.clone() })?;

@@ -8,20 +8,29 @@ use aimass_tensor::Element;
 
 /// Integer that a quantized tensor is made of.
 pub trait Quantum: Element {
-    /// `saturate(rounded + zero)`; NaN counts as 0.
-    fn quantized(rounded: f32, zero: Self) -> Self;
+    /// `saturate(round(x) + zero)`, halves to even; NaN counts as 0.
+    fn quantized(x: f32, zero: Self) -> Self;
     /// `self - zero` as a float, rounded once.
     fn difference(self, zero: Self) -> f32;
 }
+
+/// Adding this rounds a float of less than 2^22 to a whole number, which its low bits then hold.
+const ROUNDER: f32 = 12_582_912.0;
+/// Beyond every integer of 16 bits less a zero point of 16 bits.
+const BOUND: f32 = 1_048_576.0;
 
 macro_rules! short {
     ($($t:ty),*) => {$(
         impl Quantum for $t {
             #[inline(always)]
-            fn quantized(rounded: f32, zero: Self) -> Self {
-                // Wide enough that adding a zero point cannot overflow.
-                let limited = (rounded as i32).clamp(-(1 << 20), 1 << 20);
-                (limited + zero as i32).clamp(<$t>::MIN as i32, <$t>::MAX as i32) as $t
+            fn quantized(x: f32, zero: Self) -> Self {
+                // A conversion that saturates is not done in vectors; within these bounds, which no zero
+                // point brings into range, the low bits of a sum with `ROUNDER` are the rounded number.
+                let x = if x.is_nan() { 0.0 } else { x };
+                let x = if x < -BOUND { -BOUND } else { x };
+                let x = if x > BOUND { BOUND } else { x };
+                let rounded = (x + ROUNDER).to_bits() as i32 - ROUNDER.to_bits() as i32;
+                (rounded + zero as i32).clamp(<$t>::MIN as i32, <$t>::MAX as i32) as $t
             }
 
             #[inline(always)]
@@ -36,8 +45,8 @@ short!(i8, u8, i16, u16);
 
 impl Quantum for i32 {
     #[inline(always)]
-    fn quantized(rounded: f32, zero: Self) -> Self {
-        let sum = (rounded as i64).saturating_add(i64::from(zero));
+    fn quantized(x: f32, zero: Self) -> Self {
+        let sum = (x.round_ties_even() as i64).saturating_add(i64::from(zero));
         sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
     }
 
@@ -158,7 +167,7 @@ leveled! {
 
 #[inline(always)]
 fn quantize_body<T: Quantum>(scaling: Scaling<'_, T>, x: &[f32], out: &mut [T]) {
-    scaling.visit(x, out, |x: f32, scale, zero| T::quantized((x / scale).round_ties_even(), zero));
+    scaling.visit(x, out, |x: f32, scale, zero| T::quantized(x / scale, zero));
 }
 
 leveled! {

@@ -6,23 +6,20 @@
 //! joined, and batched equals alone. Where integers, scale or zero point are seen otherwise, all
 //! stays as ONNX says.
 
-use super::draft::live_nodes;
-use crate::graph::{Graph, Node, Origin, ValueId};
+use super::finder::{Finder, elements};
+use crate::Dim;
+use crate::graph::{Graph, Origin, ValueId};
 use crate::op::{
-    Arithmetic, Binary, BinaryKind, Cast, DynamicLinear, IntegerEnd, MatMulInteger, Op, Quantize,
-    ReduceKind, Unary, UnaryKind,
+    Arithmetic, Cast, DynamicLinear, IntegerEnd, MatMulInteger, Op, Quantize, ReduceKind, UnaryKind,
 };
 use crate::packing::Constant;
-use crate::{Dim, ValueSpec};
 use aimass_tensor::DType;
-use std::collections::HashMap;
 
 /// Rewrites, in place, every product of a value that is quantized by its own range.
 pub(super) fn linears(graph: &mut Graph) {
     let finder = Finder::new(graph);
-    let quantized = |node: &Node| matches!(node.op, Op::Quantize(_));
     let found: Vec<Layer> = (0..graph.nodes.len())
-        .filter(|&index| finder.live[index] && quantized(&graph.nodes[index]))
+        .filter(|&index| finder.live[index] && matches!(finder.node(index).0, Op::Quantize(_)))
         .filter_map(|index| finder.layers(index))
         .flatten()
         .collect();
@@ -38,104 +35,7 @@ struct Layer {
     inputs: Vec<ValueId>,
 }
 
-/// Stands among readers for the outside of the graph.
-const OUTSIDE: usize = usize::MAX;
-
-struct Finder<'a> {
-    graph: &'a Graph,
-    live: Vec<bool>,
-    /// The live nodes that read a root; those that move no bytes do not count.
-    readers: HashMap<ValueId, Vec<usize>>,
-}
-
-impl<'a> Finder<'a> {
-    fn new(graph: &'a Graph) -> Finder<'a> {
-        let live = live_nodes(graph);
-        let mut finder = Finder { graph, live, readers: HashMap::new() };
-        let mut readers: HashMap<ValueId, Vec<usize>> = HashMap::new();
-        for (index, node) in graph.nodes.iter().enumerate() {
-            if finder.live[index] && finder.moved(node).is_none() {
-                for &input in &node.inputs {
-                    readers.entry(finder.root(input)).or_default().push(index);
-                }
-            }
-        }
-        let writes = graph.states.iter().filter_map(|state| state.write);
-        for value in graph.outputs.iter().copied().chain(writes) {
-            readers.entry(finder.root(value)).or_default().push(OUTSIDE);
-        }
-        finder.readers = readers;
-        finder
-    }
-
-    /// The input whose bytes the output of a node is.
-    fn moved(&self, node: &Node) -> Option<ValueId> {
-        let (&x, &out) = (node.inputs.first()?, node.outputs.first()?);
-        let same = node.op.rule().moves_no_bytes(self.graph.spec(x), self.graph.spec(out));
-        same.then_some(x)
-    }
-
-    /// The value whose bytes this one is.
-    fn root(&self, mut value: ValueId) -> ValueId {
-        while let Origin::Node(node) = self.graph.values[value.index()].origin
-            && let Some(x) = self.moved(&self.graph.nodes[node])
-        {
-            value = x;
-        }
-        value
-    }
-
-    /// The op that makes a value, and the roots of its inputs.
-    fn made(&self, value: ValueId) -> Option<(&'a Op, Vec<ValueId>)> {
-        let graph = self.graph;
-        let Origin::Node(node) = graph.values[self.root(value).index()].origin else { return None };
-        let node = graph.nodes.get(node)?;
-        Some((&node.op, node.inputs.iter().map(|&input| self.root(input)).collect()))
-    }
-
-    /// The inputs of the arithmetic that makes a value.
-    fn arithmetic(&self, value: ValueId, kind: Arithmetic) -> Option<[ValueId; 2]> {
-        let (op, inputs) = self.made(value)?;
-        let is = *op == Op::Binary(Binary { kind: BinaryKind::Arithmetic(kind) });
-        is.then(|| inputs.try_into().ok())?
-    }
-
-    fn unary(&self, value: ValueId, kind: UnaryKind) -> Option<ValueId> {
-        let (op, inputs) = self.made(value)?;
-        (*op == Op::Unary(Unary { kind })).then(|| inputs[0])
-    }
-
-    fn constant(&self, value: ValueId) -> Option<Constant> {
-        match &self.graph.values[self.root(value).index()].origin {
-            Origin::Weight(weight) => Some(Constant::Weight(weight.clone())),
-            Origin::Constant(tensor) => Some(Constant::Tensor(tensor.clone())),
-            Origin::Input(_) | Origin::State(_) | Origin::Node(_) => None,
-        }
-    }
-
-    /// Whether a value is this f32 number.
-    fn is_number(&self, value: ValueId, number: f32) -> bool {
-        let one = elements(self.graph.spec(value)) == Some(1);
-        let held = || {
-            let tensor = self.constant(value)?.load().ok()?;
-            tensor.as_slice::<f32>().ok()?.first().copied()
-        };
-        one && held() == Some(number)
-    }
-
-    /// The only node that reads a root.
-    fn only_reader(&self, value: ValueId) -> Option<usize> {
-        match self.readers.get(&value)?[..] {
-            [node] if node != OUTSIDE => Some(node),
-            _ => None,
-        }
-    }
-
-    /// Whether all readers of a root are among these nodes.
-    fn read_only_by(&self, value: ValueId, nodes: &[usize]) -> bool {
-        self.readers.get(&value).is_none_or(|all| all.iter().all(|node| nodes.contains(node)))
-    }
-
+impl Finder<'_> {
     /// The layers that read what this node quantizes, if that is all that happens to it.
     fn layers(&self, index: usize) -> Option<Vec<Layer>> {
         let node = &self.graph.nodes[index];
@@ -251,11 +151,6 @@ impl<'a> Finder<'a> {
         Some((Layer { node: scaled, inputs }, factor))
     }
 
-    fn node(&self, index: usize) -> (&'a Op, ValueId) {
-        let node = &self.graph.nodes[index];
-        (&node.op, node.outputs[0])
-    }
-
     /// Whether constants are weights `[k, n]`, scales and zero points of them, and weights less their
     /// zero points are i8.
     fn fits(&self, w: ValueId, scale: ValueId, zero: Option<ValueId>) -> bool {
@@ -282,11 +177,6 @@ impl<'a> Finder<'a> {
             Some(zero) => difference_fits(&weights, zero, spec.dtype == DType::I8),
         }
     }
-}
-
-/// Elements of a value whose extents are known.
-fn elements(spec: &ValueSpec) -> Option<u64> {
-    spec.dims.iter().try_fold(1u64, |count, dim| count.checked_mul(dim.fixed()?))
 }
 
 /// Whether every weight less the zero point of its column is an i8; not if they cannot be read, which

@@ -142,3 +142,117 @@ fn a_scaled_product_has_the_bits_of_its_steps() {
         assert_eq!(got.unwrap()[0].bytes(), want.unwrap()[0].bytes());
     }
 }
+
+/// How the weights of a layer that was quantized beforehand lie, and with what they are scaled.
+#[derive(Clone, Copy)]
+struct Beforehand {
+    transposed: bool,
+    /// One scale a column, else one for all.
+    columns: bool,
+    signed: bool,
+    zeros: bool,
+}
+
+/// The plan of `matmul(dequantize(quantize(x)), dequantize(w))`, and the answer to `x` by hand in f64.
+fn quantized_beforehand(random: &mut Random, kind: Beforehand, x: &[f32]) -> (Plan, Vec<f64>) {
+    let Beforehand { transposed, columns, signed, zeros } = kind;
+    let bytes: Vec<u8> = (0..K * N).map(|_| random.bits() as u8).collect();
+    let count = if columns { N } else { 1 };
+    let scales: Vec<f32> = (0..count).map(|i| 0.003 + i as f32 / 4096.0).collect();
+    let zero_bytes: Vec<u8> =
+        (0..count).map(|_| if zeros { random.bits() as u8 % 20 } else { 0 }).collect();
+    let dtype = if signed { DType::I8 } else { DType::U8 };
+    let number = |byte: u8| if signed { f64::from(byte as i8) } else { f64::from(byte) };
+    let (x_scale, x_zero) = (0.0625f32, if signed { 251u8 } else { 131 });
+    let mut b = builder();
+    let input = b.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(K as u64)]).unwrap();
+    let scale = b.constant(f32s(&[], &[x_scale])).unwrap();
+    let zero = b.constant(tensor(dtype, &[], &[x_zero])).unwrap();
+    let q = b.quantize(input, scale, Some(zero), None, dtype).unwrap();
+    let rough = b.dequantize(q, scale, Some(zero), None).unwrap();
+    let shape = if transposed { [N, K] } else { [K, N] };
+    let w = b.constant(tensor(dtype, &shape, &bytes)).unwrap();
+    let own: &[usize] = if columns { &[N] } else { &[] };
+    let w_scale = b.constant(f32s(own, &scales)).unwrap();
+    let w_zero = b.constant(tensor(dtype, own, &zero_bytes)).unwrap();
+    let axis = columns.then_some(u32::from(!transposed));
+    let weights = b.dequantize(w, w_scale, Some(w_zero), axis).unwrap();
+    let y = match transposed {
+        true => b.linear(rough, weights, None, true),
+        false => b.matmul(rough, weights),
+    };
+    b.output("y", y.unwrap()).unwrap();
+    let (least, most) = if signed { (-128.0, 127.0) } else { (0.0, 255.0) };
+    let step = |x: f32| {
+        let rounded = (x / x_scale).round_ties_even() as f64 + number(x_zero);
+        rounded.clamp(least, most) - number(x_zero)
+    };
+    let weight = |p: usize, j: usize| {
+        let (at, i) = (if transposed { j * K + p } else { p * N + j }, if columns { j } else { 0 });
+        (number(bytes[at]) - number(zero_bytes[i])) * f64::from(scales[i])
+    };
+    let rows = x.chunks_exact(K).flat_map(|row| {
+        let sum = move |j: usize| (0..K).map(|p| step(row[p]) * weight(p, j)).sum::<f64>();
+        (0..N).map(move |j| sum(j) * f64::from(x_scale)).collect::<Vec<f64>>()
+    });
+    let expected = rows.collect();
+    (plan(b), expected)
+}
+
+#[test]
+fn what_was_quantized_beforehand_is_multiplied_as_integers() {
+    let mut random = Random(4);
+    let x: Vec<f32> = random.numbers(3 * K).iter().map(|x| x * 9.0).collect();
+    for case in 0..16 {
+        let bit = |bit: u32| case >> bit & 1 == 1;
+        let kind =
+            Beforehand { transposed: bit(0), columns: bit(1), signed: bit(2), zeros: bit(3) };
+        let (plan, expected) = quantized_beforehand(&mut random, kind, &x);
+        let rows = f32s(&[3, K], &x);
+        let report = plan.report(std::slice::from_ref(&rows)).unwrap();
+        let labels: Vec<&str> = report.steps.iter().map(|step| &*step.label).collect();
+        assert_eq!(labels.len(), 2, "{labels:?}: quantized, and multiplied with its scale");
+        assert!(labels[1].contains("matmul-integer"), "{labels:?}");
+        assert_eq!(*plan.coalescing(), Coalescing::Batch);
+        let got = plan.run(&[rows], None).unwrap();
+        let got = got[0].as_slice::<f32>().unwrap();
+        // Exact sums, rounded as they become f32 and as they are scaled, by a scale that was rounded.
+        for (got, want) in got.iter().zip(&expected) {
+            let error = (f64::from(*got) - want).abs();
+            assert!(error <= 3e-7 * want.abs(), "case {case}: expected {want}, got {got}");
+        }
+        let alone = plan.run(&[f32s(&[1, K], &x[K..2 * K])], None).unwrap();
+        assert_eq!(alone[0].as_slice::<f32>().unwrap(), &got[N..2 * N]);
+    }
+}
+
+#[test]
+fn scales_along_the_sum_or_that_calls_bring_stay_with_the_numbers() {
+    let mut random = Random(5);
+    let bytes: Vec<u8> = (0..K * N).map(|_| random.bits() as u8).collect();
+    for along_the_sum in [true, false] {
+        let mut b = builder();
+        let x = b.input("x", DType::I8, &[Dim::Batch, Dim::Fixed(K as u64)]).unwrap();
+        let own = match along_the_sum {
+            true => b.constant(f32s(&[], &[0.5])).unwrap(),
+            false => b.input("scale", DType::F32, &[]).unwrap(),
+        };
+        let rough = b.dequantize(x, own, None, None).unwrap();
+        let w = b.constant(tensor(DType::I8, &[K, N], &bytes)).unwrap();
+        let (count, axis) = if along_the_sum { (K, 0) } else { (N, 1) };
+        let scales: Vec<f32> = (0..count).map(|i| 0.25 + i as f32 / 64.0).collect();
+        let scales = b.constant(f32s(&[count], &scales)).unwrap();
+        let weights = b.dequantize(w, scales, None, Some(axis)).unwrap();
+        let y = b.matmul(rough, weights).unwrap();
+        b.output("y", y).unwrap();
+        let plan = plan(b);
+        let x = tensor(DType::I8, &[2, K], &bytes[..2 * K]);
+        let inputs = match along_the_sum {
+            true => vec![x],
+            false => vec![x, f32s(&[], &[0.5])],
+        };
+        let report = plan.report(&inputs).unwrap();
+        let integer = report.steps.iter().any(|step| step.label.contains("matmul-integer"));
+        assert!(!integer, "scales along the sum: {along_the_sum}");
+    }
+}
