@@ -23,7 +23,7 @@ enum Kind {
 use Kind::{Dense, Depthwise, Pointwise, Spread};
 
 /// Kind, extent of the square input, channels, filters, window, stride.
-const LAYERS: [(Kind, usize, usize, usize, usize, usize); 32] = [
+const LAYERS: [(Kind, usize, usize, usize, usize, usize); 33] = [
     (Dense, 640, 3, 16, 3, 2),
     (Depthwise, 320, 16, 16, 3, 1),
     (Pointwise, 320, 16, 32, 1, 1),
@@ -41,6 +41,7 @@ const LAYERS: [(Kind, usize, usize, usize, usize, usize); 32] = [
     (Depthwise, 40, 192, 192, 5, 2),
     (Pointwise, 20, 384, 384, 1, 1),
     (Depthwise, 20, 384, 384, 5, 1),
+    (Depthwise, 80, 96, 96, 7, 1),
     (Pointwise, 160, 12, 96, 1, 1),
     (Dense, 160, 96, 24, 3, 1),
     (Dense, 80, 96, 24, 3, 1),

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 ///
 /// The ONNX file is run by ONNX Runtime in a Python of your choice, which needs the packages
 /// `onnxruntime` and `numpy` (`pip install onnxruntime numpy`). The model's inputs must be those of
-/// the file, by name. Both get the same number of threads. The time of the model is that of its whole
+/// the file, by name. Both get the same number of threads, and runs are 50 ms apart, so that threads of
+/// the one that spin on do not slow the other down. The time of the model is that of its whole
 /// pipeline, as `aimass infer` would take; `aimass model profile` says where it goes. With --device the
 /// model runs there, and ONNX Runtime on the CPU as before.
 ///

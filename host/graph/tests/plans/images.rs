@@ -167,6 +167,43 @@ fn repeated_pixels_are_one_broadcast_with_channels_last() {
     }
 }
 
+/// A stage of detectors: the channels in two parts, one of which goes through a convolution and is joined
+/// with both; the rows of pixels in two parts.
+fn in_parts(constant: bool) -> (Plan, Vec<Tensor>) {
+    let mut net = Net { b: builder(), constant, random: Random(13), inputs: vec![] };
+    let dims = [Dim::Batch, Dim::Fixed(3), Dim::Fixed(9), Dim::Fixed(7)];
+    let image = net.b.input("image", DType::F32, &dims).unwrap();
+    let x = net.conv(image, [20, 3, 3, 3], (1, 1));
+    let parts = net.b.split(x, 1, &[12, 8]).unwrap();
+    let y = net.conv(parts[1], [8, 8, 3, 3], (1, 1));
+    let x = net.b.concat(&[parts[0], parts[1], y], 1).unwrap();
+    let x = net.conv(x, [16, 28, 1, 1], (1, 1));
+    let parts = net.b.split(x, 2, &[4, 5]).unwrap();
+    let low = net.conv(parts[1], [4, 16, 3, 3], (1, 1));
+    net.b.output("high", parts[0]).unwrap();
+    net.b.output("low", low).unwrap();
+    (plan_on(net.b, 2), net.inputs)
+}
+
+#[test]
+fn parts_of_an_image_keep_their_channels_last() {
+    let image = f32s(&[2, 3, 9, 7], &Random(14).numbers(2 * 3 * 9 * 7));
+    let (fused, _) = in_parts(true);
+    let (plain, weights) = in_parts(false);
+    let text = fused.describe();
+    let transposes = text.lines().filter(|line| line.ends_with("transpose")).count();
+    assert_eq!(transposes, 2, "the outputs, and nothing else: {text}");
+    let inputs: Vec<Tensor> = std::iter::once(image.clone()).chain(weights).collect();
+    let expected = plain.run(&inputs, None).unwrap();
+    let got = fused.run(&[image], None).unwrap();
+    for (got, want) in got.iter().zip(&expected) {
+        assert_eq!(got.shape(), want.shape());
+        let want: Vec<f64> =
+            want.as_slice::<f32>().unwrap().iter().map(|&x| f64::from(x)).collect();
+        near(got.as_slice::<f32>().unwrap(), &want, 2e-4);
+    }
+}
+
 #[test]
 fn a_network_in_few_steps_computes_what_its_ops_do() {
     let net = |constant: bool| Net { b: builder(), constant, random: Random(7), inputs: vec![] };

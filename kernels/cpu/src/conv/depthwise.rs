@@ -99,6 +99,8 @@ fn rows_body(job: &Job<'_>, lines: Range<usize>) {
                 (3, 2, 1) => across::<3, 2>(job, line, part),
                 (5, 1, 1) => across::<5, 1>(job, line, part),
                 (5, 2, 1) => across::<5, 2>(job, line, part),
+                (7, 1, 1) => across::<7, 1>(job, line, part),
+                (7, 2, 1) => across::<7, 2>(job, line, part),
                 _ => edge(job, line, 0..columns.output, part),
             }
         }

@@ -130,6 +130,8 @@ fn one_filter_a_channel_gives_the_plain_convolution() {
         image(1, 48, 48, axis(40, 3, 1, 1, 1), axis(50, 3, 1, 1, 1)),
         image(1, 211, 211, axis(6, 5, 1, 1, 2), axis(17, 5, 1, 1, 2)),
         image(1, 83, 83, axis(4, 3, 2, 1, 1), axis(11, 3, 2, 1, 1)),
+        image(1, 24, 24, axis(9, 7, 1, 1, 3), axis(17, 7, 1, 1, 3)),
+        image(2, 19, 19, axis(9, 7, 2, 1, 3), axis(25, 7, 2, 1, 3)),
     ] {
         let x = numbers(dims.inputs(), 1);
         let w = numbers(dims.filters * dims.taps(), 2);

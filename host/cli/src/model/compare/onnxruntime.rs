@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 /// The program that the Python runs.
 const PROGRAM: &str = include_str!("onnxruntime.py");
+/// How long its threads may still spin after a run. They would hold the cores that the model needs next.
+const SETTLE: Duration = Duration::from_millis(50);
 /// Bytes of one line that the process may say.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Characters of such a line that an error shows.
@@ -134,12 +136,13 @@ impl Peer {
         Ok(())
     }
 
-    /// One run; microseconds that it took.
+    /// One run; microseconds that it took. Returns when its threads have stopped spinning.
     ///
     /// # Errors
     /// The process failed, or took too long.
     pub(super) fn run(&mut self) -> anyhow::Result<f64> {
         let said = self.ask(&json!({ "run": true }))?;
+        std::thread::sleep(SETTLE);
         Ok(said.seconds.context("the Python program did not say how long it took")? * 1e6)
     }
 

@@ -6,7 +6,7 @@ use crate::compile::{Inst, LinearInst};
 use crate::graph::ValueId;
 use crate::op::{
     Binary, BinaryKind, Concat, Conv, ConvTranspose, Op, Pool, PoolKind, Reduce, Resample, Resize,
-    Slice, Softmax, Window,
+    Slice, Softmax, Split, Window,
 };
 use crate::packing::{Constant, Part};
 use crate::{Dim, PlanError};
@@ -23,6 +23,9 @@ impl Pass<'_> {
         }
         if let Op::Broadcast(_) = op {
             return Ok(self.repeated(inputs[0], out));
+        }
+        if let Op::Split(split) = op {
+            return Ok(self.split(split, inputs[0], outputs));
         }
         if inputs.is_empty() || !self.is_image(out) || outputs.len() != 1 {
             return self.without_axes(op, inputs, out);
@@ -79,6 +82,16 @@ impl Pass<'_> {
         inputs[0] = x;
         self.draft.insts.push(Inst::Op { op, inputs, outputs: vec![twin] });
         self.made(out, twin);
+        true
+    }
+
+    /// Parts of an image are images.
+    fn split(&mut self, split: &Split, x: ValueId, outputs: &[ValueId]) -> bool {
+        let Some(x) = self.known_twin(x) else { return false };
+        let twins: Vec<ValueId> = outputs.iter().map(|&out| self.new_twin(out)).collect();
+        let op = Op::Split(Split { axis: moved(split.axis), ..split.clone() });
+        self.draft.insts.push(Inst::Op { op, inputs: vec![x], outputs: twins.clone() });
+        outputs.iter().zip(twins).for_each(|(&out, twin)| self.made(out, twin));
         true
     }
 
