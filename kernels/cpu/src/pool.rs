@@ -6,6 +6,9 @@
 //! other caller (and every nested call) runs its own job inline.
 #![expect(unsafe_code, reason = "a job borrows the caller's closure for as long as it runs")]
 
+mod placement;
+
+use placement::Placement;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -45,6 +48,7 @@ struct Shared {
     busy: AtomicBool,
     stop: AtomicBool,
     parked: Box<[AtomicBool]>,
+    placements: Box<[Placement]>,
     caller_waits: AtomicBool,
     waiting: Mutex<()>,
     last_left: Condvar,
@@ -79,6 +83,7 @@ impl KernelPool {
             busy: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             parked: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
+            placements: (0..helpers).map(|_| Placement::new()).collect(),
             caller_waits: AtomicBool::new(false),
             waiting: Mutex::new(()),
             last_left: Condvar::new(),
@@ -148,8 +153,12 @@ impl KernelPool {
     }
 
     fn wake(&self, helpers: usize) {
-        for (worker, parked) in self.workers.iter().zip(&self.shared.parked).take(helpers) {
+        let Shared { parked, placements, .. } = &*self.shared;
+        for ((worker, parked), placement) in
+            self.workers.iter().zip(parked).zip(placements).take(helpers)
+        {
             if parked.load(SeqCst) && parked.swap(false, SeqCst) {
+                placement.keep_off_caller();
                 Thread::unpark(worker.thread());
             }
         }
@@ -209,6 +218,7 @@ impl Shared {
     }
 
     fn work(&self, index: usize) {
+        self.placements[index].settle();
         let mut last = 0;
         while let Some(state) = self.await_job(last, index) {
             last = state / NEXT;
