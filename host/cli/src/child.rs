@@ -15,8 +15,8 @@ pub(crate) enum Child {
     Compile {
         /// Memory in bytes
         memory_bytes_max: u64,
-        /// Processor time in seconds
-        cpu_seconds_max: u64,
+        /// Processor time in milliseconds
+        cpu_ms_max: u64,
         /// Whether the code counts what it executes
         #[arg(action = clap::ArgAction::Set)]
         metering: bool,
@@ -51,8 +51,8 @@ pub(crate) enum ProbeRole {
 impl Child {
     pub(crate) fn run(self) -> ExitCode {
         match self {
-            Child::Compile { memory_bytes_max, cpu_seconds_max, metering } => {
-                let cpu_max = Duration::from_secs(cpu_seconds_max);
+            Child::Compile { memory_bytes_max, cpu_ms_max, metering } => {
+                let cpu_max = Duration::from_millis(cpu_ms_max);
                 let limits =
                     CompileLimits { memory_bytes_max, cpu_max, ..CompileLimits::default() };
                 match aimass_sandbox::compile::serve(&limits, metering) {

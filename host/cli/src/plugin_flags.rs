@@ -48,18 +48,25 @@ pub(crate) struct PluginFlags {
     /// Seconds of `load` of a format plugin
     #[arg(long, default_value_t = Limits::default().load_wall_max.as_secs(), value_name = "SECONDS")]
     plugin_load_seconds_max: u64,
-    /// Seconds that compiling one plugin takes
-    #[arg(long, default_value_t = CompileLimits::default().wall_max.as_secs(), value_name = "SECONDS")]
-    compile_seconds_max: u64,
-    /// Processor seconds of a compiling child, over all of its threads
+    /// Processor seconds of a compiling child, over all of its threads; a plugin that takes more is refused
     #[arg(long, default_value_t = CompileLimits::default().cpu_max.as_secs(), value_name = "SECONDS")]
     compile_cpu_seconds_max: u64,
+    /// Seconds that compiling one plugin takes on a busy machine before it is given up and tried again later
+    #[arg(long, default_value_t = CompileLimits::default().wall_max.as_secs(), value_name = "SECONDS")]
+    compile_seconds_max: u64,
     /// Memory of a compiling child
     #[arg(long, default_value_t = CompileLimits::default().memory_bytes_max, value_name = "BYTES")]
     compile_memory_bytes_max: u64,
     /// Compiling children at work at once; further loads wait
     #[arg(long, default_value_t = CompileLimits::default().children_max, value_name = "CHILDREN")]
     compile_children_max: usize,
+    /// Seconds until a compiling child or a worker process is ready
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    child_start_seconds_max: u64,
+    /// Seconds until a model whose load failed for want of the machine, not for what it is, is loaded
+    /// again; each further failure doubles them, up to 300
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    load_retry_seconds: u64,
     /// Worker processes at once, for publishers of tier `worker`
     #[arg(long, default_value_t = WorkerConfig::default().workers_max, value_name = "WORKERS")]
     workers_max: usize,
@@ -83,6 +90,7 @@ pub(crate) struct PluginFlags {
 impl PluginFlags {
     /// Sets the limits of plugins.
     pub(crate) fn apply(&self, config: &mut EngineConfig) {
+        config.load_retry = Duration::from_secs(self.load_retry_seconds);
         let sandbox = &mut config.sandbox;
         sandbox.instances_max = self.instances_max;
         sandbox.limits = Limits {
@@ -100,9 +108,10 @@ impl PluginFlags {
             load_wall_max: Duration::from_secs(self.plugin_load_seconds_max),
             ..Limits::default()
         };
+        sandbox.child_start_max = Duration::from_secs(self.child_start_seconds_max);
         sandbox.compile = CompileLimits {
-            wall_max: Duration::from_secs(self.compile_seconds_max),
             cpu_max: Duration::from_secs(self.compile_cpu_seconds_max),
+            wall_max: Duration::from_secs(self.compile_seconds_max),
             memory_bytes_max: self.compile_memory_bytes_max,
             children_max: self.compile_children_max,
         };
@@ -120,6 +129,7 @@ impl PluginFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aimass_sandbox::SandboxConfig;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -140,6 +150,8 @@ mod tests {
         assert_eq!(plain.sandbox.limits, Limits::default());
         assert_eq!(plain.sandbox.compile, CompileLimits::default());
         assert_eq!(plain.sandbox.worker, WorkerConfig::default());
+        assert_eq!(plain.load_retry, EngineConfig::new("data").load_retry);
+        assert_eq!(plain.sandbox.child_start_max, SandboxConfig::new("").child_start_max);
         let line = ["--plugin-host-calls-max", "7", "--compile-seconds-max", "3"];
         let config = config(&[&line[..], &["--plugin-memory-bytes-max", "999999999"]].concat());
         assert_eq!(config.sandbox.limits.host_calls_max, 7);

@@ -6,6 +6,7 @@ use crate::{EngineError, Family, Selector};
 use aimass_registry::{Snapshot, VersionState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use tokio::sync::watch;
 
 /// Label that clients get who name no version.
@@ -32,6 +33,8 @@ pub(crate) struct Cell {
     pub(crate) name: String,
     pub(crate) version: u64,
     pub(crate) state: watch::Sender<CellState>,
+    /// Loads that failed for what may pass, since one succeeded or failed otherwise.
+    pub(crate) failures: AtomicU32,
     pub(crate) counters: VersionCounters,
 }
 
@@ -48,7 +51,8 @@ impl Cell {
     fn new(name: &str, version: u64) -> Arc<Cell> {
         let state = watch::Sender::new(CellState::Unloaded);
         let counters = VersionCounters::default();
-        Arc::new(Cell { name: name.to_owned(), version, state, counters })
+        let failures = AtomicU32::new(0);
+        Arc::new(Cell { name: name.to_owned(), version, state, failures, counters })
     }
 
     /// The model, if it is loaded.

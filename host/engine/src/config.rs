@@ -33,6 +33,9 @@ pub struct EngineConfig {
     pub sandbox: SandboxConfig,
     /// How often the registry is looked at for changes of other processes. Default 20 ms.
     pub registry_poll: Duration,
+    /// Time after which a load that failed for what may pass (a busy machine, a lost worker) is tried again.
+    /// It doubles with each failure, up to 5 minutes or this, whichever is longer. Default 10 s.
+    pub load_retry: Duration,
     /// Versions of one model that stay loaded besides the labeled ones. Default 2.
     pub versions_loaded_max: usize,
     /// Inputs that a request may have. Default 64.
@@ -71,6 +74,7 @@ impl EngineConfig {
             exact_quantization: false,
             dispatch: DispatchConfig::default(),
             registry_poll: Duration::from_millis(20),
+            load_retry: Duration::from_secs(10),
             versions_loaded_max: 2,
             inputs_max: 64,
             traced: TracedConfig::default(),

@@ -11,6 +11,7 @@ use crate::market_watch::watch_markets;
 use crate::metrics::Metrics;
 use crate::packed::packed_store;
 use crate::pipeline::Host;
+use crate::reload::retry_later;
 use crate::sandbox_metrics;
 use crate::streaming::ItemSender;
 use crate::{
@@ -451,6 +452,7 @@ impl Inner {
                     CellState::Failed(error)
                 }
             });
+            retry_later(&inner, &cell);
         });
     }
 

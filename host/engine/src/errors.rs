@@ -78,7 +78,26 @@ pub(crate) fn of_sandbox(step: &str, error: &SandboxError) -> EngineError {
     let (family, code) = match error {
         SandboxError::Refused { code, .. } => (Family::PackageRefused, *code),
         SandboxError::Image { .. } => (Family::PackageRefused, "init-image"),
-        SandboxError::Plugin(plugin) => (Family::PackageRefused, plugin.cause.kind().as_str()),
+        SandboxError::Plugin(plugin) => {
+            let family = match &plugin.cause {
+                // Not the package's fault, as for a call.
+                Cause::Overloaded { .. } | Cause::WorkerLost { .. } | Cause::NoWorker { .. } => {
+                    Family::Unavailable
+                }
+                Cause::Trap { .. }
+                | Cause::Deadline
+                | Cause::Memory { .. }
+                | Cause::Handles { .. }
+                | Cause::HostCalls { .. }
+                | Cause::HostCopy { .. }
+                | Cause::OutputTooLarge { .. }
+                | Cause::BadOutput { .. }
+                | Cause::BadInput { .. }
+                | Cause::Guest(_)
+                | Cause::Host { .. } => Family::PackageRefused,
+            };
+            (family, plugin.cause.kind().as_str())
+        }
         SandboxError::Start { .. } => (Family::Unavailable, "sandbox"),
         SandboxError::Compiler { .. } => (Family::Unavailable, "compiler"),
         SandboxError::Cache { .. } => (Family::Unavailable, "io"),

@@ -28,6 +28,7 @@ mod package;
 mod packed;
 mod pipeline;
 mod publish;
+mod reload;
 mod sandbox_metrics;
 mod statistics;
 mod streaming;

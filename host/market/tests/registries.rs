@@ -3,6 +3,7 @@
 mod bazaar;
 mod registry;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,10 +12,14 @@ use aimass_market::MarketError;
 use aimass_market::host::Standing;
 use aimass_market::mirror::{FetchLimits, Mirror};
 use aimass_market::oci::{self, Credentials, Location, MANIFEST_BYTES_MAX, OciMirror, Pushed};
+use aimass_testkit::Peak;
 use aimass_trust::{Revocation, Revoked, Timestamp};
 use bazaar::{Bazaar, NOW, at, install, name, plugin, standing};
 use registry::{Fault, Guard, Registry, Request};
 use serde_json::{Value, json};
+
+#[global_allocator]
+static MEMORY: Peak = Peak::new();
 
 fn limits() -> FetchLimits {
     FetchLimits {
@@ -316,6 +321,45 @@ fn claimed_sizes_are_believed_in_no_direction() {
     let (_, host) = bazaar.host(patient());
     let policy = bazaar.policy(&[&registry.location()], "");
     install(&host, &policy, &Standing::default(), NOW).expect("ok").expect("new");
+}
+
+/// Half a gibibyte of zeros in less than a mebibyte: members of a gzip file one after the other.
+fn zip_bomb() -> Vec<u8> {
+    let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    member.write_all(&vec![0; 1 << 20]).expect("packed");
+    member.finish().expect("packed").repeat(512)
+}
+
+#[test]
+fn a_layer_that_is_a_zip_bomb_is_never_unpacked_and_refused() {
+    let (bazaar, registry) = pushed(true);
+    let bomb = zip_bomb();
+    assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
+    let ((), most) = MEMORY.during(|| {
+        // Of a component the signed release says the size, of other files there is a limit.
+        for (ending, code) in [(".wasm", "AMT-SIZE"), ("timestamp.json", "AMT-DIGEST")] {
+            let (is_it, own) = (of_blob(&layer(&registry, ending)), bomb.clone());
+            registry.break_by(move |request| is_it(request).then(|| Fault::Packed(own.clone())));
+            assert_eq!(refused(&bazaar, &registry.location()), code, "{ending} packed");
+        }
+        registry.break_by(|_| None);
+        // The same as a packed layer under its own digest and size.
+        let digest = registry.keep(&bomb);
+        registry.change_manifest("market", |bytes| {
+            let mut manifest: Value = serde_json::from_slice(&bytes).expect("JSON");
+            for layer in manifest["layers"].as_array_mut().expect("layers") {
+                let title = &layer["annotations"]["org.opencontainers.image.title"];
+                if title.as_str().is_some_and(|title| title.ends_with("timestamp.json")) {
+                    layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip");
+                    (layer["digest"], layer["size"]) = (json!(digest), json!(bomb.len()));
+                }
+            }
+            serde_json::to_vec(&manifest).expect("JSON")
+        });
+        assert_eq!(refused(&bazaar, &registry.location()), "AMT-FORMAT");
+    });
+    // What other tests of this program hold meanwhile is in it.
+    assert!(most < 128 << 20, "{most} bytes held of a layer that unpacks to 512 MiB");
 }
 
 #[test]

@@ -12,11 +12,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        [COMPILE_COMMAND, memory, seconds, _] => compile(memory, seconds),
+        [COMPILE_COMMAND, memory, millis, _] => compile(memory, millis),
         [WORKER_COMMAND, instances, memory] => work(instances, memory),
         ["__probe", role] => probe(role),
         _ => Err(format!(
-            "expected `{COMPILE_COMMAND} BYTES SECONDS METERING`, `{WORKER_COMMAND} INSTANCES BYTES` or \
+            "expected `{COMPILE_COMMAND} BYTES MILLISECONDS METERING`, `{WORKER_COMMAND} INSTANCES BYTES` or \
              `__probe ROLE`"
         )),
     };
@@ -33,10 +33,10 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("expected a number, got {text}"))
 }
 
-fn compile(memory: &str, seconds: &str) -> Result<(), String> {
+fn compile(memory: &str, millis: &str) -> Result<(), String> {
     let limits = CompileLimits {
         memory_bytes_max: number(memory)?,
-        cpu_max: Duration::from_secs(number(seconds)?),
+        cpu_max: Duration::from_millis(number(millis)?),
         ..CompileLimits::default()
     };
     compile::serve(&limits, false).map_err(|error| error.to_string())

@@ -265,7 +265,8 @@ pub enum SandboxError {
     Refused {
         /// Name of the package.
         plugin: Arc<str>,
-        /// Stable code: `import`, `export`, `size`, `complexity`, `feature`, `invalid`.
+        /// Stable code: `import`, `export`, `size`, `complexity`, `feature`, `invalid`, `config`,
+        /// `config-schema`, `world`, `tier`.
         code: &'static str,
         /// Expected, got, remedy.
         message: String,

@@ -10,12 +10,13 @@
 //! (`image`, `cache`), then [`Plugin::process`] makes an `instance` whose imports are in `host_api`.
 //!
 //! Deliberately absent: WASI, network, any file system; a way in beside
-//! [`VerifiedPackage`](aimass_trust::VerifiedPackage); HTTP and JSON.
+//! [`VerifiedPackage`](aimass_trust::VerifiedPackage); HTTP; JSON but for configurations and their schemas.
 
 mod admission;
 mod cache;
 pub mod compile;
 mod composition;
+mod config_schema;
 mod decoders;
 mod engine;
 mod epoch;

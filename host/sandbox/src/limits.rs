@@ -25,6 +25,9 @@ pub struct SandboxConfig {
     /// `None` compiles in this process, where only the admission limits hold a bomb: for tools and tests that
     /// run code of their own.
     pub child_program: Option<PathBuf>,
+    /// Time in which a child must have closed its jail, the worker's its engine built, too. A machine that
+    /// cannot do that is busy: what waited for the child may be tried again. Default 30 seconds.
+    pub child_start_max: Duration,
     /// Worker processes of the untrusted tier, which need a `child_program`.
     pub worker: WorkerConfig,
 }
@@ -72,6 +75,7 @@ impl SandboxConfig {
             admission: AdmissionLimits::default(),
             compile: CompileLimits::default(),
             child_program: None,
+            child_start_max: Duration::from_secs(30),
             worker: WorkerConfig::default(),
         }
     }
@@ -80,10 +84,12 @@ impl SandboxConfig {
 /// What compiling one component may take, in the child process that does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Wall time of one compilation, waiting for a turn not included. Default 120 seconds.
-    pub wall_max: Duration,
-    /// Processor time of a child, over all of its threads; whole seconds. Default 240 seconds.
+    /// Processor time of a child, over all of its threads; a component that takes more is refused as too
+    /// complex, however fast the machine is. Default 240 seconds.
     pub cpu_max: Duration,
+    /// Wall time of one compilation, waiting for a turn not included. One that takes longer without its
+    /// processor time shows a busy machine, not a bad component. Default 10 minutes.
+    pub wall_max: Duration,
     /// Memory of a child in bytes. Default 2 GiB.
     pub memory_bytes_max: u64,
     /// Children at work at once; further loads wait. Default 2.
@@ -93,8 +99,8 @@ pub struct CompileLimits {
 impl Default for CompileLimits {
     fn default() -> CompileLimits {
         CompileLimits {
-            wall_max: Duration::from_secs(120),
             cpu_max: Duration::from_secs(240),
+            wall_max: Duration::from_secs(600),
             memory_bytes_max: 2 << 30,
             children_max: 2,
         }
@@ -198,6 +204,9 @@ pub struct AdmissionLimits {
     pub branch_targets_max: u32,
     /// Types of all kinds together. Default 20,000.
     pub types_max: u32,
+    /// Steps of holding a configuration against the manifest's schema: schemas, keywords and values that
+    /// meet. Default 1,000,000.
+    pub config_steps_max: u64,
 }
 
 impl Default for AdmissionLimits {
@@ -215,6 +224,7 @@ impl Default for AdmissionLimits {
             loop_locals_max: 20_000,
             branch_targets_max: 20_000,
             types_max: 20_000,
+            config_steps_max: 1_000_000,
         }
     }
 }

@@ -61,7 +61,8 @@ impl fmt::Display for World {
 /// What a plugin gets beside its own code.
 #[derive(Clone)]
 pub struct PluginSetup {
-    /// Configuration, JSON that was checked against the manifest's schema; `{}` if none is set.
+    /// Configuration, as JSON; `{}` if none is set. [`Sandbox::load`](crate::Sandbox::load) holds it
+    /// against the schema of the plugin's manifest.
     pub config: Arc<[u8]>,
     /// Files of the model package.
     pub files: Arc<dyn ModelFiles>,

@@ -3,7 +3,8 @@
 use crate::BoxFuture;
 use crate::admission;
 use crate::cache::{CacheKey, CompileCache, Found};
-use crate::compile::{Compiler, Session, deserialize};
+use crate::compile::{Compiler, Session, deserialize, too_complex};
+use crate::config_schema::{check_config, check_schema};
 use crate::decoders::Decoders;
 use crate::engine::{SandboxEngine, engine, instances_max, max_map_count};
 use crate::epoch::Ticker;
@@ -17,7 +18,7 @@ use crate::package::{PackageInfo, PluginSetup, World};
 use crate::plugin::Plugin;
 use crate::state::CallState;
 use crate::worker::pool::Workers;
-use crate::worker::remote::{self, WorkerPlugin, publisher};
+use crate::worker::remote::{self, NotMade, WorkerPlugin, publisher};
 use aimass_dispatch::Dispatcher;
 use aimass_trust::{Capability, Tier, VerifiedPackage};
 use sha2::{Digest, Sha256};
@@ -150,6 +151,11 @@ impl Sandbox {
         setup: PluginSetup,
     ) -> Result<Arc<Plugin>, SandboxError> {
         let refused = |code, message| self.refused(package.name().as_str().into(), code, message);
+        if let Some(schema) = &package.manifest().config_schema {
+            let steps_max = self.config.admission.config_steps_max;
+            check_config(&schema.to_string(), &setup.config, steps_max)
+                .map_err(|message| refused("config", message))?;
+        }
         let Some(info) = PackageInfo::new(package, setup, &self.config.limits) else {
             let world = package.manifest().world.as_str();
             return Err(refused("world", unknown_world(world)));
@@ -171,7 +177,8 @@ impl Sandbox {
     }
 
     /// Checks whether a package could be loaded, without running anything of it: size and complexity
-    /// of the component, its imports against its grants, its exports against its world.
+    /// of the component, its imports against its grants, its exports against its world, and whether the
+    /// schema of its configuration is one.
     ///
     /// # Errors
     /// [`SandboxError::Refused`], as [`Sandbox::load`] would.
@@ -182,6 +189,10 @@ impl Sandbox {
             let world = package.manifest().world.as_str();
             return Err(refused("world", unknown_world(world)));
         };
+        if let Some(schema) = &package.manifest().config_schema {
+            check_schema(&schema.to_string())
+                .map_err(|message| refused("config-schema", message))?;
+        }
         let limits = &self.config.admission;
         admission::check(package.component(), world, package.capabilities(), limits)
             .map_err(|error| refused(error.code, error.message))
@@ -268,18 +279,32 @@ impl Sandbox {
         }
         Metrics::add(&self.metrics.cache_misses, 1);
         let made = remote::make(&self.workers, self, package, component).await;
-        let (code, files_seen) = made.map_err(|(cause, backtrace)| match cause {
-            Cause::Host { message } => {
-                SandboxError::Image { plugin: package.name.clone(), message }
-            }
-            cause => PluginError { backtrace, ..package.error("init", cause) }.into(),
-        })?;
+        let (code, files_seen) = made.map_err(|not_made| self.not_made(package, not_made))?;
         Metrics::add(&self.metrics.images, 1);
         let key = own.filter(|_| files_seen).unwrap_or(shared);
         if let Some(cache) = &self.cache {
             cache.put(&key, code.as_slice());
         }
         Ok(code.as_slice().to_vec())
+    }
+
+    fn not_made(&self, package: &PackageInfo, not_made: NotMade) -> SandboxError {
+        let (plugin, limits) = (package.name.clone(), &self.config.compile);
+        match not_made {
+            NotMade::Failed((Cause::Host { message }, _)) => {
+                SandboxError::Image { plugin, message }
+            }
+            NotMade::Failed((cause, backtrace)) => {
+                PluginError { backtrace, ..package.error("init", cause) }.into()
+            }
+            NotMade::Costly => self.refused(plugin, "complexity", too_complex(limits.cpu_max)),
+            NotMade::Slow => {
+                let message = "the machine is busy: the worker that compiles it had its time and not the \
+                               processors that it needs; try again later or allow more \
+                               (`--compile-seconds-max`)";
+                SandboxError::Compiler { plugin, message: message.into() }
+            }
+        }
     }
 
     /// In a worker: the plugin of code that the host sent.

@@ -82,7 +82,7 @@ async fn two_hundred_bombs_at_once_are_refused_and_others_answered() {
         sandbox: open(cache.path(), |config| {
             unadmitting(config);
             config.instances_max = Some(256);
-            config.compile.wall_max = Duration::from_millis(20);
+            config.compile.cpu_max = Duration::from_millis(20);
         }),
         cache,
     };
@@ -133,7 +133,26 @@ async fn processor_time_is_bounded_over_all_threads() {
     });
     let (code, message) = refusal(&bench, &bomb()).await;
     assert_eq!(code, "complexity", "{message}");
-    assert!(message.contains("processor time"), "{message}");
+    assert!(message.contains("more than 1s of processor time"), "{message}");
+}
+
+#[tokio::test]
+async fn a_machine_too_busy_to_compile_or_to_start_a_compiler_is_told_as_that() {
+    let busy = async |change: fn(&mut SandboxConfig)| {
+        let bench = Bench::with(|config| {
+            unadmitting(config);
+            change(config);
+        });
+        match bench.load_package(&package("processor", &bomb(), "{}")).await.err() {
+            Some(SandboxError::Compiler { message, .. }) => message,
+            other => panic!("expected the host's fault, got {other:?}"),
+        }
+    };
+    let message = busy(|config| config.compile.wall_max = Duration::from_millis(300)).await;
+    assert!(message.contains("in 300ms its compiler got 0."), "{message}");
+    assert!(message.contains("of the 240s of processor time"), "{message}");
+    let message = busy(|config| config.child_start_max = Duration::ZERO).await;
+    assert!(message.contains("did not start within 0ns"), "{message}");
 }
 
 #[tokio::test]

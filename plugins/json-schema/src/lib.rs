@@ -13,20 +13,11 @@
 //!
 //! A text has at most 100 findings; the rest is not told.
 
-mod json;
-mod keyword;
-mod number;
-mod schema;
-mod validate;
-
+use aimass_json_schema::{Broken, Budget, Finding, Schema, Stopped, Value};
 use aimass_sdk::files::File;
 use aimass_sdk::prelude::*;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-
-use json::Value;
-use schema::Schema;
-use validate::{Budget, Finding};
 
 /// Bytes of a schema file at most.
 const SCHEMA_BYTES_MAX: u64 = 4 << 20;
@@ -127,15 +118,13 @@ impl JsonSchema {
     /// What is wrong with a text. What is no JSON at all has one finding without a keyword.
     fn findings(&self, text: &[u8], budget: &mut Budget) -> Result<Vec<Finding>> {
         match Value::parse(text) {
-            Ok(value) => self.schema.findings(&value, budget),
-            Err(json::Broken::Syntax { at, expected }) => Ok(vec![Finding {
+            Ok(value) => self.schema.findings(&value, budget).map_err(stopped),
+            Err(Broken::Syntax { at, expected }) => Ok(vec![Finding {
                 path: String::new(),
                 keyword: String::new(),
                 message: format!("not JSON: expected {expected} at byte {at}"),
             }]),
-            Err(limit @ json::Broken::Limit { .. }) => {
-                Err(Error::input("too-large", limit.to_string()))
-            }
+            Err(limit @ Broken::Limit { .. }) => Err(Error::input("too-large", limit.to_string())),
         }
     }
 }
@@ -150,14 +139,16 @@ fn refusal(index: usize, findings: &[Finding]) -> Error {
     Error::input("schema", format!("json[{index}]: {place}: {}{more}", first.message))
 }
 
+fn stopped(why: Stopped) -> Error {
+    match why {
+        Stopped::Steps { .. } => Error::input("steps", format!("{why} (`steps_max`)")),
+        Stopped::Depth { .. } => Error::input("depth", why.to_string()),
+    }
+}
+
 fn refused(message: &str) -> Error {
     Error::input("config", message)
 }
-
-#[cfg(test)]
-mod reference_tests;
-#[cfg(test)]
-mod validate_tests;
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,7 @@ impl NamedTensors {
     /// The tensor of this name.
     ///
     /// # Errors
-    /// `input/missing-tensor`.
+    /// `input/missing-input`.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         match self.0.iter().find(|tensor| tensor.name == name) {
             Some(tensor) => Ok(&tensor.value),
@@ -50,7 +50,7 @@ impl NamedTensors {
     /// The tensor of this name, to keep or to pass on.
     ///
     /// # Errors
-    /// `input/missing-tensor`.
+    /// `input/missing-input`.
     pub fn take(&mut self, name: &str) -> Result<Tensor> {
         match self.0.iter().position(|tensor| tensor.name == name) {
             Some(index) => Ok(self.0.swap_remove(index).value),
@@ -62,7 +62,7 @@ impl NamedTensors {
     /// f32 is `read::<f32, 2>("x")`.
     ///
     /// # Errors
-    /// `input/missing-tensor`, `input/dtype` and `input/shape`, which name the tensor.
+    /// `input/missing-input`, `input/dtype` and `input/shape`, which name the tensor.
     pub fn read<T: Element, const N: usize>(&self, name: &str) -> Result<([u64; N], Vec<T>)> {
         let tensor = self.get(name)?;
         let read = || Ok((tensor.extents::<N>()?, tensor.to_vec::<T>()?));
@@ -72,7 +72,7 @@ impl NamedTensors {
     /// The strings of the tensor of this name, as UTF-8.
     ///
     /// # Errors
-    /// `input/missing-tensor`; `input/dtype` and `input/utf-8`, which name the tensor.
+    /// `input/missing-input`; `input/dtype` and `input/utf-8`, which name the tensor.
     pub fn texts(&self, name: &str) -> Result<Vec<String>> {
         let strings = self.get(name)?.as_strings().map_err(|error| named(name, error))?;
         strings.texts(name).map(|text| text.map(str::to_owned)).collect()
@@ -81,7 +81,7 @@ impl NamedTensors {
     fn missing(&self, name: &str) -> Error {
         let names: Vec<_> = self.0.iter().map(|tensor| tensor.name.as_str()).collect();
         let message = format!("expected a tensor named {name}, got {names:?}");
-        Error::input("missing-tensor", message)
+        Error::input("missing-input", message)
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_missing_tensor_names_what_there_is() {
         let error = Inputs::new().get("text").unwrap_err();
-        assert_eq!(error.code, "missing-tensor");
+        assert_eq!(error.code, "missing-input");
         assert_eq!(error.message, "expected a tensor named text, got []");
     }
 }

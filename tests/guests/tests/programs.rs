@@ -26,7 +26,7 @@ fn expected(program: Program) -> Expected {
         Program::Counter => Answer(&[11.0]),
         Program::Sum => Answer(&[3.0]),
         Program::Parameter => Answer(&[2.5]),
-        Program::Greeter => Code("missing-tensor"),
+        Program::Greeter => Code("missing-input"),
         Program::Mel => Code("stft"),
         Program::Loop => Ended("deadline"),
         Program::Memory => Ended("memory"),

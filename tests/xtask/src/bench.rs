@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::fetch::Fetched;
 use crate::installation::Installation;
-use crate::{cache, fetch, installation, python, repository, run};
+use crate::{cache, fetch, installation, plugins, python, repository, run};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -25,6 +25,8 @@ pub(crate) enum Suite {
     Cuda,
     /// The verifier of marketplaces' releases, beside its goals.
     Trust,
+    /// What the sandbox costs: instances, calls, plans, pictures, tokenizers, workers, deadlines and density.
+    Sandbox,
 }
 
 /// One row, as the benchmark programs print it.
@@ -45,6 +47,7 @@ pub(crate) fn bench(suite: Suite, json: bool, arguments: &[String]) -> anyhow::R
     match suite {
         Suite::Trust => return trust_suite(),
         Suite::Cuda => return cuda_suite(json),
+        Suite::Sandbox => return sandbox_suite(json, arguments),
         Suite::Main | Suite::Engine | Suite::Gateway => {}
     }
     let fetched = fetch::fetch()?;
@@ -57,7 +60,24 @@ pub(crate) fn bench(suite: Suite, json: bool, arguments: &[String]) -> anyhow::R
         Suite::Gateway => gateway_suite(&fetched, json, arguments),
         Suite::Cuda => cuda_suite(json),
         Suite::Trust => trust_suite(),
+        Suite::Sandbox => sandbox_suite(json, arguments),
     }
+}
+
+/// Rows of `host/sandbox/examples/costs`; `arguments` may be `--only PART,..`.
+fn sandbox_suite(json: bool, arguments: &[String]) -> anyhow::Result<()> {
+    let fetched = fetch::fetch()?;
+    let release = build_release(&["costs", "child"])?;
+    let plugins = plugins::build_all(&release.join("aimass"))?;
+    let mut costs = Command::new(release.join("examples/costs"));
+    costs.arg("--plugins").arg(plugins);
+    costs.arg("--tokenizer").arg(fetched.model_dir.join("tokenizer.json"));
+    costs.arg("--python").arg(&fetched.python);
+    costs.args(arguments);
+    let mut rows = Vec::new();
+    print_rows(costs, json, &mut rows)?;
+    summarize(&rows, json);
+    Ok(())
 }
 
 /// Rows of `kernels/cuda/examples/host_cost.rs`.

@@ -1,6 +1,7 @@
 //! `plugin.toml`: what the author writes, and the manifest that is signed.
 
 use aimass_build::Language;
+use aimass_json_schema::{Schema, Value};
 use aimass_trust::{Capabilities, Capability, Grant, Limits, Manifest, Whole};
 use anyhow::Context;
 use serde::Deserialize;
@@ -93,6 +94,8 @@ fn manifest(project: &Path, wire: PluginToml) -> anyhow::Result<Manifest> {
         Some(file) => {
             let path = project.join(file);
             let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+            let schema = Value::parse(&text).with_context(|| path.display().to_string())?;
+            Schema::compile(schema).with_context(|| path.display().to_string())?;
             Some(serde_json::from_slice(&text).with_context(|| path.display().to_string())?)
         }
         None => None,

@@ -69,5 +69,5 @@ fn pick<'a>(
 }
 
 fn missing(what: &str) -> (String, String) {
-    ("missing-tensor".to_owned(), format!("the case lacks {what}"))
+    ("missing-input".to_owned(), format!("the case lacks {what}"))
 }

@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// Another body with the right headers.
     Body(Vec<u8>),
+    /// Another body, which says that it is packed (`content-encoding: gzip`).
+    Packed(Vec<u8>),
     /// Half of the body, then the connection ends.
     Cut,
     Endless,
@@ -150,6 +152,13 @@ impl Registry {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Keeps a blob; its digest.
+    pub(crate) fn keep(&self, bytes: &[u8]) -> String {
+        let digest = digest_of(bytes);
+        self.kept().blobs.insert(digest.clone(), bytes.to_vec());
+        digest
+    }
+
     /// Replaces what a tag names by a changed manifest.
     pub(crate) fn change_manifest(&self, tag: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) {
         let mut kept = self.kept();
@@ -174,6 +183,10 @@ impl Registry {
             None => send(&mut stream, &answer, head),
             Some(Fault::Status(status)) => send(&mut stream, &Answer::new(status), head),
             Some(Fault::Body(body)) => send(&mut stream, &Answer { body, ..answer }, head),
+            Some(Fault::Packed(body)) => {
+                let packed = Answer { body, ..answer }.with("content-encoding", "gzip");
+                send(&mut stream, &packed, head);
+            }
             Some(Fault::Redirect(to)) => {
                 send(&mut stream, &Answer::new(307).with("location", to), head);
             }

@@ -29,8 +29,6 @@ use wasmtime::component::Component;
 pub const COMPILE_COMMAND: &str = "__compile";
 /// What a child's words at its end are cut to.
 const WORDS_BYTES_MAX: u64 = 4 << 10;
-/// Time until a child has closed its jail; a busy machine needs some milliseconds.
-const START_MAX: Duration = Duration::from_secs(30);
 /// Time that a child which broke off may take to end.
 const END_MAX: Duration = Duration::from_secs(2);
 /// Descriptors that a child needs: its three streams, and those of threads' making.
@@ -40,6 +38,7 @@ const FILES_OPEN_MAX: u64 = 32;
 pub(crate) struct Compiler {
     /// Program whose hidden subcommand compiles; `None` compiles in this process.
     program: Option<PathBuf>,
+    start_max: Duration,
     limits: CompileLimits,
     metering: bool,
     turns: Arc<Semaphore>,
@@ -73,7 +72,8 @@ impl Compiler {
     pub(crate) fn new(config: &SandboxConfig) -> Compiler {
         let limits = config.compile.clone();
         let turns = Arc::new(Semaphore::new(limits.children_max.max(1)));
-        Compiler { program: config.child_program.clone(), limits, metering: config.metering, turns }
+        let (program, start_max) = (config.child_program.clone(), config.child_start_max);
+        Compiler { program, start_max, limits, metering: config.metering, turns }
     }
 
     /// A compiler for one load of this plugin. Its child is started when it is first needed.
@@ -93,7 +93,7 @@ impl Compiler {
             .arg0("aimass")
             .arg(COMPILE_COMMAND)
             .arg(self.limits.memory_bytes_max.to_string())
-            .arg(self.limits.cpu_max.as_secs().to_string())
+            .arg(self.limits.cpu_max.as_millis().to_string())
             .arg(self.metering.to_string())
             .env_clear()
             .stdin(Stdio::piped())
@@ -105,10 +105,16 @@ impl Compiler {
             Trouble::host(format!("{} cannot be started: {error}", program.display()))
         })?;
         let mut running = Running { child, _turn: turn };
-        let settings = match tokio::time::timeout(START_MAX, running.hello()).await {
+        let settings = match tokio::time::timeout(self.start_max, running.hello()).await {
             Ok(Ok(settings)) => settings,
             Ok(Err(_)) => return Err(running.ended(&self.limits).await),
-            Err(_) => return Err(Trouble::host("it did not start within 30 s")),
+            Err(_) => {
+                return Err(Trouble::host(format!(
+                    "its compiler did not start within {:?}; the machine is busy, try again later or \
+                     allow more (`--child-start-seconds-max`)",
+                    self.start_max
+                )));
+            }
         };
         if settings != engine.settings {
             let program = program.display();
@@ -157,7 +163,7 @@ impl Session<'_> {
             Ok(Ok(Answer::Code(code))) => return Ok(code),
             Ok(Ok(Answer::Refused(message))) => Trouble::Invalid(message),
             Ok(Err(_)) => running.ended(limits).await,
-            Err(_) => Trouble::Costly(took_too_long("", limits.wall_max)),
+            Err(_) => Trouble::host(running.too_slow(limits)),
         };
         // Dropped, it is killed.
         self.child = None;
@@ -179,6 +185,18 @@ impl Running {
         };
         pipe::send_request(input, wasm).await?;
         pipe::receive_answer(output).await
+    }
+
+    /// What is said of a child that was given its time and not the processors that it needs.
+    fn too_slow(&self, limits: &CompileLimits) -> String {
+        let spent = self.child.id().and_then(processor_time).unwrap_or_default();
+        format!(
+            "the machine is busy: in {:?} its compiler got {:.1} s of the {:?} of processor time that it \
+             may take; try again later or allow more (`--compile-seconds-max`)",
+            limits.wall_max,
+            spent.as_secs_f64(),
+            limits.cpu_max
+        )
     }
 
     /// Why a child that broke off did so.
@@ -205,18 +223,25 @@ fn closed() -> std::io::Error {
     std::io::ErrorKind::BrokenPipe.into()
 }
 
-fn took_too_long(of: &str, limit: Duration) -> String {
+/// What is said of a component that takes more processor time than it may.
+pub(crate) fn too_complex(cpu_max: Duration) -> String {
     format!(
-        "compiling it took more than {} s{of}; make its functions smaller, with fewer locals and \
-         loops inside one another",
-        limit.as_secs()
+        "compiling it took more than {cpu_max:?} of processor time; make its functions smaller, with \
+         fewer locals and loops inside one another"
     )
+}
+
+/// Processor time that a process has taken, over all of its threads; none if it is gone.
+pub(crate) fn processor_time(pid: u32) -> Option<Duration> {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).ok()?);
+    let clock = nix::time::clock_getcpuclockid(pid).ok()?;
+    Some(nix::time::clock_gettime(clock).ok()?.into())
 }
 
 fn cause_of_end(status: ExitStatus, words: &str, limits: &CompileLimits) -> Trouble {
     use std::os::unix::process::ExitStatusExt;
     match status.signal() {
-        Some(libc::SIGXCPU) => Trouble::Costly(took_too_long(" of processor time", limits.cpu_max)),
+        Some(libc::SIGXCPU) => Trouble::Costly(too_complex(limits.cpu_max)),
         // Of this host's own limits none kills.
         Some(libc::SIGKILL) => Trouble::host(format!(
             "the compiler was killed from outside, as a machine or container does that has no memory \

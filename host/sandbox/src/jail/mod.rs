@@ -17,6 +17,9 @@ pub use probe::{Attempt, probe};
 
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use nix::sched::CloneFlags;
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use std::io;
 use std::time::Duration;
@@ -47,7 +50,7 @@ pub struct Walls {
     pub role: Role,
     /// Private writable memory, in bytes (`RLIMIT_DATA`). Addresses that are only reserved are free.
     pub memory_bytes_max: u64,
-    /// Processor time of the whole life of the child, in whole seconds; `None` does not end it.
+    /// Processor time of the child from now on, over all of its threads; `None` does not end it.
     pub cpu_time_max: Option<Duration>,
     /// Descriptors open at once.
     pub files_open_max: u64,
@@ -137,13 +140,27 @@ fn limit(walls: &Walls) -> Result<(), JailError> {
         Role::Worker => {}
     }
     match walls.cpu_time_max {
-        // The first ends it by SIGXCPU, which tells it from a child that was killed.
         Some(most) => {
-            let seconds = most.as_secs().max(1);
+            // Both end it by SIGXCPU, which tells it from a child that was killed. The timer is exact, the
+            // limit counts whole seconds and cannot be caught beyond the second one.
+            end_after(most).map_err(|error| failed("the timer", error))?;
+            let seconds = most.as_secs().saturating_add(1);
             set_both(Resource::Cpu, (seconds, seconds.saturating_add(1)), "the time limit")
         }
         None => Ok(()),
     }
+}
+
+/// Ends this process by SIGXCPU when it has taken so much more processor time.
+fn end_after(most: Duration) -> nix::Result<()> {
+    let notify = SigevNotify::SigevSignal { signal: Signal::SIGXCPU, si_value: 0 };
+    let mut timer = Timer::new(ClockId::CLOCK_PROCESS_CPUTIME_ID, SigEvent::new(notify))?;
+    // A timer of 0 would never ring.
+    let most = most.max(Duration::from_millis(1));
+    timer.set(Expiration::OneShot(most.into()), TimerSetTimeFlags::empty())?;
+    // For the life of the process.
+    std::mem::forget(timer);
+    Ok(())
 }
 
 fn landlock() -> Result<&'static str, JailError> {

@@ -5,7 +5,7 @@
 
 use super::process::Worker;
 use crate::error::Cause;
-use crate::limits::{SandboxConfig, WorkerConfig};
+use crate::limits::{CompileLimits, SandboxConfig, WorkerConfig};
 use crate::lock;
 use crate::metrics::Metrics;
 use std::collections::HashMap;
@@ -30,7 +30,8 @@ struct Seat(watch::Receiver<Started>);
 pub(crate) struct Workers {
     config: WorkerConfig,
     program: Option<PathBuf>,
-    compile_max: Duration,
+    start_max: Duration,
+    compile: CompileLimits,
     metrics: Arc<Metrics>,
     owned: Mutex<HashMap<Owner, Seat>>,
     spare: Mutex<Option<Seat>>,
@@ -87,7 +88,8 @@ impl Workers {
         Arc::new(Workers {
             config: config.worker.clone(),
             program: config.child_program.clone(),
-            compile_max: config.compile.wall_max,
+            start_max: config.child_start_max,
+            compile: config.compile.clone(),
             metrics,
             owned: Mutex::default(),
             spare: Mutex::default(),
@@ -101,9 +103,9 @@ impl Workers {
         &self.config
     }
 
-    /// Time that compiling a component may take, beside the time of `init`.
-    pub(crate) fn compile_max(&self) -> Duration {
-        self.compile_max
+    /// What compiling a component may take.
+    pub(crate) fn compile(&self) -> &CompileLimits {
+        &self.compile
     }
 
     /// A number that nothing else of this process has.
@@ -166,7 +168,7 @@ impl Workers {
     }
 
     fn start(&self) -> Seat {
-        Seat::new(Worker::start(self.program.clone(), self.config.clone()))
+        Seat::new(Worker::start(self.program.clone(), self.config.clone(), self.start_max))
     }
 
     /// Starts a spare, unless there is one that starts or is ready.

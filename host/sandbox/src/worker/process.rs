@@ -24,8 +24,6 @@ const PACKETS_MAX: usize = 16;
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of free segments that a worker keeps for its next calls.
 const RETAINED_BYTES_MAX: u64 = 64 << 20;
-/// Time in which a worker must have built its walls and its engine.
-const START_MAX: Duration = Duration::from_secs(30);
 
 /// A worker process. It is killed when the value is dropped.
 pub(crate) struct Worker {
@@ -109,22 +107,28 @@ impl Worker {
     /// Starts a process and waits until it has its walls.
     ///
     /// # Errors
-    /// In words: it could not be started, or said something else than that it is ready.
+    /// In words: it could not be started, said something else than that it is ready, or was not ready
+    /// within `start_max`.
     pub(crate) async fn start(
         program: Option<PathBuf>,
         config: WorkerConfig,
+        start_max: Duration,
     ) -> Result<Arc<Worker>, String> {
         let text = |error: io::Error| error.to_string();
         let (channel, theirs) = pair().map_err(text)?;
         let child = command(program, &config)?.stdin(Stdio::from(theirs)).spawn();
         let child = child.map_err(|error| format!("it cannot be started: {error}"))?;
         let worker = Arc::new(Worker::new(channel, child));
-        let first = tokio::time::timeout(START_MAX, worker.channel.receive(false)).await;
+        let first = tokio::time::timeout(start_max, worker.channel.receive(false)).await;
         match first {
             Ok(Ok(Some(packet))) if packet.header.kind == READY => {}
             Ok(Ok(_)) => return Err("it ended before it was ready".into()),
             Ok(Err(error)) => return Err(error.to_string()),
-            Err(_elapsed) => return Err("it was not ready in time".into()),
+            Err(_elapsed) => {
+                return Err(format!(
+                    "it was not ready within {start_max:?} (`--child-start-seconds-max`)"
+                ));
+            }
         }
         tokio::spawn(listen(Arc::downgrade(&worker)));
         Ok(worker)

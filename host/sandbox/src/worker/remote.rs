@@ -9,6 +9,7 @@ use super::process::Worker;
 use super::service::{Scope, Service, alone, in_time};
 use super::shared_file::sealed_message;
 use super::wire::{Bytes, Wire, Writer};
+use crate::compile::processor_time;
 use crate::composition::Outside;
 use crate::error::Cause;
 use crate::instance::{Failure, Permit};
@@ -22,7 +23,10 @@ use aimass_tensor::Buffer;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often the processor time of a worker that compiles is looked at.
+const SPENT_ASKED_EVERY: Duration = Duration::from_millis(20);
 
 /// Compiled code of a plugin, for every worker that is to run it.
 pub(crate) struct WorkerPlugin {
@@ -197,27 +201,66 @@ impl Drop for WorkerPlugin {
     }
 }
 
+/// Why a worker made no code.
+pub(crate) enum NotMade {
+    /// What the worker says, or what became of it.
+    Failed(Failure),
+    /// It took more processor time than two compilations may, and was killed.
+    Costly,
+    /// It had its time, and not the processors that it needs.
+    Slow,
+}
+
 /// Runs `init` and compiles in a worker: what it answers runs in workers of the same publisher only.
 ///
 /// # Errors
-/// What the worker says, or what became of it.
+/// [`NotMade`].
 pub(crate) async fn make(
     workers: &Arc<Workers>,
     sandbox: &Sandbox,
     package: &PackageInfo,
     component: &[u8],
-) -> Result<(Buffer, bool), Failure> {
+) -> Result<(Buffer, bool), NotMade> {
     let owner = ("system".into(), publisher(package));
-    let context = CallContext::system(package.limits.init_wall_max + 2 * workers.compile_max());
-    let worker = worker_of(workers, &owner, context.deadline).await?;
-    let mut lane = worker.lane(workers.config().shared_bytes_max);
-    let component = Bytes::of(component.to_vec());
-    let message = Writer::of(&Make { package: Package::of(package), component });
+    let wall_max = package.limits.init_wall_max + 2 * workers.compile().wall_max;
+    let context = CallContext::system(wall_max);
+    let slow = |failure: Failure| match failure {
+        (Cause::Deadline, _) if Instant::now() >= context.deadline => NotMade::Slow,
+        failure => NotMade::Failed(failure),
+    };
+    let worker = worker_of(workers, &owner, context.deadline).await.map_err(slow)?;
     let outside = &mut Outside::default();
     let scope = Scope { sandbox, package, context: &context, outside };
+    tokio::select! {
+        made = make_in(&worker, workers, scope, component) => made.map_err(slow),
+        () = spends(&worker, package.limits.init_wall_max + 2 * workers.compile().cpu_max) => {
+            worker.kill("it took too much processor time");
+            Err(NotMade::Costly)
+        }
+    }
+}
+
+/// Returns when a worker has taken so much more processor time; one that is gone takes none.
+async fn spends(worker: &Worker, cpu_max: Duration) {
+    let spent = || processor_time(worker.pid()).unwrap_or_default();
+    let before = spent();
+    while spent().saturating_sub(before) < cpu_max {
+        tokio::time::sleep(SPENT_ASKED_EVERY).await;
+    }
+}
+
+async fn make_in(
+    worker: &Arc<Worker>,
+    workers: &Workers,
+    scope: Scope<'_>,
+    component: &[u8],
+) -> Result<(Buffer, bool), Failure> {
+    let mut lane = worker.lane(workers.config().shared_bytes_max);
+    let component = Bytes::of(component.to_vec());
+    let message = Writer::of(&Make { package: Package::of(scope.package), component });
     let mut service = Service::new(scope, workers.config().grace);
-    let sent = in_time(&worker, service.until(), lane.send(MAKE, &message)).await?;
-    sent.map_err(|error| unsent(&worker, &error))?;
+    let sent = in_time(worker, service.until(), lane.send(MAKE, &message)).await?;
+    sent.map_err(|error| unsent(worker, &error))?;
     let Made { code, files_seen } = service.converse(&mut lane).await?;
     Ok((code.0, files_seen))
 }

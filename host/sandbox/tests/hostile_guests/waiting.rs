@@ -1,8 +1,10 @@
 //! Calls that end while they wait: dropped in flight, or past their deadline inside a host function.
 
-use super::support::{Bench, NOTHING, call, component, metric, package, process, processor, setup};
+use super::support::{
+    Bench, NOTHING, Never, asking, call, component, metric, package, process, processor, setup,
+};
 use aimass_graph::{BytesSource, WeightError, WeightSource};
-use aimass_sandbox::{Call, Cause, Composition, ModelAnswer, ModelCall, ModelCaller, ModelFiles};
+use aimass_sandbox::{Call, Cause, Composition, ModelFiles};
 use aimass_tensor::Buffer;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,36 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const LOOP: &str = "(loop $forever (br $forever)) unreachable";
-
-/// A model that never answers, and counts who waits for it.
-#[derive(Default)]
-struct Never {
-    calls: AtomicUsize,
-    waiting: Arc<()>,
-}
-
-impl ModelCaller for Never {
-    fn call(&self, _: ModelCall) -> ModelAnswer<'_> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let waiting = self.waiting.clone();
-        Box::pin(async move {
-            let _waiting = waiting;
-            std::future::pending().await
-        })
-    }
-}
-
-/// Glue that calls the model `m` and answers nothing.
-fn asking() -> Vec<u8> {
-    let imports = r#"(import "aimass:plugin/models@0.1.0" "infer"
-        (func $infer (param i32 i32 i32 i32 i32 i32 i32)))"#;
-    let code = format!(
-        "(i32.store8 (i32.const 900) (i32.const 109))
-         (call $infer (i32.const 900) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)
-                      (i32.const 0) (i32.const 512)) {NOTHING}"
-    );
-    component("model", &processor(imports, &code))
-}
 
 fn reaching(never: &Arc<Never>, wall: Duration) -> Call {
     let composition = Composition { models: Some(never.clone()), items: None };

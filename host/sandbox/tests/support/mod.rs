@@ -4,8 +4,9 @@
 use aimass_dispatch::{DispatchConfig, Dispatcher, SystemClock};
 use aimass_graph::{CompileOptions, Dim, GraphBuilder, GraphLimits, Plan, compile};
 use aimass_sandbox::{
-    Call, CallResult, Cause, Composition, ModelFiles, NamedTensors, NoFiles, PlanSet, Plugin,
-    PluginError, PluginSetup, Sandbox, SandboxConfig, SandboxError,
+    Call, CallResult, Cause, Composition, ModelAnswer, ModelCall, ModelCaller, ModelFiles,
+    NamedTensors, NoFiles, PlanSet, Plugin, PluginError, PluginSetup, Sandbox, SandboxConfig,
+    SandboxError,
 };
 use aimass_tensor::{DType, Tensor};
 use aimass_trust::{
@@ -13,6 +14,7 @@ use aimass_trust::{
     sign_plugin,
 };
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
@@ -345,6 +347,36 @@ pub(crate) const NOTHING: &str = "(call $return (i32.const 0) (i32.const 0))";
 /// Import of `log.write` as `$log`: level, message, its length.
 pub(crate) const LOG: &str =
     r#"(import "aimass:plugin/log@0.1.0" "write" (func $log (param i32 i32 i32)))"#;
+
+/// A model that never answers, and counts who waits for it.
+#[derive(Default)]
+pub(crate) struct Never {
+    pub(crate) calls: AtomicUsize,
+    pub(crate) waiting: Arc<()>,
+}
+
+impl ModelCaller for Never {
+    fn call(&self, _: ModelCall) -> ModelAnswer<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let waiting = self.waiting.clone();
+        Box::pin(async move {
+            let _waiting = waiting;
+            std::future::pending().await
+        })
+    }
+}
+
+/// Glue that calls the model `m` and answers nothing.
+pub(crate) fn asking() -> Vec<u8> {
+    let imports = r#"(import "aimass:plugin/models@0.1.0" "infer"
+        (func $infer (param i32 i32 i32 i32 i32 i32 i32)))"#;
+    let code = format!(
+        "(i32.store8 (i32.const 900) (i32.const 109))
+         (call $infer (i32.const 900) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)
+                      (i32.const 0) (i32.const 512)) {NOTHING}"
+    );
+    component("model", &processor(imports, &code))
+}
 
 /// A counter of the sandbox.
 pub(crate) fn metric(sandbox: &Sandbox, wanted: &str) -> u64 {

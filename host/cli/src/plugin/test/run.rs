@@ -108,13 +108,14 @@ async fn format(plugin: &Plugin, fixture: &Fixture) -> Answer {
     let start = Instant::now();
     let graph = plugin.load_graph(&CompileOptions::default()).await;
     let graph = graph.map_err(|error| failed(&error))?;
-    let lacks = |what: String| ("missing-tensor".to_owned(), what);
     let main = graph.plans.iter().find(|(name, _)| **name == *"main");
-    let (_, plan) = main.ok_or_else(|| lacks("the plugin built no plan `main`".to_owned()))?;
+    let built_none = || ("plan".to_owned(), "the plugin built no plan `main`".to_owned());
+    let (_, plan) = main.ok_or_else(built_none)?;
+    let lacks = |name: &str| ("missing-input".to_owned(), format!("the case lacks {name}"));
     let mut inputs = Vec::new();
     for spec in &plan.signature().inputs {
         let found = fixture.inputs.iter().find(|(name, _)| **name == *spec.name);
-        let (_, tensor) = found.ok_or_else(|| lacks(format!("the case lacks {}", spec.name)))?;
+        let (_, tensor) = found.ok_or_else(|| lacks(&spec.name))?;
         inputs.push(tensor.clone());
     }
     let outputs = plan.run(&inputs, None);

@@ -5,9 +5,9 @@ use core::fmt;
 use crate::number::Decimal;
 
 /// Bytes of a text at most.
-pub(crate) const BYTES_MAX: usize = 4 << 20;
+const BYTES_MAX: usize = 4 << 20;
 /// How deep arrays and objects may lie in each other.
-pub(crate) const DEPTH_MAX: usize = 64;
+const DEPTH_MAX: usize = 64;
 /// Values of a text at most.
 const VALUES_MAX: usize = 1_000_000;
 /// Characters of a value that a message shows.
@@ -15,11 +15,16 @@ const SHOWN_MAX: usize = 60;
 
 /// A JSON value. Its order is good for finding equal values only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Value {
+pub enum Value {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Boolean(bool),
+    /// A number, as exact as it is written.
     Number(Decimal),
+    /// A text.
     String(String),
+    /// Items in their order.
     Array(Vec<Value>),
     /// By name, rising.
     Object(Vec<(String, Value)>),
@@ -27,10 +32,24 @@ pub(crate) enum Value {
 
 /// Why a text was not read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    Syntax { at: usize, expected: String },
-    Limit { at: usize, expected: String },
+pub enum Broken {
+    /// It is no JSON.
+    Syntax {
+        /// Byte at which that shows.
+        at: usize,
+        /// What should stand there.
+        expected: String,
+    },
+    /// It is beyond a limit: 4 MiB, 64 arrays and objects in each other, 1,000,000 values, 38 digits.
+    Limit {
+        /// Byte at which that shows.
+        at: usize,
+        /// What there may be.
+        expected: String,
+    },
 }
+
+impl std::error::Error for Broken {}
 
 impl fmt::Display for Broken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,7 +63,7 @@ impl Value {
     ///
     /// # Errors
     /// Where it breaks JSON's rules or a limit, and what was expected there.
-    pub(crate) fn parse(text: &[u8]) -> Result<Value, Broken> {
+    pub fn parse(text: &[u8]) -> Result<Value, Broken> {
         if text.len() > BYTES_MAX {
             let expected = format!("at most {BYTES_MAX} bytes");
             return Err(Broken::Limit { at: BYTES_MAX, expected });
@@ -63,7 +82,7 @@ impl Value {
     }
 
     /// The member of this name, if it is an object that has one.
-    pub(crate) fn member(&self, name: &str) -> Option<&Value> {
+    pub fn member(&self, name: &str) -> Option<&Value> {
         match self {
             Value::Object(members) => {
                 let at = members.binary_search_by(|(own, _)| own.as_str().cmp(name)).ok()?;
@@ -91,7 +110,7 @@ impl Value {
     }
 
     /// The value as JSON, cut to 60 characters.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         let mut text = String::new();
         self.write(&mut text);
         match text.char_indices().nth(SHOWN_MAX) {

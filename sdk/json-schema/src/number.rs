@@ -10,7 +10,7 @@ const EXPONENT_MAX: i64 = 100_000;
 
 /// `digits * 10^exponent`; digits do not end with a zero, and zero has the exponent 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Decimal {
+pub struct Decimal {
     negative: bool,
     digits: u128,
     exponent: i64,

@@ -2,8 +2,6 @@
 
 use core::fmt::Write;
 
-use aimass_sdk::{Error, Result};
-
 use crate::json::Value;
 use crate::keyword::{Counted, Keyword, Pattern, Side, TYPES};
 use crate::schema::{Body, Id, Schema, step};
@@ -17,23 +15,45 @@ const NAMED_MAX: usize = 5;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
+pub struct Finding {
     /// JSON Pointer of the value.
-    pub(crate) path: String,
+    pub path: String,
     /// JSON Pointer of the keyword.
-    pub(crate) keyword: String,
-    pub(crate) message: String,
+    pub keyword: String,
+    /// What was expected and what came.
+    pub message: String,
 }
 
-/// Work that is left.
+/// Why a value was not looked at to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// It takes more work than it may.
+    #[error("expected at most {steps_max} steps")]
+    Steps {
+        /// The bound.
+        steps_max: u64,
+    },
+    /// Schemas lie too deep in each other.
+    #[error("expected at most {depth_max} schemas in each other")]
+    Depth {
+        /// The bound.
+        depth_max: usize,
+    },
+}
+
+/// What looking at values answers, or why it ended.
+type Result<T> = core::result::Result<T, Stopped>;
+
+/// Work that is left: a step for each schema and keyword that looks at a value, and one for 16 bytes of text.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     left: u64,
     whole: u64,
 }
 
 impl Budget {
-    pub(crate) fn new(steps: u64) -> Budget {
+    /// So many steps.
+    pub fn new(steps: u64) -> Budget {
         Budget { left: steps, whole: steps }
     }
 
@@ -43,10 +63,7 @@ impl Budget {
                 self.left = left;
                 Ok(())
             }
-            None => {
-                let message = format!("expected at most {} steps (`steps_max`)", self.whole);
-                Err(Error::input("steps", message))
-            }
+            None => Err(Stopped::Steps { steps_max: self.whole }),
         }
     }
 }
@@ -91,8 +108,8 @@ impl Schema {
     /// What is wrong with a value, at most 100 things.
     ///
     /// # Errors
-    /// `input/steps`, `input/depth`.
-    pub(crate) fn findings(&self, value: &Value, budget: &mut Budget) -> Result<Vec<Finding>> {
+    /// [`Stopped`]; what was found until then is dropped.
+    pub fn findings(&self, value: &Value, budget: &mut Budget) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         let mut sink = Sink { findings: Some(&mut findings), budget, depth: 0 };
         self.check(0, value, &Path::Root, &mut sink)?;
@@ -103,8 +120,7 @@ impl Schema {
     fn check(&self, id: Id, value: &Value, path: &Path<'_>, sink: &mut Sink<'_>) -> Result<bool> {
         sink.budget.spend(1)?;
         if sink.depth == DEPTH_MAX {
-            let message = format!("expected at most {DEPTH_MAX} schemas in each other");
-            return Err(Error::input("depth", message));
+            return Err(Stopped::Depth { depth_max: DEPTH_MAX });
         }
         let node = &self.nodes[id];
         let at = At { value, path, node: &node.pointer, keyword: "" };

@@ -18,7 +18,7 @@ pub(crate) type Id = usize;
 
 /// A schema; the first node is the whole.
 #[derive(Debug)]
-pub(crate) struct Schema {
+pub struct Schema {
     pub(crate) nodes: Vec<Node>,
 }
 
@@ -42,10 +42,14 @@ pub(crate) enum Body {
 
 /// Why a schema was refused, and where.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) pointer: String,
-    pub(crate) why: String,
+pub struct Refused {
+    /// JSON Pointer of what is refused; empty for the whole.
+    pub pointer: String,
+    /// What was expected and what stands there.
+    pub why: String,
 }
+
+impl std::error::Error for Refused {}
 
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,9 +71,11 @@ pub(crate) struct Compiler {
 }
 
 impl Schema {
+    /// Reads a schema: at most 10,000 of them in each other, 64 that look at one value.
+    ///
     /// # Errors
     /// What is not known, contradicts the draft, or refers to nothing or for ever to itself.
-    pub(crate) fn compile(root: Value) -> Result<Schema, Refused> {
+    pub fn compile(root: Value) -> Result<Schema, Refused> {
         let mut compiler = Compiler::default();
         if let Some(Value::String(draft)) = root.member("$schema")
             && draft.trim_end_matches('#') != DRAFT
