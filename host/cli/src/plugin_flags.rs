@@ -1,7 +1,7 @@
 //! Flags of `aimass serve` that bound what plugins may use, and what compiling them may take.
 
 use aimass_engine::EngineConfig;
-use aimass_sandbox::{CompileLimits, Limits, WorkerConfig};
+use aimass_sandbox::{CgroupUse, CompileLimits, Limits, WorkerConfig};
 use clap::Args;
 use std::time::Duration;
 
@@ -85,6 +85,19 @@ pub(crate) struct PluginFlags {
     /// Seconds until a worker process that nobody calls is ended
     #[arg(long, default_value_t = WorkerConfig::default().idle_max.as_secs(), value_name = "SECONDS")]
     worker_idle_seconds_max: u64,
+    /// Control groups around worker processes: `auto` (below the server's own group, if it is delegated to
+    /// it), `off`, or the folder of a subtree of cgroup v2 that must serve
+    #[arg(long, default_value = "auto", value_name = "WHERE", value_parser = cgroup_use)]
+    worker_cgroup: CgroupUse,
+}
+
+fn cgroup_use(text: &str) -> Result<CgroupUse, String> {
+    match text {
+        "auto" => Ok(CgroupUse::Auto),
+        "off" => Ok(CgroupUse::Off),
+        path if path.starts_with('/') => Ok(CgroupUse::Below(path.into())),
+        other => Err(format!("expected `auto`, `off` or an absolute path, got `{other}`")),
+    }
 }
 
 impl PluginFlags {
@@ -122,6 +135,7 @@ impl PluginFlags {
             shared_bytes_max: self.worker_shared_bytes_max,
             grace: Duration::from_millis(self.worker_grace_ms),
             idle_max: Duration::from_secs(self.worker_idle_seconds_max),
+            cgroups: self.worker_cgroup.clone(),
         };
     }
 }
@@ -155,6 +169,10 @@ mod tests {
         let line = ["--plugin-host-calls-max", "7", "--compile-seconds-max", "3"];
         let config = config(&[&line[..], &["--plugin-memory-bytes-max", "999999999"]].concat());
         assert_eq!(config.sandbox.limits.host_calls_max, 7);
+        let below = CgroupUse::Below("/sys/fs/cgroup/aimass".into());
+        assert_eq!(cgroup_use("/sys/fs/cgroup/aimass"), Ok(below));
+        assert_eq!(cgroup_use("off"), Ok(CgroupUse::Off));
+        assert!(cgroup_use("on").unwrap_err().contains("absolute path, got `on`"));
         assert_eq!(config.sandbox.compile.wall_max, Duration::from_secs(3));
         assert_eq!(config.sandbox.limits.memory_bytes_max, 256 << 20, "a slot has no more");
     }

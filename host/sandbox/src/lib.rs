@@ -45,7 +45,7 @@ pub use composition::{
 pub use engine::Machine;
 pub use error::{Cause, CauseKind, ErrorFamily, GuestError, PluginError, SandboxError};
 pub use inspection::{CoreModule, Figure, Inspection, Section};
-pub use limits::{AdmissionLimits, CompileLimits, Limits, SandboxConfig, WorkerConfig};
+pub use limits::{AdmissionLimits, CgroupUse, CompileLimits, Limits, SandboxConfig, WorkerConfig};
 pub use metrics::Metrics;
 pub use package::{ModelFiles, NoFiles, PluginSetup, World};
 pub use plans::{PlanSet, TracedAnswer, TracedPlan, TracedPlanCall};

@@ -48,6 +48,20 @@ pub struct WorkerConfig {
     pub grace: Duration,
     /// Time after which a worker that nobody calls is ended. Default 5 minutes.
     pub idle_max: Duration,
+    /// Control groups around workers, beside the limits of their jail.
+    pub cgroups: CgroupUse,
+}
+
+/// Whether workers get control groups (cgroup v2) of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CgroupUse {
+    /// If the group that this process is in is delegated to it: the default.
+    #[default]
+    Auto,
+    /// No.
+    Off,
+    /// In this subtree, or workers do not start.
+    Below(PathBuf),
 }
 
 impl Default for WorkerConfig {
@@ -59,6 +73,7 @@ impl Default for WorkerConfig {
             shared_bytes_max: 1 << 30,
             grace: Duration::from_millis(250),
             idle_max: Duration::from_secs(300),
+            cgroups: CgroupUse::Auto,
         }
     }
 }

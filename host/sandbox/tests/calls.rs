@@ -342,3 +342,39 @@ async fn a_plan_call_beyond_the_deadline_ends_the_call() {
     let error = plugin.process(call, vec![("x".into(), x)]).await.unwrap_err();
     assert_eq!(error.cause, Cause::Deadline);
 }
+
+#[tokio::test]
+async fn a_configuration_that_its_schema_does_not_want_is_refused_before_the_plugin_sees_it() {
+    let bench = Bench::new();
+    // Whatever it is configured with, it does not get that far.
+    let init = r#"(func (export "init") unreachable)"#;
+    let process_body =
+        r#"(func (export "process") (param i32 i32 i32 i32) (result i32) unreachable)"#;
+    let traps = module_with("", init, process_body);
+    let with_schema = |wat: &str, schema: &str| {
+        let limits = format!(r#"{{}}, "configSchema": {schema}"#);
+        package("processor", &core(wat), &limits)
+    };
+    let schema = r#"{"required": ["size"], "properties": {"size": {"minimum": 0.5}}}"#;
+    let refusal = async |wat: &str, schema: &str, config: &[u8]| {
+        let package = with_schema(wat, schema);
+        match bench.sandbox.load(&package, setup(config, Arc::new(NoFiles))).await.err() {
+            Some(SandboxError::Refused { code, message, .. }) => (code, message),
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    };
+    for (config, expected) in [
+        (&b"{}"[..], "expected a member \"size\", got none (/required)"),
+        (br#"{"size": 0}"#, "/size: expected at least 0.5, got 0 (/properties/size/minimum)"),
+    ] {
+        let (code, message) = refusal(&traps, schema, config).await;
+        assert!(code == "config" && message.contains(expected), "{code}: {message}");
+    }
+    let (code, message) = refusal(&traps, r#"{"typ": "object"}"#, b"{}").await;
+    assert!(code == "config" && message.contains("`configSchema`"), "{code}: {message}");
+    let bad = bench.sandbox.admit(&with_schema(&identity(), r#"{"typ": "object"}"#));
+    assert!(matches!(bad, Err(SandboxError::Refused { code: "config-schema", .. })), "{bad:?}");
+    let good = setup(br#"{"size": 0.75}"#, Arc::new(NoFiles));
+    let plugin = bench.sandbox.load(&with_schema(&identity(), schema), good).await.unwrap();
+    process(&plugin, vec![]).await.unwrap();
+}

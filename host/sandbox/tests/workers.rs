@@ -3,7 +3,7 @@
 
 mod support;
 
-use aimass_sandbox::{Call, Cause, Plugin, SandboxConfig, SandboxError};
+use aimass_sandbox::{Call, Cause, CgroupUse, Plugin, SandboxConfig, SandboxError};
 use aimass_tensor::Tensor;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
@@ -258,6 +258,27 @@ async fn a_worker_that_compiles_for_too_long_is_refused_for_processor_time_alone
     let error = bench.load(&slow_to_compile()).await.err().unwrap();
     let SandboxError::Compiler { message, .. } = error else { panic!("{error}") };
     assert!(message.contains("the machine is busy"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_worker_is_put_into_the_group_that_is_asked_for_or_does_not_start() {
+    let root = tempfile::tempdir().unwrap();
+    let below = |config: &mut SandboxConfig| {
+        config.worker.cgroups = CgroupUse::Below(root.path().to_owned());
+    };
+    let error = Bench::with(below).load(&identity()).await.err().unwrap().to_string();
+    assert!(error.contains("cgroup.controllers"), "{error}");
+    std::fs::write(root.path().join("cgroup.controllers"), "memory pids\n").unwrap();
+    std::fs::write(root.path().join("cgroup.procs"), "").unwrap();
+    let bench = Bench::with(below);
+    let good = bench.load(&identity()).await.unwrap();
+    answers(&good).await;
+    let workers = bench.sandbox.worker_pids();
+    assert!(!workers.is_empty());
+    for pid in workers {
+        let file = root.path().join(format!("worker-{pid}/cgroup.procs"));
+        assert_eq!(std::fs::read_to_string(file).unwrap(), pid.to_string());
+    }
 }
 
 #[tokio::test]

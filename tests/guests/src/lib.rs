@@ -225,7 +225,7 @@ fn in_workers() -> bool {
 ///
 /// # Panics
 /// If there is neither.
-fn worker_program() -> PathBuf {
+pub fn worker_program() -> PathBuf {
     if let Some(program) = std::env::var_os("AIMASS_GUESTS_WORKER") {
         return PathBuf::from(program);
     }

@@ -1,6 +1,7 @@
 //! An engine with models of guests that call each other and stream.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -86,6 +87,13 @@ impl Ask {
     }
 }
 
+async fn opened(dir: &Path, change: impl FnOnce(&mut EngineConfig)) -> Arc<Engine> {
+    let mut config = EngineConfig::new(dir);
+    place(&mut config.sandbox);
+    change(&mut config);
+    Engine::open(config).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
 impl Site {
     /// An engine whose registry holds the guests' plugins and no model.
     ///
@@ -95,10 +103,7 @@ impl Site {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
         let key = SigningKey::generate().unwrap_or_else(|error| panic!("{error}"));
         std::fs::write(dir.path().join("trust.toml"), policy(&key)).expect("a policy is written");
-        let mut config = EngineConfig::new(dir.path());
-        place(&mut config.sandbox);
-        change(&mut config);
-        let engine = Engine::open(config).await.unwrap_or_else(|error| panic!("{error}"));
+        let engine = opened(dir.path(), change).await;
         let site = Site { engine, key, dir, packages: AtomicU64::new(0) };
         let composer = (composer(), "model", COMPOSER_CAPABILITIES);
         let published = site.publish_plugin("composer", composer).await;
@@ -107,6 +112,16 @@ impl Site {
         let published = site.publish_plugin("tracer", tracer).await;
         published.unwrap_or_else(|error| panic!("{error}"));
         site
+    }
+
+    /// The same data in another engine, with what is changed; the first engine ends.
+    ///
+    /// # Panics
+    /// If the engine does not start.
+    pub async fn restarted(self, change: impl FnOnce(&mut EngineConfig)) -> Site {
+        let Site { engine, key, dir, packages } = self;
+        drop(engine);
+        Site { engine: opened(dir.path(), change).await, key, dir, packages }
     }
 
     /// Publishes a component as a plugin of this name.

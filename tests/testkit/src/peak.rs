@@ -27,6 +27,11 @@ impl Peak {
         (answer, self.most.load(Ordering::Relaxed).saturating_sub(before))
     }
 
+    /// Bytes that the process holds now.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     fn more(&self, bytes: usize) {
         let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.most.fetch_max(held, Ordering::Relaxed);

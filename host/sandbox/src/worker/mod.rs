@@ -8,6 +8,7 @@
 //! What can leave a worker: plan calls, calls of other models, items of a stream, reads of granted files, log
 //! messages, and its answers. Everything else a guest does ends inside. The host never maps memory that a worker can write.
 
+mod cgroup;
 mod channel;
 pub(crate) mod child;
 pub(crate) mod link;

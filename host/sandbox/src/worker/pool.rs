@@ -3,9 +3,10 @@
 //! A worker starts in a task of its own, for which only its owner's calls wait. The spare is a process that has
 //! its walls and its engine and belongs to nobody yet; whoever needs a worker takes it if it is ready.
 
-use super::process::Worker;
+use super::cgroup::Cgroups;
+use super::process::{Start, Worker};
 use crate::error::Cause;
-use crate::limits::{CompileLimits, SandboxConfig, WorkerConfig};
+use crate::limits::{CgroupUse, CompileLimits, SandboxConfig, WorkerConfig};
 use crate::lock;
 use crate::metrics::Metrics;
 use std::collections::HashMap;
@@ -35,6 +36,8 @@ pub(crate) struct Workers {
     metrics: Arc<Metrics>,
     owned: Mutex<HashMap<Owner, Seat>>,
     spare: Mutex<Option<Seat>>,
+    /// Groups around workers; none where they are off or not to be had. Looked for when the first one starts.
+    cgroups: OnceLock<Result<Option<Arc<Cgroups>>, String>>,
     /// The task that ends idle workers.
     ender: OnceLock<AbortHandle>,
     numbers: AtomicU64,
@@ -93,6 +96,7 @@ impl Workers {
             metrics,
             owned: Mutex::default(),
             spare: Mutex::default(),
+            cgroups: OnceLock::new(),
             ender: OnceLock::new(),
             numbers: AtomicU64::new(1),
         })
@@ -168,7 +172,13 @@ impl Workers {
     }
 
     fn start(&self) -> Seat {
-        Seat::new(Worker::start(self.program.clone(), self.config.clone(), self.start_max))
+        let start = Start {
+            program: self.program.clone(),
+            config: self.config.clone(),
+            start_max: self.start_max,
+            cgroups: self.cgroups.get_or_init(|| open_cgroups(&self.config.cgroups)).clone(),
+        };
+        Seat::new(Worker::start(start))
     }
 
     /// Starts a spare, unless there is one that starts or is ready.
@@ -202,6 +212,24 @@ impl Drop for Workers {
         if let Some(ender) = self.ender.get() {
             ender.abort();
         }
+    }
+}
+
+/// The groups that workers get, if any; says once where there are none.
+fn open_cgroups(wanted: &CgroupUse) -> Result<Option<Arc<Cgroups>>, String> {
+    match wanted {
+        CgroupUse::Off => Ok(None),
+        CgroupUse::Below(root) => Ok(Some(Arc::new(Cgroups::open(Some(root))?))),
+        CgroupUse::Auto => match Cgroups::open(None) {
+            Ok(cgroups) => Ok(Some(Arc::new(cgroups))),
+            Err(reason) => {
+                tracing::info!(
+                    reason,
+                    "workers have no control groups; the limits of their jail hold alone"
+                );
+                Ok(None)
+            }
+        },
     }
 }
 

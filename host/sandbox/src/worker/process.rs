@@ -1,5 +1,6 @@
 //! One worker process, as the host sees it: a socket, calls under way, shared memory, and the right to kill.
 
+use super::cgroup::{Cgroup, Cgroups};
 use super::channel::{Channel, Header, INLINE_BYTES_MAX, Packet, Place, Spin, pair};
 use super::child::WORKER_COMMAND;
 use super::messages::{CANCEL, FORGET, READY, UNLOAD};
@@ -29,6 +30,8 @@ const RETAINED_BYTES_MAX: u64 = 64 << 20;
 pub(crate) struct Worker {
     channel: Channel,
     child: Mutex<Child>,
+    /// Ends after the process: dropping a worker kills it first.
+    _group: Option<Cgroup>,
     /// Why it is gone, once it is.
     lost: Mutex<Option<String>>,
     gone: AtomicBool,
@@ -44,6 +47,16 @@ pub(crate) struct Worker {
     /// Calls and sessions under way.
     pub(crate) users: AtomicUsize,
     used: Mutex<Instant>,
+}
+
+/// What a worker is started with.
+pub(crate) struct Start {
+    pub(crate) program: Option<PathBuf>,
+    pub(crate) config: WorkerConfig,
+    /// Time until it is ready.
+    pub(crate) start_max: Duration,
+    /// Groups for workers, if there are any; or why those that must be are not to be had.
+    pub(crate) cgroups: Result<Option<Arc<Cgroups>>, String>,
 }
 
 /// Who may hand out the next packet: they must stay in their order.
@@ -90,6 +103,7 @@ impl Worker {
         Worker {
             channel,
             child: Mutex::new(child),
+            _group: None,
             lost: Mutex::default(),
             gone: AtomicBool::new(false),
             calls: Mutex::default(),
@@ -107,18 +121,21 @@ impl Worker {
     /// Starts a process and waits until it has its walls.
     ///
     /// # Errors
-    /// In words: it could not be started, said something else than that it is ready, or was not ready
-    /// within `start_max`.
-    pub(crate) async fn start(
-        program: Option<PathBuf>,
-        config: WorkerConfig,
-        start_max: Duration,
-    ) -> Result<Arc<Worker>, String> {
+    /// In words: it could not be started or put into its group, said something else than that it is ready,
+    /// or was not ready in time.
+    pub(crate) async fn start(start: Start) -> Result<Arc<Worker>, String> {
+        let Start { program, config, start_max, cgroups } = start;
+        let cgroups = cgroups?;
         let text = |error: io::Error| error.to_string();
         let (channel, theirs) = pair().map_err(text)?;
         let child = command(program, &config)?.stdin(Stdio::from(theirs)).spawn();
         let child = child.map_err(|error| format!("it cannot be started: {error}"))?;
-        let worker = Arc::new(Worker::new(channel, child));
+        let mut worker = Worker::new(channel, child);
+        // It has been sent nothing yet.
+        if let Some(cgroups) = cgroups {
+            worker._group = Some(cgroups.around(worker.pid(), &config)?);
+        }
+        let worker = Arc::new(worker);
         let first = tokio::time::timeout(start_max, worker.channel.receive(false)).await;
         match first {
             Ok(Ok(Some(packet))) if packet.header.kind == READY => {}
