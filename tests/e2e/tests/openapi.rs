@@ -22,7 +22,7 @@ struct Plan {
 /// A sample, or everything with `AIMASS_ALL=1`.
 fn plan() -> Plan {
     match std::env::var("AIMASS_ALL") {
-        Ok(all) if all == "1" => Plan { requests: 20_000, of_operation: 150 },
+        Ok(all) if all == "1" => Plan { requests: 20_000, of_operation: 40 },
         _ => Plan { requests: 500, of_operation: 4 },
     }
 }
