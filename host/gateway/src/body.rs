@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Bodies above this size are parsed and answers above it written on a blocking thread.
 const OFF_THREAD_BYTES: usize = 256 << 10;
-/// How long a refused body is read on, so that its sender gets to read the answer.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Memory that all bodies share.
 pub(crate) struct Bodies {
@@ -145,19 +143,12 @@ impl Bodies {
     ) -> Result<ReadBody, Failure> {
         let max = max.min(self.one_max);
         let encoding = Encoding::of(headers)?;
-        let mut body = body;
-        let collecting = self.collect(max, permit, headers, &mut body);
-        match tokio::time::timeout(self.time_max, collecting).await {
-            Ok(Ok(read)) => decompress(max, encoding, read).await,
-            Ok(Err(failure)) => {
-                linger(body, self.one_max).await;
-                Err(failure)
-            }
-            Err(_) => {
-                let message = format!("the body took more than {} s", self.time_max.as_secs());
-                Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", message))
-            }
-        }
+        let collecting = self.collect(max, permit, headers, body);
+        let Ok(read) = tokio::time::timeout(self.time_max, collecting).await else {
+            let message = format!("the body took more than {} s", self.time_max.as_secs());
+            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", message));
+        };
+        decompress(max, encoding, read?).await
     }
 
     async fn collect(
@@ -165,7 +156,7 @@ impl Bodies {
         max: usize,
         permit: &Permit,
         headers: &HeaderMap,
-        body: &mut Body,
+        mut body: Body,
     ) -> Result<ReadBody, Failure> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let announced: usize = announced.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -272,22 +263,6 @@ fn inflate(encoding: Encoding, bytes: &[u8], max: usize) -> std::io::Result<Vec<
         }
     };
     Ok(out)
-}
-
-/// Reads on for a moment: a sender that is still writing sees a reset connection instead of the
-/// answer otherwise.
-async fn linger(mut body: Body, bytes_max: usize) {
-    let drain = async {
-        let mut left = bytes_max;
-        while let Some(Ok(frame)) = body.frame().await {
-            let len = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(len) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
 /// Runs `work` here, or on a blocking thread if it handles many `bytes`, so that no large request

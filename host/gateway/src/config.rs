@@ -34,6 +34,12 @@ pub struct GatewayConfig {
     pub header_seconds: u64,
     /// Longest time that one request body may take to arrive. Default 60 s.
     pub body_seconds: u64,
+    /// Bytes of a refused body that are read and dropped behind the answer over HTTP/1.1, so that a client
+    /// which is still sending gets to read it. Default 64 MiB, at most 1 GiB; beyond it the connection
+    /// is reset.
+    pub linger_bytes_max: usize,
+    /// How long they are read. Default 30 s, at most 300 s.
+    pub linger_seconds: u64,
     /// Longest time for an answer; a client's `timeout` can only shorten it. Default 60 s.
     pub request_seconds: u64,
     /// Requests worked on at once, with a key. Default 1024; further ones wait
@@ -73,6 +79,8 @@ impl Default for GatewayConfig {
             header_bytes_max: 32 << 10,
             header_seconds: 75,
             body_seconds: 60,
+            linger_bytes_max: 64 << 20,
+            linger_seconds: 30,
             request_seconds: 60,
             in_flight_max: 1024,
             in_flight_per_tenant_max: 512,
@@ -169,6 +177,8 @@ impl GatewayConfig {
             ("header_bytes_max", self.header_bytes_max as u64, 1 << 10, 256 << 10),
             ("header_seconds", self.header_seconds, 1, 3600),
             ("body_seconds", self.body_seconds, 1, 3600),
+            ("linger_bytes_max", self.linger_bytes_max as u64, 0, 1 << 30),
+            ("linger_seconds", self.linger_seconds, 0, 300),
             ("request_seconds", self.request_seconds, 1, 86_400),
             ("in_flight_max", self.in_flight_max as u64, 1, 1 << 20),
             ("in_flight_per_tenant_max", self.in_flight_per_tenant_max as u64, 1, 1 << 20),
@@ -217,6 +227,47 @@ mod tests {
             let mut config = GatewayConfig::default();
             config.telemetry.traces.ratio = ratio;
             assert!(config.validate().is_err(), "{ratio}");
+        }
+    }
+
+    /// A setting, and how it is set.
+    type Setting = (&'static str, fn(&mut GatewayConfig, u64), u64, u64);
+
+    #[test]
+    fn every_number_is_taken_from_its_least_to_its_greatest_value() {
+        let settings: [Setting; 15] = [
+            ("body_bytes_max", |c, v| c.body_bytes_max = v as usize, 1 << 10, 1 << 30),
+            ("bodies_bytes_max", |c, v| c.bodies_bytes_max = v as usize, 64 << 20, 1 << 40),
+            ("header_bytes_max", |c, v| c.header_bytes_max = v as usize, 1 << 10, 256 << 10),
+            ("header_seconds", |c, v| c.header_seconds = v, 1, 3600),
+            ("body_seconds", |c, v| c.body_seconds = v, 1, 3600),
+            ("linger_bytes_max", |c, v| c.linger_bytes_max = v as usize, 0, 1 << 30),
+            ("linger_seconds", |c, v| c.linger_seconds = v, 0, 300),
+            ("request_seconds", |c, v| c.request_seconds = v, 1, 86_400),
+            ("in_flight_max", |c, v| c.in_flight_max = v as usize, 1, 1 << 20),
+            (
+                "in_flight_per_tenant_max",
+                |c, v| c.in_flight_per_tenant_max = v as usize,
+                1,
+                1 << 20,
+            ),
+            ("connections_max", |c, v| c.connections_max = v as usize, 1, 1 << 20),
+            ("streams_max", |c, v| c.streams_max = v as u32, 1, 1 << 16),
+            ("drain_seconds", |c, v| c.drain_seconds = v, 0, 3600),
+            ("embedding_inputs_max", |c, v| c.embedding_inputs_max = v as usize, 1, 1 << 16),
+            ("embedding_bytes_max", |c, v| c.embedding_bytes_max = v as usize, 1, 1 << 30),
+        ];
+        for (field, set, min, max) in settings {
+            let check = |value| {
+                let mut config = GatewayConfig::default();
+                set(&mut config, value);
+                config.validate().map_err(|error| error.field())
+            };
+            let got = (check(min), check(max), check(max + 1));
+            assert_eq!(got, (Ok(()), Ok(()), Err(field)), "{field}");
+            if let Some(less) = min.checked_sub(1) {
+                assert_eq!(check(less), Err(field), "{field} below {min}");
+            }
         }
     }
 

@@ -23,12 +23,21 @@ pub(crate) struct Framing {
     /// Heads from the start of the connection that can be read in one way only.
     plain: AtomicU64,
     asked: AtomicU64,
+    /// Which request has not come whole, the first being 1: the last plain one whose body has not, or the one
+    /// behind it whose head can be read in two ways. 0 if none.
+    within: AtomicU64,
 }
 
 impl Framing {
     /// Whether the next request can be read in one way only. Asked once for each, in their order.
     pub(crate) fn next_is_plain(&self) -> bool {
         self.asked.fetch_add(1, Ordering::Relaxed) < self.plain.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last request that was asked about has not come whole.
+    pub(crate) fn is_midway(&self) -> bool {
+        let within = self.within.load(Ordering::Relaxed);
+        within > 0 && self.asked.load(Ordering::Relaxed) >= within
     }
 }
 
@@ -55,7 +64,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         let plain = this.watcher.read(&buffer.filled()[before..]);
-        this.framing.plain.fetch_add(plain, Ordering::Relaxed);
+        let plain = plain + this.framing.plain.fetch_add(plain, Ordering::Relaxed);
+        let within = if this.watcher.state == State::Head {
+            0
+        } else {
+            plain + u64::from(this.watcher.is_head_lost)
+        };
+        this.framing.within.store(within, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -184,6 +199,8 @@ struct Watcher {
     kept: Vec<u8>,
     /// `kept` is not all that came of it.
     is_cut: bool,
+    /// Nothing follows because of a head, not of a body.
+    is_head_lost: bool,
 }
 
 impl Watcher {
@@ -265,6 +282,7 @@ impl Watcher {
             (true, true) => {
                 let body = std::mem::take(&mut self.head).body();
                 *plain += u64::from(body.is_some());
+                self.is_head_lost = body.is_none();
                 self.state = body.unwrap_or(State::Lost);
             }
         }

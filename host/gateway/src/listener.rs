@@ -4,6 +4,7 @@
 use crate::GatewayConfig;
 use crate::flow::{Connected, Peers};
 use crate::framing::{Framing, Watched};
+use crate::lingering::{Lingering, Patience};
 use crate::tls::Tls;
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -217,6 +218,7 @@ impl Listening {
             Protocol::Http1 => {
                 let framing = Arc::new(Framing::default());
                 service.framed(framing.clone());
+                let stream = Lingering::new(stream, framing.clone(), patience(&self.config));
                 let stream = TokioIo::new(Watched::new(stream, framing));
                 let serving = http1(&self.config).serve_connection(stream, service);
                 until_drained(serving, stage, |serving| serving.graceful_shutdown()).await
@@ -230,6 +232,14 @@ impl Listening {
         if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
         }
+    }
+}
+
+/// How a connection ends on which a client is still sending.
+fn patience(config: &GatewayConfig) -> Patience {
+    Patience {
+        bytes_max: config.linger_bytes_max as u64,
+        time_max: Duration::from_secs(config.linger_seconds),
     }
 }
 

@@ -273,6 +273,7 @@ impl Service<Request<Incoming>> for Front {
             asker: limits_rates.then(Asker::default),
             is_http1: request.version() <= Version::HTTP_11,
             is_last: !is_plain,
+            framing: self.framing.clone(),
         };
         let max = self.gateway.config.header_bytes_max;
         let checked = if is_plain { check(request.headers(), max) } else { Err(framed_twice()) };
@@ -310,6 +311,7 @@ struct Passing {
     is_http1: bool,
     /// Nothing behind it can be told to be a request.
     is_last: bool,
+    framing: Option<Arc<Framing>>,
 }
 
 impl Passing {
@@ -331,8 +333,10 @@ impl Passing {
             if let Some(tenant) = self.asker.as_ref().and_then(|Asker(tenant)| tenant.get()) {
                 rate_fields(tenant, Instant::now(), response.headers_mut());
             }
-            let is_last = self.is_last || self.gateway.draining.load(Ordering::Relaxed);
-            if self.is_http1 && is_last {
+            // What is left of a body that nobody read is not answered.
+            let is_midway = self.framing.as_ref().is_some_and(|framing| framing.is_midway());
+            let is_draining = self.gateway.draining.load(Ordering::Relaxed);
+            if self.is_http1 && (self.is_last || is_midway || is_draining) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let (status, took) = (status_of(&response), self.start.elapsed());

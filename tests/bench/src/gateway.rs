@@ -6,6 +6,7 @@ mod grpc;
 mod identity;
 mod idle;
 mod overload;
+mod peers;
 
 use crate::row::{Row, median, print};
 use std::path::PathBuf;
@@ -31,7 +32,13 @@ pub(crate) struct Setup {
     /// The bare tonic server that answers the same messages.
     #[arg(long)]
     tonic: PathBuf,
-    /// Only these parts: identity, grpc, bulk, idle, overload, flood.
+    /// A server that a user would pick instead, as `NAME=PYTHON`; again for further ones.
+    #[arg(long)]
+    peer: Vec<peers::Peer>,
+    /// Folder of the peers' scripts.
+    #[arg(long)]
+    peers: Option<PathBuf>,
+    /// Only these parts: identity, grpc, bulk, idle, overload, flood, peers.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Alternating pairs of each cell.
@@ -64,6 +71,9 @@ pub(crate) async fn run(setup: &Setup) -> anyhow::Result<()> {
     }
     if wanted("flood") {
         print(overload::rows(setup, true).await?);
+    }
+    if wanted("peers") {
+        print(peers::rows(setup).await?);
     }
     Ok(())
 }

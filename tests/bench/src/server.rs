@@ -70,16 +70,39 @@ impl Server {
         self.process.id()
     }
 
-    /// CPU time of all its threads so far, ended ones too, in steps of 10 ms.
+    /// CPU time of all its threads so far, ended ones too, and of the processes that it started, in steps
+    /// of 10 ms.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         let pid = self.process.id().context("the server runs")?;
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // proc(5): after the name in parentheses, user and system time are fields 14 and 15.
-        let (_, fields) = text.rsplit_once(')').context("a name in parentheses")?;
-        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        let ticks: u64 = times.sum::<Result<u64, _>>()?;
+        let all: Vec<Usage> = std::fs::read_dir("/proc")?.filter_map(usage).collect();
+        let mut ours = vec![pid];
+        let mut ticks = 0;
+        while let Some(pid) = ours.pop() {
+            ours.extend(all.iter().filter(|it| it.parent == pid).map(|it| it.pid));
+            ticks += all.iter().filter(|it| it.pid == pid).map(|it| it.ticks).sum::<u64>();
+        }
         Ok(Duration::from_millis(10 * ticks))
     }
+}
+
+/// What a process has used.
+struct Usage {
+    pid: u32,
+    parent: u32,
+    ticks: u64,
+}
+
+/// What the process of a folder of `/proc` has used; none if it is no process, or one that has ended.
+fn usage(entry: std::io::Result<std::fs::DirEntry>) -> Option<Usage> {
+    let entry = entry.ok()?;
+    let pid = entry.file_name().to_str()?.parse().ok()?;
+    let text = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+    // proc(5): after the name in parentheses, the parent is field 4; user and system time are fields 14 and
+    // 15, those of children that were waited for 16 and 17.
+    let (_, fields) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok());
+    Some(Usage { pid, parent: fields.get(1)?.parse().ok()?, ticks: ticks.sum::<Option<u64>>()? })
 }
 
 /// One keep-alive connection.
@@ -159,8 +182,18 @@ pub(crate) async fn cost(
     connections: usize,
     bytes: Vec<u8>,
 ) -> anyhow::Result<f64> {
+    cost_of(REQUESTS, server, connections, bytes).await
+}
+
+/// As [`cost`], over about so many requests.
+pub(crate) async fn cost_of(
+    requests: usize,
+    server: &Server,
+    connections: usize,
+    bytes: Vec<u8>,
+) -> anyhow::Result<f64> {
     let address = server.address.clone();
-    let each = REQUESTS / connections;
+    let each = requests / connections;
     under_load(server, each * connections, load(address, bytes, connections, each)).await
 }
 

@@ -79,3 +79,24 @@ fn every_method_of_openais_models_and_embeddings_gets_an_answer_or_a_documented_
         run("matrix_openai.py", |server| words(&["--url", &server.url(), "--model", "minilm"]));
     assert_eq!(rows(&printed), (6, 2));
 }
+
+#[test]
+fn the_grpc_methods_that_have_rules_are_those_of_the_clients() {
+    let checked = Command::new(prepared("AIMASS_PYTHON"))
+        .arg(repository().join("tests/e2e/clients/grpc_services.py"))
+        .arg(repository().join("host/gateway/src/grpc/services.binpb"))
+        .arg("--check")
+        .output()
+        .expect("python runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn clients_that_are_refused_while_they_send_read_why() {
+    let printed = run("refused_uploads.py", |server| {
+        let grpc = server.grpc_address().expect("a server with gRPC");
+        words(&["--http", &host(server), "--grpc", &grpc])
+    });
+    let rows: serde_json::Value = serde_json::from_str(&printed).expect("one JSON object");
+    assert_eq!(rows.as_object().expect("clients by name").len(), 7, "{printed}");
+}

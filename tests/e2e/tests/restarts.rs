@@ -62,6 +62,8 @@ impl Client {
             match stream.read(&mut block) {
                 Ok(0) => return Err(format!("ended after {} bytes", bytes.len())),
                 Ok(read) => bytes.extend_from_slice(&block[..read]),
+                // A process that was stopped and goes on: nothing is lost.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(format!("read after {} bytes: {error}", bytes.len())),
             }
         };

@@ -1,12 +1,14 @@
 //! An `aimass serve` process, and just enough HTTP to talk to it; an OCI registry that others
-//! wrote; an allocator that counts.
+//! wrote; allocators that count.
 //!
 //! Shared by the demo, the end-to-end tests, the fuzzer and crates' tests. Links nothing of the product: what it
 //! talks to is the binary that a user runs.
 
+mod allocations;
 mod peak;
 mod registry;
 
+pub use allocations::Allocations;
 pub use peak::Peak;
 pub use registry::OciRegistry;
 

@@ -18,7 +18,8 @@ pub(crate) enum Suite {
     Main,
     /// The tensor engine, beside ONNX Runtime, OpenVINO and tract.
     Engine,
-    /// The gateway, beside bare axum and tonic servers.
+    /// The gateway, beside bare axum and tonic servers; with `-- --only peers` beside PyTriton, KServe and
+    /// LitServe.
     Gateway,
     /// What the host pays for work on a GPU, on the virtual one or with `AIMASS_DEVICE=cuda:0`; and the
     /// interpreter of the virtual one.
@@ -129,6 +130,27 @@ fn main_suite(
     Ok(())
 }
 
+/// Servers that a user would pick instead of ours, as `tests/bench/peers` knows them, with an environment each.
+const PEERS: [&str; 2] = ["pytriton", "litserve"];
+/// Triton's wheel takes Debian's Python only.
+const PEERS_PYTHON: &str = "/usr/bin/python3";
+
+/// The peers that can be installed here, each with the Python of its own environment.
+fn peers(fetched: &Fetched) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
+    let cache = cache::dir()?;
+    // KServe's server comes with its client, which the tests have.
+    let mut installed = vec![("kserve", fetched.python.clone())];
+    for name in PEERS {
+        let requirements = format!("tests/bench/peers/requirements-{name}.txt");
+        let venv = cache.join("peers").join(name);
+        match python::ensure_in(&venv, PEERS_PYTHON, &requirements) {
+            Ok(python) => installed.push((name, python)),
+            Err(error) => eprintln!("bench: {name} is left out: {error:#}"),
+        }
+    }
+    Ok(installed)
+}
+
 /// Plugins and models of the idle server.
 const IDLE_PLUGINS: usize = 10;
 
@@ -147,6 +169,12 @@ fn gateway_suite(fetched: &Fetched, json: bool, arguments: &[String]) -> anyhow:
     gateway.arg("--data-of-ten").arg(&ten.data).arg("--api-key").arg(key.trim());
     gateway.arg("--axum").arg(release.join("examples/axum_identity"));
     gateway.arg("--tonic").arg(release.join("examples/tonic_echo"));
+    gateway.arg("--peers").arg(repository::root().join("tests/bench/peers"));
+    if arguments.iter().any(|argument| argument.split(',').any(|part| part == "peers")) {
+        for (name, python) in peers(fetched)? {
+            gateway.arg("--peer").arg(format!("{name}={}", python.display()));
+        }
+    }
     gateway.args(arguments);
     let mut rows = Vec::new();
     print_rows(gateway, json, &mut rows)?;

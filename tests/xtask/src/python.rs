@@ -23,18 +23,24 @@ pub(crate) const BENCH: &str = "requirements-bench.txt";
 ///
 /// A stamp remembers the digest of the file, so that a second call does nothing.
 pub(crate) fn ensure(cache: &Path, requirements: &str) -> anyhow::Result<PathBuf> {
-    let venv = cache.join("venv");
+    ensure_in(&cache.join("venv"), "python3", &format!("tests/xtask/{requirements}"))
+}
+
+/// The Python of an environment of its own, made by `base`, with everything of the file `requirements` of
+/// the repository installed.
+pub(crate) fn ensure_in(venv: &Path, base: &str, requirements: &str) -> anyhow::Result<PathBuf> {
     let python = venv.join("bin/python");
-    let file = repository::root().join("tests/xtask").join(requirements);
+    let file = repository::root().join(requirements);
+    let name = file.file_name().context("a requirements file")?.to_string_lossy().into_owned();
     let digest = cache::sha256_hex(&whole_text(&file)?);
-    let stamp = venv.join(format!("{requirements}.sha256"));
+    let stamp = venv.join(format!("{name}.sha256"));
     if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|found| found == digest) {
         return Ok(python);
     }
     if !has_pip(&python) {
-        make_venv(&venv)?;
+        make_venv(venv, base)?;
     }
-    eprintln!("fetch: installing {requirements} into {}", venv.display());
+    eprintln!("fetch: installing {name} into {}", venv.display());
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&file);
     run::check(&mut pip).with_context(|| {
@@ -57,18 +63,18 @@ fn whole_text(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(text.into_bytes())
 }
 
-fn make_venv(venv: &Path) -> anyhow::Result<()> {
+fn make_venv(venv: &Path, base: &str) -> anyhow::Result<()> {
     eprintln!("fetch: making a Python environment in {}", venv.display());
-    let Ok(version) = run::output(Command::new("python3").args(["-c", PRINT_VERSION])) else {
+    let Ok(version) = run::output(Command::new(base).args(["-c", PRINT_VERSION])) else {
         bail!(
-            "python3 was not found; install Python {VERSION_MIN} or newer, on Debian with \
+            "{base} was not found; install Python {VERSION_MIN} or newer, on Debian with \
              `apt-get install -y python3 python3-venv`"
         );
     };
     if parse_version(&version) < parse_version(VERSION_MIN) {
-        bail!("python3 is {}; expected {VERSION_MIN} or newer, first on PATH", version.trim());
+        bail!("{base} is {}; expected {VERSION_MIN} or newer, first on PATH", version.trim());
     }
-    let mut make = Command::new("python3");
+    let mut make = Command::new(base);
     make.args(["-m", "venv", "--clear"]).arg(venv);
     run::check(&mut make).context(
         "python3 has no venv module or no pip; on Debian `apt-get install -y python3-venv` mends it",

@@ -242,6 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn the_series_of_open_ones_are_limited() {
+        let (circuits, now) = (Circuits::new(&CircuitConfig::default()), Instant::now());
+        let series = || {
+            let mut page = Page::default();
+            circuits.write(&mut page);
+            page.into_text().matches("circuits_open{").count()
+        };
+        let most = SERIES_MAX as u64;
+        (0..most).for_each(|version| failing(&circuits, &key("a", version), 5, now));
+        assert_eq!(series(), SERIES_MAX);
+        failing(&circuits, &key("a", most), 5, now);
+        assert_eq!(series(), SERIES_MAX);
+    }
+
+    #[test]
     fn only_what_the_model_is_to_blame_for_counts() {
         let error = |family, code| EngineError::new(family, code, "text");
         let blamed: Vec<Family> = Family::ALL

@@ -3,6 +3,7 @@
 use super::{binary, data};
 use crate::config::{REQUEST_ID_BYTES_MAX, TENSORS_MAX};
 use crate::failure::Failure;
+use crate::object::Object;
 use aimass_engine::Parameter;
 use aimass_tensor::{Buffer, DType, RANK_MAX, Shape, Tensor};
 use bytes::Bytes;
@@ -56,7 +57,7 @@ pub(crate) fn parse(body: &Bytes, json_len: Option<usize>) -> Result<ParsedReque
     };
     let text = std::str::from_utf8(json)
         .map_err(|error| Failure::invalid(format!("the request JSON is not UTF-8: {error}")))?;
-    let wire: WireRequest<'_> = serde_json::from_str(text)
+    let Object(wire) = serde_json::from_str::<Object<WireRequest<'_>>>(text)
         .map_err(|error| Failure::invalid(format!("request JSON: {error}")))?;
     let id = wire.id.map(|id| id.0.into_owned());
     if id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX) {
@@ -106,10 +107,10 @@ fn tensor(
     let name = &*input.name.0;
     let dtype = DType::from_oip_name(&input.datatype.0).map_err(|error| fault(name, error))?;
     let shape = input.shape.to_shape().map_err(|error| fault(name, error))?;
-    if input.parameters.shared_memory_region.is_some() {
+    if input.parameters.0.shared_memory_region.is_some() {
         return Err(fault(name, "shared memory is not supported; send the data in the request"));
     }
-    match (&input.data, input.parameters.binary_data_size) {
+    match (&input.data, input.parameters.0.binary_data_size) {
         (Some(data), None) => {
             data::tensor(dtype, shape, data.get()).map_err(|error| fault(name, error))
         }
@@ -159,22 +160,21 @@ fn outputs(wire: Option<Capped<WireOutput<'_>>>) -> Result<Vec<(String, Option<b
     for output in wire.map_or(Vec::new(), |outputs| outputs.0) {
         let name = output.name.0.into_owned();
         let problem = |text| Err(Failure::invalid(format!("output {name:?}: {text}")));
-        if output.parameters.shared_memory_region.is_some() {
+        if output.parameters.0.shared_memory_region.is_some() {
             return problem("shared memory is not supported");
         }
-        if output.parameters.classification.is_some() {
+        if output.parameters.0.classification.is_some() {
             return problem("classification is not supported; use a softmax-topk step");
         }
         if outputs.iter().any(|(other, _)| *other == name) {
             return problem("asked for twice");
         }
-        outputs.push((name, output.parameters.binary_data));
+        outputs.push((name, output.parameters.0.binary_data));
     }
     Ok(outputs)
 }
 
 #[derive(Deserialize)]
-#[serde(expecting = "an infer request object")]
 struct WireRequest<'a> {
     #[serde(borrow, default)]
     id: Option<Text<'a>>,
@@ -187,7 +187,6 @@ struct WireRequest<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(expecting = "an input object")]
 struct WireInput<'a> {
     #[serde(borrow)]
     name: Text<'a>,
@@ -195,7 +194,7 @@ struct WireInput<'a> {
     #[serde(borrow)]
     datatype: Text<'a>,
     #[serde(default)]
-    parameters: WireInputParameters,
+    parameters: Object<WireInputParameters>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
 }
@@ -208,12 +207,11 @@ struct WireInputParameters {
 }
 
 #[derive(Deserialize)]
-#[serde(expecting = "an output object")]
 struct WireOutput<'a> {
     #[serde(borrow)]
     name: Text<'a>,
     #[serde(default)]
-    parameters: WireOutputParameters,
+    parameters: Object<WireOutputParameters>,
 }
 
 #[derive(Deserialize, Default)]
@@ -247,7 +245,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A list of at most [`TENSORS_MAX`] items.
+/// A list of at most [`TENSORS_MAX`] objects.
 struct Capped<T>(Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Capped<T> {
@@ -260,7 +258,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Capped<T> {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Capped<T>, A::Error> {
                 let mut items = Vec::new();
-                while let Some(item) = seq.next_element()? {
+                while let Some(Object(item)) = seq.next_element()? {
                     if items.len() == TENSORS_MAX {
                         let message = format!("expected at most {TENSORS_MAX} items");
                         return Err(A::Error::custom(message));

@@ -29,6 +29,14 @@ fn document() -> Value {
         item[method] = operation(route, &action.method, action.verb);
     }
     let schemas: Value = serde_json::from_str(SCHEMAS).expect("the file is JSON");
+    let failures: Map<String, Value> = ["OipError", "OpenAiError"]
+        .into_iter()
+        .flat_map(|error| {
+            operations::FAILURES.iter().map(move |(status, meaning)| {
+                (format!("{error}{status}"), answer(meaning, Content::Json(error)))
+            })
+        })
+        .collect();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -42,6 +50,7 @@ fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": failures,
             "securitySchemes": {
                 "key": {
                     "type": "http",
@@ -64,9 +73,14 @@ fn operation(route: &Route, method: &Method, verb: Option<Verb>) -> Value {
     } else {
         responses.insert("200".to_owned(), answer("the answer", about.answer));
     }
-    let failure = answer("what was expected, what came, and how to mend it", Content::Json(error));
-    responses.insert("4XX".to_owned(), failure.clone());
-    responses.insert("5XX".to_owned(), failure);
+    for status in about.failures(route.path, verb) {
+        let known = json!({ "$ref": format!("#/components/responses/{error}{status}") });
+        responses.entry(status).or_insert(known);
+    }
+    if verb.is_none() {
+        // Health says why in the words of its answer.
+        responses.insert("503".to_owned(), answer("not now, and why", about.answer));
+    }
     let mut operation = json!({
         "operationId": about.id(route.path),
         "summary": about.summary,
@@ -122,13 +136,17 @@ fn parameters(path: &str) -> Vec<Value> {
         "region" => "a shared memory region; there are none",
         _ => "serving name; in OpenAI routes also `name@label` or `name@version`",
     };
+    let schema = |name: &str| match name {
+        "version" => json!({ "type": "string", "pattern": "^([0-9]+|[a-z].{0,62})$" }),
+        _ => json!({ "type": "string" }),
+    };
     let one = |name: &str| {
         json!({
             "name": name,
             "in": "path",
             "required": true,
             "description": about(name),
-            "schema": { "type": "string" },
+            "schema": schema(name),
         })
     };
     names.map(one).collect()

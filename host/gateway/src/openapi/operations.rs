@@ -1,6 +1,7 @@
 //! What each route is for, in words for people: the part of the description that no table of routes
 //! can know.
 
+use crate::identity::Verb;
 use axum::http::Method;
 
 /// What an answer holds.
@@ -15,6 +16,23 @@ pub(super) enum Content {
     /// Plain text.
     Text,
 }
+
+/// Statuses of failures, and what each means.
+pub(super) const FAILURES: [(&str, &str); 13] = [
+    ("400", "the request is wrong: what was expected, what came, how to mend it"),
+    ("401", "no credential that is known"),
+    ("403", "a key without the verb, or not for this model"),
+    ("404", "no such model, version or label"),
+    ("408", "the body did not arrive in time"),
+    ("413", "larger than a limit"),
+    ("415", "an unknown Content-Encoding"),
+    ("422", "the model's package is refused"),
+    ("429", "a limit of the tenant; Retry-After says until when"),
+    ("431", "more or larger headers than the limit"),
+    ("500", "a plugin failed"),
+    ("503", "overloaded, loading or unloaded; Retry-After says until when"),
+    ("504", "the deadline passed"),
+];
 
 /// A route, with and without a version in its path.
 #[derive(Debug)]
@@ -103,17 +121,17 @@ impl Operation {
             .example("{}"),
         post("/v2/repository/models/{model}/unload", "LoadRequest", "Takes a model out of service: new requests are refused, those inside finish")
             .example("{}"),
-        get("/v2/logging", "Settings", "How much is logged"),
-        post("/v2/logging", "Settings", "Changes how much is logged, until the process ends")
-            .answers(Content::Json("Settings"))
+        get("/v2/logging", "LogSettings", "How much is logged"),
+        post("/v2/logging", "LogSettings", "Changes how much is logged, until the process ends")
+            .answers(Content::Json("LogSettings"))
             .example(r#"{"log_verbose_level":1}"#),
-        get("/v2/trace/setting", "Settings", "Which share of requests is traced"),
-        post("/v2/trace/setting", "Settings", "Changes which share of requests is traced")
-            .answers(Content::Json("Settings"))
+        get("/v2/trace/setting", "TraceSettings", "Which share of requests is traced"),
+        post("/v2/trace/setting", "TraceRequest", "Changes which share of requests is traced")
+            .answers(Content::Json("TraceSettings"))
             .example(r#"{"trace_rate":"100"}"#),
-        get("/v2/models/{model}/trace/setting", "Settings", "The trace settings, which hold for every model"),
-        post("/v2/models/{model}/trace/setting", "Settings", "Refused: trace settings hold for every model")
-            .answers(Content::Json("Settings"))
+        get("/v2/models/{model}/trace/setting", "TraceSettings", "The trace settings, which hold for every model"),
+        post("/v2/models/{model}/trace/setting", "NoSettings", "Refused: trace settings hold for every model")
+            .answers(Content::Json("TraceSettings"))
             .example("{}"),
         get("/v2/systemsharedmemory/status", "Regions", "Registered regions of shared memory: none"),
         get("/v2/systemsharedmemory/region/{region}/status", "Regions", "The same for one region"),
@@ -150,6 +168,23 @@ impl Operation {
         .refused("405"),
         get("/metrics", "Empty", "Counters in the Prometheus text format").answers(Content::Text),
     ];
+
+    /// Which of [`FAILURES`] the operation can answer with on this path.
+    pub(super) fn failures(&self, path: &str, verb: Option<Verb>) -> impl Iterator<Item = &str> {
+        let is_open = verb.is_none();
+        let reads_body = self.request.is_some();
+        let calls = verb == Some(Verb::Infer);
+        let names_model = path.contains("{model}") || calls;
+        let waits = calls || path.ends_with("/load");
+        let is_possible = move |status: &str| match status {
+            "401" | "403" | "429" | "503" => !is_open,
+            "404" | "422" => names_model,
+            "408" | "413" | "415" => reads_body,
+            "500" | "504" => waits,
+            _ => true,
+        };
+        FAILURES.iter().map(|(status, _)| *status).filter(move |status| is_possible(status))
+    }
 
     /// The description of a route.
     pub(super) fn of(method: &Method, path: &str) -> Option<&'static Operation> {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with `tenant`")]
+#[serde(deny_unknown_fields)]
 struct CreateWire {
     tenant: String,
     #[serde(default)]
@@ -31,13 +31,13 @@ struct CreateWire {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "an object")]
+#[serde(deny_unknown_fields, default)]
 struct RotateWire {
     grace: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "an object")]
+#[serde(deny_unknown_fields, default)]
 struct RevokeWire {
     forget: bool,
 }

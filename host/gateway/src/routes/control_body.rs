@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::flow::Permit;
 use crate::grpc::CONTROL_BYTES_MAX;
+use crate::object::read_object;
 use crate::router::Gateway;
 use axum::extract::Request;
 use serde::Deserialize;
@@ -21,6 +22,5 @@ pub(super) async fn control_body<T: for<'de> Deserialize<'de>>(
     let reading = gateway.bodies.read_within(CONTROL_BYTES_MAX, permit, &parts.headers, body);
     let body = reading.await?;
     let bytes = if body.bytes.is_empty() { b"{}" } else { &body.bytes[..] };
-    serde_json::from_slice(bytes)
-        .map_err(|error| Failure::invalid(format!("request JSON: {error}")))
+    read_object(bytes)
 }

@@ -8,6 +8,7 @@ use crate::admission::Admitted;
 use crate::body::off_thread;
 use crate::failure::{Failure, OpenAiFailure, json_answer};
 use crate::identity::access::Infer;
+use crate::object::read_object;
 use crate::oip::data::{self, DataFault};
 use crate::oip::response::{float, integer, string};
 use crate::router::{Gateway, Shared};
@@ -28,7 +29,6 @@ use std::time::Instant;
 use tracing::Instrument;
 
 #[derive(Deserialize)]
-#[serde(expecting = "an embeddings request object")]
 struct WireRequest<'a> {
     model: String,
     #[serde(borrow)]
@@ -117,8 +117,7 @@ async fn answer(
 }
 
 fn parse(body: &Bytes, (count_max, bytes_max): (usize, usize)) -> Result<ParsedRequest, Failure> {
-    let wire: WireRequest<'_> = serde_json::from_slice(body)
-        .map_err(|error| Failure::invalid(format!("request JSON: {error}")))?;
+    let wire: WireRequest<'_> = read_object(body)?;
     let texts = data::texts(wire.input.get(), count_max, bytes_max).map_err(|fault| {
         let hint = match &fault {
             DataFault::Element { got, .. } if got != "an object" => {

@@ -2,6 +2,7 @@
 
 use crate::config::TENSORS_MAX;
 use crate::failure::{Failure, json};
+use crate::object::{Object, read_object};
 use crate::sse;
 use aimass_engine::Parameter;
 use axum::http::StatusCode;
@@ -84,10 +85,8 @@ impl TextRequest {
     /// 400 naming the field that is wrong.
     pub(super) fn parse(kind: Kind, body: &[u8]) -> Result<TextRequest, Failure> {
         // Twice over the body: a flattened map takes fields that another struct borrows.
-        let texts: Texts<'_> = serde_json::from_slice(body)
-            .map_err(|error| Failure::invalid(format!("request JSON: {error}")))?;
-        let wire: Rest = serde_json::from_slice(body)
-            .map_err(|error| Failure::invalid(format!("request JSON: {error}")))?;
+        let texts: Texts<'_> = read_object(body)?;
+        let wire: Rest = read_object(body)?;
         if wire.n.is_some_and(|n| n != 1) {
             return Err(Failure::invalid("n: expected 1, more are not made").of("n"));
         }
@@ -100,14 +99,13 @@ impl TextRequest {
             text,
             parameters: parameters(wire.rest)?,
             stream: wire.stream.unwrap_or(false),
-            include_usage: wire.stream_options.is_some_and(|options| options.include_usage),
+            include_usage: wire.stream_options.is_some_and(|options| options.0.include_usage),
         })
     }
 }
 
 /// The fields whose text goes on as it came.
 #[derive(Deserialize)]
-#[serde(expecting = "a request object")]
 struct Texts<'a> {
     #[serde(borrow, default)]
     messages: Option<&'a RawValue>,
@@ -117,13 +115,12 @@ struct Texts<'a> {
 
 /// All other fields.
 #[derive(Deserialize)]
-#[serde(expecting = "a request object")]
 struct Rest {
     model: String,
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
-    stream_options: Option<StreamOptions>,
+    stream_options: Option<Object<StreamOptions>>,
     #[serde(default)]
     n: Option<u64>,
     #[serde(flatten)]
@@ -132,7 +129,7 @@ struct Rest {
 
 fn messages(raw: Option<&RawValue>) -> Result<String, Failure> {
     let raw = raw.ok_or_else(|| Failure::invalid("messages: expected an array").of("messages"))?;
-    let read: Vec<Message> = serde_json::from_str(raw.get())
+    let read: Vec<Object<Message>> = serde_json::from_str(raw.get())
         .map_err(|error| Failure::invalid(format!("messages: {error}")).of("messages"))?;
     if read.is_empty() {
         return Err(Failure::invalid("messages: expected at least one").of("messages"));
@@ -339,7 +336,7 @@ mod tests {
             (Kind::Chat, r#"{"model":"m","messages":[{"role":"user"}],"tools":[1]}"#, "tools"),
             (Kind::Completion, r#"{"model":"m","prompt":["a","b"]}"#, "one string"),
             (Kind::Completion, r#"{"model":"m","prompt":[1]}"#, "one string"),
-            (Kind::Completion, "[]", "request object"),
+            (Kind::Completion, "[]", "an object"),
         ] {
             let message = TextRequest::parse(kind, body.as_bytes()).unwrap_err().message;
             assert!(message.contains(word), "{body}: {message}");

@@ -11,7 +11,7 @@ const BODY: &str = r#"{"inputs":[]}"#;
 
 impl Server {
     /// A gauge or counter of the gateway.
-    async fn metric(&self, name: &str) -> f64 {
+    pub(super) async fn metric(&self, name: &str) -> f64 {
         let metrics = self.get("/metrics").await;
         let name = format!("aimass_gateway_{name} ");
         let line = metrics.text().lines().find_map(|line| line.strip_prefix(&*name));
@@ -19,7 +19,7 @@ impl Server {
     }
 
     /// Others are answered, and nothing is held but their own request.
-    async fn is_unaffected(&self) {
+    pub(super) async fn is_unaffected(&self) {
         for _ in 0..20 {
             assert_eq!(self.post(INFER, BODY).await.status, 200);
         }
@@ -28,7 +28,7 @@ impl Server {
         assert_eq!(self.metric("waiting").await, 0.0);
     }
 
-    fn head(&self, lines: &str) -> String {
+    pub(super) fn head(&self, lines: &str) -> String {
         format!(
             "POST {INFER} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n{lines}\r\n",
             self.key

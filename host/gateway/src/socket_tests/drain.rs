@@ -142,13 +142,13 @@ async fn without_a_key_file_nothing_is_served() {
 }
 
 /// An HTTP/2 connection of which the frames are seen (RFC 9113 §6).
-struct Frames {
+pub(super) struct Frames {
     stream: TcpStream,
 }
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(super) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
@@ -157,7 +157,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 impl Frames {
-    async fn open(server: &Server) -> Frames {
+    pub(super) async fn open(server: &Server) -> Frames {
         let mut stream = TcpStream::connect(server.grpc).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
@@ -165,7 +165,7 @@ impl Frames {
     }
 
     /// Calls `ModelInfer` of model `slow` on a stream.
-    async fn infer(&mut self, server: &Server, id: u32) {
+    pub(super) async fn infer(&mut self, server: &Server, id: u32) {
         let path = "/inference.GRPCInferenceService/ModelInfer";
         let bearer = format!("Bearer {}", server.key);
         // HPACK (RFC 7541): :method POST and :scheme http indexed, the rest as literals.
@@ -190,7 +190,7 @@ impl Frames {
     }
 
     /// The next frame that is no bookkeeping: its kind, flags, stream and payload. Pings are answered.
-    async fn next(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
+    pub(super) async fn next(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
         loop {
             let mut head = [0; 9];
             self.stream.read_exact(&mut head).await.ok()?;

@@ -1,9 +1,9 @@
 //! Every route of every listener and every method of gRPC, as everybody who comes with something: each
-//! role with a good key and a good token, and with everything that must not open. The tables of routes and
-//! methods drive it, so that none is left out.
+//! role with a good key and a good token, and with everything that must not open. The table of routes and the
+//! clients' own descriptors of their methods drive it, so that none is left out.
 
 use super::grpc::{Answer, Client, framed, infer};
-use super::{Reply, Server};
+use super::{Reply, Server, services};
 use crate::grpc::METHODS;
 use crate::identity::jwt::testing::{TestIssuer, claims, settings};
 use crate::identity::{Algorithm, Role, Verb};
@@ -246,21 +246,66 @@ fn judge_call(method: &str, verb: Option<Verb>, (role, shown): (Role, Shown), an
 async fn every_method_answers_every_role_with_everything_that_may_be_shown() {
     let (server, shown) = everybody().await;
     let mut client = Client::new(&server).await;
-    let health = ("/grpc.health.v1.Health/Check".to_owned(), "Check", None);
-    let methods = METHODS
-        .iter()
-        .map(|(name, verb)| (format!("/inference.GRPCInferenceService/{name}"), *name, *verb));
+    let methods = services::methods();
     let mut judged = 0;
-    for (path, method, verb) in methods.chain([health]) {
-        let body = framed(&[&message_of(method)]);
+    for method in &methods {
+        let path = format!("/{}/{}", method.service, method.name);
+        let body = framed(&[&message_of(&method.name)]);
+        let rule = rule(method);
         for (role, one, credential) in &shown {
             client.key = (!credential.is_empty()).then(|| credential.clone());
             let answer = client.call_at(&path, &[], body.clone()).await;
-            judge_call(method, verb, (*role, *one), &answer);
+            match rule {
+                Rule::Served(verb) => judge_call(&method.name, verb, (*role, *one), &answer),
+                Rule::NotServed => judge_unserved(&method.name, *one, &answer),
+            }
             judged += 1;
         }
     }
-    assert_eq!(judged, (METHODS.len() + 1) * Role::ALL.len() * Shown::ALL.len());
+    assert_eq!(judged, methods.len() * Role::ALL.len() * Shown::ALL.len());
+}
+
+/// Who may call a method of a stock client.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// Answered, to whoever has the verb; to everybody without one.
+    Served(Option<Verb>),
+    /// Not there.
+    NotServed,
+}
+
+/// Methods that stock clients know and that are not served.
+const NOT_SERVED: [&str; 1] = ["Watch"];
+
+/// # Panics
+/// If nobody decided who may call it.
+fn rule(method: &services::Method) -> Rule {
+    let inference = METHODS.iter().find(|(name, _)| *name == method.name);
+    match (&*method.service, inference) {
+        ("inference.GRPCInferenceService", Some((_, verb))) => Rule::Served(*verb),
+        ("grpc.health.v1.Health", None) if method.name == "Check" => Rule::Served(None),
+        ("grpc.health.v1.Health", None) if NOT_SERVED.contains(&&*method.name) => Rule::NotServed,
+        (service, _) => panic!("nobody says who may call {service}/{}", method.name),
+    }
+}
+
+/// Checks the answer of a method that is not there: who is believed learns that, nobody else.
+fn judge_unserved(method: &str, shown: Shown, answer: &Answer) {
+    let expected = match shown.refused() {
+        Some(_) => Code::Unauthenticated,
+        None => Code::Unimplemented,
+    };
+    assert_eq!(answer.code, expected, "{method} with {shown:?}: {}", answer.message);
+}
+
+#[test]
+fn every_rule_is_about_a_method_of_a_stock_client() {
+    let methods = services::methods();
+    let names: Vec<&str> = methods.iter().map(|method| &*method.name).collect();
+    let ruled = METHODS.iter().map(|(name, _)| *name).chain(NOT_SERVED).chain(["Check"]);
+    for name in ruled {
+        assert!(names.contains(&name), "no stock client has {name}");
+    }
 }
 
 #[tokio::test]

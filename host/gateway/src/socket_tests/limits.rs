@@ -1,6 +1,8 @@
 //! Every limit at its edge.
 
 use super::Server;
+use super::drain::{Frames, RST_STREAM};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
@@ -191,4 +193,29 @@ async fn beyond_the_places_a_request_waits_its_turn() {
     };
     let (answered, waited) = tokio::join!(slow, meanwhile);
     assert_eq!((answered.status, waited), (200, 200));
+}
+
+#[tokio::test]
+async fn an_http2_connection_has_so_many_requests_at_once() {
+    let server = Server::with(|config| config.streams_max = 2).await;
+    let mut frames = Frames::open(&server).await;
+    for stream in [1, 3, 5] {
+        frames.infer(&server, stream).await;
+    }
+    let refused = tokio::time::timeout(Duration::from_secs(20), frames.next()).await;
+    let (kind, _, stream, payload) = refused.expect("a frame").expect("a frame");
+    assert_eq!((kind, stream), (RST_STREAM, 5));
+    assert_eq!(payload, 7u32.to_be_bytes(), "REFUSED_STREAM: nothing of it was looked at");
+    while server.engine.calls.load(Ordering::Relaxed) < 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_may_take_so_long_and_no_longer() {
+    let server = Server::with(|config| config.request_seconds = 1).await;
+    let start = std::time::Instant::now();
+    server.send("POST", "/v2/models/stuck/infer", &body_of(13)).await.oip_error(504);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert!(server.engine.cancelled.load(Ordering::Relaxed));
 }

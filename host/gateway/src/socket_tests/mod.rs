@@ -11,6 +11,8 @@ mod grpc;
 mod limits;
 mod oip;
 mod openai;
+mod refused_bodies;
+mod services;
 mod streaming;
 mod telemetry;
 mod tls;
