@@ -72,7 +72,7 @@ pub(crate) struct SignWith {
     /// Key file that signs the draft at once; repeat for more
     #[arg(long, value_name = "FILE")]
     sign_with: Vec<PathBuf>,
-    /// Publish at once, too
+    /// Publish at once, too, and push to the registries of market.toml
     #[arg(long, requires = "sign_with")]
     publish: bool,
 }
@@ -152,7 +152,8 @@ fn finish(
     if with.publish {
         let keys = online_keys(home, desk)?;
         let published = desk.publish(&keys, std::time::SystemTime::now())?;
-        return publish::report(&published, report);
+        publish::report(&published, report)?;
+        return push::push_all(desk, &[], report);
     }
     let dir = desk.dir().display();
     let mut complete = true;

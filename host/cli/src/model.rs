@@ -7,10 +7,14 @@ mod new;
 mod open;
 mod profile;
 mod request;
+mod review;
 mod sample;
+mod show;
+mod sign;
 
 use crate::home::{Home, runtime};
 use aimass_engine::PackageFolder;
+use aimass_market::host::audit::Event;
 use aimass_registry::VersionState;
 use aimass_trust::{ModelRelease, Timestamp};
 use anyhow::Context;
@@ -22,10 +26,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Subcommand)]
 pub(crate) enum Model {
     New(new::New),
+    /// Sign a package folder, so that reviewers can sign it too
+    Sign(sign::Sign),
+    /// Look at a signed package folder as a reviewer, and sign it
+    Review(review::Review),
     /// Sign a package folder, check its fixtures and publish it as the next version
     Add(Add),
     /// List models, versions and labels
     List,
+    /// Show how versions came to serve: verified, tested, reviewed, released
+    Show(show::Show),
     /// Point a label at a version: `aimass model label minilm stable 3`
     Label {
         /// Serving name
@@ -79,18 +89,25 @@ impl Model {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
         match self {
             Model::New(new) => new.run(home),
+            Model::Sign(sign) => sign.run(home),
+            Model::Review(review) => review.run(home),
             Model::Add(add) => runtime()?.block_on(add.run(home)),
             Model::List => list(home),
+            Model::Show(show) => show.run(home),
             Model::Label { model, label, version } => {
                 let now = SystemTime::now();
-                match home.registry()?.set_label(&model, &label, version, now)? {
+                let previous = home.registry()?.set_label(&model, &label, version, now)?;
+                note_label(home, &model, &label, version, now)?;
+                match previous {
                     Some(previous) => println!("{model}@{label} -> {version} (was {previous})"),
                     None => println!("{model}@{label} -> {version}"),
                 }
                 Ok(())
             }
             Model::Rollback { model, label } => {
-                let version = home.registry()?.rollback(&model, &label, SystemTime::now())?;
+                let now = SystemTime::now();
+                let version = home.registry()?.rollback(&model, &label, now)?;
+                note_label(home, &model, &label, version, now)?;
                 println!("{model}@{label} -> {version}");
                 Ok(())
             }
@@ -119,9 +136,26 @@ impl Add {
             0 => println!("fixtures  none; add *.fixture.json so that a broken version is refused"),
             count => println!("fixtures  {count} passed"),
         }
+        println!("signed by {}", published.release.signed_by);
+        for key in &published.release.reviewed_by {
+            println!("reviewed  {key}");
+        }
         println!("next      aimass model label {name} stable {}", published.version);
         Ok(())
     }
+}
+
+/// Writes down that a label points at a version now.
+fn note_label(
+    home: &Home,
+    model: &str,
+    label: &str,
+    version: u64,
+    now: SystemTime,
+) -> anyhow::Result<()> {
+    let subject = format!("model {model} version {version}");
+    let detail = format!("label {label}");
+    Ok(home.markets().note(Event::Released, ("", &subject), &detail, now)?)
 }
 
 /// The name that a package is served by unless another is given: its own without the publisher.
@@ -142,6 +176,16 @@ pub(crate) fn signed_statement(
     if let (Some(statement), None) = (package.statement()?, key) {
         return Ok(statement);
     }
+    sign_now(home, package, key, days)
+}
+
+/// A statement signed now, whatever lies in the folder.
+fn sign_now(
+    home: &Home,
+    package: &PackageFolder,
+    key: Option<&Path>,
+    days: u64,
+) -> anyhow::Result<Vec<u8>> {
     let section = &package.manifest.model;
     let name: aimass_trust::PackageName = section.name.parse()?;
     let key = home.load_signing_key(key, name.publisher())?;
@@ -158,8 +202,9 @@ pub(crate) fn signed_statement(
 
 fn list(home: &Home) -> anyhow::Result<()> {
     let models = home.registry()?.models()?;
-    if models.is_empty() {
-        println!("no models yet; publish one with `aimass model add FOLDER`");
+    match models.first() {
+        Some(first) => eprintln!("how a version came to serve: aimass model show {}", first.name),
+        None => println!("no models yet; publish one with `aimass model add FOLDER`"),
     }
     for model in models {
         println!("{}", model.name);

@@ -11,6 +11,7 @@ mod manifest;
 mod new;
 mod publish;
 mod quantity;
+mod review;
 mod sign;
 mod submit;
 mod test;
@@ -21,6 +22,9 @@ mod workbench;
 
 use crate::home::Home;
 use clap::Subcommand;
+
+pub(crate) use review::{Reviewing, review_statement};
+pub(crate) use sign::write_whole;
 
 /// What `aimass plugin --help` ends with.
 pub(crate) const LOOP: &str = "\
@@ -51,6 +55,8 @@ pub(crate) enum Plugin {
     Watch(watch::Watch),
     /// Sign a built component
     Sign(sign::Sign),
+    /// Look at a signed plugin as a reviewer, and sign it
+    Review(review::Review),
     /// Check a signed plugin or a bundle; nothing is installed
     Verify(verify::Verify),
     /// Show what a plugin is and what it asks for
@@ -81,6 +87,7 @@ impl Plugin {
             Plugin::Fmt(fmt) => fmt.run(),
             Plugin::Watch(watch) => watch.run(home),
             Plugin::Sign(sign) => sign.run(home),
+            Plugin::Review(review) => review.run(home),
             Plugin::Verify(verify) => verify.run(home),
             Plugin::Inspect(inspect) => inspect.run(home),
             Plugin::Publish(publish) => publish.run(home),

@@ -5,8 +5,7 @@ use crate::composition::Scope;
 use crate::device::{DeviceStatus, Devices};
 use crate::dispatch_metrics;
 use crate::errors::of_registry;
-use crate::files::FileBytes;
-use crate::loader::{LoadedModel, Loader, MANIFEST_FILE, VersionSource};
+use crate::loader::{LoadedModel, Loader};
 use crate::market_watch::watch_markets;
 use crate::metrics::Metrics;
 use crate::packed::packed_store;
@@ -14,6 +13,7 @@ use crate::pipeline::Host;
 use crate::reload::retry_later;
 use crate::sandbox_metrics;
 use crate::streaming::ItemSender;
+use crate::trail::source_of;
 use crate::{
     EngineConfig, EngineError, Family, InferRequest, InferResponse, ModelMetadata, Readiness,
     Selector, UnreadyReason,
@@ -33,7 +33,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 use tokio::sync::Semaphore;
 
 /// The running engine. Dropping it stops following the registry.
@@ -458,7 +458,14 @@ impl Inner {
 
     async fn load(&self, cell: &Cell) -> Result<Arc<LoadedModel>, EngineError> {
         let selector = RegistrySelector::Version(cell.version);
-        self.load_version(&cell.name, &selector).await
+        let loaded = self.load_version(&cell.name, &selector).await;
+        if let Err(error) = &loaded {
+            let subject = format!("model {} version {}", cell.name, cell.version);
+            if let Err(unwritten) = self.note_refusal(&subject, error, SystemTime::now()) {
+                tracing::error!(error = %unwritten, "the audit log was not written");
+            }
+        }
+        loaded
     }
 
     /// Loads one version of the registry, whether or not it is served.
@@ -469,22 +476,7 @@ impl Inner {
     ) -> Result<Arc<LoadedModel>, EngineError> {
         let version = self.loader.registry.resolve(name, selector);
         let version = version.map_err(|error| of_registry(&error))?;
-        let mut files: BTreeMap<String, FileBytes> = BTreeMap::new();
-        for file in version.files() {
-            let mapped = version.open(&file.name).map_err(|error| of_registry(&error))?;
-            files.insert(file.name.clone(), mapped);
-        }
-        let model_toml = version.model_toml().map_err(|error| of_registry(&error))?;
-        files.insert(MANIFEST_FILE.to_owned(), Arc::new(model_toml.into_bytes()));
-        let record = version.record();
-        let source = VersionSource {
-            name: Arc::from(name),
-            version: version.version(),
-            admitted: UNIX_EPOCH + Duration::from_millis(record.published_ms),
-            statement: version.statement().map_err(|error| of_registry(&error))?,
-            files,
-            locks: record.locks.clone(),
-        };
+        let source = source_of(&version)?;
         Ok(Arc::new(self.loader.load(source, &read_policy(&self.config)?).await?))
     }
 }
@@ -527,6 +519,7 @@ pub(crate) fn metadata(
         outputs: model.pipeline.output_metadata(),
         created: model.created,
         publisher: model.publisher.clone(),
+        release: model.release.clone(),
     }
 }
 

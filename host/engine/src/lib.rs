@@ -33,6 +33,7 @@ mod sandbox_metrics;
 mod statistics;
 mod streaming;
 mod traced;
+mod trail;
 mod types;
 
 pub use aimass_graph::{DeviceInfo, Gpu, GpuOptions, SelfTest, SelfTestCase, gpu_count};
@@ -45,6 +46,7 @@ pub use draft::{Draft, DraftOptions};
 pub use engine::Engine;
 pub use fixtures::{FIXTURE_BYTES_MAX, Fixture, parse_fixtures};
 pub use jobs::{Job, JobEnd, JobRecord, JobRunner, JobState, JobStore, JobsConfig, Progress};
+pub use loader::STATEMENT_FILE;
 pub use marketplace::{Installed, TrustState};
 pub use opened::{ModelStage, OpenModel, StepRun, StepSummary};
 pub use package::{
@@ -54,7 +56,8 @@ pub use package::{
 pub use publish::{PackageFolder, PublishedModel};
 pub use statistics::{ModelStatistics, Timed};
 pub use streaming::{ItemReceiver, ItemSender, STREAM_ITEMS_MAX, StreamItem, stream_items};
+pub use trail::judge_version;
 pub use types::{
     EngineError, Family, InferRequest, InferResponse, ModelMetadata, Parameter, Readiness,
-    Selector, TensorMetadata, UnreadyReason, Usage,
+    ReleaseFacts, Selector, TensorMetadata, UnreadyReason, Usage,
 };

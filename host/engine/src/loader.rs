@@ -9,13 +9,13 @@ use crate::metrics::Metrics;
 use crate::package::ModelManifest;
 use crate::pipeline::{Parts, Pipeline};
 use crate::traced::{TracedForGlue, TracedModel, TracedSetup};
-use crate::{EngineError, Family};
+use crate::{EngineError, Family, ReleaseFacts};
 use aimass_dispatch::Dispatcher;
 use aimass_graph::{CompileOptions, Plan};
 use aimass_market::host::MarketHost;
 use aimass_registry::{PluginPackage, Registry, Sha256Digest};
 use aimass_sandbox::{PlanSet, Plugin, PluginSetup, Sandbox, TracedPlan, World};
-use aimass_trust::{CHUNK_BYTES, ChunkList, TrustPolicy, VerifiedPackage};
+use aimass_trust::{CHUNK_BYTES, ChunkList, TrustPolicy, VerifiedModel, VerifiedPackage};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 /// File that holds the manifest; it is among the signed files.
 pub(crate) const MANIFEST_FILE: &str = "model.toml";
 /// File that holds the signed statement.
-pub(crate) const STATEMENT_FILE: &str = "model.dsse.json";
+pub const STATEMENT_FILE: &str = "model.dsse.json";
 /// Ending of the files that hold chunk lists.
 pub(crate) const CHUNKS_SUFFIX: &str = ".chunks";
 /// Ending of the files that hold fixtures.
@@ -35,6 +35,7 @@ pub(crate) struct LoadedModel {
     pub(crate) name: Arc<str>,
     pub(crate) version: u64,
     pub(crate) publisher: Arc<str>,
+    pub(crate) release: Arc<ReleaseFacts>,
     pub(crate) platform: Arc<str>,
     pub(crate) created: u64,
     pub(crate) pipeline: Pipeline,
@@ -69,6 +70,35 @@ pub(crate) struct VersionSource {
     pub(crate) files: BTreeMap<String, FileBytes>,
     /// Plugin digests by step name.
     pub(crate) locks: BTreeMap<String, Sha256Digest>,
+    /// What its fixtures did at publication; none before it.
+    pub(crate) fixture_report: Option<String>,
+}
+
+impl VersionSource {
+    /// The files, not touched yet beyond their chunk lists, and what the statement says of them.
+    ///
+    /// # Errors
+    /// The first check of the policy that failed, with its code.
+    pub(crate) fn verify(
+        &mut self,
+        policy: &TrustPolicy,
+    ) -> Result<(PackageFiles, VerifiedModel), EngineError> {
+        let files = verified_files(std::mem::take(&mut self.files))?;
+        let verified = policy
+            .verify_model(&self.statement, &files.digests(), None, self.admitted)
+            .map_err(|refusal| of_refusal(&refusal))?;
+        Ok((files, verified))
+    }
+
+    /// What there is to tell of a version that was verified.
+    pub(crate) fn facts(&self, verified: &VerifiedModel) -> ReleaseFacts {
+        ReleaseFacts {
+            release: format!("{}@{}", verified.name(), verified.version()),
+            signed_by: verified.signer().to_string(),
+            reviewed_by: verified.reviewers().iter().map(ToString::to_string).collect(),
+            fixtures: self.fixture_report.clone(),
+        }
+    }
 }
 
 /// Plans by name.
@@ -93,13 +123,11 @@ impl Loader {
     /// The first check that failed, with its code; nothing of the version is kept.
     pub(crate) async fn load(
         &self,
-        source: VersionSource,
+        mut source: VersionSource,
         policy: &TrustPolicy,
     ) -> Result<LoadedModel, EngineError> {
-        let files = Arc::new(verified_files(source.files)?);
-        let verified = policy
-            .verify_model(&source.statement, &files.digests(), None, source.admitted)
-            .map_err(|refusal| of_refusal(&refusal))?;
+        let (files, verified) = source.verify(policy)?;
+        let files = Arc::new(files);
         let manifest = read_manifest(&files)?;
         check_name(&manifest, &verified.name().to_string(), &verified.version().to_string())?;
         let mut plugins = HashMap::new();
@@ -129,6 +157,7 @@ impl Loader {
             None => "aimass_pipeline".to_owned(),
         };
         Ok(LoadedModel {
+            release: Arc::new(source.facts(&verified)),
             name: source.name,
             version: source.version,
             publisher: Arc::from(verified.publisher()),

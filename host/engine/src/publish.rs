@@ -10,13 +10,15 @@ use crate::loader::{CHUNKS_SUFFIX, LoadedModel, MANIFEST_FILE, STATEMENT_FILE, V
 use crate::package::ModelManifest;
 use crate::pipeline::Host;
 use crate::streaming::stream_items;
-use crate::{Engine, EngineError, Family, InferRequest, InferResponse, Selector};
+use crate::trail::admission_detail;
+use crate::{Engine, EngineError, Family, InferRequest, InferResponse, ReleaseFacts, Selector};
 use aimass_registry::{
     InitialState, ModelRelease, PluginRecord, PluginRelease, Sha256Digest, StagedModel,
 };
 use aimass_sandbox::BoxFuture;
 use aimass_tensor::Tensor;
-use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest};
+use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest, signature_count};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,8 @@ pub struct PublishedModel {
     pub version: u64,
     /// Fixtures that passed.
     pub fixtures: usize,
+    /// Who answers for it.
+    pub release: ReleaseFacts,
 }
 
 /// A package that is loaded, but not published.
@@ -120,9 +124,12 @@ impl Engine {
     ) -> Result<PluginRecord, EngineError> {
         let inner = self.inner();
         let now = SystemTime::now();
+        // Whatever signed it, the file is what was looked at.
+        let file =
+            Sha256::digest(&wasm).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let counted = |error: EngineError| {
-            inner.metrics.refused(error.code());
-            error
+            let noted = inner.note_refusal(&format!("component {file}"), &error, now);
+            noted.err().unwrap_or_else(|| inner.counted(error))
         };
         let package = read_policy(&inner.config)?
             .verify_plugin(wasm, dsse, None, now)
@@ -133,11 +140,16 @@ impl Engine {
             .admit(&package)
             .map_err(|error| counted(of_sandbox("publish", &error)))?;
         let (name, version) = (package.name().to_string(), package.version().to_string());
-        if let Ok(known) = self.registry().plugin_by_digest(package.digest()) {
-            return Ok(known);
+        match self.registry().plugin_by_digest(package.digest()) {
+            Ok(known) if !self.is_news(&known, package.sequence(), dsse)? => return Ok(known),
+            Ok(_) => {}
+            Err(_) => {
+                let last = self.registry().highest_sequence(&name);
+                let last = last.map_err(|error| of_registry(&error))?;
+                package.check_sequence(last).map_err(|refusal| counted(of_refusal(&refusal)))?;
+            }
         }
-        let last = self.registry().highest_sequence(&name).map_err(|error| of_registry(&error))?;
-        package.check_sequence(last).map_err(|refusal| counted(of_refusal(&refusal)))?;
+        inner.note_admission(&format!("{name}@{version}"), &format!("sha256 {file}"), now)?;
         let world = package.manifest().world.to_string();
         let release = PluginRelease {
             wasm: package.component(),
@@ -150,6 +162,23 @@ impl Engine {
             sequence: package.sequence(),
         };
         self.registry().publish_plugin(release, now).map_err(|error| of_registry(&error))
+    }
+
+    /// Whether a statement about a file that is here already is the same with more signatures: reviews.
+    /// Another statement about it is not taken, since expiry is judged at the file's first admission.
+    fn is_news(
+        &self,
+        known: &PluginRecord,
+        sequence: u64,
+        dsse: &[u8],
+    ) -> Result<bool, EngineError> {
+        if known.sequence != sequence {
+            return Ok(false);
+        }
+        let kept = self.registry().read_plugin(&known.digest);
+        let kept = kept.map_err(|error| of_registry(&error))?.dsse;
+        let count = |dsse: &[u8]| signature_count(dsse).map_err(|refusal| of_refusal(&refusal));
+        Ok(count(dsse)? > count(&kept)?)
     }
 
     /// Verifies a signed model package, runs its fixtures and publishes it under a serving name.
@@ -171,14 +200,43 @@ impl Engine {
         package: &PackageFolder,
         statement: &[u8],
     ) -> Result<PublishedModel, EngineError> {
-        check_calls(self.registry(), serving_name, &package.manifest)?;
-        let Candidate { staged, model_toml, locks, admitted, model } =
-            self.load_candidate(serving_name, package, statement).await?;
-        self.run_fixtures(&model).await?;
-        let release =
-            ModelRelease { model_toml: &model_toml, statement, locks, state: InitialState::Ready };
+        let inner = self.inner();
+        let candidate = match self.tested_candidate(serving_name, package, statement).await {
+            Ok(candidate) => candidate,
+            Err(error) => {
+                let section = &package.manifest.model;
+                let subject = format!("{}@{}", section.name, section.version);
+                inner.note_refusal(&subject, &error, SystemTime::now())?;
+                return Err(inner.counted(error));
+            }
+        };
+        let Candidate { staged, model_toml, locks, admitted, model } = candidate;
+        let fixtures = model.fixtures.len();
+        let report = if fixtures == 0 { "none".to_owned() } else { format!("{fixtures} passed") };
+        let facts = ReleaseFacts { fixtures: Some(report.clone()), ..(*model.release).clone() };
+        // Before it is visible: a crash leaves a line without a version and never the reverse.
+        inner.note_admission(&facts.release, &admission_detail(serving_name, &facts), admitted)?;
+        let release = ModelRelease {
+            model_toml: &model_toml,
+            statement,
+            locks,
+            state: InitialState::Ready,
+            fixture_report: Some(&report),
+        };
         let version = staged.commit(release, admitted).map_err(|error| of_registry(&error))?;
-        Ok(PublishedModel { version, fixtures: model.fixtures.len() })
+        Ok(PublishedModel { version, fixtures, release: facts })
+    }
+
+    async fn tested_candidate(
+        &self,
+        serving_name: &str,
+        package: &PackageFolder,
+        statement: &[u8],
+    ) -> Result<Candidate, EngineError> {
+        check_calls(self.registry(), serving_name, &package.manifest)?;
+        let candidate = self.load_candidate(serving_name, package, statement).await?;
+        self.run_fixtures(&candidate.model).await?;
+        Ok(candidate)
     }
 
     /// Copies a signed model package beside the published ones, verifies and loads it. Nothing is
@@ -208,6 +266,7 @@ impl Engine {
             statement: statement.to_vec(),
             files,
             locks: locks.clone(),
+            fixture_report: None,
         };
         let model = inner.loader.load(source, &read_policy(&inner.config)?).await?;
         Ok(Candidate { staged, model_toml, locks, admitted, model })

@@ -143,6 +143,21 @@ pub struct ModelMetadata {
     pub created: u64,
     /// Who published this version.
     pub publisher: Arc<str>,
+    /// What was checked before this version could serve.
+    pub release: Arc<ReleaseFacts>,
+}
+
+/// What was checked of a version before it could serve, and who answers for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseFacts {
+    /// The release that was signed: `publisher/name@version`.
+    pub release: String,
+    /// The publisher's key that signed it, `ed25519:…`.
+    pub signed_by: String,
+    /// Keys of the trust policy's reviewers that signed it too, each once.
+    pub reviewed_by: Vec<String>,
+    /// What its fixtures did at publication, such as `3 passed`; none if that was not told.
+    pub fixtures: Option<String>,
 }
 
 /// Whether the server can answer, and why not.

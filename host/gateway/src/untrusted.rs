@@ -86,6 +86,7 @@ fn model(inputs: &[Input<'_>]) -> ModelMetadata {
         outputs: Vec::new(),
         created: 0,
         publisher: "aimass".into(),
+        release: Default::default(),
     }
 }
 

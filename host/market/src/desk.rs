@@ -1,7 +1,7 @@
 //! A marketplace's own folder: what it is, its online keys, drafts, the inbox, and what it serves.
 //!
 //! ```text
-//! market.toml                 name and title
+//! market.toml                 name, title, and the registries that every change is pushed to
 //! keys/                       snapshot.key timestamp.key log.key witness.key: the online keys
 //! drafts/                     root.json targets.json revocations.json: waiting for signatures
 //! inbox/<publisher>.<name>.<version>.ampkg       submitted, and reviewed one signature at a time
@@ -45,6 +45,8 @@ const WITNESS: &str = "local";
 /// The online keys, by role.
 pub const ONLINE_KEYS: [&str; 4] = ["snapshot", "timestamp", "log", "witness"];
 const FILE_BYTES_MAX: usize = 64 << 10;
+/// Registries that a marketplace pushes to.
+pub const PUSH_MAX: usize = 8;
 
 /// What a marketplace says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,10 @@ pub struct DeskConfig {
     pub name: String,
     /// What people read on its page.
     pub title: String,
+    /// Registries that get every change of what is visible: `oci://host/repository`; at most
+    /// [`PUSH_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub push: Vec<String>,
 }
 
 /// A marketplace's folder.
@@ -93,11 +99,15 @@ impl Desk {
             let remedy = "make one with `aimass market init`, or name its folder with --dir";
             MarketError::wrong(dir.display().to_string(), "a marketplace's folder", "none", remedy)
         })?;
-        let config = toml::from_str(&text).map_err(|error| {
-            let remedy = "correct the file";
-            let what = path.display().to_string();
-            MarketError::wrong(what, "`name` and `title`", error.to_string(), remedy)
-        })?;
+        let wrong = |expected: String, got: String| {
+            MarketError::wrong(path.display().to_string(), expected, got, "correct the file")
+        };
+        let config: DeskConfig = toml::from_str(&text)
+            .map_err(|error| wrong("`name`, `title` and `push`".to_owned(), error.to_string()))?;
+        if config.push.len() > PUSH_MAX {
+            let got = config.push.len().to_string();
+            return Err(wrong(format!("at most {PUSH_MAX} locations in `push`"), got));
+        }
         Ok(Desk { dir: dir.to_owned(), config })
     }
 

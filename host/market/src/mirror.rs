@@ -64,7 +64,7 @@ pub trait Mirror {
 /// [`MarketError::Wrong`] for another form, and for credentials of a registry that cannot be read.
 pub fn open(location: &str, limits: FetchLimits) -> Result<Box<dyn Mirror>, MarketError> {
     if location.starts_with("https://") || location.starts_with("http://") {
-        return Ok(Box::new(http::Http::new(location, limits)));
+        return Ok(Box::new(http::Http::new(location, limits)?));
     }
     if Location::is_one(location) {
         return Ok(Box::new(OciMirror::open(location, limits)?));

@@ -38,7 +38,8 @@ fn debians_registry_keeps_a_marketplace_that_hosts_follow() {
     assert_eq!(push(&bazaar, &location, None).blobs, 2, "timestamp and snapshot");
     let other = format!("oci://{}/acme/other", registry.address());
     let mut none =
-        OciMirror::new(Location::parse(&other).expect("one"), None, FetchLimits::default());
+        OciMirror::new(Location::parse(&other).expect("one"), None, FetchLimits::default())
+            .expect("an agent");
     assert_eq!(none.fetch("log.policy", 1 << 16).expect("read"), None);
 }
 

@@ -373,7 +373,8 @@ fn a_manifest_of_four_mebibytes_is_read_and_one_byte_more_is_not() {
     };
     pad(MANIFEST_BYTES_MAX);
     let mut mirror =
-        OciMirror::new(Location::parse(&registry.location()).expect("one"), None, patient());
+        OciMirror::new(Location::parse(&registry.location()).expect("one"), None, patient())
+            .expect("an agent");
     assert!(mirror.fetch("log.policy", 1 << 16).expect("read").is_some());
     pad(MANIFEST_BYTES_MAX + 1);
     assert_eq!(refused(&bazaar, &registry.location()), "AMT-SIZE");
@@ -397,6 +398,7 @@ fn redirects_are_followed_to_named_hosts_alone_and_without_credentials() {
     });
     let open = |location: &str| {
         OciMirror::new(Location::parse(location).expect("a location"), me(), patient())
+            .expect("an agent")
     };
     let error = open(&home.location()).fetch("log.policy", 1 << 16).expect_err("elsewhere");
     assert!(error.to_string().contains(&format!("?also={}", store.address())), "{error}");
@@ -436,7 +438,9 @@ fn a_registry_is_told_who_one_is_when_it_asks() {
     bazaar.release(&plugin(&bazaar, "1.0.0", 1), NOW);
     let fetch = |location: &str, credentials: Option<Credentials>| {
         let location = Location::parse(location).expect("a location");
-        OciMirror::new(location, credentials, patient()).fetch("log.policy", 1 << 16)
+        OciMirror::new(location, credentials, patient())
+            .expect("an agent")
+            .fetch("log.policy", 1 << 16)
     };
     let me = || Some(Credentials::new("me", "secret"));
     let wrong = || Some(Credentials::new("me", "guess"));
@@ -474,7 +478,7 @@ fn tokens_are_asked_of_named_hosts_alone() {
     let fetch = |location: &str| {
         let location = Location::parse(location).expect("a location");
         let me = Some(Credentials::new("me", "secret"));
-        OciMirror::new(location, me, patient()).fetch("log.policy", 1 << 16)
+        OciMirror::new(location, me, patient()).expect("an agent").fetch("log.policy", 1 << 16)
     };
     let lying = Registry::start(true, Guard::Shut);
     let origin = format!("http://{}", elsewhere.address());

@@ -54,7 +54,13 @@ pub(crate) fn publish(
 }
 
 pub(crate) fn release(state: InitialState) -> ModelRelease<'static> {
-    ModelRelease { model_toml: "name = 1", statement: b"{}", locks: BTreeMap::new(), state }
+    ModelRelease {
+        model_toml: "name = 1",
+        statement: b"{}",
+        locks: BTreeMap::new(),
+        state,
+        fixture_report: None,
+    }
 }
 
 /// A release of `acme/upper` whose bytes are `wasm`.

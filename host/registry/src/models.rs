@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::Transaction;
 use sha2::{Digest, Sha256};
 
 use crate::database::database;
@@ -43,6 +43,8 @@ pub struct ModelRelease<'a> {
     pub locks: BTreeMap<String, Sha256Digest>,
     /// State that the version begins with.
     pub state: InitialState,
+    /// What its fixtures did, for a version that begins ready (cut to [`Limits::report_bytes_max`]).
+    pub fixture_report: Option<&'a str>,
 }
 
 /// State that a version is published in.
@@ -69,6 +71,7 @@ impl Registry {
     ///     statement: b"{}",
     ///     locks: Default::default(),
     ///     state: InitialState::Ready,
+    ///     fixture_report: Some("none"),
     /// };
     /// let version = staged.commit(release, SystemTime::now())?;
     /// registry.set_label("minilm", "stable", version, SystemTime::now())?;
@@ -123,28 +126,6 @@ impl Registry {
                 (name, signed(version)?, reason),
             )
         })
-    }
-
-    /// What [`Registry::mark_ready`] was told about a version's fixtures; none if it was published
-    /// ready, or is not ready.
-    ///
-    /// # Errors
-    /// [`RegistryError::VersionNotFound`], [`RegistryError::ModelNotFound`].
-    pub fn fixture_report(
-        &self,
-        name: &str,
-        version: u64,
-    ) -> Result<Option<String>, RegistryError> {
-        let versions = self.versions(name)?;
-        let report = self.inner.read("read a fixture report", |tx| {
-            tx.prepare_cached(
-                "SELECT fixture_report FROM model_version
-                 WHERE model = ?1 AND version = ?2 AND state <> 'removed'",
-            )?
-            .query_row((name, signed(version)?), |row| row.get(0))
-            .optional()
-        })?;
-        report.ok_or_else(|| version_not_found(name, version, &versions))
     }
 
     /// Removes a version at once for everybody who asks for it from now on.
@@ -337,9 +318,12 @@ impl StagedModel {
         now_ms: i64,
     ) -> rusqlite::Result<()> {
         let (name, number) = (self.name.as_str(), signed(version)?);
-        let state = match release.state {
-            InitialState::Pending => "pending",
-            InitialState::Ready => "ready",
+        let report_bytes_max = self.inner.limits.report_bytes_max;
+        let (state, report) = match release.state {
+            InitialState::Pending => ("pending", None),
+            InitialState::Ready => {
+                ("ready", release.fixture_report.map(|report| cut(report, report_bytes_max)))
+            }
         };
         tx.execute(
             "INSERT INTO model(name, version_last) VALUES (?1, ?2)
@@ -347,9 +331,9 @@ impl StagedModel {
             (name, number),
         )?;
         tx.execute(
-            "INSERT INTO model_version(model, version, state, digest, bytes, published_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            (name, number, state, digest, signed(self.bytes)?, now_ms),
+            "INSERT INTO model_version(model, version, state, digest, bytes, published_ms, fixture_report)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (name, number, state, digest, signed(self.bytes)?, now_ms, report),
         )?;
         let mut file_row =
             tx.prepare_cached("INSERT INTO model_file VALUES (?1, ?2, ?3, ?4, ?5)")?;
@@ -534,9 +518,19 @@ mod tests {
         let states: Vec<String> =
             registry.versions("minilm").unwrap().iter().map(|v| v.state.to_string()).collect();
         assert_eq!(states, ["ready", "failed (off by 1e-3)", "pending"]);
-        assert_eq!(registry.fixture_report("minilm", 1).unwrap().unwrap(), "3 of 3");
-        assert_eq!(registry.fixture_report("minilm", 3).unwrap(), None);
-        assert!(registry.fixture_report("minilm", 9).is_err());
+        let reports = || {
+            let versions = registry.versions("minilm").unwrap().into_iter();
+            versions.map(|version| version.fixture_report).collect::<Vec<_>>()
+        };
+        assert_eq!(reports(), [Some("3 of 3".to_owned()), None, None]);
+        let mut staged = registry.stage_model("minilm").unwrap();
+        staged.add_bytes("config.json", b"{}").unwrap();
+        let report = "2 passed ".repeat(1 << 20);
+        let release =
+            ModelRelease { fixture_report: Some(&report), ..release(InitialState::Ready) };
+        staged.commit(release, at(1)).unwrap();
+        let kept = reports().pop().flatten().unwrap();
+        assert_eq!(kept.len() as u64, Limits::default().report_bytes_max as u64);
         for error in [
             registry.mark_failed("minilm", 1, "no").unwrap_err(),
             registry.mark_ready("minilm", 2, "yes").unwrap_err(),
@@ -718,6 +712,7 @@ mod tests {
                 statement: b"{}",
                 locks: locks.iter().map(|step| ((*step).to_owned(), upper.digest)).collect(),
                 state: InitialState::Ready,
+                fixture_report: None,
             };
             staged.commit(release, at(1)).unwrap();
             newest(&fixture).record().digest

@@ -58,7 +58,7 @@ pub struct PluginPackage {
 
 impl Registry {
     /// Admits a plugin version. Publishing the same digest again returns the record that is there,
-    /// and replaces the statement if its sequence is higher (a renewed signature).
+    /// and replaces the statement unless its sequence is lower (renewed, or reviewed since).
     ///
     /// A new digest needs a sequence above every one that was ever admitted for its name, so that
     /// an old signed release does not come back.
@@ -76,7 +76,11 @@ impl Registry {
         let inner = &self.inner;
         check_release(inner, &release)?;
         let known = inner.read("find a plugin", |tx| rows::plugin(tx, &release.digest))?;
-        if known.is_some_and(|known| known.sequence >= release.sequence) {
+        if let Some(known) = known
+            && (known.sequence > release.sequence
+                || (known.sequence == release.sequence
+                    && self.read_plugin(&release.digest).is_ok_and(|it| it.dsse == release.dsse)))
+        {
             return self.plugin_again(&release);
         }
         let staging = Staging::create(inner)?;
@@ -184,7 +188,7 @@ impl Registry {
         })
     }
 
-    /// What publishing a known digest with no newer statement returns.
+    /// What publishing a known digest with an older statement, or the same, returns.
     fn plugin_again(&self, release: &PluginRelease<'_>) -> Result<PluginRecord, RegistryError> {
         let known = self.plugin_by_digest(&release.digest)?;
         check_same(&known, release)?;
@@ -262,7 +266,7 @@ fn check_admission(
     )
 }
 
-/// Replaces the statement of an admitted digest if the release's is newer.
+/// Replaces the statement of an admitted digest unless the release's is older.
 fn renew(
     inner: &Inner,
     tx: &Transaction<'_>,
@@ -270,7 +274,7 @@ fn renew(
     release: &PluginRelease<'_>,
 ) -> Result<(), RegistryError> {
     check_same(known, release)?;
-    if release.sequence <= known.sequence {
+    if release.sequence < known.sequence {
         return Ok(());
     }
     let dir = plugin_dir(&inner.dir, &release.digest);
@@ -422,6 +426,9 @@ mod tests {
         assert_eq!(record, PluginRecord { sequence: 6, ..first });
         assert_eq!(registry.read_plugin(&record.digest).unwrap().dsse, b"renewed");
         assert_eq!(registry.highest_sequence("acme/upper").unwrap(), Some(6));
+        let reviewed = PluginRelease { dsse: b"reviewed", ..plugin(b"a", "1.0.0", 6) };
+        assert_eq!(registry.publish_plugin(reviewed, at(3)).unwrap(), record);
+        assert_eq!(registry.read_plugin(&record.digest).unwrap().dsse, b"reviewed");
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct VersionRecord {
     pub published_ms: u64,
     /// Plugin digest that each step is locked to.
     pub locks: BTreeMap<String, Sha256Digest>,
+    /// What its fixtures did before it became ready, if that was told.
+    pub fixture_report: Option<String>,
 }
 
 /// One file of a model version.

@@ -9,7 +9,8 @@ use crate::record::{FileRecord, ModelRecord, PluginRecord, VersionRecord, Versio
 
 const PLUGIN_COLUMNS: &str =
     "name, version, digest, world, publisher, sequence, wasm_bytes, published_ms";
-const VERSION_COLUMNS: &str = "version, state, reason, digest, bytes, published_ms, model";
+const VERSION_COLUMNS: &str =
+    "version, state, reason, digest, bytes, published_ms, model, fixture_report";
 
 /// SQLite's counter of commits by other connections.
 pub(crate) fn data_version(connection: &Connection) -> rusqlite::Result<u64> {
@@ -214,6 +215,7 @@ fn version_of(row: &Row<'_>) -> rusqlite::Result<VersionRecord> {
         bytes: unsigned(row, 4)?,
         published_ms: unsigned(row, 5)?,
         locks: BTreeMap::new(),
+        fixture_report: row.get(7)?,
     })
 }
 

@@ -60,7 +60,14 @@ fn publish(registry: &Registry, id: u64, state: InitialState) -> Result<u64, Reg
     }
     let model_toml = format!("id = {id}");
     let locks = BTreeMap::new();
-    staged.commit(ModelRelease { model_toml: &model_toml, statement: b"{}", locks, state }, now())
+    let release = ModelRelease {
+        model_toml: &model_toml,
+        statement: b"{}",
+        locks,
+        state,
+        fixture_report: None,
+    };
+    staged.commit(release, now())
 }
 
 fn publish_plugin(registry: &Registry, wasm: &[u8], sequence: u64) -> Result<(), RegistryError> {

@@ -141,6 +141,22 @@ impl Envelope {
         }
     }
 
+    /// The keys of all lines, each of which must be a key whose signature holds.
+    pub(crate) fn check_all(&self) -> Result<Vec<PublicKey>, Refusal> {
+        let check = |(keyid, _): &(String, [u8; 64])| {
+            let key = keyid.parse::<PublicKey>().map_err(|error| {
+                Refusal::new(
+                    RefusalCode::Key,
+                    "lines that name their key",
+                    error.to_string(),
+                    GET_AGAIN,
+                )
+            })?;
+            self.check(key).map(|()| key)
+        };
+        self.signatures.iter().map(check).collect()
+    }
+
     /// Key texts of all lines, fit for a message.
     pub(crate) fn signers(&self) -> String {
         let names: Vec<String> = self.signatures.iter().map(|(keyid, _)| excerpt(keyid)).collect();

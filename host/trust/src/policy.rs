@@ -134,6 +134,17 @@ impl TrustPolicy {
             .map(|publisher| publisher.name.as_str())
     }
 
+    /// How many reviewers must have signed what a publisher of this policy signed.
+    pub fn reviews_required(&self) -> usize {
+        self.reviews_required
+    }
+
+    /// The publisher whose key this is, if one of the policy's has it.
+    pub fn publisher_of(&self, key: PublicKey) -> Option<&str> {
+        let found = self.publishers.iter().find(|publisher| publisher.keys.contains(&key));
+        found.map(|publisher| publisher.name.as_str())
+    }
+
     /// Names of all publishers.
     pub fn publishers(&self) -> impl Iterator<Item = &str> {
         self.publishers.iter().map(|publisher| publisher.name.as_str())

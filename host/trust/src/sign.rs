@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use crate::checks::{bind, check_binding, check_digest, check_files};
 use crate::component::{
     COMPONENT_BYTES_MAX, HEADER, MANIFEST, Parts, SIGNATURE, SignatureSection, custom_section,
     sections,
 };
 use crate::dsse::{Envelope, HexDigest};
 use crate::error::TrustError;
-use crate::keys::SigningKey;
+use crate::keys::{PublicKey, SigningKey};
 use crate::manifest::Manifest;
 use crate::merkle::FileDigest;
 use crate::names::{PackageName, Version, is_file_name};
 use crate::refusal::Refusal;
 use crate::statement::{
     Dependency, ModelAnnotations, ModelDigest, ModelPredicate, ModelStatement, ModelSubject,
-    PluginDigest, PluginPredicate, PluginStatement, PluginSubject,
+    PluginDigest, PluginPredicate, PluginStatement, PluginSubject, Predicate,
 };
 use crate::timestamp::Timestamp;
 
@@ -133,6 +134,61 @@ pub fn add_signature(dsse: &[u8], key: &SigningKey) -> Result<Vec<u8>, TrustErro
     let mut envelope = Envelope::parse(dsse)?;
     envelope.sign(key);
     Ok(envelope.to_json()?)
+}
+
+/// How many keys' signatures are on a statement, whether or not they hold.
+///
+/// # Errors
+/// `AMT-FORMAT` and `AMT-UNSIGNED` if `dsse` is no envelope with a signature.
+pub fn signature_count(dsse: &[u8]) -> Result<usize, Refusal> {
+    Ok(Envelope::parse(dsse)?.signatures.len())
+}
+
+/// What the statement of a release says, for a reviewer who has to decide about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// `publisher/name`.
+    pub name: PackageName,
+    /// Version of the release.
+    pub version: Version,
+    /// First moment of validity.
+    pub not_before: Timestamp,
+    /// First moment after it.
+    pub expires: Timestamp,
+    /// Keys whose signatures are on it and hold. Says nothing about whose they are.
+    pub signers: Vec<PublicKey>,
+}
+
+/// What a model's statement says, after it was compared with `files`, which are all of the package.
+///
+/// # Errors
+/// A [`Refusal`]: `AMT-SIG` for a signature that does not hold, `AMT-KEY` for a line that names no
+/// key, `AMT-FORMAT`, and `AMT-DIGEST` for a file that is not as stated.
+pub fn read_model(dsse: &[u8], files: &BTreeMap<String, FileDigest>) -> Result<Stated, Refusal> {
+    let envelope = Envelope::parse(dsse)?;
+    let signers = envelope.check_all()?;
+    let statement = ModelStatement::parse(&envelope.payload)?;
+    check_files(&statement.subject, files)?;
+    let said = statement.predicate;
+    let name = said.name().map_err(|error| bind("a package name", &error.got))?;
+    let (not_before, expires) = (said.not_before, said.expires);
+    Ok(Stated { name, version: said.version, not_before, expires, signers })
+}
+
+/// What a plugin's statement says, after it was compared with the component.
+///
+/// # Errors
+/// As [`read_model`], and `AMT-BIND` where statement and manifest contradict each other.
+pub fn read_plugin(wasm: &[u8], dsse: &[u8]) -> Result<Stated, Refusal> {
+    let envelope = Envelope::parse(dsse)?;
+    let signers = envelope.check_all()?;
+    let statement = PluginStatement::parse(&envelope.payload)?;
+    let parts = Parts::read(wasm)?;
+    let manifest = Manifest::parse(parts.manifest)?;
+    check_digest(&statement, Sha256::digest(wasm).into())?;
+    check_binding(&statement, &manifest, parts.manifest)?;
+    let (not_before, expires) = statement.predicate.validity();
+    Ok(Stated { name: manifest.name, version: manifest.version, not_before, expires, signers })
 }
 
 /// Signs `component`, which holds its manifest, and states its release.

@@ -50,6 +50,8 @@ pub struct VerifiedModel {
     sequence: u64,
     expires: Timestamp,
     local: bool,
+    signer: PublicKey,
+    reviewers: Vec<PublicKey>,
 }
 
 impl TrustPolicy {
@@ -128,7 +130,7 @@ impl TrustPolicy {
         let envelope = Envelope::parse(dsse)?;
         let (publisher, key) = self.signer(None, &envelope)?;
         envelope.check(key)?;
-        self.check_reviews(&envelope)?;
+        let reviewers = self.check_reviews(&envelope)?;
         let statement = ModelStatement::parse(&envelope.payload)?;
         check_files(&statement.subject, files)?;
         let name =
@@ -142,6 +144,8 @@ impl TrustPolicy {
             sequence: statement.predicate.sequence,
             expires: statement.predicate.expires,
             local: publisher.loopback_only,
+            signer: key,
+            reviewers,
         })
     }
 
@@ -171,19 +175,21 @@ impl TrustPolicy {
         ))
     }
 
-    fn check_reviews(&self, envelope: &Envelope) -> Result<(), Refusal> {
-        let mut signed = 0;
+    /// The reviewers that signed, each key once.
+    fn check_reviews(&self, envelope: &Envelope) -> Result<Vec<PublicKey>, Refusal> {
+        let mut signed = Vec::new();
         for reviewer in self.reviewers.iter().filter(|key| envelope.names(**key)) {
             envelope.check(*reviewer)?;
-            signed += 1;
+            signed.push(*reviewer);
         }
-        match signed >= self.reviews_required {
-            true => Ok(()),
+        match signed.len() >= self.reviews_required {
+            true => Ok(signed),
             false => Err(Refusal::new(
                 RefusalCode::Review,
                 format!("signatures of {} reviewers of trust.toml", self.reviews_required),
-                format!("{signed}"),
-                "have the release reviewed, or lower `required` under [review] in trust.toml",
+                signed.len().to_string(),
+                "have it signed with `aimass plugin review` or `aimass model review`, or lower \
+                 `required` under [review] in trust.toml",
             )),
         }
     }
@@ -342,6 +348,16 @@ impl VerifiedModel {
     /// Who signed.
     pub fn publisher(&self) -> &str {
         self.name.publisher()
+    }
+
+    /// The publisher's key that signed.
+    pub fn signer(&self) -> PublicKey {
+        self.signer
+    }
+
+    /// Keys of the policy's reviewers that signed, each once.
+    pub fn reviewers(&self) -> &[PublicKey] {
+        &self.reviewers
     }
 
     /// Every file of the package with its digest.

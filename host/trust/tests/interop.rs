@@ -1,4 +1,4 @@
-//! python-tuf, securesystemslib and a second reader of proofs against ours, both ways.
+//! python-tuf, securesystemslib, in-toto and a second reader of proofs against ours, both ways.
 //!
 //! `cargo xtask test` gives the Python with the pinned packages in `AIMASS_PYTHON`; without it these
 //! tests say that they did nothing.
@@ -16,8 +16,9 @@ use aimass_trust::publishing::drafts::{
 use aimass_trust::publishing::repository::{Changes, OnlineKeys, ReleaseEvidence, Repository};
 use aimass_trust::publishing::storage::Folder;
 use aimass_trust::{
-    MarketState, MetadataSource, NoteKey, NoteKeyKind, Purpose, Refusal, Revocations, Timestamp,
-    Update,
+    ChunkList, MarketState, MetadataSource, ModelRelease, NoteKey, NoteKeyKind, PublicKey, Purpose,
+    Refusal, RefusalCode, Revocations, SigningKey, Timestamp, TrustPolicy, Update, read_model,
+    read_plugin, sign_model,
 };
 use market::{Scene, keys, root_content, targets_content};
 use sha2::{Digest, Sha256};
@@ -155,6 +156,81 @@ fn repositories_of_python_tuf_drive_our_client() {
         }
     }
     assert!(steps >= 35, "{steps} steps");
+}
+
+/// What in-toto made of a statement.
+struct BothWays {
+    /// Kind and subjects, as it reads them.
+    read: String,
+    /// The same statement as it writes it.
+    theirs: Vec<u8>,
+    /// The key that it signed with.
+    key: PublicKey,
+}
+
+/// in-toto reads `dsse` with the signatures of `keys`, then states the same anew.
+fn both_ways(dsse: &[u8], keys: &[PublicKey]) -> Option<BothWays> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+    std::fs::write(&ours, dsse).expect("written");
+    let keys: Vec<String> = keys.iter().map(|key| market::hex(&key.to_bytes())).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let read = script(&[&["attest", text(&ours)], &keys[..]].concat())?;
+    let restated = |numbers: &str| {
+        let key = script(&["restate", text(&ours), text(&theirs), numbers])?;
+        let key: PublicKey = key.trim().parse().expect("a key");
+        Some((std::fs::read(&theirs).expect("restated"), key))
+    };
+    // Numbers as protobuf writes them are fractions, which no statement has.
+    let (fractions, _) = restated("as-written")?;
+    let refusal = read_model(&fractions, &BTreeMap::new()).expect_err("17.0");
+    assert_eq!(refusal.code, RefusalCode::Format, "{refusal}");
+    assert!(refusal.got.contains("64-bit integer"), "{refusal}");
+    let (theirs, key) = restated("whole")?;
+    Some(BothWays { read: read.trim().to_owned(), theirs, key })
+}
+
+#[test]
+fn in_toto_reads_our_statement_of_a_plugin_and_we_read_its() {
+    let (bytes, _) = Scene::new().stage();
+    let bundle = aimass_trust::Bundle::parse(&bytes).expect("a bundle");
+    let dsse = bundle.get("release.dsse.json").expect("a statement");
+    let signers = [keys().acme[0], keys().reviewers[0], keys().reviewers[1]];
+    let Some(both) = both_ways(dsse, &signers.map(SigningKey::public)) else { return };
+    assert_eq!(both.read, "urn:aimass:plugin-release:v1 acme/resize-norm@1.4.2");
+    let wasm = bundle.get("plugin.wasm").expect("a component");
+    let stated = read_plugin(wasm, &both.theirs).expect("theirs is read");
+    assert_eq!((stated.signers, stated.version.as_str()), (vec![both.key], "1.4.2"));
+    let other = String::from_utf8(both.theirs).expect("text");
+    let other = other.replacen("\"payload\": \"e", "\"payload\": \"f", 1);
+    assert!(read_plugin(wasm, other.as_bytes()).is_err(), "{other}");
+}
+
+#[test]
+fn in_toto_reads_our_statement_of_a_model_and_we_read_its() {
+    let files: BTreeMap<_, _> = [("model.toml", &b"a"[..]), ("weights.bin", b"bc")]
+        .into_iter()
+        .map(|(name, bytes)| (name.to_owned(), ChunkList::of_bytes(bytes).digest()))
+        .collect();
+    let now = Timestamp::from_system(SystemTime::now());
+    let release = ModelRelease {
+        name: "acme/minilm".parse().expect("a name"),
+        version: "1.0.0".parse().expect("a version"),
+        sequence: 1_795_168_800_123,
+        not_before: now,
+        expires: now.plus_days(30),
+    };
+    let dsse = sign_model(&release, &files, keys().acme[0]).expect("signed");
+    let Some(both) = both_ways(&dsse, &[keys().acme[0].public()]) else { return };
+    assert_eq!(both.read, "urn:aimass:model-release:v1 model.toml weights.bin");
+    let policy = TrustPolicy::parse(&format!(
+        "[[publisher]]\nname = \"acme\"\nkeys = [\"{}\"]\nallow = {{ names = [\"acme/*\"] }}\n",
+        both.key
+    ));
+    let policy = policy.expect("a policy");
+    let later = SystemTime::now();
+    let verified = policy.verify_model(&both.theirs, &files, None, later).expect("accepted");
+    assert_eq!((verified.signer(), verified.sequence()), (both.key, release.sequence));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use aimass_e2e::{prepared, repository};
 use aimass_testkit::{OciRegistry, Server};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// How long after its publication a revocation may take to end the last call.
 const REVOCATION_MAX: Duration = Duration::from_secs(60);
@@ -122,17 +123,84 @@ fn a_marketplace_in_a_registry_is_installed_from_and_its_revocations_are_followe
         "{printed}"
     );
     assert!(printed.contains("***"), "{printed}");
+    // From here on the marketplace pushes whatever it changes.
     let location = format!("oci://{}/example/market", registry.address());
+    keep_pushing_to(&walk, &location);
     let unknown = "env -u DOCKER_AUTH_CONFIG HOME=/nowhere aimass --data operator plugin install acme/hello@0.1.0";
     walk.refuse(unknown, 1, "docker login");
     let revoked = walk.succeed(&format!(
         "{login}aimass --data marketplace market revoke --dir market --versions acme/hello --reason bad \
-         --sign-with root-1.key --sign-with root-2.key --publish\n\
-         aimass --data marketplace market refresh --dir market --push {location} --json"
+         --sign-with root-1.key --sign-with root-2.key --publish --json"
     ));
     assert!(revoked.contains(r#""changed":true"#), "{revoked}");
     let install = format!("{login}aimass --data operator plugin install acme/hello@0.1.0");
     walk.refuse(&install, 31, "AMT-REVOKED");
+
+    // So does a server that keeps the timestamp fresh: nothing is left to push.
+    let version =
+        "sed -n 's/.*\"version\":\\([0-9]*\\).*/\\1/p' market/public/metadata/timestamp.json";
+    let left = walk.succeed(&format!(
+        "{login}before=$({version})\n\
+         aimass --data marketplace market serve --dir market --listen 127.0.0.1:0 --refresh 6h >s.log 2>&1 &\n\
+         server=$!; trap 'kill $server' EXIT\n\
+         for i in $(seq 600); do test \"$({version})\" != \"$before\" && break; sleep 0.1; done\n\
+         test \"$({version})\" != \"$before\"\n\
+         for i in $(seq 600); do \
+           left=$(aimass --data marketplace market push --dir market --json) && break; sleep 0.1; done\n\
+         echo \"$left\""
+    ));
+    assert!(left.contains(r#""changed":false"#), "{left}");
+
+    // A registry that is not there fails the command after it was done here, and says what to do.
+    keep_pushing_to(&walk, "oci://127.0.0.1:9/example/market");
+    let refresh = format!("{login}aimass --data marketplace market refresh --dir market");
+    walk.refuse(&refresh, 1, "try `aimass market push` again");
+}
+
+/// Writes the registry into the marketplace's market.toml.
+fn keep_pushing_to(walk: &Walk, location: &str) {
+    let path = walk.path().join("market/market.toml");
+    let text = std::fs::read_to_string(&path).expect("a configuration");
+    let kept = text.lines().filter(|line| !line.starts_with("push"));
+    let kept: Vec<&str> = kept.collect();
+    std::fs::write(path, format!("{}\npush = [\"{location}\"]\n", kept.join("\n")))
+        .expect("written");
+}
+
+#[test]
+fn a_registry_behind_an_authority_of_ones_own_is_spoken_to_over_tls() {
+    let walk = Walk::new();
+    let mut authority = CertificateParams::new(Vec::new()).expect("an authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = || KeyPair::generate().expect("a key");
+    let authority = CertifiedIssuer::self_signed(authority, key()).expect("an authority");
+    let (own, names) = (key(), vec!["localhost".to_owned(), "127.0.0.1".to_owned()]);
+    let certificate = CertificateParams::new(names).and_then(|it| it.signed_by(&own, &authority));
+    let place = |name: &str, text: String| {
+        let path = walk.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    place("authority.pem", authority.pem());
+    let certificate = place("server.pem", certificate.expect("a certificate").pem());
+    let started = OciRegistry::start_tls(&certificate, &place("server.key", own.serialize_pem()));
+    let Some(registry) = started.expect("a registry") else { return };
+    let script = script();
+    let (ceremony, _) = script.split_once("# 2.").expect("step 2");
+    walk.succeed(ceremony);
+    let location = format!("oci+https://{}/example/market", registry.address());
+    let push = format!("aimass --data marketplace market push --dir market {location}");
+    let trusting = format!("export SSL_CERT_FILE=authority.pem; {push}");
+    let printed = walk.succeed(&trusting);
+    assert!(printed.contains("pushed"), "{printed}");
+    let known =
+        format!("SSL_CERT_FILE=authority.pem aimass --data operator trust add shop {location}");
+    assert!(walk.succeed(&known).contains("fingerprint"));
+    // Public authorities do not know it, nor does it come without any, or in plain HTTP.
+    walk.refuse(&push, 1, "certificate");
+    walk.refuse(&format!("SSL_CERT_FILE=server.key {push}"), 1, "SSL_CERT_FILE");
+    walk.refuse(&format!("SSL_CERT_FILE=/nowhere.pem {push}"), 1, "SSL_CERT_FILE");
+    walk.refuse(&trusting.replace("oci+https", "oci"), 1, "");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The OCI registry of Debian's package `docker-registry`, in a folder of its own.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
@@ -31,6 +31,21 @@ impl OciRegistry {
     /// # Errors
     /// It ended before it listened.
     pub fn start(guarded: bool) -> anyhow::Result<Option<OciRegistry>> {
+        OciRegistry::start_with(guarded, None)
+    }
+
+    /// As [`OciRegistry::start`], over TLS with these files of a certificate and its key (PEM).
+    ///
+    /// # Errors
+    /// It ended before it listened.
+    pub fn start_tls(certificate: &Path, key: &Path) -> anyhow::Result<Option<OciRegistry>> {
+        OciRegistry::start_with(false, Some((certificate, key)))
+    }
+
+    fn start_with(
+        guarded: bool,
+        tls: Option<(&Path, &Path)>,
+    ) -> anyhow::Result<Option<OciRegistry>> {
         let Some(binary) = std::env::var_os("AIMASS_REGISTRY_BIN").map(PathBuf::from) else {
             let why = std::env::var("AIMASS_WITHOUT_REGISTRY");
             println!(
@@ -47,9 +62,13 @@ impl OciRegistry {
             true => format!("auth:\n  htpasswd:\n    realm: here\n    path: {}\n", users.display()),
             false => String::new(),
         };
+        let tls = tls.map_or_else(String::new, |(certificate, key)| {
+            let (certificate, key) = (certificate.display(), key.display());
+            format!("  tls:\n    certificate: {certificate}\n    key: {key}\n")
+        });
         let text = format!(
             "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: 127.0.0.1:0\n{auth}",
+             http:\n  addr: 127.0.0.1:0\n{tls}{auth}",
             store.display()
         );
         std::fs::write(&config, text)?;
@@ -66,7 +85,7 @@ impl OciRegistry {
         let mut lines = BufReader::new(log).lines();
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let (_, rest) = line.split_once("listening on ")?;
-            Some(rest.split(['"', ' ']).next()?.to_owned())
+            Some(rest.split(['"', ' ', ',']).next()?.to_owned())
         });
         registry.address = address.context("the registry ended before it listened")?;
         // What it logs must go somewhere, or it stops.

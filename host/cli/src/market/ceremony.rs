@@ -50,6 +50,9 @@ pub(crate) struct Init {
     /// Publisher or package that lookalikes are kept away from; repeat for each
     #[arg(long, value_name = "NAME")]
     protect: Vec<String>,
+    /// OCI registry that every change is pushed to, as `push` in market.toml; repeat for more
+    #[arg(long, value_name = "LOCATION")]
+    push: Vec<String>,
     /// Do not seal the online keys with a passphrase
     #[arg(long)]
     plain: bool,
@@ -98,7 +101,7 @@ impl Init {
         let mut report = Report::new(self.at.json);
         let online = make_online_keys(home, dir, self.plain, &mut report)?;
         let title = self.title.unwrap_or_else(|| self.name.clone());
-        let config = DeskConfig { name: self.name, title };
+        let config = DeskConfig { name: self.name, title, push: self.push };
         let desk = Desk::create(dir, config, &roles, online, now()?)?;
         report.line("made", format!("{}  marketplace {}", dir.display(), desk.config().name));
         report.field("dir", dir.display().to_string());

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Publish {
     #[command(flatten)]
     at: At,
-    /// OCI registry to push to afterwards, as `aimass market push` does; repeat for more
+    /// OCI registry to push to afterwards, besides those of market.toml; repeat for more
     #[arg(long, value_name = "LOCATION")]
     push: Vec<String>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Refresh {
     /// Do it again and again, after this many hours: `6h`
     #[arg(long, value_name = "HOURS")]
     every: Option<String>,
-    /// OCI registry to push to afterwards, as `aimass market push` does; repeat for more
+    /// OCI registry to push to afterwards, besides those of market.toml; repeat for more
     #[arg(long, value_name = "LOCATION")]
     push: Vec<String>,
 }
@@ -76,9 +76,7 @@ impl Publish {
             }
             report.field("fingerprint", text);
         }
-        if desk.fingerprint()?.is_some() {
-            push_all(&desk, &self.push, &mut report)?;
-        }
+        push_all(&desk, &self.push, &mut report)?;
         report.print();
         Ok(())
     }

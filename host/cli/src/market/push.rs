@@ -4,7 +4,8 @@ use super::At;
 use crate::report::Report;
 use aimass_market::desk::Desk;
 use aimass_market::mirror::FetchLimits;
-use aimass_market::oci::{self, Credentials, Location};
+use aimass_market::oci::{self, Credentials, Location, Pushed};
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -20,8 +21,8 @@ use serde_json::{Value, json};
 pub(crate) struct Push {
     #[command(flatten)]
     at: At,
-    /// Where to: `oci://host[:port]/repository[?also=host,…]`; repeat for more
-    #[arg(required = true, value_name = "LOCATION")]
+    /// Where to besides `push` in market.toml: `oci://host[:port]/repository[?also=host,…]`
+    #[arg(value_name = "LOCATION")]
     to: Vec<String>,
 }
 
@@ -30,26 +31,52 @@ impl Push {
         let desk = self.at.open()?;
         let _lock = desk.lock()?;
         let mut report = Report::new(self.at.json);
+        let to = locations(&desk, &self.to);
+        let first = to.first().context(
+            "say where to: `aimass market push oci://host/repository`, or `push = [\"oci://…\"]` in \
+             market.toml",
+        )?;
         push_all(&desk, &self.to, &mut report)?;
-        report.next(format!("aimass trust add NAME {}", self.to[0]));
+        report.next(format!("aimass trust add NAME {first}"));
         report.print();
         Ok(())
     }
 }
 
-/// Pushes to every location, while the caller holds the desk's lock.
+/// The locations of market.toml, then `more` that are not among them.
+fn locations(desk: &Desk, more: &[String]) -> Vec<String> {
+    let mut all = desk.config().push.clone();
+    for location in more {
+        if !all.contains(location) {
+            all.push(location.clone());
+        }
+    }
+    all
+}
+
+/// Pushes to the locations of market.toml and to `more`, while the caller holds the desk's lock. A
+/// marketplace without a root yet has nothing to push.
 ///
 /// # Errors
-/// The first that failed; those before it have the new state.
-pub(super) fn push_all(desk: &Desk, to: &[String], report: &mut Report) -> anyhow::Result<()> {
-    if to.is_empty() {
+/// The first that failed, after all were tried; the others have the new state.
+pub(super) fn push_all(desk: &Desk, more: &[String], report: &mut Report) -> anyhow::Result<()> {
+    let to = locations(desk, more);
+    if to.is_empty() || desk.fingerprint()?.is_none() {
         return Ok(());
     }
+    let mut failed = None;
     let mut all = Vec::new();
-    for text in to {
-        let location = Location::parse(text)?;
-        let credentials = Credentials::of_environment(location.authority())?;
-        let pushed = oci::push(desk, &location, credentials, FetchLimits::default())?;
+    for text in &to {
+        let pushed = match push(desk, text) {
+            Ok(pushed) => pushed,
+            Err(error) => {
+                let error = error.context(format!(
+                    "published here, but not pushed to {text}; try `aimass market push` again"
+                ));
+                failed = failed.or(Some(error));
+                continue;
+            }
+        };
         let news = match pushed.changed {
             true => format!("{} blobs, {} bytes", pushed.blobs, pushed.bytes),
             false => "nothing new".to_owned(),
@@ -68,5 +95,11 @@ pub(super) fn push_all(desk: &Desk, to: &[String], report: &mut Report) -> anyho
         }));
     }
     report.field("pushed", Value::from(all));
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+fn push(desk: &Desk, location: &str) -> anyhow::Result<Pushed> {
+    let location = Location::parse(location)?;
+    let credentials = Credentials::of_environment(location.authority())?;
+    Ok(oci::push(desk, &location, credentials, FetchLimits::default())?)
 }

@@ -1,7 +1,9 @@
 //! `aimass market serve`: a marketplace on this machine, for people and for hosts.
 
+use super::push::push_all;
 use super::{At, online_keys, page, publish};
 use crate::home::{Home, runtime};
+use crate::report::Report;
 use aimass_market::desk::{Desk, DeskKeys};
 use aimass_trust::publishing::storage::{Folder, Storage};
 use aimass_trust::{BUNDLE_BYTES_MAX, COMPONENT_BYTES_MAX};
@@ -43,7 +45,8 @@ pub(crate) struct Serve {
     /// Take no submissions
     #[arg(long)]
     read_only: bool,
-    /// Sign a new timestamp every so many hours, such as `6h`, and once at the start
+    /// Sign a new timestamp every so many hours, such as `6h`, and once at the start; push it to the
+    /// registries of market.toml
     #[arg(long, value_name = "HOURS")]
     refresh: Option<String>,
 }
@@ -87,16 +90,21 @@ impl Serve {
 /// Refreshes until the process ends. What fails is told, and tried again in a minute.
 fn keep_fresh(desk: &Desk, keys: &DeskKeys, every: Duration) {
     loop {
-        let refreshed = desk.lock().and_then(|_lock| desk.refresh(keys, SystemTime::now()));
-        let wait = match refreshed {
+        let wait = match refresh(desk, keys) {
             Ok(()) => every,
             Err(error) => {
-                tracing::error!(%error, "the timestamp was not refreshed");
+                tracing::error!(error = format!("{error:#}"), "not refreshed everywhere");
                 Duration::from_secs(60)
             }
         };
         std::thread::sleep(wait);
     }
+}
+
+fn refresh(desk: &Desk, keys: &DeskKeys) -> anyhow::Result<()> {
+    let _lock = desk.lock()?;
+    desk.refresh(keys, SystemTime::now())?;
+    push_all(desk, &[], &mut Report::new(true))
 }
 
 fn router(desk: Desk, read_only: bool) -> Router {

@@ -60,7 +60,7 @@ pub(super) fn statement_path(component: &Path) -> PathBuf {
 }
 
 /// Replaces a file by renaming, so that a kill leaves the old or the new one.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     std::fs::write(&new, bytes).with_context(|| new.display().to_string())?;
     std::fs::rename(&new, path).with_context(|| path.display().to_string())

@@ -49,6 +49,7 @@ impl Serving for Echo {
             outputs: vec![output],
             created: 1_700_000_000,
             publisher: "aimass".into(),
+            release: Default::default(),
         })
     }
 

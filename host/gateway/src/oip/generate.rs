@@ -193,6 +193,7 @@ mod tests {
             outputs: Vec::new(),
             created: 0,
             publisher: "acme".into(),
+            release: Default::default(),
         }
     }
 

@@ -97,7 +97,7 @@ impl Operation {
         get("/v2/health/ready", "Ready", "Whether every model can answer; 503 with the reasons if not, which name models only to a key that may read them"),
         get("/v2", "Server", "Name, version and extensions of the server"),
         get("/v2/openapi.json", "OpenApi", "This description for machines"),
-        get("/v2/models/{model}", "Model", "Inputs, outputs and versions of a model"),
+        get("/v2/models/{model}", "Model", "Inputs, outputs and versions of a model, and who signed, tested and reviewed this one"),
         get("/v2/models/{model}/ready", "ModelReady", "Whether a model can answer; 400 if not now, 404 if there is none"),
         get("/v2/models/{model}/config", "ModelConfig", "Configuration of a model, in Triton's words"),
         get("/v2/models/stats", "Statistics", "What every version did so far: requests, time before, in and after the model's plan, batch sizes"),

@@ -71,6 +71,21 @@ struct ModelWire<'a> {
     platform: &'a str,
     inputs: Vec<TensorWire<'a>>,
     outputs: Vec<TensorWire<'a>>,
+    release: ReleaseWire<'a>,
+}
+
+/// What was checked of the version before it could serve.
+#[derive(Serialize)]
+struct ReleaseWire<'a> {
+    /// The version that this is about.
+    version: String,
+    /// `publisher/name@version` as signed.
+    name: &'a str,
+    signed_by: &'a str,
+    /// What its fixtures did at publication.
+    fixtures: Option<&'a str>,
+    reviewed_by: &'a [String],
+    labels: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -109,6 +124,19 @@ fn wire(model: &ModelMetadata) -> ModelWire<'_> {
         platform: &model.platform,
         inputs: model.inputs.iter().map(tensor).collect(),
         outputs: model.outputs.iter().map(tensor).collect(),
+        release: release(model),
+    }
+}
+
+fn release(model: &ModelMetadata) -> ReleaseWire<'_> {
+    let labels = model.labels.iter().filter(|(_, version)| **version == model.version);
+    ReleaseWire {
+        version: model.version.to_string(),
+        name: &model.release.release,
+        signed_by: &model.release.signed_by,
+        fixtures: model.release.fixtures.as_deref(),
+        reviewed_by: &model.release.reviewed_by,
+        labels: labels.map(|(label, _)| label.as_str()).collect(),
     }
 }
 

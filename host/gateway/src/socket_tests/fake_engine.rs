@@ -3,8 +3,8 @@
 use crate::serving::{Answer, Done, LogLevel, Observation, Serving};
 use aimass_engine::{
     EngineError, Family, InferRequest, InferResponse, ItemSender, ModelMetadata, ModelStatistics,
-    Readiness, Selector, Serviceability, StreamItem, TensorMetadata, Timed, UnreadyReason, Usage,
-    VersionStatus,
+    Readiness, ReleaseFacts, Selector, Serviceability, StreamItem, TensorMetadata, Timed,
+    UnreadyReason, Usage, VersionStatus,
 };
 use aimass_tensor::{DType, Tensor};
 use std::collections::BTreeSet;
@@ -84,6 +84,12 @@ impl Serving for FakeEngine {
             outputs,
             created: 1_700_000_000,
             publisher: "acme".into(),
+            release: Arc::new(ReleaseFacts {
+                release: "acme/fake@1.0.0".to_owned(),
+                signed_by: "ed25519:00".to_owned(),
+                reviewed_by: vec!["ed25519:01".to_owned()],
+                fixtures: Some("3 passed".to_owned()),
+            }),
         })
     }
 

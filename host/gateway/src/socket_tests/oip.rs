@@ -42,7 +42,16 @@ async fn metadata_reads_as_the_protocol_says() {
         "inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [-1, 2]}],
         "outputs": [{"name": "OUTPUT0", "datatype": "FP32", "shape": [-1, 2]}],
     });
-    for path in ["/v2/models/raw", "/v2/models/raw/versions/2", "/v2/models/raw/versions/stable"] {
+    for (path, version, labels) in [
+        ("/v2/models/raw", "1", json!(["stable"])),
+        ("/v2/models/raw/versions/2", "2", json!([])),
+        ("/v2/models/raw/versions/stable", "1", json!(["stable"])),
+    ] {
+        let mut expected = expected.clone();
+        expected["release"] = json!({
+            "version": version, "name": "acme/fake@1.0.0", "signed_by": "ed25519:00",
+            "fixtures": "3 passed", "reviewed_by": ["ed25519:01"], "labels": labels,
+        });
         assert_eq!(server.get(path).await.json(), expected);
     }
     server.get("/v2/models/none").await.oip_error(404);

@@ -35,7 +35,7 @@ pub enum Event {
     Trusted,
     /// New metadata of a marketplace was believed.
     Refreshed,
-    /// A release was admitted.
+    /// A release was admitted, from a marketplace or by direct trust (then without a marketplace).
     Admitted,
     /// A release, or metadata, was refused.
     Refused,
@@ -47,6 +47,8 @@ pub enum Event {
     Stopped,
     /// Metadata has expired; what was admitted goes on for a while.
     Stale,
+    /// A label was pointed at a version of a model.
+    Released,
 }
 
 /// One decision.
@@ -54,7 +56,7 @@ pub enum Event {
 pub struct Decision<'a> {
     /// What was decided.
     pub event: Event,
-    /// About which marketplace.
+    /// About which marketplace; empty where the operator trusts the publisher directly.
     pub market: &'a str,
     /// About what: `publisher/name@version`, or nothing.
     pub subject: &'a str,

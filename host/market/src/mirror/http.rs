@@ -1,8 +1,10 @@
 //! A mirror behind HTTP: any server of static files.
 
 use std::io::Read;
+use std::path::Path;
 
 use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::{FetchLimits, Mirror, failed, too_large};
 use crate::MarketError;
@@ -12,6 +14,7 @@ use crate::oci::Location;
 const REDIRECTS_MAX: u32 = 4;
 const HEADER_BYTES_MAX: usize = 32 << 10;
 const ANSWER_BYTES_MAX: u64 = 16 << 10;
+const AUTHORITIES_BYTES_MAX: usize = 1 << 20;
 
 pub(super) struct Http {
     agent: Agent,
@@ -20,22 +23,49 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(location: &str, limits: FetchLimits) -> Http {
+    pub(super) fn new(location: &str, limits: FetchLimits) -> Result<Http, MarketError> {
         let location = location.trim_end_matches('/').to_owned();
-        Http { agent: agent(&limits, REDIRECTS_MAX), location, limits }
+        Ok(Http { agent: agent(&limits, REDIRECTS_MAX)?, location, limits })
     }
 }
 
-/// An agent that follows this many redirects.
-pub(crate) fn agent(limits: &FetchLimits, redirects_max: u32) -> Agent {
-    Agent::config_builder()
+/// An agent that follows this many redirects. Servers show a certificate of Mozilla's authorities or,
+/// if `$SSL_CERT_FILE` names a file of certificates, of those alone.
+pub(crate) fn agent(limits: &FetchLimits, redirects_max: u32) -> Result<Agent, MarketError> {
+    let authorities = match std::env::var_os("SSL_CERT_FILE") {
+        Some(path) if !path.is_empty() => authorities(Path::new(&path))?,
+        Some(_) | None => RootCerts::WebPki,
+    };
+    Ok(Agent::config_builder()
+        .tls_config(TlsConfig::builder().root_certs(authorities).build())
         .timeout_connect(Some(limits.connect))
         .max_redirects(redirects_max)
         .max_response_header_size(HEADER_BYTES_MAX)
         .http_status_as_error(false)
         .user_agent(concat!("aimass/", env!("CARGO_PKG_VERSION")))
         .build()
-        .into()
+        .into())
+}
+
+/// The certificates in a PEM file of at most 1 MiB.
+fn authorities(path: &Path) -> Result<RootCerts, MarketError> {
+    let wrong = |got: String| {
+        let what = format!("$SSL_CERT_FILE {}", path.display());
+        let remedy = "name a file with the certificates of the authorities to trust, or unset it";
+        MarketError::wrong(what, "certificates in PEM, at most 1 MiB", got, remedy)
+    };
+    let text = crate::files::read(path, AUTHORITIES_BYTES_MAX)?
+        .ok_or_else(|| wrong("no file".to_owned()))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&text) {
+        if let PemItem::Certificate(one) = item.map_err(|error| wrong(error.to_string()))? {
+            found.push(one);
+        }
+    }
+    match found.is_empty() {
+        true => Err(wrong("none".to_owned())),
+        false => Ok(RootCerts::new_with_certs(&found)),
+    }
 }
 
 impl Mirror for Http {
@@ -77,7 +107,7 @@ pub fn post_submission(
         let remedy = "write it with --out, and give the file to the marketplace's people";
         return Err(MarketError::wrong("submit", expected, "a registry", remedy));
     }
-    let request = agent(&limits, REDIRECTS_MAX).post(format!("{location}/submit"));
+    let request = agent(&limits, REDIRECTS_MAX)?.post(format!("{location}/submit"));
     let request = request.header("content-type", "application/vnd.aimass.ampkg");
     let request = request.config().timeout_global(Some(limits.time(bytes.len()))).build();
     let mut response = request.send(bytes).map_err(|error| fail(error.to_string()))?;

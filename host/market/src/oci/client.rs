@@ -44,9 +44,9 @@ impl Client {
         location: Location,
         credentials: Option<Credentials>,
         limits: FetchLimits,
-    ) -> Client {
-        let agent = agent(&limits, 0);
-        Client { agent, location, limits, credentials, authorization: None }
+    ) -> Result<Client, MarketError> {
+        let agent = agent(&limits, 0)?;
+        Ok(Client { agent, location, limits, credentials, authorization: None })
     }
 
     /// That the registry did something else than it must when asked for `what`.

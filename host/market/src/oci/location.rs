@@ -6,14 +6,15 @@ use crate::MarketError;
 
 const SCHEME: &str = "oci://";
 const PLAIN_SCHEME: &str = "oci+http://";
+const SECURE_SCHEME: &str = "oci+https://";
 const REPOSITORY_BYTES_MAX: usize = 255;
 const ALSO_MAX: usize = 8;
 const EXPECTED: &str = "oci://host[:port]/repository[?also=host,…]";
 
 /// A repository of a registry.
 ///
-/// `oci://` speaks HTTPS, and plain HTTP to a loopback address; `oci+http://` speaks plain HTTP to any,
-/// and sends no credentials then. `also` names the only other hosts that the registry may lead to: the
+/// `oci://` speaks HTTPS, and plain HTTP to a loopback address; `oci+https://` speaks HTTPS to any;
+/// `oci+http://` plain HTTP to any, and sends no credentials then. `also` names the only other hosts that the registry may lead to: the
 /// one that gives tokens, and those that hand out blobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -28,7 +29,7 @@ pub struct Location {
 impl Location {
     /// Whether `text` names a registry, well or badly.
     pub fn is_one(text: &str) -> bool {
-        text.starts_with(SCHEME) || text.starts_with(PLAIN_SCHEME)
+        [SCHEME, PLAIN_SCHEME, SECURE_SCHEME].iter().any(|scheme| text.starts_with(scheme))
     }
 
     /// Reads a location.
@@ -40,8 +41,8 @@ impl Location {
         let wrong = |got: &str, remedy: &str| {
             Err(MarketError::wrong("location", EXPECTED, format!("{got} in {text:?}"), remedy))
         };
-        let flagged = text.strip_prefix(PLAIN_SCHEME);
-        let Some(rest) = flagged.or_else(|| text.strip_prefix(SCHEME)) else {
+        let (flagged, secure) = (text.strip_prefix(PLAIN_SCHEME), text.strip_prefix(SECURE_SCHEME));
+        let Some(rest) = flagged.or(secure).or_else(|| text.strip_prefix(SCHEME)) else {
             return wrong("another scheme", "begin with oci://");
         };
         let (rest, query) = rest.split_once('?').map_or((rest, None), |(a, b)| (a, Some(b)));
@@ -71,7 +72,7 @@ impl Location {
             authority: authority.to_owned(),
             repository: repository.to_owned(),
             also,
-            plain: flagged.is_some() || loopback,
+            plain: flagged.is_some() || (loopback && secure.is_none()),
             loopback,
         })
     }
@@ -176,6 +177,9 @@ mod tests {
         let one = Location::parse("oci+http://registry.lan/m").expect("a location");
         assert_eq!(one.url("x"), "http://registry.lan/v2/m/x");
         assert!(!one.is_private(), "plain HTTP on a network");
+        let one = Location::parse("oci+https://localhost:5000/m").expect("a location");
+        assert_eq!(one.url("x"), "https://localhost:5000/v2/m/x");
+        assert!(one.is_private() && !one.may_lead_to("http://localhost:5000/v2/m/x"));
         assert!(Location::parse("oci://[::1]:5000/m").expect("a location").is_private());
         let most = "a".repeat(REPOSITORY_BYTES_MAX);
         assert!(Location::parse(&format!("oci://h/{most}")).is_ok());

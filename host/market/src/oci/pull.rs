@@ -28,17 +28,20 @@ impl OciMirror {
     pub(crate) fn open(location: &str, limits: FetchLimits) -> Result<OciMirror, MarketError> {
         let location = Location::parse(location)?;
         let credentials = Credentials::of_environment(location.authority())?;
-        Ok(OciMirror::new(location, credentials, limits))
+        OciMirror::new(location, credentials, limits)
     }
 
     /// With these credentials, which are kept from every other host but the one that gives tokens.
+    ///
+    /// # Errors
+    /// [`MarketError::Wrong`] and [`MarketError::File`] for a `$SSL_CERT_FILE` without certificates.
     pub fn new(
         location: Location,
         credentials: Option<Credentials>,
         limits: FetchLimits,
-    ) -> OciMirror {
-        let client = Client::new(location, credentials, limits);
-        OciMirror { client, state: None, evidence: BTreeMap::new() }
+    ) -> Result<OciMirror, MarketError> {
+        let client = Client::new(location, credentials, limits)?;
+        Ok(OciMirror { client, state: None, evidence: BTreeMap::new() })
     }
 
     /// The files of the present state; none where nothing was pushed.

@@ -53,9 +53,9 @@ pub fn push(
     limits: FetchLimits,
 ) -> Result<Pushed, MarketError> {
     let listing = desk.listing()?;
-    let mut before = OciMirror::new(location.clone(), credentials.clone(), limits);
+    let mut before = OciMirror::new(location.clone(), credentials.clone(), limits)?;
     refuse_older(&mut before, listing.version)?;
-    let client = Client::new(location.clone(), credentials, limits);
+    let client = Client::new(location.clone(), credentials, limits)?;
     let mut pusher = Pusher { desk, client, there: BTreeSet::new(), pushed: Pushed::default() };
     let mut layers = Vec::new();
     for path in &listing.files {

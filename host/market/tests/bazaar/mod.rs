@@ -74,7 +74,8 @@ impl Bazaar {
             review: role(&people.reviewers, 1),
             rules: NameRules { protected: vec!["aimass".to_owned()], permitted: Vec::new() },
         };
-        let config = DeskConfig { name: "market.example".to_owned(), title: "A market".to_owned() };
+        let (name, title) = ("market.example".to_owned(), "A market".to_owned());
+        let config = DeskConfig { name, title, push: Vec::new() };
         let online = [&keys.snapshot, &keys.timestamp, &keys.log, &keys.witness];
         let online = online.map(SigningKey::public);
         let now = Timestamp::from_unix(NOW);

@@ -3,6 +3,8 @@
     client   FOLDER CACHE PATH...   python-tuf's client reads our repository
     simulate FOLDER                 python-tuf's metadata drives our client, scenario by scenario
     dsse     FILE KEY...            securesystemslib checks our statement
+    attest   FILE KEY...            in-toto reads our statement
+    restate  FILE OUT whole|as-written   in-toto states the same anew and signs it with a key of its own
     proof    DSSE PROOF LOG W...    a second reader of tlog-proofs, written from the specifications
 """
 
@@ -13,7 +15,13 @@ import pathlib
 import sys
 from datetime import datetime, timedelta, timezone
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from google.protobuf import json_format
+from in_toto.models.metadata import Envelope as InTotoEnvelope
+from in_toto.models.metadata import Metadata as InTotoMetadata
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+from in_toto_attestation.v1.statement import Statement
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.exceptions import DownloadHTTPError
@@ -56,6 +64,49 @@ def dsse(file, *keys):
     public = [SSlibKey(f"ed25519:{key}", "ed25519", "ed25519", {"public": key}) for key in keys]
     verified = envelope.verify(public, len(public))
     print(len(verified), "signatures")
+
+
+def attest(file, *keys):
+    envelope = InTotoMetadata.from_dict(json.loads(pathlib.Path(file).read_text()))
+    for key in keys:
+        envelope.verify_signature({
+            "keyid": f"ed25519:{key}", "keytype": "ed25519", "scheme": "ed25519",
+            "keyval": {"public": key},
+        })
+    message = json_format.Parse(envelope.payload, statement_pb2.Statement())
+    statement = Statement.copy_from_pb(message)
+    statement.validate()
+    print(statement.pb.predicate_type, *(subject.name for subject in statement.pb.subject))
+
+
+def whole_numbers(value):
+    if isinstance(value, dict):
+        return {name: whole_numbers(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [whole_numbers(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def restate(file, out, whole):
+    old = json.loads(base64.b64decode(json.loads(pathlib.Path(file).read_text())["payload"]))
+    subjects = [
+        ResourceDescriptor(one["name"], digest=one["digest"], annotations=one.get("annotations")).pb
+        for one in old["subject"]
+    ]
+    statement = Statement(subjects, old["predicateType"], old["predicate"])
+    statement.validate()
+    # protobuf's JSON has every number of a predicate as a double: 17.0, which AMT-1 refuses.
+    written = json_format.MessageToDict(statement.pb)
+    if whole == "whole":
+        written = whole_numbers(written)
+    payload = json.dumps(written).encode()
+    envelope = InTotoEnvelope(payload, "application/vnd.in-toto+json", {})
+    private = Ed25519PrivateKey.generate()
+    public = private.public_key().public_bytes_raw().hex()
+    key = SSlibKey(f"ed25519:{public}", "ed25519", "ed25519", {"public": public})
+    envelope.create_signature(CryptoSigner(private, key))
+    pathlib.Path(out).write_text(json.dumps(envelope.to_dict()))
+    print(f"ed25519:{public}")
 
 
 def check(vkey, kind, message, signature):
@@ -426,4 +477,5 @@ def simulate(folder):
 
 
 if __name__ == "__main__":
-    {"client": client, "simulate": simulate, "dsse": dsse, "proof": proof}[sys.argv[1]](*sys.argv[2:])
+    verbs = [client, simulate, dsse, attest, restate, proof]
+    {verb.__name__: verb for verb in verbs}[sys.argv[1]](*sys.argv[2:])
