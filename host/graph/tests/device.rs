@@ -337,3 +337,33 @@ fn a_bad_index_of_a_weighted_sum_is_the_callers_error_and_no_fallback() {
     }
     assert_eq!(gpu.state().fallbacks, 0);
 }
+
+/// Products of which every row of a batch meets both right sides: a run of two products a row.
+#[test]
+fn a_product_of_too_many_runs_is_done_by_the_cpu() {
+    let vgpu = load(&settings());
+    let gpu = Gpu::open(0, &GpuOptions::default()).unwrap();
+    let mut builder = GraphBuilder::new(GraphLimits::default());
+    let two = || Dim::Fixed(2);
+    let x = builder.input("x", DType::F32, &[Dim::Batch, Dim::Fixed(1), two(), two()]).unwrap();
+    let y = builder.input("y", DType::F32, &[two(), two(), two()]).unwrap();
+    let z = builder.matmul(x, y).unwrap();
+    builder.output("z", z).unwrap();
+    let options = CompileOptions { device: Some(gpu.clone()), ..CompileOptions::default() };
+    let plan = compile(builder.finish().unwrap(), &options).unwrap();
+    let right = floats(&[2, 2, 2], 1);
+    let y = right.as_slice::<f32>().unwrap();
+    for (rows, fallbacks) in [(1024, 0), (1025, 1)] {
+        let left = floats(&[rows, 1, 2, 2], 2);
+        let x = left.as_slice::<f32>().unwrap();
+        let of = |i: usize| {
+            let (row, side, at) = (i / 8, i / 4 % 2, i % 4);
+            (0..2).map(|k| x[row * 4 + at / 2 * 2 + k] * y[side * 4 + k * 2 + at % 2]).sum()
+        };
+        let expected: Vec<f32> = (0..rows * 8).map(of).collect();
+        let expected = Tensor::from_slice(&[rows, 2, 2, 2], &expected).unwrap();
+        near(&plan.run(&[left.clone(), right.clone()], None).unwrap(), &[expected]);
+        assert_eq!(gpu.state().fallbacks, fallbacks, "{rows} rows");
+    }
+    assert_eq!(vgpu.findings(), Vec::<String>::new());
+}

@@ -2,72 +2,21 @@
 // beside the kernels; buffers are exactly as long as their operands.
 //
 //     cases [--seed N] [--all] [NAME ...]     a line a case; status 0 if all hold
-#include "executor.h"
+#include "cases.h"
 #include "arg_extreme.cu"
 #include "attention_decode.cu"
 #include "channel_norm.cu"
 #include "cumulative.cu"
 #include "gemv.cu"
-#include "matmul.cu"
 #include "norm.cu"
 #include "ragged_pool.cu"
 #include "reduce.cu"
 #include "softmax.cu"
 #include "strided.cu"
 #include "top_k.cu"
-#include <algorithm>
-#include <cstdio>
 #include <cstdlib>
-#include <random>
-#include <string>
-#include <vector>
 
 namespace {
-
-std::mt19937_64 chance;
-
-u32 below(u32 n) { return (u32)(chance() % n); }
-
-template <class T> T number(f32 x) {
-    if constexpr (std::is_integral_v<T>) return (T)(x * 50.0f);
-    else return from_f32<T>(x);
-}
-template <class T> f64 real(T x) {
-    if constexpr (std::is_integral_v<T>) return (f64)x;
-    else return to_f32(x);
-}
-
-template <class T> std::vector<T> numbers(size_t n) {
-    std::vector<T> x(n);
-    for (T &own : x) own = number<T>((f32)(below(4001)) / 1000.0f - 2.0f);
-    return x;
-}
-
-// An operand that begins `skip` elements behind an aligned place; nothing is behind its end.
-template <class T> struct Operand {
-    std::vector<T> all;
-    size_t skip;
-    Operand(std::vector<T> x, size_t skip) : all(skip), skip(skip) { all.insert(all.end(), x.begin(), x.end()); }
-    T *data() { return all.data() + skip; }
-    std::vector<T> content() const { return {all.begin() + (long)skip, all.end()}; }
-};
-
-template <class T> f64 epsilon() {
-    return std::is_integral_v<T> ? 0.0 : sizeof(T) == 4 ? 2e-6 : std::is_same_v<T, f16> ? 2.0 / 1024 : 2.0 / 128;
-}
-
-// Says where they differ; the tolerance is absolute below 1 and relative above.
-template <class T> bool close(const std::string &what, const std::vector<T> &found, const std::vector<f64> &want, f64 tolerance) {
-    for (size_t i = 0; i < want.size(); i++) {
-        f64 x = real(found[i]);
-        if (x == want[i] || std::fabs(x - want[i]) <= tolerance * std::max(1.0, std::fabs(want[i]))) continue;
-        std::printf("%s: element %zu is %g, expected %g +- %g\n", what.c_str(), i, x, want[i], tolerance);
-        return false;
-    }
-    return true;
-}
-
-host::Index flat(u32 n) { return {n, 1, 1}; }
 
 // Threads of a row, as `row_grid` of lanes.rs.
 void over_rows(u32 rows, u32 n, u32 part, const std::function<void()> &body) {
@@ -254,34 +203,6 @@ bool strided_case() {
     return close("a matrix turned round", y, want, 0);
 }
 
-template <class Kernel> bool product(Kernel kernel, u32 side, u32 threads, u32 m, u32 n, u32 k) {
-    u32 splits = 2, k_split = (k / 2 + 63) / 64 * 64;
-    std::vector<f32> a = numbers<f32>(m * k), c(m * n), partial(splits * m * n), bias = numbers<f32>(n);
-    std::vector<f16> b = numbers<f16>(k * n);
-    ProductShape shape = {};
-    shape.a_batch = m * k, shape.b_batch = k * n, shape.c_batch = m * n;
-    shape.batch = 1, shape.m = m, shape.n = n, shape.k = k, shape.splits = splits, shape.k_split = k_split;
-    shape.a_row = k, shape.a_column = 1, shape.b_row = n, shape.b_column = 1, shape.c_row = n;
-    shape.a_kind = KIND_F32, shape.b_kind = KIND_F16, shape.a_vector = k % 4 == 0, shape.b_vector = n % 4 == 0;
-    // The output has the type of A.
-    Target to = {bias.data(), nullptr, c.data(), partial.data()};
-    Ending ending = {};
-    u32 tiles = (m + side - 1) / side * ((n + side - 1) / side) * splits;
-    host::launch(flat(tiles), flat(threads), chance(), [&] { kernel(a.data(), b.data(), to, shape, ending); });
-    host::launch(flat(2), flat(256), chance(), [&] { matmul_::matmul_finish(to, shape, ending); });
-    std::vector<f64> want(m * n);
-    for (u32 i = 0; i < m * n; i++) {
-        want[i] = bias[i % n];
-        for (u32 j = 0; j < k; j++) want[i] += (f64)a[i / n * k + j] * real(b[j * n + i % n]);
-    }
-    return close("a product", c, want, 5e-5);
-}
-
-bool matmul_case() {
-    return product(matmul_::matmul_small, 32, 64, 33, 40, 200) && product(matmul_::matmul_middle, 64, 128, 65, 67, 150) &&
-           product(matmul_::matmul_large, 128, 256, 130, 129, 140);
-}
-
 bool attention_decode_case() {
     u32 heads = 2, dim = 40, keys = 300, splits = 2, sequences = 2, width = heads * dim;
     std::vector<f32> q = numbers<f32>(sequences * width), k = numbers<f32>(sequences * keys * width);
@@ -367,12 +288,11 @@ bool ragged_pool_case() {
     return close("means of sequences", y, want, 1e-5);
 }
 
-struct Case { const char *name; bool (*run)(); };
 const Case CASES[] = {
     {"softmax_rows", softmax_rows_case}, {"softmax_columns", softmax_columns_case}, {"norm", norm_case},
     {"group_norm", group_norm_case}, {"reduce_rows", reduce_rows_case}, {"reduce_columns", reduce_columns_case},
     {"arg_extreme", arg_extreme_case}, {"cumulative", cumulative_case}, {"top_k", top_k_case},
-    {"strided", strided_case}, {"matmul", matmul_case}, {"attention_decode", attention_decode_case},
+    {"strided", strided_case}, {"attention_decode", attention_decode_case},
     {"gemv", gemv_case}, {"ragged_pool", ragged_pool_case},
 };
 
@@ -388,7 +308,9 @@ int main(int count, char **words) {
         else if (word == "--all") rounds = 20;
         else names.push_back(word);
     }
-    for (const Case &own : CASES) {
+    std::vector<Case> all(std::begin(CASES), std::end(CASES));
+    for (const Case &own : product_cases()) all.push_back(own);
+    for (const Case &own : all) {
         if (!names.empty() && std::find(names.begin(), names.end(), own.name) == names.end()) continue;
         bool holds = true;
         for (u32 round = 0; round < rounds && holds; round++) {

@@ -12,13 +12,21 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __align__(bytes) __attribute__((aligned(bytes)))
-// Blocks run one after another, so that what a block shares may be static.
+// Blocks run one after another, so that what a block shares may be static. ThreadSanitizer is told of
+// every block that it is new memory.
 #define __shared__ static
 
 namespace host {
 
 struct Index { unsigned x, y, z; };
-struct Thread { Index index; };
+// A copy into shared memory that goes on beside the thread.
+struct Copy { void *to; const void *from; unsigned group; };
+struct Thread {
+    Index index;
+    // Copies that have not arrived, and groups of them that have ended.
+    Copy copies[64];
+    unsigned copy_count, groups;
+};
 // The thread that runs, its block, and the extents of blocks and of the grid.
 extern Thread *thread;
 extern Index block, block_extent, grid_extent;
@@ -28,6 +36,15 @@ void barrier(const char *site);
 // Gives `value` to the warp, and returns that of `source`, when all lanes have come here.
 uint64_t exchange(uint64_t value, unsigned source, const char *site);
 unsigned lane();
+// Gives up to WORDS words to the warp, which `word` returns from here on for each of its lanes, when all
+// of them have come here.
+constexpr unsigned WORDS = 6;
+void give(const uint32_t *words, unsigned count, const char *site);
+uint32_t word(unsigned lane, unsigned index);
+// Ends the process with status 3, and says where.
+[[noreturn]] void refuse(const char *what, const char *site);
+// What a block has of the shared memory whose extent its launch says.
+extern unsigned char *dynamic_shared;
 
 template <class T> T shuffle(T value, unsigned source, const char *site) {
     uint64_t bits = 0;

@@ -7,7 +7,7 @@ namespace attention_ {
 
 using namespace tensor_core_;
 
-extern __shared__ __align__(16) unsigned char attention_shared[];
+DYNAMIC_SHARED(attention_shared)
 
 // Copies `rows` rows of a head into a tile of ROWS rows that are PITCH elements apart; zeros beyond.
 template <int ROWS, int D, int PITCH, int THREADS, class T>
@@ -35,9 +35,13 @@ DEVICE void load_tile(T *to, const T *from, u32 row, u32 rows, const AttentionSh
 
 // e^x for x <= 0, as close as 16-bit weights need.
 DEVICE f32 exponential(f32 x) {
+#ifndef HOST_BUILD
     f32 y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634f));
     return y;
+#else
+    return exp2f(x * 1.4426950408889634f);
+#endif
 }
 
 // Tensor cores. Four warps have MT times 16 queries each, and go over blocks of KEYS keys. Scores,

@@ -4,7 +4,7 @@
 
 namespace attention_ {
 
-extern __shared__ __align__(16) unsigned char exact_shared[];
+DYNAMIC_SHARED(exact_shared)
 
 template <int N> struct alignas(4 * N) Floats { f32 at[N]; };
 

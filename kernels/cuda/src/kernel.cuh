@@ -45,6 +45,13 @@ template <class T> DEVICE T from_f32(f32 x) {
     return y;
 }
 
+// Shared memory of the extent that the launch says.
+#ifdef HOST_BUILD
+#define DYNAMIC_SHARED(name) static unsigned char *&name = host::dynamic_shared;
+#else
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[];
+#endif
+
 DEVICE f32 warp_sum(f32 x) {
     for (int step = 16; step > 0; step >>= 1) x += __shfl_xor_sync(FULL_WARP, x, step);
     return x;

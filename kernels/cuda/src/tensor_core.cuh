@@ -3,6 +3,8 @@
 #pragma once
 #include "kernel.cuh"
 
+#ifndef HOST_BUILD
+
 namespace tensor_core_ {
 
 // Specializations take the storage class of their template.
@@ -100,3 +102,7 @@ template <int LEFT> DEVICE void copies_wait() {
 }
 
 }  // namespace tensor_core_
+
+#else
+#include "tensor_core.h"  // The same functions, of ../host.
+#endif

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use crate::repository;
 use crate::test::Counts;
@@ -12,7 +12,7 @@ use crate::test::Counts;
 /// What watches the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Sanitizer {
-    /// ThreadSanitizer: races between the threads of a block.
+    /// ThreadSanitizer: races between the threads of a block, and between blocks.
     Thread,
     /// AddressSanitizer and UndefinedBehaviorSanitizer: bounds, alignment, overflow.
     Address,
@@ -49,14 +49,17 @@ struct Break {
     said: &'static str,
 }
 
-const BREAKS: [Break; 3] = [
+/// What ThreadSanitizer says.
+const RACE: &str = "WARNING: ThreadSanitizer: data race";
+
+const BREAKS: [Break; 9] = [
     Break {
         sanitizer: Sanitizer::Thread,
         file: "softmax.cu",
         text: "threadIdx.x] = own;\n        __syncthreads();",
         into: "threadIdx.x] = own;",
         case: "softmax_columns",
-        said: "WARNING: ThreadSanitizer: data race",
+        said: RACE,
     },
     Break {
         sanitizer: Sanitizer::Address,
@@ -73,6 +76,57 @@ const BREAKS: [Break; 3] = [
         into: "        if (line < 4) __syncthreads();\n#pragma unroll",
         case: "strided",
         said: "divergence: ",
+    },
+    // Blocks that share a sum store their parts in one place.
+    Break {
+        sanitizer: Sanitizer::Thread,
+        file: "product.cuh",
+        text: "u64 item = (u64)tile.split * s.batch + tile.batch;",
+        into: "u64 item = tile.batch;",
+        case: "matmul",
+        said: RACE,
+    },
+    // Shared memory whose extent the launch says.
+    Break {
+        sanitizer: Sanitizer::Thread,
+        file: "attention_exact.cu",
+        text: "score(scores);\n            __syncthreads();",
+        into: "score(scores);",
+        case: "attention_exact",
+        said: RACE,
+    },
+    Break {
+        sanitizer: Sanitizer::Address,
+        file: "attention_exact.cu",
+        text: "weights = keys + KEYS * PITCH;",
+        into: "weights = keys + KEYS * PITCH + 8;",
+        case: "attention_exact",
+        said: "ERROR: AddressSanitizer: heap-buffer-overflow",
+    },
+    // Tensor cores: a barrier, a copy that is not waited for, and a matrix from the wrong lanes.
+    Break {
+        sanitizer: Sanitizer::Thread,
+        file: "matmul_tensor.cu",
+        text: "copies_wait<STAGES - 2>();\n        __syncthreads();",
+        into: "copies_wait<STAGES - 2>();",
+        case: "matmul_tensor",
+        said: RACE,
+    },
+    Break {
+        sanitizer: Sanitizer::Address,
+        file: "matmul_tensor.cu",
+        text: "copies_wait<STAGES - 2>();",
+        into: "copies_wait<STAGES>();",
+        case: "matmul_tensor",
+        said: "case matmul_tensor: FAILED",
+    },
+    Break {
+        sanitizer: Sanitizer::Address,
+        file: "conv.cu",
+        text: "[lane / 8 % 2 * 8];",
+        into: "[lane / 16 * 8];",
+        case: "conv",
+        said: "case conv: FAILED",
     },
 ];
 
@@ -149,8 +203,8 @@ fn compiler() -> Option<String> {
     })
 }
 
-/// Compiles the cases with these kernels. The executor speaks to ThreadSanitizer itself and is not
-/// watched.
+/// Compiles the cases with these kernels, the files at once. The executor speaks to ThreadSanitizer itself
+/// and is not watched.
 fn build(
     compiler: &str,
     sanitizer: Sanitizer,
@@ -161,24 +215,39 @@ fn build(
     let host = repository::root().join("kernels/cuda/host");
     let (flags, macro_of_executor) = sanitizer.flags();
     let common = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", "-Wno-unknown-pragmas", "-c"];
-    let mut cases = Command::new(compiler);
-    cases.args(common).args(flags).arg("-DHOST_BUILD");
-    cases.arg("-include").arg(host.join("shim.h"));
-    cases.arg("-I").arg(sources).arg("-I").arg(&host);
-    cases.arg(host.join("cases.cpp")).arg("-o").arg(folder.join("cases.o"));
-    let mut executor = Command::new(compiler);
-    executor.args(common).arg(macro_of_executor).arg("-I").arg(&host);
-    executor.arg(host.join("executor.cpp")).arg("-o").arg(folder.join("executor.o"));
+    let object = |name: &str| folder.join(name).with_extension("o");
+    let compile = |name: &'static str, watched: bool| {
+        let mut command = Command::new(compiler);
+        command.args(common).arg("-I").arg(&host);
+        if watched {
+            command.args(flags).arg("-DHOST_BUILD").arg("-I").arg(sources);
+            command.arg("-include").arg(host.join("shim.h"));
+        } else {
+            command.arg(macro_of_executor);
+        }
+        command.arg(host.join(name)).arg("-o").arg(object(name));
+        command
+    };
+    let files = [("cases.cpp", true), ("product_cases.cpp", true), ("executor.cpp", false)];
+    let steps = files.map(|(name, watched)| compile(name, watched));
+    let made = std::thread::scope(|scope| {
+        let running = steps.map(|step| scope.spawn(move || succeed(step)));
+        running.into_iter().try_for_each(|own| own.join().unwrap_or_else(|_| bail!("a compiler")))
+    });
+    made?;
     let binary = folder.join("cases");
     let mut link = Command::new(compiler);
-    link.args(flags).arg(folder.join("cases.o")).arg(folder.join("executor.o"));
-    link.arg("-o").arg(&binary);
-    for mut step in [cases, executor, link] {
-        let made = output(&mut step)?;
-        let said = String::from_utf8_lossy(&made.stderr);
-        ensure!(made.status.success(), "{step:?}: {said}");
-    }
+    link.args(flags).args(files.map(|(name, _)| object(name))).arg("-o").arg(&binary);
+    succeed(link)?;
     Ok(binary)
+}
+
+/// Runs a step of a build.
+fn succeed(mut step: Command) -> anyhow::Result<()> {
+    let made = output(&mut step)?;
+    let said = String::from_utf8_lossy(&made.stderr);
+    ensure!(made.status.success(), "{step:?}: {said}");
+    Ok(())
 }
 
 fn output(command: &mut Command) -> anyhow::Result<Output> {

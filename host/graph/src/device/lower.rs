@@ -14,6 +14,7 @@ mod recurrent;
 mod reduction;
 mod resample;
 mod runs;
+mod widened;
 
 pub(super) use elementwise::function;
 

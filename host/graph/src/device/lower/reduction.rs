@@ -1,6 +1,7 @@
 //! Reductions, extremes, running sums, pooling and the best elements.
 
 use super::normalization::index_type;
+use super::widened::Widened;
 use super::{Node, Site, extent, float_form, lanes_of, row_extents};
 use crate::device::call::Lowered;
 use crate::op::{
@@ -63,56 +64,69 @@ fn reduced(shape: &Shape, [first, last]: &[Range<usize>; 2]) -> Result<Reduced, 
 
 pub(super) fn reduce(site: &Site<'_>, op: &Reduce, node: Node<'_>) -> Option<Lowered> {
     let x = site.spec(node.inputs[0]);
-    let (kind, form) = match (op.kind, x.dtype) {
-        (ReduceKind::Sum, dtype) => (Reduction::Sum, number_form(dtype)?),
-        (ReduceKind::Prod, dtype) => (Reduction::Prod, number_form(dtype)?),
-        (ReduceKind::Mean, dtype) => (Reduction::Mean, float_form(dtype)?),
-        (ReduceKind::Max, DType::Bool) => (Reduction::Max, Form::U8),
-        (ReduceKind::Min, DType::Bool) => (Reduction::Min, Form::U8),
-        (ReduceKind::Max, dtype) => (Reduction::Max, ordered_form(dtype)?),
-        (ReduceKind::Min, dtype) => (Reduction::Min, ordered_form(dtype)?),
+    let (wrapping, ordered) = (Widened::wrapping(x.dtype), Widened::ordered(x.dtype));
+    let (kind, widened, form) = match (op.kind, x.dtype) {
+        (ReduceKind::Sum, _) => (Reduction::Sum, wrapping, number_form(wrapping.computed)?),
+        (ReduceKind::Prod, _) => (Reduction::Prod, wrapping, number_form(wrapping.computed)?),
+        (ReduceKind::Mean, dtype) => (Reduction::Mean, wrapping, float_form(dtype)?),
+        (ReduceKind::Max, DType::Bool) => (Reduction::Max, ordered, Form::U8),
+        (ReduceKind::Min, DType::Bool) => (Reduction::Min, ordered, Form::U8),
+        (ReduceKind::Max, _) => (Reduction::Max, ordered, ordered_form(ordered.computed)?),
+        (ReduceKind::Min, _) => (Reduction::Min, ordered, ordered_form(ordered.computed)?),
     };
     let axes = reduced_axes(op, x.rank())?;
     let own = axes.clone();
     let lowered = Lowered::new(move |call| {
-        let (x, y) = (&call.inputs[0], &call.outputs[0]);
-        let shape = reduced(&x.shape, &axes)?;
-        let operands = ReduceOperands { shape, x: x.slice, y: y.slice, scratch: call.scratch };
-        launch_reduce(call.queue, kind, form, &operands)
+        let shape = reduced(&call.inputs[0].shape, &axes)?;
+        let operands = widened.enter(call)?;
+        let (x, y, scratch) = (operands.x, operands.y, operands.scratch);
+        launch_reduce(call.queue, kind, form, &ReduceOperands { shape, x, y, scratch })?;
+        if matches!(kind, Reduction::Max | Reduction::Min) && call.inputs[0].elements() == 0 {
+            widened.bound(call, &operands)?;
+        }
+        widened.leave(call, &operands)
     });
     // A shape that the device does not take is refused by the launch.
-    Some(lowered.with_scratch(move |inputs, _| {
-        reduced(&inputs[0], &own).and_then(|shape| scratch_bytes(shape, form)).unwrap_or(0)
+    Some(lowered.with_scratch(move |inputs, outputs| {
+        let own = reduced(&inputs[0], &own).and_then(|shape| scratch_bytes(shape, form));
+        own.unwrap_or(0).saturating_add(widened.bytes(&inputs[0], &outputs[0]))
     }))
 }
 
 pub(super) fn arg_extreme(site: &Site<'_>, op: &ArgExtreme, node: Node<'_>) -> Option<Lowered> {
-    let form = ordered_form(site.spec(node.inputs[0]).dtype)?;
+    let widened = Widened::ordered(site.spec(node.inputs[0]).dtype);
+    let form = ordered_form(widened.computed)?;
     let (axis, largest) = (op.axis as usize, op.largest);
     let lowered = Lowered::new(move |call| {
-        let (x, y) = (&call.inputs[0], &call.outputs[0]);
-        let lanes = lanes_of(&x.shape, axis..axis + 1)?;
+        let lanes = lanes_of(&call.inputs[0].shape, axis..axis + 1)?;
+        let y = call.outputs[0];
         if lanes.n == 0 && y.shape.elements() > 0 {
             return call.refuse();
         }
-        launch_arg_extreme(call.queue, lanes, largest, form, (x.slice, y.slice))
+        // Places have a dtype of their own.
+        let x = widened.enter(call)?.x;
+        launch_arg_extreme(call.queue, lanes, largest, form, (x, y.slice))
     });
-    Some(lowered.with_faults())
+    let scratch = move |inputs: &[Shape], outputs: &[Shape]| widened.bytes(&inputs[0], &outputs[0]);
+    Some(lowered.with_scratch(scratch).with_faults())
 }
 
 pub(super) fn cumulative(site: &Site<'_>, op: &Cumulative, node: Node<'_>) -> Option<Lowered> {
-    let form = number_form(site.spec(node.inputs[0]).dtype)?;
+    let widened = Widened::wrapping(site.spec(node.inputs[0]).dtype);
+    let form = number_form(widened.computed)?;
     let axis = op.axis as usize;
     let product = match op.kind {
         CumulativeKind::Sum => false,
         CumulativeKind::Prod => true,
     };
     let scan = Scan { product, exclusive: op.exclusive, reverse: op.reverse };
-    Some(Lowered::new(move |call| {
-        let (x, y) = (&call.inputs[0], &call.outputs[0]);
-        let lanes = lanes_of(&x.shape, axis..axis + 1)?;
-        launch_cumulative(call.queue, lanes, scan, form, (x.slice, y.slice))
-    }))
+    let lowered = Lowered::new(move |call| {
+        let lanes = lanes_of(&call.inputs[0].shape, axis..axis + 1)?;
+        let operands = widened.enter(call)?;
+        launch_cumulative(call.queue, lanes, scan, form, (operands.x, operands.y))?;
+        widened.leave(call, &operands)
+    });
+    Some(lowered.with_scratch(move |inputs, outputs| widened.bytes(&inputs[0], &outputs[0])))
 }
 
 pub(super) fn ragged_pool(site: &Site<'_>, op: &RaggedPool, node: Node<'_>) -> Option<Lowered> {
@@ -164,7 +178,8 @@ pub(super) fn is_selected(op: &TopK, x: &ValueSpec) -> bool {
 
 pub(super) fn top_k(site: &Site<'_>, op: &TopK, node: Node<'_>) -> Option<Lowered> {
     let x = site.spec(node.inputs[0]);
-    let form = match x.dtype {
+    let widened = Widened::wrapping(x.dtype);
+    let form = match widened.computed {
         DType::I32 => Form::I32,
         float => float_form(float)?,
     };
@@ -172,10 +187,15 @@ pub(super) fn top_k(site: &Site<'_>, op: &TopK, node: Node<'_>) -> Option<Lowere
         return None;
     }
     let largest = op.largest;
-    Some(Lowered::new(move |call| {
-        let (x, [values, indices]) = (&call.inputs[0], [call.outputs[0], call.outputs[1]]);
-        let ((rows, n), (_, k)) = (row_extents(&x.shape)?, row_extents(&values.shape)?);
-        let (x, values, indices) = (x.slice, values.slice, indices.slice);
-        launch_top_k(call.queue, form, &Selection { x, values, indices, rows, n, k, largest })
-    }))
+    let lowered = Lowered::new(move |call| {
+        let [values, indices] = [call.outputs[0], call.outputs[1]];
+        let ((rows, n), (_, k)) =
+            (row_extents(&call.inputs[0].shape)?, row_extents(&values.shape)?);
+        let operands = widened.enter(call)?;
+        let (x, values, indices) = (operands.x, operands.y, indices.slice);
+        let selection = Selection { x, values, indices, rows, n, k, largest };
+        launch_top_k(call.queue, form, &selection)?;
+        widened.leave(call, &operands)
+    });
+    Some(lowered.with_scratch(move |inputs, outputs| widened.bytes(&inputs[0], &outputs[0])))
 }

@@ -3,6 +3,9 @@
 use super::extent;
 use aimass_cuda::DeviceError;
 
+/// Most runs of a product: each is a launch or two.
+const RUNS_MAX: u64 = 1024;
+
 /// The products of two batches of matrices that broadcast: `outer` runs of `batch` products each, whose
 /// results lie one after the other.
 pub(super) struct Runs {
@@ -18,7 +21,8 @@ impl Runs {
     /// Of these leading extents, which broadcast and are not 0.
     ///
     /// # Errors
-    /// [`DeviceError::Defect`] if the products of a run count in more than 32 bits.
+    /// [`DeviceError::Defect`] if the products of a run count in more than 32 bits, or there are more than
+    /// [`RUNS_MAX`] runs: then the CPU does it.
     pub(super) fn new(x: &[usize], y: &[usize]) -> Result<Runs, DeviceError> {
         let rank = x.len().max(y.len());
         // Innermost first; axes that both sides walk alike are one.
@@ -42,13 +46,20 @@ impl Runs {
         let mut axes = axes.into_iter();
         let (batch, strides) = axes.next().unwrap_or((1, [0, 0]));
         let batch = extent(&[usize::try_from(batch).unwrap_or(usize::MAX)])?;
-        Ok(Runs { batch, strides, outer: axes.collect() })
+        let runs = Runs { batch, strides, outer: axes.collect() };
+        match runs.count() <= RUNS_MAX {
+            true => Ok(runs),
+            false => Err(DeviceError::Defect("a product of more than 1,024 runs of matrices")),
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.outer.iter().fold(1u64, |all, (extent, _)| all.saturating_mul(*extent))
     }
 
     /// For every run, the first matrix of either side and the first result.
     pub(super) fn each(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
-        let count = self.outer.iter().map(|(extent, _)| extent).product();
-        (0..count).map(|run| {
+        (0..self.count()).map(|run| {
             let (mut left, mut at) = (run, [0, 0]);
             for (extent, strides) in &self.outer {
                 let index = left % extent;
@@ -87,5 +98,15 @@ mod tests {
         let crossed = vec![(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)];
         assert_eq!(pairs(&[3, 1], &[2]), (2, crossed));
         assert_eq!(pairs(&[3, 1], &[1, 2, 1, 1]), (3, (0..6).map(|i| (i % 3, i / 3)).collect()));
+    }
+    #[test]
+    fn products_of_too_many_runs_are_refused() {
+        assert_eq!(pairs(&[1024, 1], &[2]).1.len(), 2048);
+        assert!(Runs::new(&[1025, 1], &[2]).is_err());
+        // Three axes of runs, none of which has too many.
+        assert_eq!(pairs(&[16, 1, 32, 1], &[2, 1, 2]).1.len(), 2048);
+        assert!(Runs::new(&[16, 1, 33, 1], &[2, 1, 2]).is_err());
+        // One run, however many products.
+        assert_eq!(Runs::new(&[1 << 20], &[1 << 20]).unwrap().count(), 1);
     }
 }
