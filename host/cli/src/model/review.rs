@@ -14,7 +14,7 @@ use std::path::PathBuf;
 ///
 /// Checks that every file is as the statement says, and every signature on it. What the model answers
 /// is for the reviewer to find out, as with `aimass model add` on a host of their own; then --accept adds
-/// a signature to the same statement. `required` under [review] in trust.toml says how many a host wants.
+/// a signature to the same statement. `required` under `[review]` in trust.toml says how many a host wants.
 ///
 /// Examples: `aimass model review ./greeter`, `aimass model review ./greeter --accept --key r.key`
 #[derive(Args)]

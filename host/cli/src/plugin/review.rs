@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 ///
 /// For plugins that are published without a marketplace: in one, `aimass market review` does this.
 /// Checks that statement, component and every signature belong together; --accept adds a signature to the
-/// same statement. `required` under [review] in trust.toml says how many a host wants.
+/// same statement. `required` under `[review]` in trust.toml says how many a host wants.
 ///
 /// Examples: `aimass plugin review hello.wasm`, `aimass plugin review hello.wasm --accept --key r.key`
 #[derive(Args)]
