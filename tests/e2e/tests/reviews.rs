@@ -13,6 +13,8 @@ struct Desk {
     site: Site,
     folder: PathBuf,
     reviewers: Vec<String>,
+    /// Lines of the audit log that the making of the site left.
+    before: usize,
 }
 
 impl Desk {
@@ -32,7 +34,8 @@ impl Desk {
         let old = std::fs::read_to_string(&policy).expect("a policy");
         let new = format!("{old}\n[review]\nrequired = 2\nkeys = {reviewers:?}\n");
         std::fs::write(&policy, new).expect("a policy");
-        Desk { site, folder, reviewers: reviewers.into() }
+        let before = audit_lines(&site).len();
+        Desk { site, folder, reviewers: reviewers.into(), before }
     }
 
     fn review(&self, kind: &str, what: &Path, key: &str) {
@@ -69,12 +72,16 @@ impl Desk {
 
     /// Lines of the audit log about `subject`, as `(event, code)`.
     fn audit(&self, subject: &str) -> Vec<(String, Option<String>)> {
-        let log = json(&self.site.succeed(&["trust", "audit", "--last", "1000", "--json"]));
-        let lines = log["lines"].as_array().expect("lines").iter();
-        let about = lines.filter(|line| line["subject"] == subject);
+        let lines = audit_lines(&self.site);
+        let about = lines.iter().skip(self.before).filter(|line| line["subject"] == subject);
         let word = |value: &Value| value.as_str().map(str::to_owned);
         about.map(|line| (word(&line["event"]).unwrap_or_default(), word(&line["code"]))).collect()
     }
+}
+
+fn audit_lines(site: &Site) -> Vec<Value> {
+    let log = json(&site.succeed(&["trust", "audit", "--last", "1000", "--json"]));
+    log["lines"].as_array().expect("lines").clone()
 }
 
 fn json(text: &str) -> Value {

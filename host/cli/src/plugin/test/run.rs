@@ -61,6 +61,10 @@ pub(super) async fn run_case(bench: &Workbench, case: &Case) -> anyhow::Result<C
             World::TracingFormat => traced(&plugin, fixture).await,
         },
         Err(SandboxError::Plugin(error)) => Err(failed(&error)),
+        // What its schema says of a configuration is the plugin's word, too.
+        Err(error @ SandboxError::Refused { code: code @ "config", .. }) => {
+            Err((code.to_owned(), error.to_string()))
+        }
         Err(error) => return Err(error.into()),
     };
     let mut report = CaseReport {
