@@ -537,8 +537,8 @@ mod tests {
         ] {
             assert!(matches!(error, RegistryError::WrongState { .. }), "{error}");
         }
-        let error = registry.mark_ready("minilm", 4, "").unwrap_err();
-        assert!(error.to_string().contains("it has 3, 2, 1"), "{error}");
+        let error = registry.mark_ready("minilm", 5, "").unwrap_err();
+        assert!(error.to_string().contains("it has 4, 3, 2, 1"), "{error}");
     }
 
     #[test]

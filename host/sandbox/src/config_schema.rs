@@ -58,7 +58,7 @@ mod tests {
         for (config, expected) in [
             ("{}", "wants: the whole: expected a member \"size\", got none (/required)"),
             (r#"{"size": 0}"#, "/size: expected at least 1, got 0 (/properties/size/minimum)"),
-            (r#"{"size": 1, "sise": 2}"#, "/sise: expected nothing here"),
+            (r#"{"size": 1, "sise": 2}"#, "the whole: expected no other members, got sise"),
             (r#"{"size": 1, "mode": 7}"#, "/mode: expected one of \"fast\", \"exact\", got 7"),
             (r#"{"sise": 1, "mode": 7, "eps": 0.5, "x": 1}"#, "; and 2 more"),
             ("[", "its configuration: expected"),
