@@ -60,7 +60,7 @@ mod tests {
             (r#"{"size": 0}"#, "/size: expected at least 1, got 0 (/properties/size/minimum)"),
             (r#"{"size": 1, "sise": 2}"#, "the whole: expected no other members, got sise"),
             (r#"{"size": 1, "mode": 7}"#, "/mode: expected one of \"fast\", \"exact\", got 7"),
-            (r#"{"sise": 1, "mode": 7, "eps": 0.5, "x": 1}"#, "; and 2 more"),
+            (r#"{"sise": 1, "mode": 7, "eps": 0.5, "x": 1}"#, "; and 1 more"),
             ("[", "its configuration: expected"),
         ] {
             let error = check(config).unwrap_err();
