@@ -11,7 +11,7 @@ sha256, into the user's cache. Nothing of NVIDIA's is redistributed.
 """
 import argparse, ctypes, gzip, hashlib, json, os, re, struct, subprocess, sys
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,8 +34,8 @@ FORMS = {
 }
 
 
-def install():
-    """The folder of the compiler, which is installed if it is not there."""
+def nvrtc():
+    """The compiler, installed if it is not there."""
     root = CACHE / "nvidia"
     if not (root / "cuda_nvrtc").exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -44,12 +44,6 @@ def install():
         print("installing NVRTC 12.9 from PyPI into", CACHE, file=sys.stderr)
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--require-hashes",
                         "--target", str(CACHE), "-r", str(pins)], check=True)
-    return root
-
-
-def nvrtc():
-    """The compiler."""
-    root = install()
     library = ctypes.CDLL(str(root / "cuda_nvrtc" / "lib" / "libnvrtc.so.12"))
     library.nvrtcGetErrorString.restype = ctypes.c_char_p
     return library, root / "cuda_runtime" / "include"
@@ -81,11 +75,6 @@ def compile_unit(library, include, text, target, source=SOURCE):
     call(library, f"nvrtcGet{what}", program, out)
     call(library, "nvrtcDestroyProgram", ctypes.byref(program))
     return out.raw.rstrip(b"\0") if what == "PTX" else out.raw, log.value.decode()
-
-
-def compile_target(text, target):
-    """As `compile_unit`, in a process of its own: in one process NVRTC compiles one unit at a time."""
-    return compile_unit(*nvrtc(), text, target)
 
 
 def unit():
@@ -248,19 +237,18 @@ def main():
     options.add_argument("--only", type=int, nargs="*", metavar="NN", help="architectures to build")
     options.add_argument("--check", type=int, nargs="*", metavar="NN", help="architectures to compare")
     options.add_argument("--fetch", action="store_true", help="install the compiler and nothing else")
-    options.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N",
-                         help="targets that are compiled at once, each by a process [default: one a processor]")
     arguments = options.parse_args()
-    install()
     if arguments.fetch:
+        nvrtc()
         return
     check = arguments.check is not None
     chosen = (arguments.check or arguments.only) if (check or arguments.only is not None) else ARCHITECTURES
+    library, include = nvrtc()
     text = unit()
     table = kernels()
     targets = [f"sm_{arch}" for arch in chosen] + [f"compute_{arch}" for arch in PTX if arch in chosen]
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        built = dict(zip(targets, pool.map(compile_target, [text] * len(targets), targets)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        built = dict(zip(targets, pool.map(lambda target: compile_unit(library, include, text, target), targets)))
     report_at = PREBUILT / "kernels.json"
     report = json.loads(report_at.read_text()) if report_at.exists() else {"kernels": [], "resources": {}}
     report["kernels"] = table
