@@ -32,7 +32,21 @@ fn of_run(step: &str, error: &aimass_graph::RunError) -> EngineError {
 
 /// An error of a plugin call. Only a guest error of family `input` is the client's fault.
 pub(crate) fn of_plugin(step: &str, error: &PluginError) -> EngineError {
-    let family = match &error.cause {
+    let family = family_of(&error.cause);
+    let code = match &error.cause {
+        Cause::Guest(guest) => &*guest.code,
+        other => other.kind().as_str(),
+    };
+    let engine = EngineError::new(family, code, format!("step {step}: {error}"));
+    match &error.backtrace {
+        Some(backtrace) => engine.with_log(&**backtrace),
+        None => engine,
+    }
+}
+
+/// Whose fault it is that a plugin did not answer.
+fn family_of(cause: &Cause) -> Family {
+    match cause {
         Cause::BadInput { .. } => Family::InvalidInput,
         Cause::Guest(guest) => guest_family(guest.family),
         Cause::Deadline => Family::Deadline,
@@ -47,15 +61,6 @@ pub(crate) fn of_plugin(step: &str, error: &PluginError) -> EngineError {
         | Cause::OutputTooLarge { .. }
         | Cause::BadOutput { .. }
         | Cause::Host { .. } => Family::Plugin,
-    };
-    let code = match &error.cause {
-        Cause::Guest(guest) => &*guest.code,
-        other => other.kind().as_str(),
-    };
-    let engine = EngineError::new(family, code, format!("step {step}: {error}"));
-    match &error.backtrace {
-        Some(backtrace) => engine.with_log(&**backtrace),
-        None => engine,
     }
 }
 
@@ -79,23 +84,10 @@ pub(crate) fn of_sandbox(step: &str, error: &SandboxError) -> EngineError {
         SandboxError::Refused { code, .. } => (Family::PackageRefused, *code),
         SandboxError::Image { .. } => (Family::PackageRefused, "init-image"),
         SandboxError::Plugin(plugin) => {
-            let family = match &plugin.cause {
-                // Not the package's fault, as for a call.
-                Cause::Overloaded { .. } | Cause::WorkerLost { .. } | Cause::NoWorker { .. } => {
-                    Family::Unavailable
-                }
-                Cause::Trap { .. }
-                | Cause::Deadline
-                | Cause::Memory { .. }
-                | Cause::Handles { .. }
-                | Cause::HostCalls { .. }
-                | Cause::HostCopy { .. }
-                | Cause::OutputTooLarge { .. }
-                | Cause::BadOutput { .. }
-                | Cause::BadInput { .. }
-                | Cause::Guest(_)
-                | Cause::Host { .. } => Family::PackageRefused,
-            };
+            // For want of the machine, as a call; else the package is at fault, whatever its guest says.
+            let is_ours = !matches!(plugin.cause, Cause::Guest(_));
+            let for_now = is_ours && family_of(&plugin.cause) == Family::Unavailable;
+            let family = if for_now { Family::Unavailable } else { Family::PackageRefused };
             (family, plugin.cause.kind().as_str())
         }
         SandboxError::Start { .. } => (Family::Unavailable, "sandbox"),

@@ -17,7 +17,7 @@ use aimass_registry::{
 };
 use aimass_sandbox::BoxFuture;
 use aimass_tensor::Tensor;
-use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest, signature_count};
+use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest, adds_signatures};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -177,8 +177,7 @@ impl Engine {
         }
         let kept = self.registry().read_plugin(&known.digest);
         let kept = kept.map_err(|error| of_registry(&error))?.dsse;
-        let count = |dsse: &[u8]| signature_count(dsse).map_err(|refusal| of_refusal(&refusal));
-        Ok(count(dsse)? > count(&kept)?)
+        adds_signatures(&kept, dsse).map_err(|refusal| of_refusal(&refusal))
     }
 
     /// Verifies a signed model package, runs its fixtures and publishes it under a serving name.

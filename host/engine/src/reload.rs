@@ -26,9 +26,17 @@ pub(crate) fn retry_later(inner: &Arc<Inner>, cell: &Arc<Cell>) {
         let (Some(inner), Some(cell)) = (inner.upgrade(), cell.upgrade()) else { return };
         let catalog = inner.catalog();
         let Ok(served) = catalog.model(&cell.name) else { return };
-        if inner.wanted(served).any(|wanted| Arc::ptr_eq(wanted, &cell)) && cell.failure().is_some()
-        {
-            cell.state.send_replace(CellState::Unloaded);
+        let is_wanted = inner.wanted(served).any(|wanted| Arc::ptr_eq(wanted, &cell));
+        // Somebody may have loaded it meanwhile.
+        let is_again = is_wanted
+            && cell.state.send_if_modified(|state| {
+                let failed = matches!(state, CellState::Failed(_));
+                if failed {
+                    *state = CellState::Unloaded;
+                }
+                failed
+            });
+        if is_again {
             inner.start_loading(&cell);
         }
     });

@@ -81,9 +81,9 @@ pub use refusal::{Refusal, RefusalCode};
 pub use release::{Admission, Admitted, ReleaseFiles};
 pub use revocation::{Revocation, Revocations, Revoked};
 pub use sign::{
-    ModelRelease, PluginRelease, SignedPlugin, Stated, add_signature, embed_manifest, read_imports,
-    read_manifest, read_model, read_plugin, read_signer, sign_component, sign_model, sign_plugin,
-    sign_statement, signature_count,
+    ModelRelease, PluginRelease, SignedPlugin, Stated, add_signature, adds_signatures,
+    embed_manifest, read_imports, read_manifest, read_model, read_plugin, read_signer,
+    sign_component, sign_model, sign_plugin, sign_statement,
 };
 pub use statement::Dependency;
 pub use timestamp::{Timestamp, TimestampError};

@@ -136,12 +136,13 @@ pub fn add_signature(dsse: &[u8], key: &SigningKey) -> Result<Vec<u8>, TrustErro
     Ok(envelope.to_json()?)
 }
 
-/// How many keys' signatures are on a statement, whether or not they hold.
+/// Whether `other` is the same statement as `kept` with more signatures on it, whether or not they hold.
 ///
 /// # Errors
-/// `AMT-FORMAT` and `AMT-UNSIGNED` if `dsse` is no envelope with a signature.
-pub fn signature_count(dsse: &[u8]) -> Result<usize, Refusal> {
-    Ok(Envelope::parse(dsse)?.signatures.len())
+/// `AMT-FORMAT` and `AMT-UNSIGNED` if one is no envelope with a signature.
+pub fn adds_signatures(kept: &[u8], other: &[u8]) -> Result<bool, Refusal> {
+    let (kept, other) = (Envelope::parse(kept)?, Envelope::parse(other)?);
+    Ok(other.payload == kept.payload && other.signatures.len() > kept.signatures.len())
 }
 
 /// What the statement of a release says, for a reviewer who has to decide about it.

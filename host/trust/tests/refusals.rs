@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use acme::{Acme, code, component, component_importing, manifest, now, release, verify};
 use aimass_trust::{
     Capability, Grant, Limits, Manifest, RefusalCode, SignedPlugin, SigningKey, TrustPolicy,
-    add_signature, embed_manifest, read_imports, read_manifest, sign_plugin,
+    add_signature, adds_signatures, embed_manifest, read_imports, read_manifest, sign_plugin,
 };
 
 #[test]
@@ -181,6 +181,23 @@ fn imports_beyond_the_manifest_are_refused() {
     assert_eq!(read_imports(&embedded).expect("read"), ["tensor", "ty"]);
     let plugin = sign_plugin(&embedded, &release(), &acme.key).expect("signed");
     assert_eq!(code(verify(&acme.policy(), &plugin)), RefusalCode::Cap);
+}
+
+#[test]
+fn a_review_adds_to_the_same_statement_and_to_no_other() {
+    let acme = Acme::new();
+    let signed = |dsse: &[u8]| {
+        add_signature(dsse, &SigningKey::generate().expect("randomness")).expect("signed")
+    };
+    let kept = acme.sign(&manifest()).dsse;
+    let reviewed = signed(&kept);
+    let adds = |kept: &[u8], other: &[u8]| adds_signatures(kept, other).expect("envelopes");
+    assert!(adds(&kept, &reviewed) && adds(&reviewed, &signed(&reviewed)));
+    assert!(!adds(&kept, &kept) && !adds(&reviewed, &kept));
+    let limits = Limits { wall_ms_max: Some(7), ..manifest().limits };
+    let other = acme.sign(&Manifest { limits, ..manifest() }).dsse;
+    assert!(!adds(&kept, &signed(&other)), "more signatures, on something else");
+    assert_eq!(adds_signatures(&kept, b"{}").expect_err("none").code, RefusalCode::Format);
 }
 
 #[test]

@@ -89,6 +89,10 @@ fn product(finder: &Finder<'_>, node: &Node) -> Option<Product> {
         return None;
     }
     let factors: Vec<f32> = scales.iter().map(|scale| own * scale).collect();
+    // Two scales whose product no f32 holds well are applied one after the other.
+    if !factors.iter().all(|factor| factor.is_normal()) {
+        return None;
+    }
     // A zero point is one, or one a column, as scales are.
     let y_zero = match w.zero {
         Some(zero) if is_zero(finder, zero)? => None,
@@ -96,7 +100,7 @@ fn product(finder: &Finder<'_>, node: &Node) -> Option<Product> {
     };
     let w = match transposed {
         false => Matrix::Known(w.q),
-        true => Matrix::Made(flipped(&weights, [a, b])?),
+        true => Matrix::Made(flipped(&weights, finder.spec(w.q).dtype, [a, b])?),
     };
     let scale = Tensor::from_slice(&[factors.len()], &factors).ok()?;
     Some(Product { x: x.q, w, zeros: [x.zero, y_zero], scale })
@@ -128,13 +132,13 @@ fn is_zero(finder: &Finder<'_>, value: ValueId) -> Option<bool> {
 }
 
 /// `[n, k]` bytes as `[k, n]`.
-fn flipped(weights: &Constant, dims: [u64; 2]) -> Option<Tensor> {
+fn flipped(weights: &Constant, dtype: DType, dims: [u64; 2]) -> Option<Tensor> {
     let tensor = weights.load().ok()?;
     let [n, k] = dims.map(usize::try_from);
     let (n, k) = (n.ok()?, k.ok()?);
     let from = tensor.bytes();
     let bytes: Vec<u8> = (0..k).flat_map(|p| (0..n).map(move |j| from[j * k + p])).collect();
-    Tensor::copy_from(tensor.dtype(), Shape::new(&[k, n]).ok()?, &bytes).ok()
+    Tensor::copy_from(dtype, Shape::new(&[k, n]).ok()?, &bytes).ok()
 }
 
 /// A new constant of the graph.

@@ -226,6 +226,26 @@ fn what_was_quantized_beforehand_is_multiplied_as_integers() {
     }
 }
 
+/// The product of the second two is infinite in f32, and times a sum of 0 no number.
+#[test]
+fn scales_whose_product_is_no_number_are_applied_one_after_the_other() {
+    for (x_scale, w_scale) in [(1e-30f32, 1e-20f32), (1e30, 1e20)] {
+        let mut b = builder();
+        let x = b.input("x", DType::I8, &[Dim::Batch, Dim::Fixed(K as u64)]).unwrap();
+        let own = b.constant(f32s(&[], &[x_scale])).unwrap();
+        let rough = b.dequantize(x, own, None, None).unwrap();
+        let w = b.constant(tensor(DType::I8, &[K, N], &[1; K * N])).unwrap();
+        let scale = b.constant(f32s(&[], &[w_scale])).unwrap();
+        let weights = b.dequantize(w, scale, None, None).unwrap();
+        let y = b.matmul(rough, weights).unwrap();
+        b.output("y", y).unwrap();
+        let plan = plan(b);
+        let zeros = tensor(DType::I8, &[1, K], &[0; K]);
+        let got = plan.run(&[zeros], None).unwrap();
+        assert!(got[0].as_slice::<f32>().unwrap().iter().all(|&y| y == 0.0), "{x_scale} {w_scale}");
+    }
+}
+
 #[test]
 fn scales_along_the_sum_or_that_calls_bring_stay_with_the_numbers() {
     let mut random = Random(5);

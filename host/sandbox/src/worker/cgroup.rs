@@ -9,20 +9,26 @@ use crate::limits::WorkerConfig;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Threads of a worker: one for guests, one that ticks, and those of compilations, as many as processors.
 const THREADS_MAX: u32 = 512;
 /// Where cgroup v2 is mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
+/// What the name of a worker's group begins with.
+const PREFIX: &str = "worker-";
 /// Controllers that a worker's limits need.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 
 /// A subtree in which workers get groups.
 pub(crate) struct Cgroups {
     root: PathBuf,
+    /// Held while a group is made: an empty one is taken for one that is left over.
+    making: Mutex<()>,
 }
 
-/// The group of one worker, which is removed with the value. Its process must have ended by then.
+/// The group of one worker, which is removed with the value if its process has ended by then; else when
+/// the next one is made.
 pub(crate) struct Cgroup {
     folder: PathBuf,
 }
@@ -37,7 +43,7 @@ impl Cgroups {
             Some(root) => root.to_owned(),
             None => own_group()?,
         };
-        let cgroups = Cgroups { root };
+        let cgroups = Cgroups { root, making: Mutex::new(()) };
         cgroups.check()?;
         cgroups.take().map_err(|error| cgroups.failed(&error.to_string()))?;
         Ok(cgroups)
@@ -48,7 +54,9 @@ impl Cgroups {
     /// # Errors
     /// In words: what the kernel does not let us do.
     pub(crate) fn around(&self, pid: u32, config: &WorkerConfig) -> Result<Cgroup, String> {
-        let group = Cgroup { folder: self.root.join(format!("worker-{pid}")) };
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        self.remove_empty();
+        let group = Cgroup { folder: self.root.join(format!("{PREFIX}{pid}")) };
         // Pages of shared memory are charged to whoever touches them first.
         let memory = config.memory_bytes_max.saturating_add(config.shared_bytes_max);
         let limits = [
@@ -58,16 +66,26 @@ impl Cgroups {
             ("cgroup.procs", pid.to_string()),
         ];
         let made = match fs::create_dir(&group.folder) {
-            // Of a worker that an earlier server left behind.
+            // Of a worker that an earlier server left behind, and something is still in it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             made => made,
         };
         made.map_err(|error| self.failed(&error.to_string()))?;
         for (file, value) in limits {
             let written = fs::write(group.folder.join(file), value);
-            written.map_err(|error| self.failed(&format!("worker-{pid}/{file}: {error}")))?;
+            written.map_err(|error| self.failed(&format!("{PREFIX}{pid}/{file}: {error}")))?;
         }
         Ok(group)
+    }
+
+    /// Removes groups of workers that have ended since; the kernel keeps those in which somebody is.
+    fn remove_empty(&self) {
+        let Ok(entries) = fs::read_dir(&self.root) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
     }
 
     /// Whether the subtree has what workers need, and nobody else in it.
@@ -106,7 +124,7 @@ impl Cgroups {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The kernel keeps the files inside; what it does not let go of ends with the subtree.
+        // Its process may not be quite gone yet.
         let _ = fs::remove_dir(&self.folder);
     }
 }
@@ -150,7 +168,12 @@ mod tests {
             shared_bytes_max: 1 << 10,
             ..WorkerConfig::default()
         };
+        let ended = root.path().join("worker-4710");
+        fs::create_dir(&ended).unwrap();
         let group = cgroups.around(4711, &config).unwrap();
+        assert!(!ended.exists(), "a group that nobody is in any more is removed with the next one");
+        assert!(root.path().join("server").exists());
+        let _other = cgroups.around(4712, &config).unwrap();
         assert_eq!(read("worker-4711/memory.max"), "1049600");
         assert_eq!(read("worker-4711/memory.oom.group"), "1");
         assert_eq!(read("worker-4711/pids.max"), "512");

@@ -40,10 +40,11 @@ impl Placement {
         }
         let mut others = *allowed;
         others.unset(here);
-        // Where the system does not let a thread choose, the worker runs wherever it is put.
-        if others.count() > 0 && sched_setaffinity(Some(*worker), &others).is_ok() {
-            self.avoided.store(here, Relaxed);
+        if others.count() > 0 {
+            // Where the system does not let a thread choose, the worker runs wherever it is put.
+            let _ = sched_setaffinity(Some(*worker), &others);
         }
+        self.avoided.store(here, Relaxed);
     }
 }
 

@@ -99,6 +99,7 @@ mod tests {
         assert_eq!(pairs(&[3, 1], &[2]), (2, crossed));
         assert_eq!(pairs(&[3, 1], &[1, 2, 1, 1]), (3, (0..6).map(|i| (i % 3, i / 3)).collect()));
     }
+
     #[test]
     fn products_of_too_many_runs_are_refused() {
         assert_eq!(pairs(&[1024, 1], &[2]).1.len(), 2048);
