@@ -54,12 +54,11 @@ impl PublicKey {
 
     /// The 12 bytes by which a `signature` section names the key, as wasmsign2 derives them.
     pub fn key_id(self) -> [u8; 12] {
-        let mut id = [0; 12];
-        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()) {
-            mac.update(b"key_id");
-            id.copy_from_slice(&mac.finalize().into_bytes()[..12]);
-        }
-        id
+        // A key of HMAC that is shorter than its block is filled up with zeros.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(self.0.as_bytes());
+        let mac = Hmac::<Sha256>::new(&block.into()).chain_update(b"key_id").finalize();
+        std::array::from_fn(|at| mac.as_bytes()[at])
     }
 
     /// Whether `signature` is this key's signature of `message`, by `verify_strict`.

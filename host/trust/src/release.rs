@@ -155,7 +155,7 @@ impl MarketPolicy {
         let manifest = Manifest::parse(signed.parts.manifest)?;
         check_digest(&statement, digest)?;
         check_binding(&statement, &manifest, signed.parts.manifest)?;
-        check_target(&statement, name, path, target)?;
+        check_target(&statement, path, target)?;
         let at = admission.admitted_at.unwrap_or(current.time.now);
         check_validity(&publisher, &statement, at)?;
         check_sequence(name, statement.predicate.sequence, admission.last_sequence)?;
@@ -255,7 +255,7 @@ impl MarketPolicy {
         let manifest = Manifest::parse(parts.manifest)?;
         check_digest(&statement, digest)?;
         check_binding(&statement, &manifest, parts.manifest)?;
-        check_target(&statement, name, path, target)?;
+        check_target(&statement, path, target)?;
         check_validity(&publisher, &statement, current.time.now)?;
         check_sequence(name, statement.predicate.sequence, admission.last_sequence)?;
         self.check_asked(&publisher, &manifest)?;
@@ -452,16 +452,12 @@ fn check_enough(signed: usize, required: u64) -> Result<(), Refusal> {
     }
 }
 
-/// Step 9, as far as TUF is concerned: path, sequence and world.
-fn check_target(
-    statement: &PluginStatement,
-    name: &PackageName,
-    path: &str,
-    target: &Target,
-) -> Result<(), Refusal> {
+/// Step 9, as far as TUF is concerned: path, sequence and world. The path begins with the name that
+/// is asked for, and the statement's name is the manifest's: together they are one.
+fn check_target(statement: &PluginStatement, path: &str, target: &Target) -> Result<(), Refusal> {
     let said = &statement.predicate;
     let stated = format!("{}/{}@{}.wasm", said.publisher, said.name, said.version);
-    if stated != path || said.publisher != name.publisher() {
+    if stated != path {
         return Err(bind(path, &stated));
     }
     let listed = target.custom.as_ref().and_then(|custom| custom.aimass.as_ref());

@@ -379,12 +379,4 @@ impl VerifiedModel {
     pub fn local(&self) -> bool {
         self.local
     }
-
-    /// Checks, at admission, that the release is newer than `last_seen` of the same name.
-    ///
-    /// # Errors
-    /// `AMT-ROLLBACK` if it is not.
-    pub fn check_sequence(&self, last_seen: Option<u64>) -> Result<(), Refusal> {
-        check_sequence(&self.name, self.sequence, last_seen)
-    }
 }

@@ -2,12 +2,14 @@
 
 mod market;
 
+use aimass_trust::publishing::drafts::draft_root;
 use aimass_trust::publishing::log_writer::StoredTiles;
 use aimass_trust::{
-    Admission, Admitted, Bundle, Current, MarketState, Purpose, RefusalCode, Revocation,
-    Revocations, Revoked, Timestamp, Update,
+    Admission, Admitted, Bundle, Capability, Current, Manifest, MarketPolicy, MarketState, Purpose,
+    RefusalCode, ReleaseFiles, Revocation, Revocations, Revoked, Timestamp, Update,
 };
 use market::{Chain, Memory, NOW, Scene, at, keys, log_in, role, root, root_content};
+use serde_json::{Value, json};
 
 #[test]
 fn a_good_bundle_is_admitted_with_everything_that_it_says() {
@@ -115,6 +117,91 @@ fn an_update_that_asks_for_more_waits_for_the_operator() {
     assert!(refusal.code == RefusalCode::Cap && refusal.remedy.contains("approve"), "{refusal}");
     admission.approved = true;
     assert!(verify(&admission).is_ok());
+}
+
+#[test]
+fn an_update_may_use_what_the_running_release_was_granted_and_no_name_more() {
+    let asking = |grant: Value| {
+        let capabilities = serde_json::from_value(json!({ "models": grant }));
+        Manifest { capabilities: capabilities.expect("a grant"), ..market::manifest() }
+    };
+    for (had, asked, holds) in [
+        (json!(["minilm", "ocr"]), json!(["ocr"]), true),
+        (json!(["minilm"]), json!(["minilm", "ocr"]), false),
+        (json!(["minilm"]), json!({}), false),
+        (json!({}), json!(["ocr"]), true),
+        (json!({}), json!({}), true),
+    ] {
+        let (running, new) = (asking(had), asking(asked));
+        let mut scene = Scene::new();
+        scene.component = wat::parse_str("(component)").expect("a component");
+        scene.manifest = new.clone();
+        let mut all = market::bounds();
+        all.capabilities.push(Capability::Models);
+        all.models = vec!["*".to_owned()];
+        scene.policy =
+            MarketPolicy::new(market::log_policy(), vec!["acme/*".to_owned()], all.clone());
+        scene.chain = Some(Box::new(move |chain| {
+            let asked = &mut chain.targets.signed()["delegations"]["roles"];
+            let acme = asked.as_array_mut().expect("roles").iter_mut();
+            let acme = acme.filter(|role| role["name"] == "acme");
+            acme.for_each(|role| role["aimass"] = serde_json::to_value(&all).expect("json"));
+        }));
+        let (bytes, host) = scene.stage();
+        let name = "acme/resize-norm".parse().expect("a name");
+        let admission = Admission {
+            name: &name,
+            last_sequence: None,
+            running: Some(&running),
+            approved: false,
+            admitted_at: None,
+        };
+        let admitted = host.policy.verify_bundle(&host.state, &bytes, &admission, host.wall);
+        let refused = admitted.err().map(|refusal| refusal.code);
+        assert_eq!(refused, (!holds).then_some(RefusalCode::Cap), "{running:?} {new:?}");
+    }
+}
+
+#[test]
+fn files_beside_one_another_are_admitted_as_their_bundle_is_and_reviews_are_counted() {
+    let (bytes, host) = Scene::new().stage();
+    let bundle = Bundle::parse(&bytes).expect("a bundle");
+    let member = |name| bundle.get(name).expect("a member");
+    let (dsse, proof) = (member("release.dsse.json"), member("release.tlog-proof"));
+    let mut source = Bundle::parse(&bytes).expect("a bundle");
+    let asked = Update {
+        publishers: &["acme"],
+        revocations: member("revocations.json"),
+        cosigned: None,
+        purpose: Purpose::Admission,
+        wall: at(NOW),
+    };
+    let (now, _) = host.policy.update(&host.state, &mut source, &asked).expect("current");
+    let reviewers: Vec<_> = keys().reviewers[..2].iter().map(|key| key.public()).collect();
+    let (mut signed, needed) = now.reviews(dsse).expect("an envelope");
+    signed.sort_by_key(|key| reviewers.iter().position(|one| one == key));
+    assert_eq!((signed, needed), (reviewers, 2));
+    let name = "acme/resize-norm".parse().expect("a name");
+    let admission = Admission {
+        name: &name,
+        last_sequence: None,
+        running: None,
+        approved: false,
+        admitted_at: None,
+    };
+    let verify = |wasm: &[u8]| {
+        let files = ReleaseFiles { wasm: wasm.to_vec(), dsse, proof };
+        host.policy.verify_release(&now, files, &admission)
+    };
+    let admitted = verify(member("plugin.wasm")).expect("admitted");
+    assert_eq!(&admitted.package().component()[..], member("plugin.wasm"));
+    let mut other = member("plugin.wasm").to_vec();
+    *other.last_mut().expect("a byte") ^= 1;
+    assert_eq!(verify(&other).expect_err("changed").code, RefusalCode::Digest);
+    let mut forged = dsse.to_vec();
+    let at = String::from_utf8_lossy(&forged).rfind("\"sig\":\"").expect("a signature") + 8;
+    forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+    assert_eq!(now.reviews(&forged).expect_err("no signature").code, RefusalCode::Sig);
 }
 
 /// The metadata of a chain at `wall`, as a bundle of it has it.
@@ -330,4 +417,18 @@ fn a_submission_needs_neither_review_nor_log_but_everything_else() {
         scene.log = Box::new(|_| market::logged(&[[1; 32]], &[0, 1], NOW - 30));
     });
     assert_eq!(bent.1, Some(RefusalCode::Format));
+}
+
+#[test]
+fn metadata_with_control_characters_is_not_drafted() {
+    let root = |protected: &str| {
+        let mut content = root_content();
+        content.rules.protected = vec![protected.to_owned()];
+        draft_root(&content, 1, Timestamp::from_unix(NOW))
+    };
+    assert!(root("aimass").is_ok() && root("aim\u{7f}ass\u{a0}").is_ok());
+    for wrong in ["aim\0ass", "aimass\n", "\u{1f}"] {
+        let error = root(wrong).expect_err("it could not be read again").to_string();
+        assert!(error.contains("control characters") && error.contains("U+00"), "{error}");
+    }
 }

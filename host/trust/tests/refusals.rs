@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use acme::{Acme, code, component, component_importing, manifest, now, release, verify};
 use aimass_trust::{
-    Capability, Grant, Limits, Manifest, RefusalCode, SignedPlugin, SigningKey, TrustPolicy,
+    Capability, Grant, Limits, Manifest, RefusalCode, SignedPlugin, SigningKey, Tier, TrustPolicy,
     add_signature, adds_signatures, embed_manifest, read_imports, read_manifest, sign_plugin,
 };
 
@@ -24,6 +24,8 @@ fn a_signed_package_is_accepted_with_what_it_says() {
     assert_eq!(package.manifest(), &manifest());
     assert_eq!(package.limits().wall_ms_max, Some(1000));
     assert!(!package.local());
+    assert_eq!(package.capabilities(), &manifest().capabilities);
+    assert_eq!((package.expires(), package.tier()), (release().expires, Tier::InProcess));
     assert!(package.check_imports(["aimass:plugin/tensor@0.1.0"]).is_ok());
     assert_eq!(
         package.check_imports(["wasi:io/x@0.2.0"]).expect_err("foreign").code,

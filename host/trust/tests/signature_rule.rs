@@ -139,6 +139,13 @@ fn signatures_have_one_form() {
 }
 
 #[test]
+fn a_key_is_shown_as_it_is_written() {
+    let key = SigningKey::generate().expect("randomness").public();
+    let text = format!("ed25519:{}", hex(&key.to_bytes()));
+    assert_eq!((key.to_string(), format!("{key:?}")), (text.clone(), text));
+}
+
+#[test]
 fn generated_keys_pass_their_own_rule() {
     for _ in 0..32 {
         let key = SigningKey::generate().expect("randomness").public();

@@ -120,6 +120,9 @@ fn a_model_release_is_about_exactly_its_files() {
         (model.name().as_str(), model.version().as_str(), model.files()),
         ("acme/minilm", "1.0.0", &files)
     );
+    assert_eq!((model.publisher(), model.signer()), ("acme", acme.key.public()));
+    assert_eq!((model.sequence(), model.expires()), (3, model_release().expires));
+    assert!(model.reviewers().is_empty() && !model.local());
     let code = |result: Result<_, aimass_trust::Refusal>| {
         result.map(|_: aimass_trust::VerifiedModel| ()).expect_err("refused").code
     };

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Inputs that a campaign keeps at most.
 const CORPUS_MAX: usize = 20_000;
+/// What takes longer is run twice, since a busy or paused machine is slow, too.
+const SLOW: Duration = Duration::from_millis(50);
 /// Exit status of a process whose target did not come back.
 const HANG_STATUS: i32 = 3;
 
@@ -47,6 +49,8 @@ pub struct Outcome {
     pub events: usize,
     /// Bytes that one execution held at most.
     pub peak_bytes: usize,
+    /// The longest that one execution took; one above 50 ms counts by the shorter of two runs.
+    pub slowest: Duration,
 }
 
 /// A running execution: since when, and what.
@@ -141,7 +145,11 @@ impl Run<'_> {
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = running;
         };
         now(Some((Instant::now(), bytes.clone())));
-        let outcome = caught(|| execute(&bytes));
+        let (outcome, took) = timed(|| caught(|| execute(&bytes)));
+        if took > self.outcome.slowest {
+            let again = if took > SLOW { timed(|| caught(|| execute(&bytes))).1 } else { took };
+            self.outcome.slowest = self.outcome.slowest.max(took.min(again));
+        }
         now(None);
         self.outcome.executions += 1;
         let crash = match within(outcome, self.campaign.bytes_max) {
@@ -179,6 +187,12 @@ pub fn replay(
 ) -> anyhow::Result<Option<String>> {
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
     Ok(within(caught(|| execute(&bytes)), bytes_max).err())
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let answer = work();
+    (answer, start.elapsed())
 }
 
 /// Makes an execution that held too much memory a crash.

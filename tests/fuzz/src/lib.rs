@@ -6,6 +6,7 @@
 //! libFuzzer, which is guided by the coverage of the code.
 
 mod campaign;
+mod form;
 mod formats;
 mod graph;
 mod identity;

@@ -188,7 +188,7 @@ fn perform(options: &Options) -> anyhow::Result<bool> {
     let seconds = start.elapsed().as_secs_f64();
     println!(
         "{}: seed {}, {} executions in {seconds:.0} s ({:.0}/s), {} crashes of {} kinds, {} events, \
-         corpus {}, at most {} bytes held",
+         corpus {}, at most {} bytes held and {:.1} ms long",
         target.name(),
         options.seed,
         outcome.executions,
@@ -198,6 +198,7 @@ fn perform(options: &Options) -> anyhow::Result<bool> {
         outcome.events,
         outcome.corpus.len(),
         outcome.peak_bytes,
+        1e3 * outcome.slowest.as_secs_f64(),
     );
     Ok(outcome.crashes == 0)
 }

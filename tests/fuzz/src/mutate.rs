@@ -1,6 +1,6 @@
 //! New inputs out of old ones.
 
-use crate::Random;
+use crate::{Random, form};
 
 /// Bytes that an input has at most.
 const BYTES_MAX: usize = 4 << 10;
@@ -28,8 +28,17 @@ impl Mutator {
         &mut self.random
     }
 
-    /// Changes `bytes` in one to six steps; `other` gives parts.
+    /// Changes `bytes`, within their form as often as not if they have one; `other` gives parts.
     pub fn mutate(&mut self, bytes: &mut Vec<u8>, other: &[u8]) {
+        let formed = self.random.below(2) == 0 && form::mutate(bytes, other, &mut self.random);
+        match formed {
+            true => bytes.truncate(self.bytes_max),
+            false => self.mutate_bytes(bytes, other),
+        }
+    }
+
+    /// Changes `bytes` in one to six steps, whatever they are; `other` gives parts.
+    pub(crate) fn mutate_bytes(&mut self, bytes: &mut Vec<u8>, other: &[u8]) {
         for _ in 0..=self.random.below(STEPS_MAX) {
             self.step(bytes, other);
         }

@@ -33,15 +33,20 @@ pub fn includes(root: &Hash, size: u64, index: u64, leaf: &Hash, proof: &[Hash])
         }
         if node & 1 == 1 || node == last {
             hash = node_hash(sibling, &hash);
-            while node & 1 == 0 && node != 0 {
-                (node, last) = (node >> 1, last >> 1);
-            }
+            (node, last) = climbed(node, last);
         } else {
             hash = node_hash(&hash, sibling);
         }
         (node, last) = (node >> 1, last >> 1);
     }
     last == 0 && hash == *root
+}
+
+/// Past the levels on which a last node without a sibling is its own parent. `node` is not 0: it is
+/// odd, or the last one of a level that has more.
+fn climbed(node: u64, last: u64) -> (u64, u64) {
+    let levels = node.trailing_zeros();
+    (node >> levels, last >> levels)
 }
 
 /// Whether `proof` shows that the tree `old` (size and root) is a beginning of the tree `new`
@@ -63,9 +68,8 @@ pub fn extends(old: (u64, &Hash), new: (u64, &Hash), proof: &[Hash]) -> bool {
         return false;
     };
     let (mut node, mut last) = (old_size - 1, new_size - 1);
-    while node & 1 == 1 {
-        (node, last) = (node >> 1, last >> 1);
-    }
+    let complete = node.trailing_ones();
+    (node, last) = (node >> complete, last >> complete);
     let (mut of_old, mut of_new) = (*first, *first);
     for sibling in path {
         if last == 0 {
@@ -73,9 +77,7 @@ pub fn extends(old: (u64, &Hash), new: (u64, &Hash), proof: &[Hash]) -> bool {
         }
         if node & 1 == 1 || node == last {
             (of_old, of_new) = (node_hash(sibling, &of_old), node_hash(sibling, &of_new));
-            while node & 1 == 0 && node != 0 {
-                (node, last) = (node >> 1, last >> 1);
-            }
+            (node, last) = climbed(node, last);
         } else {
             of_new = node_hash(&of_new, sibling);
         }

@@ -309,7 +309,12 @@ fn targets_file(targets: &Targets) -> Result<Vec<u8>, TrustError> {
     typed_file("targets", targets)
 }
 
+/// Canonical JSON has no escape for control characters: a text with one would be no JSON.
 fn checked(text: Vec<u8>) -> Result<Vec<u8>, TrustError> {
+    if let Some(control) = text.iter().find(|byte| **byte < b' ') {
+        let got = format!("the character U+{control:04X} in a name or another text");
+        return Err(TrustError::Release { expected: "metadata without control characters", got });
+    }
     match text.len() <= METADATA_BYTES_MAX {
         true => Ok(text),
         false => {
