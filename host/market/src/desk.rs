@@ -25,8 +25,9 @@ pub use inbox::{Reviewed, Submission, SubmissionSummary, submission_bytes};
 pub use journal::{CatalogRelease, LogEntry};
 pub use listing::Listing;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use aimass_trust::publishing::repository::{OnlineKeys, Repository};
 use aimass_trust::publishing::storage::{Folder, Storage};
@@ -45,10 +46,12 @@ const WITNESS: &str = "local";
 /// The online keys, by role.
 pub const ONLINE_KEYS: [&str; 4] = ["snapshot", "timestamp", "log", "witness"];
 const FILE_BYTES_MAX: usize = 64 << 10;
+/// Between two looks at a lock that another holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Registries that a marketplace pushes to.
 pub const PUSH_MAX: usize = 8;
 
-/// What a marketplace says of itself.
+/// What a marketplace says of itself: `market.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeskConfig {
@@ -60,6 +63,30 @@ pub struct DeskConfig {
     /// [`PUSH_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub push: Vec<String>,
+    /// Seconds that a command waits while another one changes the marketplace, such as a server's
+    /// hourly refresh and its push.
+    #[serde(default = "lock_seconds_max", skip_serializing_if = "is_lock_seconds_max")]
+    pub lock_seconds_max: u32,
+}
+
+impl DeskConfig {
+    /// A marketplace of this name and title that pushes nowhere.
+    pub fn new(name: impl Into<String>, title: impl Into<String>) -> DeskConfig {
+        DeskConfig {
+            name: name.into(),
+            title: title.into(),
+            push: Vec::new(),
+            lock_seconds_max: lock_seconds_max(),
+        }
+    }
+}
+
+fn lock_seconds_max() -> u32 {
+    30
+}
+
+fn is_lock_seconds_max(seconds: &u32) -> bool {
+    *seconds == lock_seconds_max()
 }
 
 /// A marketplace's folder.
@@ -180,19 +207,30 @@ impl Desk {
         Ok(root.map(|root| market_fingerprint(&root, policy.as_bytes())))
     }
 
-    /// Keeps other processes from changing the marketplace until it is dropped.
+    /// Keeps other processes from changing the marketplace until it is dropped. Waits for another that
+    /// does, at most `lock_seconds_max`.
     ///
     /// # Errors
-    /// [`MarketError::Wrong`] while another holds it.
+    /// [`MarketError::Wrong`] if another holds it longer, [`MarketError::File`].
     pub fn lock(&self) -> Result<File, MarketError> {
         let path = self.dir.join("market.lock");
         let file = File::create(&path).map_err(MarketError::file(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(_) => {
-                let what = self.dir.display().to_string();
-                let remedy = "wait until it has ended";
-                Err(MarketError::wrong(what, "one writer", "another at work", remedy))
+        let wait = Duration::from_secs(self.config.lock_seconds_max.into());
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(MarketError::file(&path)(error)),
+                Err(TryLockError::WouldBlock) if start.elapsed() < wait => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let what = self.dir.display().to_string();
+                    let got = format!("another at work for {} s", wait.as_secs());
+                    let remedy =
+                        "try again when it has ended, or raise `lock_seconds_max` in market.toml";
+                    return Err(MarketError::wrong(what, "one writer", got, remedy));
+                }
             }
         }
     }

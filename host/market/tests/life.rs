@@ -2,6 +2,7 @@
 
 mod bazaar;
 
+use aimass_market::desk::{Desk, PUSH_MAX};
 use aimass_market::host::Standing;
 use aimass_market::host::audit::Event;
 use aimass_market::mirror::FetchLimits;
@@ -174,4 +175,34 @@ fn a_publisher_that_was_dropped_ends_alone() {
     let files = (package.digest(), &package.component()[..], &evidence.dsse[..]);
     let judged = host.verify_load(&policy, files, at(NOW + 6)).expect("of a marketplace");
     assert_eq!(judged.expect_err("dropped").code(), "AMT-NAME");
+}
+
+#[test]
+fn one_command_at_a_time_changes_a_marketplace_and_the_next_waits_for_it() {
+    let bazaar = Bazaar::open();
+    let dir = bazaar.desk.dir().to_owned();
+    let config = dir.join("market.toml");
+    let text = std::fs::read_to_string(&config).expect("a marketplace");
+    let desk = |lines: &str| {
+        std::fs::write(&config, format!("{lines}\n{text}")).expect("written");
+        Desk::open(&dir)
+    };
+    let held = desk("").expect("opened").lock().expect("free");
+    let impatient = desk("lock_seconds_max = 0").expect("opened");
+    let error = impatient.lock().expect_err("another at work").to_string();
+    assert!(error.contains("lock_seconds_max"), "{error}");
+    let waiting = std::thread::spawn({
+        let desk = desk("lock_seconds_max = 600").expect("opened");
+        move || desk.lock().map(drop).map_err(|error| error.to_string())
+    });
+    drop(held);
+    waiting.join().expect("ended").expect("free again");
+
+    let push = |count: usize| {
+        let locations: Vec<_> = (0..count).map(|at| format!("\"oci://r{at}.example/m\"")).collect();
+        desk(&format!("push = [{}]", locations.join(", ")))
+    };
+    assert_eq!(push(PUSH_MAX).expect("as many as may be").config().push.len(), PUSH_MAX);
+    let error = push(PUSH_MAX + 1).expect_err("one more").to_string();
+    assert!(error.contains("at most 8 locations") && error.contains('9'), "{error}");
 }

@@ -37,3 +37,14 @@ fn the_verifier_is_the_modules_that_its_page_names_and_small() {
     assert!(lines <= LINES_MAX, "{lines} lines in {modules:?}, expected at most {LINES_MAX}");
     assert!(lines > LINES_MAX / 2, "{lines} lines: the count has gone wrong");
 }
+
+#[test]
+fn the_modules_that_are_mutated_are_those_of_the_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path| std::fs::read_to_string(root.join(path)).unwrap_or_else(|_| panic!("{path}"));
+    let (page, text) = (read("docs/security/trust-format.md"), read(".cargo/mutants.toml"));
+    let config: toml::Table = text.parse().expect("TOML");
+    let globs = config["examine_globs"].as_array().expect("globs");
+    let globs: Vec<&str> = globs.iter().filter_map(|glob| glob.as_str()).collect();
+    assert_eq!(globs, modules(&page));
+}

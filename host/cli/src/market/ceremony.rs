@@ -101,7 +101,7 @@ impl Init {
         let mut report = Report::new(self.at.json);
         let online = make_online_keys(home, dir, self.plain, &mut report)?;
         let title = self.title.unwrap_or_else(|| self.name.clone());
-        let config = DeskConfig { name: self.name, title, push: self.push };
+        let config = DeskConfig { push: self.push, ..DeskConfig::new(self.name, title) };
         let desk = Desk::create(dir, config, &roles, online, now()?)?;
         report.line("made", format!("{}  marketplace {}", dir.display(), desk.config().name));
         report.field("dir", dir.display().to_string());

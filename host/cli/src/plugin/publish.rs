@@ -19,11 +19,19 @@ pub(crate) struct Publish {
 impl Publish {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
         let (wasm, dsse) = read(&self.file)?;
-        let record = runtime()?.block_on(async {
+        let (record, kept) = runtime()?.block_on(async {
             let engine = home.publishing_engine().await?;
-            anyhow::Ok(engine.publish_plugin(wasm, &dsse).await?)
+            let record = engine.publish_plugin(wasm, &dsse).await?;
+            let kept = engine.registry().read_plugin(&record.digest)?;
+            anyhow::Ok((record, kept))
         })?;
         println!("published {}@{}  sha256 {}", record.name, record.version, hex(&record.digest));
+        if kept.dsse != dsse {
+            println!(
+                "kept      the statement that is here: the file's own has fewer signatures, or says \
+                 something else. Next: what is stated, such as an expiry, changes with a new version"
+            );
+        }
         Ok(())
     }
 }

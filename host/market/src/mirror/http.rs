@@ -125,3 +125,27 @@ pub fn post_submission(
 fn escaped(path: &str) -> String {
     path.replace('+', "%2B")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_certificates_has_at_most_1_mib() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("authorities.pem");
+        let read = |bytes: usize| {
+            let one = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+            let mut text = one.to_owned();
+            text.extend(std::iter::repeat_n('\n', bytes - one.len()));
+            std::fs::write(&path, text).expect("written");
+            authorities(&path)
+        };
+        assert!(matches!(read(AUTHORITIES_BYTES_MAX), Ok(RootCerts::Specific(_))));
+        let error = read(AUTHORITIES_BYTES_MAX + 1).expect_err("too long").to_string();
+        assert!(error.contains("authorities.pem"), "{error}");
+        std::fs::write(&path, "no certificate").expect("written");
+        let error = authorities(&path).expect_err("none").to_string();
+        assert!(error.contains("certificates in PEM, at most 1 MiB"), "{error}");
+    }
+}

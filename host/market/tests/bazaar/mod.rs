@@ -75,7 +75,7 @@ impl Bazaar {
             rules: NameRules { protected: vec!["aimass".to_owned()], permitted: Vec::new() },
         };
         let (name, title) = ("market.example".to_owned(), "A market".to_owned());
-        let config = DeskConfig { name, title, push: Vec::new() };
+        let config = DeskConfig::new(name, title);
         let online = [&keys.snapshot, &keys.timestamp, &keys.log, &keys.witness];
         let online = online.map(SigningKey::public);
         let now = Timestamp::from_unix(NOW);
