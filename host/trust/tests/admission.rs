@@ -5,8 +5,9 @@ mod market;
 use aimass_trust::publishing::drafts::draft_root;
 use aimass_trust::publishing::log_writer::StoredTiles;
 use aimass_trust::{
-    Admission, Admitted, Bundle, Capability, Current, Manifest, MarketPolicy, MarketState, Purpose,
-    RefusalCode, ReleaseFiles, Revocation, Revocations, Revoked, Timestamp, Update,
+    Admission, Admitted, Bundle, Capabilities, Capability, Current, Manifest, MarketBounds,
+    MarketPolicy, MarketState, Purpose, RefusalCode, ReleaseFiles, Revocation, Revocations,
+    Revoked, Tier, Timestamp, Update,
 };
 use market::{Chain, Memory, NOW, Scene, at, keys, log_in, role, root, root_content};
 use serde_json::{Value, json};
@@ -132,33 +133,78 @@ fn an_update_may_use_what_the_running_release_was_granted_and_no_name_more() {
         (json!({}), json!(["ocr"]), true),
         (json!({}), json!({}), true),
     ] {
-        let (running, new) = (asking(had), asking(asked));
-        let mut scene = Scene::new();
-        scene.component = wat::parse_str("(component)").expect("a component");
-        scene.manifest = new.clone();
-        let mut all = market::bounds();
-        all.capabilities.push(Capability::Models);
-        all.models = vec!["*".to_owned()];
-        scene.policy =
-            MarketPolicy::new(market::log_policy(), vec!["acme/*".to_owned()], all.clone());
-        scene.chain = Some(Box::new(move |chain| {
-            let asked = &mut chain.targets.signed()["delegations"]["roles"];
-            let acme = asked.as_array_mut().expect("roles").iter_mut();
-            let acme = acme.filter(|role| role["name"] == "acme");
-            acme.for_each(|role| role["aimass"] = serde_json::to_value(&all).expect("json"));
-        }));
-        let (bytes, host) = scene.stage();
-        let name = "acme/resize-norm".parse().expect("a name");
-        let admission = Admission {
-            name: &name,
-            last_sequence: None,
-            running: Some(&running),
-            approved: false,
-            admitted_at: None,
+        let running = asking(had);
+        let all = models(&["minilm", "ocr", "*"]);
+        let admitted = admit_within(asking(asked), [&all, &all], Some(&running));
+        assert_eq!(admitted.err(), (!holds).then_some(RefusalCode::Cap), "{running:?}");
+    }
+}
+
+fn models(names: &[&str]) -> MarketBounds {
+    let mut bounds = market::bounds();
+    bounds.capabilities.push(Capability::Models);
+    bounds.models = names.iter().map(|&name| name.to_owned()).collect();
+    bounds
+}
+
+/// Admits a release of this manifest within what the marketplace's delegation and the operator allow.
+fn admit_within(
+    manifest: Manifest,
+    [delegated, operator]: [&MarketBounds; 2],
+    running: Option<&Manifest>,
+) -> Result<Admitted, RefusalCode> {
+    let mut scene = Scene::new();
+    scene.component = wat::parse_str("(component)").expect("a component");
+    scene.manifest = manifest;
+    let names = vec!["acme/*".to_owned()];
+    scene.policy = MarketPolicy::new(market::log_policy(), names, operator.clone());
+    let delegated = serde_json::to_value(delegated).expect("json");
+    scene.chain = Some(Box::new(move |chain| {
+        let roles = &mut chain.targets.signed()["delegations"]["roles"];
+        let roles = roles.as_array_mut().expect("roles").iter_mut();
+        roles
+            .filter(|role| role["name"] == "acme")
+            .for_each(|role| role["aimass"] = delegated.clone());
+    }));
+    let (bytes, host) = scene.stage();
+    let name = "acme/resize-norm".parse().expect("a name");
+    let admission =
+        Admission { name: &name, last_sequence: None, running, approved: false, admitted_at: None };
+    let admitted = host.policy.verify_bundle(&host.state, &bytes, &admission, host.wall);
+    admitted.map(|(admitted, _)| admitted).map_err(|refusal| refusal.code)
+}
+
+#[test]
+fn delegation_and_operator_both_bound_what_a_release_may_have() {
+    let capabilities = serde_json::from_value(json!({ "models": ["ocr"] })).expect("a grant");
+    let limits = aimass_trust::Limits { wall_ms_max: None, ..market::manifest().limits };
+    let asking = || Manifest {
+        capabilities: Capabilities::clone(&capabilities),
+        limits,
+        ..market::manifest()
+    };
+    let (any, ocr, minilm) = (models(&["*"]), models(&["ocr"]), models(&["minilm"]));
+    let none = market::bounds();
+    for (bounds, holds) in [
+        ([&any, &any], true),
+        ([&ocr, &any], true),
+        ([&any, &ocr], true),
+        ([&minilm, &any], false),
+        ([&any, &minilm], false),
+        ([&none, &any], false),
+        ([&any, &none], false),
+    ] {
+        let refused = admit_within(asking(), bounds, None).err();
+        assert_eq!(refused, (!holds).then_some(RefusalCode::Cap), "{bounds:?}");
+    }
+    for (delegated, operator, holds) in [(700, 2000, 700), (2000, 700, 700)] {
+        let within = |wall_ms_max| {
+            let limits = aimass_trust::Limits { wall_ms_max: Some(wall_ms_max), ..limits };
+            MarketBounds { limits, ..any.clone() }
         };
-        let admitted = host.policy.verify_bundle(&host.state, &bytes, &admission, host.wall);
-        let refused = admitted.err().map(|refusal| refusal.code);
-        assert_eq!(refused, (!holds).then_some(RefusalCode::Cap), "{running:?} {new:?}");
+        let bounds = [&within(delegated), &within(operator)];
+        let admitted = admit_within(asking(), bounds, None).expect("admitted");
+        assert_eq!(admitted.package().limits().wall_ms_max, Some(holds));
     }
 }
 
@@ -235,6 +281,13 @@ fn what_was_admitted_is_loaded_again_until_something_changes() {
     let wasm = admitted.package().component().to_vec();
     let now = current(&mut chain, NOW, Purpose::Serving).expect("current");
     let again = policy.verify_reload(&now, &admitted, &wasm).expect("reloaded");
+    assert_eq!(again.limits(), admitted.package().limits());
+    let mut walled = policy.clone();
+    walled.tier = Tier::Worker;
+    walled.bounds.limits.handles_max = Some(7);
+    let walled = walled.verify_reload(&now, &admitted, &wasm).expect("reloaded");
+    assert_eq!((again.tier(), walled.tier()), (Tier::InProcess, Tier::Worker));
+    assert_eq!((again.limits().handles_max, walled.limits().handles_max), (None, Some(7)));
     assert_eq!(again.digest(), admitted.package().digest());
     assert_eq!(again.limits(), admitted.package().limits());
     let code = |chain: &mut Chain, wasm: &[u8], policy: &aimass_trust::MarketPolicy| {

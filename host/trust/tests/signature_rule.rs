@@ -140,8 +140,10 @@ fn signatures_have_one_form() {
 
 #[test]
 fn a_key_is_shown_as_it_is_written() {
-    let key = SigningKey::generate().expect("randomness").public();
+    let secret = SigningKey::generate().expect("randomness");
+    let key = secret.public();
     let text = format!("ed25519:{}", hex(&key.to_bytes()));
+    assert_eq!(format!("{secret:?}"), format!("SigningKey(public {text})"), "and no secret");
     assert_eq!((key.to_string(), format!("{key:?}")), (text.clone(), text));
 }
 

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_compact::{KeyPair, Seed};
 
 use super::words;
 use crate::{Mutator, Random};
@@ -69,14 +69,14 @@ fn line(at: usize, key: &str, text: &str, random: &mut Random) -> String {
     let mut parts = key.split('+');
     let (name, id) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let id = u32::from_str_radix(id, 16).unwrap_or_default().to_be_bytes();
-    let secret = SigningKey::from_bytes(&[at as u8 + 1; 32]);
+    let pair = KeyPair::from_seed(Seed::new([at as u8 + 1; 32]));
     let signed = match at {
-        0 => [&id[..], &secret.sign(text.as_bytes()).to_bytes()].concat(),
+        0 => [&id[..], &pair.sk.sign(text, None)[..]].concat(),
         _ => {
             let seconds = SECONDS.0 + random.below(SECONDS.1) as u64;
             let cosigned = format!("cosignature/v1\ntime {seconds}\n{text}");
-            let signature = secret.sign(cosigned.as_bytes()).to_bytes();
-            [&id[..], &seconds.to_be_bytes(), &signature].concat()
+            let signature = pair.sk.sign(cosigned, None);
+            [&id[..], &seconds.to_be_bytes(), &signature[..]].concat()
         }
     };
     format!("\u{2014} {name} {}\n", BASE64_STANDARD.encode(signed))
