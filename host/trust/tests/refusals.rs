@@ -9,6 +9,7 @@ use aimass_trust::{
     Capability, Grant, Limits, Manifest, RefusalCode, SignedPlugin, SigningKey, Tier, TrustPolicy,
     add_signature, adds_signatures, embed_manifest, read_imports, read_manifest, sign_plugin,
 };
+use sha2::{Digest, Sha256};
 
 #[test]
 fn a_signed_package_is_accepted_with_what_it_says() {
@@ -24,6 +25,7 @@ fn a_signed_package_is_accepted_with_what_it_says() {
     assert_eq!(package.manifest(), &manifest());
     assert_eq!(package.limits().wall_ms_max, Some(1000));
     assert!(!package.local());
+    assert_eq!(package.digest()[..], Sha256::digest(&plugin.wasm)[..]);
     assert_eq!(package.capabilities(), &manifest().capabilities);
     assert_eq!((package.expires(), package.tier()), (release().expires, Tier::InProcess));
     assert!(package.check_imports(["aimass:plugin/tensor@0.1.0"]).is_ok());
@@ -35,6 +37,16 @@ fn a_signed_package_is_accepted_with_what_it_says() {
     assert_eq!(package.check_sequence(Some(17)).expect_err("old").code, RefusalCode::Rollback);
     assert_eq!(read_manifest(&plugin.wasm), Ok(manifest()));
     assert_eq!(read_imports(&plugin.wasm).expect("read").len(), 2);
+}
+
+#[test]
+fn the_publishers_entry_says_where_its_packages_run_and_whether_its_key_is_for_local_use() {
+    let acme = Acme::new();
+    let entry = "name = \"acme\"\ntier = \"worker\"\nloopback_only = true";
+    let text = acme.policy_text().replace("name = \"acme\"", entry);
+    let policy = TrustPolicy::parse(&text).expect("a policy").for_listener(true);
+    let package = verify(&policy, &acme.sign(&manifest())).expect("accepted");
+    assert_eq!((package.tier(), package.local()), (Tier::Worker, true));
 }
 
 #[test]
@@ -132,6 +144,8 @@ fn capabilities_and_limits_beyond_the_policy_are_refused() {
         let policy = TrustPolicy::parse(&format!("{}{more}", acme.policy_text())).expect("policy");
         verify(&policy, &acme.sign(manifest))
     };
+    let limits = Limits { wall_ms_max: Some(2000), ..manifest().limits };
+    assert!(check("", &Manifest { limits, ..manifest() }).is_ok(), "as much as is allowed");
     assert_eq!(
         code(check("[operator]\ncapabilities = [\"log\"]\n", &manifest())),
         RefusalCode::Cap

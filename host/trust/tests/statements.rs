@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use acme::{Acme, code, component, manifest, now, release, verify};
 use aimass_trust::{
-    ChunkList, Manifest, ModelRelease, RefusalCode, SignedPlugin, Timestamp, embed_manifest,
-    sign_component, sign_model, sign_plugin, sign_statement,
+    ChunkList, Manifest, ModelRelease, RefusalCode, SignedPlugin, Timestamp, TrustPolicy,
+    add_signature, embed_manifest, sign_component, sign_model, sign_plugin, sign_statement,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -147,6 +147,22 @@ fn a_model_release_is_about_exactly_its_files() {
         code(check(&sign_model(&expired, &files, &acme.key).expect("signed"), &files, None)),
         RefusalCode::Expired
     );
+}
+
+#[test]
+fn a_model_says_who_reviewed_it_and_whether_its_key_is_for_local_use() {
+    let (acme, reviewer) = (Acme::new(), Acme::new().key);
+    let entry = "name = \"acme\"\nloopback_only = true";
+    let text = acme.policy_text().replace("name = \"acme\"", entry);
+    let text = format!("{text}[review]\nrequired = 1\nkeys = [\"{}\"]\n", reviewer.public());
+    let policy = TrustPolicy::parse(&text).expect("a policy").for_listener(true);
+    let files = BTreeMap::from([("weights".to_owned(), ChunkList::of_bytes(b"b").digest())]);
+    let alone = sign_model(&model_release(), &files, &acme.key).expect("signed");
+    let refusal = policy.verify_model(&alone, &files, None, now()).expect_err("not reviewed");
+    assert_eq!(refusal.code, RefusalCode::Review);
+    let reviewed = add_signature(&alone, &reviewer).expect("reviewed");
+    let model = policy.verify_model(&reviewed, &files, None, now()).expect("accepted");
+    assert_eq!((model.reviewers(), model.local()), (&[reviewer.public()][..], true));
 }
 
 #[test]
