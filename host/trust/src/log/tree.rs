@@ -1,5 +1,7 @@
 //! Merkle trees of RFC 6962: leaf and node hashes, inclusion and consistency proofs (RFC 9162, §2.1).
 
+use std::cmp::Ordering;
+
 use sha2::{Digest, Sha256};
 
 /// A SHA-256 hash.
@@ -53,11 +55,10 @@ fn climbed(node: u64, last: u64) -> (u64, u64) {
 /// (RFC 9162, §2.1.4.2). The empty tree is a beginning of every tree, with an empty proof.
 pub fn extends(old: (u64, &Hash), new: (u64, &Hash), proof: &[Hash]) -> bool {
     let ((old_size, old_root), (new_size, new_root)) = (old, new);
-    if old_size == new_size {
-        return proof.is_empty() && old_root == new_root;
-    }
-    if old_size > new_size {
-        return false;
+    match old_size.cmp(&new_size) {
+        Ordering::Equal => return proof.is_empty() && old_root == new_root,
+        Ordering::Greater => return false,
+        Ordering::Less => {}
     }
     if old_size == 0 {
         return proof.is_empty() && *old_root == empty_root();
