@@ -6,8 +6,8 @@ use aimass_trust::publishing::drafts::draft_root;
 use aimass_trust::publishing::log_writer::StoredTiles;
 use aimass_trust::{
     Admission, Admitted, Bundle, Capabilities, Capability, Current, Manifest, MarketBounds,
-    MarketPolicy, MarketState, Purpose, RefusalCode, ReleaseFiles, Revocation, Revocations,
-    Revoked, Tier, Timestamp, Update,
+    MarketPolicy, MarketState, MetadataSource, Purpose, Refusal, RefusalCode, ReleaseFiles,
+    Revocation, Revocations, Revoked, Tier, Timestamp, Update,
 };
 use market::{Chain, Memory, NOW, Scene, at, keys, log_in, role, root, root_content};
 use serde_json::{Value, json};
@@ -328,6 +328,46 @@ fn what_was_admitted_is_loaded_again_until_something_changes() {
     assert_eq!(code(&mut chain, &wasm, &narrow), Err(RefusalCode::Cap));
     narrow.names.clear();
     assert_eq!(code(&mut chain, &wasm, &narrow), Err(RefusalCode::Name));
+}
+
+/// A bundle that notes what is asked of it.
+struct Noting<'a>(Bundle<'a>, Vec<String>);
+
+impl MetadataSource for Noting<'_> {
+    fn metadata(&mut self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, Refusal> {
+        self.1.push(path.to_owned());
+        self.0.metadata(path, bytes_max)
+    }
+}
+
+#[test]
+fn a_mirror_is_asked_for_the_versions_that_the_files_above_name() {
+    let (bytes, host) = Scene::new().stage();
+    let bundle = Bundle::parse(&bytes).expect("a bundle");
+    let asked = Update {
+        publishers: &["acme"],
+        revocations: bundle.get("revocations.json").expect("a list"),
+        cosigned: None,
+        purpose: Purpose::Admission,
+        wall: at(NOW),
+    };
+    let mut mirror = Noting(Bundle::parse(&bytes).expect("a bundle"), Vec::new());
+    host.policy.update(&host.state, &mut mirror, &asked).expect("current");
+    let paths =
+        ["2.root.json", "timestamp.json", "7.snapshot.json", "3.targets.json", "5.acme.json"];
+    assert_eq!(mirror.1, paths);
+}
+
+#[test]
+fn a_root_alone_that_expired_makes_the_marketplace_stale() {
+    let (_, mut chain) = admitted();
+    let mut next = root(2, &root_content(), &keys().root[..3]);
+    next.signed()["expires"] = json!(Timestamp::from_unix(NOW + 60));
+    chain.roots.push(next);
+    let mut stale = |wall, purpose| current(&mut chain, wall, purpose).map(|now| now.stale());
+    assert_eq!(stale(NOW + 59, Purpose::Serving), Ok(false));
+    assert_eq!(stale(NOW + 60, Purpose::Serving), Ok(true));
+    assert_eq!(stale(NOW + 60, Purpose::Admission), Err(RefusalCode::Expired));
 }
 
 #[test]
