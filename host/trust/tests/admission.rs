@@ -359,6 +359,46 @@ fn a_mirror_is_asked_for_the_versions_that_the_files_above_name() {
 }
 
 #[test]
+fn metadata_that_was_seen_is_taken_again_and_nothing_older() {
+    let seen = Scene::new().verify().expect("admitted").1;
+    let again = |change: fn(&mut Chain)| {
+        let mut scene = Scene::new();
+        scene.state = seen.clone();
+        scene.chain = Some(Box::new(change));
+        scene.verify().map(|_| ()).map_err(|refusal| refusal.code)
+    };
+    assert_eq!(again(|_| ()), Ok(()));
+    assert_eq!(again(|chain| chain.timestamp.signed()["version"] = json!(12)), Ok(()));
+    let fall = |chain: &mut Chain| chain.timestamp.signed()["version"] = json!(10);
+    assert_eq!(again(fall), Err(RefusalCode::Rollback));
+    let fall = |chain: &mut Chain| chain.snapshot.signed()["version"] = json!(6);
+    assert_eq!(again(fall), Err(RefusalCode::Rollback));
+    let fall = |chain: &mut Chain| chain.targets.signed()["version"] = json!(2);
+    assert_eq!(again(fall), Err(RefusalCode::Rollback));
+}
+
+#[test]
+fn a_file_has_the_digest_that_the_file_above_it_states() {
+    let other = |link: usize, change: fn(&mut Chain)| {
+        let (_, mut chain) = admitted();
+        chain.files();
+        chain.link[link] = false;
+        change(&mut chain);
+        current(&mut chain, NOW, Purpose::Admission).map(|_| ())
+    };
+    assert_eq!(other(2, |_| ()), Ok(()));
+    // As long as before, and signed: another second of its expiry.
+    let snapshot = |chain: &mut Chain| {
+        chain.snapshot.signed()["expires"] = json!(Timestamp::from_unix(NOW + 7 * 86_400 - 1));
+    };
+    assert_eq!(other(2, snapshot), Err(RefusalCode::Mix));
+    let targets = |chain: &mut Chain| {
+        chain.targets.signed()["expires"] = json!(Timestamp::from_unix(NOW + 90 * 86_400 - 1));
+    };
+    assert_eq!(other(1, targets), Err(RefusalCode::Mix));
+}
+
+#[test]
 fn a_root_alone_that_expired_makes_the_marketplace_stale() {
     let (_, mut chain) = admitted();
     let mut next = root(2, &root_content(), &keys().root[..3]);
