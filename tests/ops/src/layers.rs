@@ -107,11 +107,64 @@ fn l2_normalize() {
     refused("l2-normalize", &[Array::new(&[], [1.0]).f32()], &[float("epsilon", 0.0)], "shape");
 }
 
+/// Attention of one size: `[batch, queries]` over `[batch, keys]`, query heads over heads of keys.
+struct Attended {
+    batch: usize,
+    queries: usize,
+    keys: usize,
+    heads: usize,
+    kv_heads: usize,
+    size: usize,
+}
+
+impl Attended {
+    /// `q`, `k` and `v`.
+    fn values(&self) -> [Array; 3] {
+        let Attended { batch, queries, keys, heads, kv_heads, size } = *self;
+        [
+            Array::random(&[batch, queries, heads * size], 1),
+            Array::random(&[batch, keys, kv_heads * size], 2),
+            Array::random(&[batch, keys, kv_heads * size], 3),
+        ]
+    }
+
+    fn check(&self, mask: Option<&[usize]>, causal: bool) {
+        let Attended { queries, keys, heads, kv_heads, size, .. } = *self;
+        let [q, k, v] = self.values();
+        let mask = mask.map(|shape| Array::random(shape, 4));
+        let expected = Array::from_fn(&q.shape, |index| {
+            let (b, row, head) = (index[0], index[1], index[2] / size);
+            let kv = head / (heads / kv_heads) * size;
+            let visible = |key: &usize| !causal || *key <= row + keys - queries;
+            let score = |key: usize| {
+                let part = |i: usize| q.at(&[b, row, head * size + i]) * k.at(&[b, key, kv + i]);
+                let added = mask.as_ref().map_or(0.0, |mask| mask.spread(&[b, head, row, key]));
+                ((0..size).map(part).sum::<f64>() * 0.5 + added).exp()
+            };
+            let seen: Vec<(usize, f64)> =
+                (0..keys).filter(visible).map(|key| (key, score(key))).collect();
+            let total: f64 = seen.iter().map(|(_, score)| score).sum();
+            let value =
+                |&(key, score): &(usize, f64)| score * v.at(&[b, key, kv + index[2] % size]);
+            seen.iter().map(value).sum::<f64>() / total
+        });
+        let mut inputs = vec![q.f32(), k.f32(), v.f32()];
+        inputs.extend(mask.as_ref().map(Array::f32));
+        let attributes = [
+            int("heads", heads),
+            int("kv-heads", kv_heads),
+            float("scale", 0.5),
+            flag("causal", causal),
+        ];
+        check("attention", &inputs, &attributes, &expected, 2e-6);
+        let arrays: Vec<&Array> = [&q, &k, &v].into_iter().chain(mask.as_ref()).collect();
+        check_narrow("attention", &arrays, &[], &attributes);
+    }
+}
+
 fn attention() {
-    let (batch, queries, keys, heads, size) = (2usize, 3usize, 4usize, 2usize, 5usize);
-    let q = Array::random(&[batch, queries, heads * size], 1);
-    let k = Array::random(&[batch, keys, heads * size], 2);
-    let v = Array::random(&[batch, keys, heads * size], 3);
+    let (batch, queries, keys, heads) = (2, 3, 4, 2);
+    let own = Attended { batch, queries, keys, heads, kv_heads: heads, size: 5 };
     let masks: [Option<&[usize]>; 7] = [
         None,
         Some(&[batch, 1, 1, keys]),
@@ -121,33 +174,33 @@ fn attention() {
         Some(&[queries, keys]),
         Some(&[]),
     ];
-    for shape in masks {
+    for mask in masks {
         for causal in [false, true] {
-            let mask = shape.map(|shape| Array::random(shape, 4));
-            let expected = Array::from_fn(&q.shape, |index| {
-                let (b, row, head) = (index[0], index[1], index[2] / size);
-                let visible = |key: &usize| !causal || *key <= row + keys - queries;
-                let score = |key: usize| {
-                    let part = |i: usize| {
-                        q.at(&[b, row, head * size + i]) * k.at(&[b, key, head * size + i])
-                    };
-                    let added = mask.as_ref().map_or(0.0, |mask| mask.spread(&[b, head, row, key]));
-                    ((0..size).map(part).sum::<f64>() * 0.5 + added).exp()
-                };
-                let seen: Vec<usize> = (0..keys).filter(visible).collect();
-                let total: f64 = seen.iter().map(|&key| score(key)).sum();
-                let value = |&key: &usize| score(key) * v.at(&[b, key, index[2]]);
-                seen.iter().map(value).sum::<f64>() / total
-            });
-            let mut inputs = vec![q.f32(), k.f32(), v.f32()];
-            inputs.extend(mask.as_ref().map(Array::f32));
-            let attributes = [int("heads", heads), float("scale", 0.5), flag("causal", causal)];
-            check("attention", &inputs, &attributes, &expected, 2e-6);
-            let arrays: Vec<&Array> = [&q, &k, &v].into_iter().chain(mask.as_ref()).collect();
-            check_narrow("attention", &arrays, &[], &attributes);
+            own.check(mask, causal);
         }
     }
+    let [q, k, _] = own.values();
     let inputs = [q.f32(), k.f32(), k.f32(), Array::random(&[3], 1).f32()];
     refused("attention", &inputs, &[int("heads", heads)], "shape");
     refused("attention", &inputs[..3], &[int("heads", 3)], "argument");
+    attention_over_a_cache();
+}
+
+/// The steps of text generation: one query a sequence, and a few behind many keys, which heads share.
+fn attention_over_a_cache() {
+    for (queries, keys, heads, kv_heads, size) in [
+        (1, 1, 2, 2, 8),
+        (1, 37, 2, 1, 16),
+        (1, 600, 2, 2, 8),
+        (1, 257, 6, 1, 8),
+        (5, 300, 4, 2, 4),
+        (40, 40, 3, 1, 8),
+    ] {
+        let own = Attended { batch: 3, queries, keys, heads, kv_heads, size };
+        for causal in [false, true] {
+            own.check(None, causal);
+            own.check(Some(&[3, 1, 1, keys]), causal);
+            own.check(Some(&[heads, queries, keys]), causal);
+        }
+    }
 }

@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
         "aimass-testkit",
         "aimass-vgpu",
         "aimass-vgpu-cublaslt",
+        "aimass-vgpu-nccl",
         "aimass-tidy",
     ],
     &["aimass-cpu", "aimass-cuda", "aimass-media", "aimass-market", "aimass-registry"],

@@ -28,5 +28,5 @@ mod random;
 mod settings;
 
 pub use exec::{Checks, Counters};
-pub use loader::{LoadError, Vgpu, load, load_cublaslt, load_nvrtc, nvrtc};
+pub use loader::{LoadError, Vgpu, load, load_cublaslt, load_nccl, load_nvrtc, nvrtc};
 pub use settings::{Settings, Streams};

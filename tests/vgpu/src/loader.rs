@@ -13,6 +13,9 @@ const LIBRARY: &str = "libaimass_vgpu.so";
 /// Name of the cuBLASLt library that cargo builds.
 const CUBLASLT: &str = "libaimass_vgpu_cublaslt.so";
 
+/// Name of the NCCL library that cargo builds.
+const NCCL: &str = "libaimass_vgpu_nccl.so";
+
 /// Why the virtual GPU cannot be used.
 #[derive(Debug)]
 pub enum LoadError {
@@ -48,7 +51,7 @@ impl fmt::Display for LoadError {
             Self::NotBuilt { library, searched } => write!(
                 f,
                 "{library} is in none of {searched:?}: depend on its crate, or build it with \
-                 `cargo build -p aimass-vgpu -p aimass-vgpu-cublaslt`"
+                 `cargo build -p aimass-vgpu -p aimass-vgpu-cublaslt -p aimass-vgpu-nccl`"
             ),
             Self::Open { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::NotFetched { path } => write!(
@@ -231,6 +234,17 @@ fn open_global(path: &Path) -> Result<*mut c_void, String> {
 /// [`LoadError`] if the library is not built or cannot be opened.
 pub fn load_cublaslt() -> Result<(), LoadError> {
     let path = find(CUBLASLT)?;
+    let opened = open_global(&path);
+    opened.map(|_| ()).map_err(|reason| LoadError::Open { path, reason })
+}
+
+/// Opens the virtual NCCL, so that a program that opens it by name gets it. The test depends on
+/// `aimass-vgpu-nccl`, and has called [`load`].
+///
+/// # Errors
+/// [`LoadError`] if the library is not built or cannot be opened.
+pub fn load_nccl() -> Result<(), LoadError> {
+    let path = find(NCCL)?;
     let opened = open_global(&path);
     opened.map(|_| ()).map_err(|reason| LoadError::Open { path, reason })
 }

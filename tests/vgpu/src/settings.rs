@@ -40,6 +40,9 @@ pub struct Settings {
     pub count: bool,
     /// `steps`: instructions of one warp after which a launch has timed out.
     pub steps: u64,
+    /// `wait_ms`: how long a call waits for other threads, where work cannot go on without a call
+    /// of theirs.
+    pub wait_ms: u64,
     /// `fail`: `function:nth:code` triples; the nth call of the function gives the code.
     pub fail: Vec<(String, u64, i32)>,
     /// `fail_at`: `n:code`; the nth driver call since the last configuration gives the code.
@@ -63,6 +66,7 @@ impl Default for Settings {
             streams: Streams::Deferred,
             count: false,
             steps: 1 << 32,
+            wait_ms: 10_000,
             fail: Vec::new(),
             fail_at: None,
             missing: Vec::new(),
@@ -72,7 +76,7 @@ impl Default for Settings {
 
 const KEYS: &[&str] = &[
     "mem_mb", "sm", "driver", "devices", "pools", "ptx", "seed", "checks", "streams", "count",
-    "steps", "fail", "fail_at", "missing",
+    "steps", "wait_ms", "fail", "fail_at", "missing",
 ];
 
 impl Settings {
@@ -117,6 +121,7 @@ impl Settings {
             "streams" => self.streams = streams(value)?,
             "count" => self.count = flag(value)?,
             "steps" => self.steps = number(value)?,
+            "wait_ms" => self.wait_ms = number(value)?,
             "fail" => {
                 let triples = value.split(',').filter(|one| !one.is_empty());
                 self.fail = triples.map(triple).collect::<Result<_, _>>()?;
@@ -151,6 +156,7 @@ impl Settings {
             format!("devices={}\npools={}\n", self.devices, u8::from(self.pools)),
             format!("ptx={ptx}\nseed={}\nchecks={checks}\nstreams={streams}\n", self.seed),
             format!("count={}\nsteps={}\n", u8::from(self.count), self.steps),
+            format!("wait_ms={}\n", self.wait_ms),
             format!("fail={}\nfail_at={fail_at}\n", fail.join(",")),
             format!("missing={}\n", self.missing.join(",")),
         ]
@@ -213,6 +219,7 @@ mod tests {
             checks: Checks::Races,
             streams: Streams::Eager,
             count: true,
+            wait_ms: 5,
             fail: vec![("cuInit".into(), 2, 999)],
             fail_at: Some((3, 700)),
             missing: vec!["cuMemAllocAsync".into()],

@@ -22,6 +22,21 @@ pub(crate) fn ops_on_the_virtual_gpu() -> anyhow::Result<Counts> {
     stream_and_count(&mut command)
 }
 
+/// The virtual NCCL through `cudarc`, whose module for it is a feature that no product has: so with the
+/// features of that package alone.
+pub(crate) fn collectives_of_virtual_gpus() -> anyhow::Result<Counts> {
+    let mut command = repository::cargo();
+    command.args([
+        "test",
+        "--package",
+        "aimass-vgpu-nccl",
+        "--features",
+        "cudarc",
+        "--no-fail-fast",
+    ]);
+    stream_and_count(&mut command)
+}
+
 /// Rebuilds images from the sources and compares them byte for byte: one architecture, by the clock, or
 /// all of them; and the page about them.
 pub(crate) fn images_are_those_of_the_sources(python: &Path, all: bool) -> anyhow::Result<()> {

@@ -104,6 +104,7 @@ pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
     }
     if names.is_empty() {
         report.counted("cuda", cuda::ops_on_the_virtual_gpu);
+        report.counted("nccl", cuda::collectives_of_virtual_gpus);
         report.counted("cuda-host", || cuda_host::cuda_host(None, all));
         if let Some(fetched) = &fetched {
             report.step("images", || cuda::images_are_those_of_the_sources(&fetched.python, all));

@@ -155,7 +155,10 @@ pub(crate) fn computes_narrow(op: &Op, inputs: &[&ValueSpec]) -> bool {
     );
     let of_extents = || match (op, inputs) {
         // These take floats of 8 bits too.
-        (Op::Unary(op), _) => !matches!(op.kind, UnaryKind::IsNan | UnaryKind::IsInf),
+        (Op::Unary(op), [x, ..]) if matches!(op.kind, UnaryKind::IsNan | UnaryKind::IsInf) => {
+            matches!(x.dtype, DType::F16 | DType::Bf16)
+        }
+        (Op::Unary(_), _) => true,
         (Op::Reduce(op), [x, ..]) => reduction::reduced_axes(op, x.rank()).is_some(),
         (Op::Rope(op), [x, ..]) => normalization::head_size(op, x).is_some(),
         (Op::TopK(op), [x, ..]) => reduction::is_selected(op, x),

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use super::access::{Access, Guest};
+use super::gate::OwnedGate;
 use super::graph::Node;
 use super::launch::KernelCall;
 use super::{Code, Driver, Handle, Outcome, host};
@@ -64,6 +65,7 @@ pub(super) enum Work {
     Wait { event: Handle, number: u64 },
     Graph(Arc<[Node]>),
     Callback(Arc<OwnedCallback>),
+    Gated(Arc<OwnedGate>),
 }
 
 impl Driver {
@@ -103,7 +105,8 @@ impl Driver {
                 return Ok(());
             }
             if !self.run_one() {
-                self.findings.push("streams wait for each other".to_owned());
+                let waits = self.closed_gates();
+                self.findings.push(format!("streams wait for each other{waits}"));
                 self.devices[device].sticky = Some(Code::LAUNCH_FAILED);
             }
         }
@@ -127,7 +130,7 @@ impl Driver {
     }
 
     /// Runs one operation; whether there was one that could run.
-    fn run_one(&mut self) -> bool {
+    pub(super) fn run_one(&mut self) -> bool {
         let mut ready: Vec<(u64, Handle)> = self
             .streams
             .keys()
@@ -179,6 +182,7 @@ impl Driver {
                 let event = self.events.get(event);
                 event.is_none_or(|event| event.done >= *number).then_some(*sequence)
             }
+            Work::Gated(gate) => gate.is_open().then_some(*sequence),
             _ => Some(*sequence),
         }
     }
@@ -187,12 +191,8 @@ impl Driver {
         match work {
             Work::Kernel(call) => self.perform_kernel(device, call),
             Work::Graph(nodes) => self.perform_graph(device, nodes),
-            Work::Callback(callback) => {
-                let mut guest = Guest::new(&mut self.devices[device].memory);
-                let code = (callback.0.run)(callback.0.data, &raw const *guest.access());
-                self.findings.extend(guest.problem());
-                if code == 0 { Ok(()) } else { Err(Code(code)) }
-            }
+            Work::Callback(callback) => self.perform_callback(device, callback.0, String::new),
+            Work::Gated(gate) => self.perform_callback(device, gate.callback(), || gate.describe()),
             Work::Record { event, number } => {
                 let now = self.started.elapsed().as_secs_f64();
                 if let Some(event) = self.events.get_mut(event) {
@@ -218,6 +218,24 @@ impl Driver {
                 })
             }
         }
+    }
+
+    /// Runs a library's function; `otherwise` says why it failed if its memory accesses do not.
+    fn perform_callback(
+        &mut self,
+        device: usize,
+        callback: Callback,
+        otherwise: impl FnOnce() -> String,
+    ) -> Outcome {
+        let mut guest = Guest::new(&mut self.devices[device].memory);
+        let code = (callback.run)(callback.data, &raw const *guest.access());
+        let problem = guest.problem();
+        if code == 0 {
+            return Ok(());
+        }
+        let text = problem.unwrap_or_else(otherwise);
+        self.findings.extend(Some(text).filter(|text| !text.is_empty()));
+        Err(Code(code))
     }
 
     fn perform_copy(&mut self, device: usize, work: &Work) -> Result<(), OutOfBounds> {

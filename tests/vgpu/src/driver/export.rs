@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 
 use super::execution::{Callback, OwnedCallback, Work};
+use super::gate::{Gate, OwnedGate};
 use super::{Code, Handle, Out, Outcome, call, configure, driver_api, host, text, with_driver};
 use crate::code::describe;
 use crate::settings::Settings;
@@ -119,4 +120,52 @@ extern "C" fn vgpu_enqueue(stream: Handle, callback: Callback) -> c_int {
         let key = driver.work_stream(device, stream)?;
         driver.enqueue(key, Work::Callback(owned))
     })
+}
+
+/// Queues `first` in a stream of `device`, and behind it `then`, which holds the stream up until it
+/// opens: what several streams do together. Callbacks run while the driver is locked, as those of
+/// `vgpu_enqueue`. Streams that capture refuse it.
+// SAFETY: no other item of this library has the name.
+#[unsafe(no_mangle)]
+extern "C" fn vgpu_enqueue_meeting(
+    device: c_int,
+    stream: Handle,
+    first: Callback,
+    then: Gate,
+) -> c_int {
+    let (first, then) = (OwnedCallback(first).into(), OwnedGate::new(then).into());
+    call("vgpu_enqueue_meeting", super::Need::Initialized, |driver, _| {
+        let device = driver.device(device)?;
+        if driver.devices[device].context.is_none() {
+            return Err(Code::INVALID_CONTEXT);
+        }
+        if let Some(sticky) = driver.devices[device].sticky {
+            return Err(sticky);
+        }
+        let key = driver.work_stream(device, stream)?;
+        if driver.streams[&key].capture.is_some() {
+            driver.invalidate_capture_of(key);
+            return Err(Code::STREAM_CAPTURE_UNSUPPORTED);
+        }
+        driver.enqueue(key, Work::Callback(first))?;
+        driver.enqueue(key, Work::Gated(then))
+    })
+}
+
+/// Index of the device whose memory holds `address`; -1 if it is none's.
+// SAFETY: no other item of this library has the name.
+#[unsafe(no_mangle)]
+extern "C" fn vgpu_device_of(address: u64) -> c_int {
+    with_driver(|driver| {
+        let mut devices = driver.devices.iter();
+        let found = devices.position(|device| device.memory.find(address, 1).is_ok());
+        found.map_or(-1, |index| index as c_int)
+    })
+}
+
+/// Milliseconds that a call waits for other threads.
+// SAFETY: no other item of this library has the name.
+#[unsafe(no_mangle)]
+extern "C" fn vgpu_wait_ms() -> u64 {
+    with_driver(|driver| driver.settings.wait_ms)
 }

@@ -10,6 +10,7 @@ mod device;
 mod event;
 mod execution;
 mod export;
+mod gate;
 mod graph;
 mod host;
 mod launch;
@@ -167,6 +168,9 @@ fn current_device(driver: &Driver) -> Option<usize> {
 
 /// One driver call: faults, conditions, then `f` with the current device (0 if none is needed).
 fn call(name: &'static str, need: Need, f: impl FnOnce(&mut Driver, usize) -> Outcome) -> i32 {
+    if gate::WAITING.contains(&name) {
+        gate::wait_for_calls();
+    }
     let body = || {
         with_driver(|driver| {
             if let Some(code) = driver.fault(name) {

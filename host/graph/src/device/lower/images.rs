@@ -310,7 +310,13 @@ pub(super) fn conv_transpose(
 
 /// A pooling of `[rows, channels, ..]`.
 pub(super) fn pool(site: &Site<'_>, op: &Pool, node: Node<'_>) -> Option<Lowered> {
-    let form = float_form(site.spec(node.inputs[0]).dtype)?;
+    let form = match (op.kind, site.spec(node.inputs[0]).dtype) {
+        (PoolKind::Max, DType::I8) => Form::I8,
+        (PoolKind::Max, DType::U8) => Form::U8,
+        (PoolKind::Max, DType::I32) => Form::I32,
+        (PoolKind::Max, DType::I64) => Form::I64,
+        (PoolKind::Max | PoolKind::Average { .. }, dtype) => float_form(dtype)?,
+    };
     let kernel: Option<Vec<usize>> = op.size.iter().map(|&n| usize::try_from(n).ok()).collect();
     let (windows, kind) = (Windows::new(&op.window, kernel?)?, op.kind);
     Some(Lowered::new(move |call| {

@@ -7,6 +7,7 @@ mod indexed;
 mod layers;
 mod moves;
 mod products;
+mod quantized;
 mod rows;
 
 use crate::run_op::{Attribute, one_node};
@@ -39,6 +40,7 @@ pub(super) fn all() -> Vec<Case> {
         indexed::all(),
         rows::all(),
         products::all(),
+        quantized::all(),
         images::all(),
         layers::all(),
     ];

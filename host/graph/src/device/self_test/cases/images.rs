@@ -1,6 +1,6 @@
 //! Convolutions and pooling, of constant weights (which become operations on images) and of others.
 
-use super::{Case, FLOATS, floats, graph, op};
+use super::{Case, FLOATS, floats, graph, integers, op};
 use crate::run_op::Attribute;
 use crate::{ConvValues, Window};
 use aimass_tensor::DType;
@@ -19,6 +19,11 @@ const SHAPES: &[Shape] = &[
 pub(super) fn all() -> Vec<Case> {
     let mut cases: Vec<Case> = SHAPES.iter().map(|&shape| layers(shape)).collect();
     cases.push(pooled());
+    cases.extend([1, 2, 4].map(windows));
+    for dtype in [DType::I8, DType::U8, DType::I32, DType::I64] {
+        let sizes = [("size", ints(3)), ("strides", ints(2)), ("pads-before", ints(1))];
+        cases.push(op("max-pool", vec![integers(dtype, &[2, 5, 9, 8], 2)], &sizes, 0.0));
+    }
     for dtype in FLOATS {
         cases.extend(SHAPES.iter().map(|&shape| plain(dtype, shape)));
         for name in ["max-pool", "average-pool"] {
@@ -64,6 +69,22 @@ fn layers([channels, filters, extent, size, stride, groups]: Shape) -> Case {
         let z = builder.conv(ConvValues { x: y, w, bias }, window(3, 1), 1)?;
         let z = builder.add(z, y)?;
         builder.silu(z)
+    })
+}
+
+/// A layer that is worth a product of its windows, where that is fast.
+fn windows(channels: usize) -> Case {
+    let inputs = vec![floats(DType::F32, &[1, channels, 33, 33], 1)];
+    graph(&format!("images({channels} -> 128, windows)"), inputs, 256.0, move |builder, values| {
+        let w = builder.constant(floats(DType::F32, &[128, channels, 2, 2], 2))?;
+        let own = Window {
+            strides: vec![1; 2],
+            pads_before: vec![0; 2],
+            pads_after: vec![0; 2],
+            dilations: vec![1; 2],
+        };
+        let y = builder.conv(ConvValues { x: values[0], w, bias: None }, own, 1)?;
+        builder.relu(y)
     })
 }
 

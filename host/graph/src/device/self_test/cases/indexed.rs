@@ -47,7 +47,16 @@ pub(super) fn all() -> Vec<Case> {
             cases.push(op("scatter-nd", slices(dtype, DType::I32), &[mode], 0.0));
         }
     }
-    for (name, dtype) in [("bool", DType::I8), ("f16", DType::U32), ("f32", DType::I64)] {
+    // Slices that are moved 16 bytes at a time, and none at all.
+    for width in [64, 0] {
+        let (x, own) = (floats(DType::F32, &[33, width], 1), indices(DType::I64, &[7, 1], &[33]));
+        cases.push(op("gather-nd", vec![x.clone(), own.clone()], &[], 0.0));
+        let updates = floats(DType::F32, &[7, width], 2);
+        cases.push(op("scatter-nd", vec![x, own, updates], &[], 0.0));
+    }
+    for (name, dtype) in
+        [("bool", DType::I8), ("f16", DType::U32), ("f32", DType::I64), ("i64", DType::I32)]
+    {
         let attributes = [("depth", Attribute::Int(9)), ("dtype", Attribute::Text(name.into()))];
         cases.push(op("one-hot", vec![indices(dtype, &[4, 5], &[12])], &attributes, 0.0));
     }

@@ -22,6 +22,7 @@ pub(super) fn all() -> Vec<Case> {
             (&[2, 5, 3, 64], &[0, 2, 1, 3]),
             (&[2, 17, 3, 18], &[0, 2, 3, 1]),
             (&[3, 2, 5], &[2, 0, 1]),
+            (&[33, 40, 4], &[1, 0, 2]),
         ] {
             cases.push(op("transpose", x(extents), &[ints("permutation", permutation)], 0.0));
         }

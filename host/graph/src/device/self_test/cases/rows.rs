@@ -174,6 +174,43 @@ fn quantization(dtype: DType) -> Vec<Case> {
     cases
 }
 
+/// Integers that kernels of wider ones serve: converted before, and back behind.
+fn widened() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let axes = |axes: &[i64]| ("axes", Attribute::Ints(axes.to_vec()));
+    for dtype in [DType::I8, DType::I16, DType::U8, DType::U16, DType::U32, DType::U64] {
+        let x = |extents: &[usize]| vec![super::integers(dtype, extents, 21)];
+        for name in ["reduce-sum", "reduce-prod"] {
+            cases.push(op(name, x(&[3, 5, 37]), &[axes(&[2])], 0.0));
+            cases.push(op(name, x(&[3, 5, 37]), &[axes(&[0, 2])], 0.0));
+        }
+        for name in ["cumulative-sum", "cumulative-prod"] {
+            cases.push(op(name, x(&[5, 1300]), &[int("axis", 1), flag("reverse", true)], 0.0));
+        }
+        // The CPU takes extremes of the widest.
+        if dtype == DType::U64 {
+            continue;
+        }
+        for name in ["reduce-max", "reduce-min"] {
+            cases.push(op(name, x(&[3, 5, 37]), &[axes(&[1])], 0.0));
+            cases.push(op(name, x(&[2, 5000]), &[axes(&[1])], 0.0));
+            cases.push(op(name, x(&[4, 0]), &[axes(&[1])], 0.0));
+        }
+        for name in ["arg-max", "arg-min"] {
+            cases.push(op(name, x(&[3, 5, 37]), &[int("axis", 1)], 0.0));
+        }
+        if dtype != DType::U32 {
+            for largest in [true, false] {
+                let attributes = [int("k", 7), flag("largest", largest)];
+                cases.push(op("top-k", x(&[3, 900]), &attributes, 0.0));
+            }
+        }
+    }
+    let x = super::integers(DType::I32, &[3, 900], 22);
+    cases.push(op("top-k", vec![x], &[int("k", 900)], 0.0));
+    cases
+}
+
 fn integers() -> Vec<Case> {
     let mut cases = Vec::new();
     for dtype in [DType::I32, DType::I64] {
@@ -187,12 +224,19 @@ fn integers() -> Vec<Case> {
         }
         cases.push(op("arg-max", vec![x()], &[int("axis", 2)], 0.0));
         cases.push(op("cumulative-sum", vec![x()], &[int("axis", 1)], 0.0));
+        // Long rows are cut.
+        let long = super::integers(dtype, &[2, 20_000], 23);
+        let axes = ("axes", Attribute::Ints(vec![1]));
+        cases.push(op("reduce-sum", vec![long], &[axes], 0.0));
     }
     for name in ["reduce-max", "reduce-min"] {
-        let bytes: Vec<u8> = (0..60).map(|i| u8::from(i % 7 < 5)).collect();
-        let x = tensor(DType::Bool, &[4, 15], &bytes);
-        cases.push(op(name, vec![x], &[("axes", Attribute::Ints(vec![1]))], 0.0));
+        for (rows, columns, axis) in [(4, 15, 1), (4, 15, 0), (2, 20_000, 1)] {
+            let bytes: Vec<u8> = (0..rows * columns).map(|i| u8::from(i % 7 < 5)).collect();
+            let x = tensor(DType::Bool, &[rows, columns], &bytes);
+            cases.push(op(name, vec![x], &[("axes", Attribute::Ints(vec![axis]))], 0.0));
+        }
     }
+    cases.extend(widened());
     let dims = ("dims", Attribute::Ints(vec![3, 37]));
     cases.push(op("random-bits", vec![words(&[7, 0xdead_beef])], &[dims], 0.0));
     cases
