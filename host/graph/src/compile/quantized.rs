@@ -1,12 +1,15 @@
 //! Products of values that were quantized with known scales are done on the integers themselves.
 //!
-//! A model that is quantized beforehand says `matmul(dequantize(x), dequantize(w))` (ONNX "QDQ"). The sums
-//! of integers are exact and scaled once, where products of the dequantized numbers round at every
-//! addition; a row depends on its row only, as before.
+//! A model that is quantized beforehand says `matmul(dequantize(x), dequantize(y))` (ONNX "QDQ"), where `y` is
+//! a matrix of weights, or what another layer made (the products of attention). The sums of integers are
+//! exact and scaled once, where products of the dequantized numbers round at every addition; a row
+//! depends on its row only, as before. The bias of a linear layer is added behind.
 
 use super::finder::Finder;
 use crate::graph::{Graph, Node, Origin, Value, ValueId};
-use crate::op::{Dequantize, IntegerEnd, Linear, MatMulInteger, Op};
+use crate::op::{
+    Arithmetic, Binary, BinaryKind, Dequantize, IntegerEnd, Linear, MatMulInteger, Op,
+};
 use crate::packing::Constant;
 use crate::{Dim, ValueSpec};
 use aimass_tensor::{DType, Shape, Tensor};
@@ -14,30 +17,57 @@ use aimass_tensor::{DType, Shape, Tensor};
 /// Longest sum of products of bytes, each less a zero point, that 32 bits hold.
 const DEPTH_MAX: u64 = (i32::MAX / (255 * 255)) as u64;
 
-/// Rewrites, in place, every product of a dequantized value and a dequantized constant matrix.
+/// Rewrites every product of two dequantized values.
 pub(super) fn products(graph: &mut Graph) {
     let finder = Finder::new(graph);
     let nodes = graph.nodes.iter().enumerate().filter(|(index, _)| finder.live[*index]);
     let found: Vec<(usize, Product)> =
         nodes.filter_map(|(index, node)| Some((index, product(&finder, node)?))).collect();
-    for (index, Product { x, w, zeros, scale }) in found {
-        let w = match w {
-            Matrix::Known(w) => w,
-            Matrix::Made(tensor) => constant(graph, tensor),
-        };
-        let scale = constant(graph, scale);
-        let [x_zero, y_zero] = zeros;
-        let op = MatMulInteger {
-            x_zero: x_zero.is_some(),
-            y_zero: y_zero.is_some(),
-            end: IntegerEnd::Scaled,
-            packed: None,
-        };
-        let node = &mut graph.nodes[index];
-        node.op = Op::MatMulInteger(op);
-        node.inputs =
-            [Some(x), Some(w), x_zero, y_zero, Some(scale)].into_iter().flatten().collect();
+    if found.is_empty() {
+        return;
     }
+    let mut found = found.into_iter().peekable();
+    for (index, node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
+        match found.next_if(|(at, _)| *at == index) {
+            Some((_, product)) => rewrite(graph, node, product),
+            None => graph.nodes.push(node),
+        }
+    }
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for output in &node.outputs {
+            graph.values[output.index()].origin = Origin::Node(index);
+        }
+    }
+}
+
+/// Puts a product of integers, and the sum with a bias, where `node` was.
+fn rewrite(graph: &mut Graph, node: Node, product: Product) {
+    let Product { x, w, zeros, scale, bias } = product;
+    let w = match w {
+        Matrix::Known(w) => w,
+        Matrix::Made(tensor) => constant(graph, tensor),
+    };
+    let scale = constant(graph, scale);
+    let [x_zero, y_zero] = zeros;
+    let op = MatMulInteger {
+        x_zero: x_zero.is_some(),
+        y_zero: y_zero.is_some(),
+        end: IntegerEnd::Scaled,
+        packed: None,
+    };
+    let op = Op::MatMulInteger(op);
+    let inputs = [Some(x), Some(w), x_zero, y_zero, Some(scale)].into_iter().flatten().collect();
+    let Some(bias) = bias else {
+        graph.nodes.push(Node { op, inputs, outputs: node.outputs });
+        return;
+    };
+    let spec = graph.spec(node.outputs[0]).clone();
+    let scaled = ValueId(graph.values.len() as u32);
+    // Which node makes it is noted when all nodes have their places.
+    graph.values.push(Value { spec, origin: Origin::Node(graph.nodes.len()) });
+    graph.nodes.push(Node { op, inputs, outputs: vec![scaled] });
+    let op = Op::Binary(Binary { kind: BinaryKind::Arithmetic(Arithmetic::Add) });
+    graph.nodes.push(Node { op, inputs: vec![scaled, bias], outputs: node.outputs });
 }
 
 /// A product that was found.
@@ -49,9 +79,11 @@ struct Product {
     zeros: [Option<ValueId>; 2],
     /// `[1]` or `[n]`: that of `x` times that of each column.
     scale: Tensor,
+    /// `[n]`, f32.
+    bias: Option<ValueId>,
 }
 
-/// A matrix of integers `[k, n]`.
+/// Matrices of integers `[.., k, n]`.
 enum Matrix {
     Known(ValueId),
     Made(Tensor),
@@ -66,26 +98,33 @@ struct Quantized {
 }
 
 fn product(finder: &Finder<'_>, node: &Node) -> Option<Product> {
-    let transposed = match (&node.op, &node.inputs[..]) {
-        (Op::MatMul(_), [_, _]) => false,
-        (Op::Linear(Linear { transposed }), [_, _]) => *transposed,
+    let (transposed, bias) = match (&node.op, &node.inputs[..]) {
+        (Op::MatMul(_), [_, _]) => (false, None),
+        (Op::Linear(Linear { transposed }), [_, _]) => (*transposed, None),
+        (Op::Linear(Linear { transposed }), [_, _, bias]) => (*transposed, Some(*bias)),
         _ => return None,
     };
     let x = quantized(finder, node.inputs[0])?;
     let w = quantized(finder, node.inputs[1])?;
-    let weights = finder.constant(w.q)?;
-    let [Dim::Fixed(a), Dim::Fixed(b)] = finder.spec(w.q).dims[..] else { return None };
-    let (k, n, columns) = if transposed { (b, a, 0) } else { (a, b, 1) };
-    if k > DEPTH_MAX {
+    let weights = finder.constant(w.q);
+    let [.., Dim::Fixed(a), b] = &finder.spec(w.q).dims[..] else { return None };
+    let (k, n, columns) = match (transposed, b) {
+        (true, Dim::Fixed(b)) => (*b, Some(*a), 0),
+        (true, _) => return None,
+        (false, b) => (*a, b.fixed(), 1),
+    };
+    // Several matrices of weights are packed as numbers once, as integers in every run.
+    if k > DEPTH_MAX || weights.is_some() && finder.spec(w.q).rank() != 2 {
         return None;
     }
     let scales = floats(finder, w.scale)?;
     let whole = w.axis.is_none() && scales.len() == 1;
-    if x.axis.is_some() || !(whole || w.axis == Some(columns) && scales.len() as u64 == n) {
+    let each = weights.is_some() && w.axis == Some(columns) && Some(scales.len() as u64) == n;
+    if x.axis.is_some() || !(whole || each) {
         return None;
     }
     let [own] = floats(finder, x.scale)?[..] else { return None };
-    if x.zero.is_some_and(|zero| finder.constant(zero).is_none()) {
+    if [x.zero, w.zero].into_iter().flatten().any(|zero| finder.constant(zero).is_none()) {
         return None;
     }
     let factors: Vec<f32> = scales.iter().map(|scale| own * scale).collect();
@@ -100,10 +139,10 @@ fn product(finder: &Finder<'_>, node: &Node) -> Option<Product> {
     };
     let w = match transposed {
         false => Matrix::Known(w.q),
-        true => Matrix::Made(flipped(&weights, finder.spec(w.q).dtype, [a, b])?),
+        true => Matrix::Made(flipped(&weights?, finder.spec(w.q).dtype, [*a, k])?),
     };
     let scale = Tensor::from_slice(&[factors.len()], &factors).ok()?;
-    Some(Product { x: x.q, w, zeros: [x.zero, y_zero], scale })
+    Some(Product { x: x.q, w, zeros: [x.zero, y_zero], scale, bias })
 }
 
 /// The bytes behind a value, if that is what is dequantized as it is.

@@ -151,11 +151,12 @@ struct Beforehand {
     columns: bool,
     signed: bool,
     zeros: bool,
+    bias: bool,
 }
 
 /// The plan of `matmul(dequantize(quantize(x)), dequantize(w))`, and the answer to `x` by hand in f64.
 fn quantized_beforehand(random: &mut Random, kind: Beforehand, x: &[f32]) -> (Plan, Vec<f64>) {
-    let Beforehand { transposed, columns, signed, zeros } = kind;
+    let Beforehand { transposed, columns, signed, zeros, bias } = kind;
     let bytes: Vec<u8> = (0..K * N).map(|_| random.bits() as u8).collect();
     let count = if columns { N } else { 1 };
     let scales: Vec<f32> = (0..count).map(|i| 0.003 + i as f32 / 4096.0).collect();
@@ -177,9 +178,13 @@ fn quantized_beforehand(random: &mut Random, kind: Beforehand, x: &[f32]) -> (Pl
     let w_zero = b.constant(tensor(dtype, own, &zero_bytes)).unwrap();
     let axis = columns.then_some(u32::from(!transposed));
     let weights = b.dequantize(w, w_scale, Some(w_zero), axis).unwrap();
-    let y = match transposed {
-        true => b.linear(rough, weights, None, true),
-        false => b.matmul(rough, weights),
+    let addends = if bias { random.numbers(N) } else { vec![0.0; N] };
+    let y = match (transposed, bias) {
+        (false, false) => b.matmul(rough, weights),
+        _ => {
+            let addend = bias.then(|| b.constant(f32s(&[N], &addends)).unwrap());
+            b.linear(rough, weights, addend, transposed)
+        }
     };
     b.output("y", y.unwrap()).unwrap();
     let (least, most) = if signed { (-128.0, 127.0) } else { (0.0, 255.0) };
@@ -193,7 +198,8 @@ fn quantized_beforehand(random: &mut Random, kind: Beforehand, x: &[f32]) -> (Pl
     };
     let rows = x.chunks_exact(K).flat_map(|row| {
         let sum = move |j: usize| (0..K).map(|p| step(row[p]) * weight(p, j)).sum::<f64>();
-        (0..N).map(move |j| sum(j) * f64::from(x_scale)).collect::<Vec<f64>>()
+        let of = |j: usize| sum(j) * f64::from(x_scale) + f64::from(addends[j]);
+        (0..N).map(of).collect::<Vec<f64>>()
     });
     let expected = rows.collect();
     (plan(b), expected)
@@ -203,15 +209,25 @@ fn quantized_beforehand(random: &mut Random, kind: Beforehand, x: &[f32]) -> (Pl
 fn what_was_quantized_beforehand_is_multiplied_as_integers() {
     let mut random = Random(4);
     let x: Vec<f32> = random.numbers(3 * K).iter().map(|x| x * 9.0).collect();
-    for case in 0..16 {
+    for case in 0..32 {
         let bit = |bit: u32| case >> bit & 1 == 1;
-        let kind =
-            Beforehand { transposed: bit(0), columns: bit(1), signed: bit(2), zeros: bit(3) };
+        let kind = Beforehand {
+            transposed: bit(0),
+            columns: bit(1),
+            signed: bit(2),
+            zeros: bit(3),
+            bias: bit(4),
+        };
         let (plan, expected) = quantized_beforehand(&mut random, kind, &x);
         let rows = f32s(&[3, K], &x);
         let report = plan.report(std::slice::from_ref(&rows)).unwrap();
         let labels: Vec<&str> = report.steps.iter().map(|step| &*step.label).collect();
-        assert_eq!(labels.len(), 2, "{labels:?}: quantized, and multiplied with its scale");
+        let steps = if kind.bias { 3 } else { 2 };
+        assert_eq!(
+            labels.len(),
+            steps,
+            "{labels:?}: quantized, multiplied with its scale, added to"
+        );
         assert!(labels[1].contains("matmul-integer"), "{labels:?}");
         assert_eq!(*plan.coalescing(), Coalescing::Batch);
         let got = plan.run(&[rows], None).unwrap();
@@ -219,11 +235,70 @@ fn what_was_quantized_beforehand_is_multiplied_as_integers() {
         // Exact sums, rounded as they become f32 and as they are scaled, by a scale that was rounded.
         for (got, want) in got.iter().zip(&expected) {
             let error = (f64::from(*got) - want).abs();
-            assert!(error <= 3e-7 * want.abs(), "case {case}: expected {want}, got {got}");
+            // The sum with a bias, which is 1 at most, is rounded once more.
+            let most = 3e-7 * if kind.bias { want.abs() + 1.0 } else { want.abs() };
+            assert!(error <= most, "case {case}: expected {want}, got {got}");
         }
         let alone = plan.run(&[f32s(&[1, K], &x[K..2 * K])], None).unwrap();
         assert_eq!(alone[0].as_slice::<f32>().unwrap(), &got[N..2 * N]);
     }
+}
+
+/// Quantized `x` and `y` in two heads, as `[batch, 2, 5, K]` times `[batch, 2, K, 6]`. The scale of `y` is
+/// known, or comes with the call, so that the product is one of numbers.
+fn heads(known: bool) -> Plan {
+    let mut b = builder();
+    let mut side = |name: &str, dims: [u64; 2], known: bool| {
+        let dims = [Dim::Batch, Dim::Fixed(2), Dim::Fixed(dims[0]), Dim::Fixed(dims[1])];
+        let q = b.input(name, DType::U8, &dims).unwrap();
+        let scale = match known {
+            true => b.constant(f32s(&[], &[0.0625])).unwrap(),
+            false => b.input("scale", DType::F32, &[]).unwrap(),
+        };
+        let zero = b.constant(tensor(DType::U8, &[], &[113])).unwrap();
+        b.dequantize(q, scale, Some(zero), None).unwrap()
+    };
+    let (x, y) = (side("x", [5, K as u64], true), side("y", [K as u64, 6], known));
+    let product = b.matmul(x, y).unwrap();
+    b.output("product", product).unwrap();
+    plan(b)
+}
+
+#[test]
+fn what_two_layers_made_is_multiplied_as_integers() {
+    let mut random = Random(6);
+    let mut bytes = |count: usize| (0..count).map(|_| random.bits() as u8).collect::<Vec<u8>>();
+    let (x, y) = (bytes(3 * 2 * 5 * K), bytes(3 * 2 * K * 6));
+    let inputs = |from: usize, to: usize| {
+        let part = |all: &[u8], rows: usize, columns: usize| {
+            let own = all.len() / 3;
+            tensor(DType::U8, &[to - from, 2, rows, columns], &all[from * own..to * own])
+        };
+        vec![part(&x, 5, K), part(&y, K, 6)]
+    };
+    let (integers, numbers) = (heads(true), heads(false));
+    let report = integers.report(&inputs(0, 3)).unwrap();
+    let labels: Vec<&str> = report.steps.iter().map(|step| &*step.label).collect();
+    assert!(labels.len() == 1 && labels[0].contains("matmul-integer"), "{labels:?}");
+    assert_eq!(*integers.coalescing(), Coalescing::Batch);
+    let got = integers.run(&inputs(0, 3), None).unwrap();
+    let got = got[0].as_slice::<f32>().unwrap();
+    let scaled = [inputs(0, 3), vec![f32s(&[], &[0.0625])]].concat();
+    let unfused = numbers.run(&scaled, None).unwrap();
+    let unfused = unfused[0].as_slice::<f32>().unwrap();
+    for (at, (got, unfused)) in got.iter().zip(unfused).enumerate() {
+        let (matrix, i, j) = (at / 30, at / 6 % 5, at % 6);
+        let term = |p: usize| {
+            let (x, y) = (x[(matrix * 5 + i) * K + p], y[(matrix * K + p) * 6 + j]);
+            (i64::from(x) - 113) * (i64::from(y) - 113)
+        };
+        // Both scales are powers of two: the scaled sum is exact.
+        let exact = (0..K).map(term).sum::<i64>() as f32 / 256.0;
+        assert_eq!(*got, exact, "element {at}");
+        assert!((got - unfused).abs() <= 1e-3, "element {at}: {got}, unfused {unfused}");
+    }
+    let alone = integers.run(&inputs(1, 2), None).unwrap();
+    assert_eq!(alone[0].as_slice::<f32>().unwrap(), &got[60..120]);
 }
 
 /// The product of the second two is infinite in f32, and times a sum of 0 no number.
