@@ -13,7 +13,7 @@ use crate::{
     Engine, EngineError, Family, Fixture, InferRequest, InferResponse, ModelMetadata,
     PackageFolder, Selector,
 };
-use aimass_graph::Plan;
+use aimass_graph::{Coalescing, Plan};
 use aimass_registry::{RegistryError, Selector as RegistrySelector, StagedModel};
 use aimass_sandbox::BoxFuture;
 use aimass_sandbox::{NamedTensors, PluginSignature};
@@ -73,6 +73,23 @@ pub struct ModelStage {
     pub batched: bool,
     /// Whether other calls of the same shapes and observed content use the stage, too.
     pub reusable: bool,
+    /// What keeps the stage from serving any batch extent, in the format plugin's words.
+    pub blocked_by: Option<Arc<str>>,
+}
+
+impl ModelStage {
+    /// Along what calls of a traced model join that take these stages, or what stands in the way: a
+    /// node of the model if the plugin names one, else the first plan that runs alone.
+    pub fn coalescing(stages: &[ModelStage]) -> Coalescing {
+        if let Some(stage) = stages.iter().find(|stage| !stage.batched) {
+            let blocked_by = stage.blocked_by.as_deref();
+            let blocked_by = blocked_by.unwrap_or("the format plugin, which does not say why");
+            return Coalescing::Alone { blocked_by: blocked_by.to_owned() };
+        }
+        let plans = stages.iter().filter_map(|stage| stage.plan.as_ref());
+        let mut alone = plans.map(|plan| plan.coalescing()).filter(|it| **it != Coalescing::Batch);
+        alone.next().cloned().unwrap_or(Coalescing::Batch)
+    }
 }
 
 impl Engine {
@@ -204,6 +221,7 @@ impl OpenModel {
             observe: stage.observe,
             batched: stage.batched,
             reusable: stage.reusable,
+            blocked_by: stage.blocked_by,
         });
         Ok(stage.collect())
     }

@@ -26,6 +26,8 @@ use values::Values;
 
 /// Tensors that one stage may know by itself at most.
 const KNOWN_MAX: usize = 256;
+/// Bytes in which a stage may say what keeps its trace from being batched.
+const BLOCKED_BY_BYTES_MAX: usize = 1_024;
 
 /// An input of a model as one call brings it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct TracedStage {
     pub batched: bool,
     /// Whether later calls of the same shapes and observed content may use the stage.
     pub reusable: bool,
+    /// What keeps the trace from being batched, in the plugin's words of at most 1,024 bytes.
+    pub blocked_by: Option<Arc<str>>,
 }
 
 /// A live instance in the middle of a trace. It goes with the value.
@@ -96,6 +100,7 @@ struct Outline {
     observe: Vec<Arc<str>>,
     batched: bool,
     reusable: bool,
+    blocked_by: Option<Arc<str>>,
 }
 
 const TRACE: &str = "trace";
@@ -427,20 +432,21 @@ fn take_answer(
 
 /// A stage of a worker, its graph built again here.
 fn outline_in(plugin: &Plugin, stage: messages::Stage) -> Result<Outline, Cause> {
-    let messages::Stage { graph, known, observe, batched, reusable } = stage;
+    let messages::Stage { graph, known, observe, batched, reusable, blocked_by } = stage;
     let graph = graph.map(|record| plugin.replayed(record.0)).transpose()?;
     check_known(known.len())?;
+    check_blocked_by(blocked_by.as_deref(), batched)?;
     let known = tensors_in(known);
     let bytes = known.iter().map(|(_, tensor)| tensor.byte_len() as u64).sum();
     check_bytes(bytes, plugin.limits().output_bytes_max)?;
-    Ok(Outline { graph, record: Vec::new(), known, observe, batched, reusable })
+    Ok(Outline { graph, record: Vec::new(), known, observe, batched, reusable, blocked_by })
 }
 
 /// In a worker: a stage on its way to the host.
 fn outline_out(outline: Outline) -> messages::Stage {
-    let Outline { graph, record, known, observe, batched, reusable } = outline;
+    let Outline { graph, record, known, observe, batched, reusable, blocked_by } = outline;
     let graph = graph.map(|_| Bytes::of(record));
-    messages::Stage { graph, known: tensors_out(&known), observe, batched, reusable }
+    messages::Stage { graph, known: tensors_out(&known), observe, batched, reusable, blocked_by }
 }
 
 fn check_known(got: usize) -> Result<(), Cause> {
@@ -449,6 +455,20 @@ fn check_known(got: usize) -> Result<(), Cause> {
         return Err(Cause::BadOutput { message });
     }
     Ok(())
+}
+
+fn check_blocked_by(text: Option<&str>, batched: bool) -> Result<(), Cause> {
+    let message = match text {
+        Some(_) if batched => {
+            "expected no `blocked-by` of a trace that is batched, got one".to_owned()
+        }
+        Some(text) if text.len() > BLOCKED_BY_BYTES_MAX => {
+            let got = text.len();
+            format!("expected a `blocked-by` of at most {BLOCKED_BY_BYTES_MAX} bytes, got {got}")
+        }
+        Some(_) | None => return Ok(()),
+    };
+    Err(Cause::BadOutput { message })
 }
 
 fn check_bytes(got_bytes: u64, limit_bytes: u64) -> Result<(), Cause> {
@@ -465,7 +485,7 @@ async fn compile(
     options: CompileOptions,
     outline: Outline,
 ) -> Result<TracedStage, PluginError> {
-    let Outline { graph, record: _, known, observe, batched, reusable } = outline;
+    let Outline { graph, record: _, known, observe, batched, reusable, blocked_by } = outline;
     let plan = match graph {
         Some(graph) => {
             let compile = move || aimass_graph::compile(graph, &options);
@@ -481,7 +501,7 @@ async fn compile(
         }
         None => None,
     };
-    Ok(TracedStage { plan, known, observe, batched, reusable })
+    Ok(TracedStage { plan, known, observe, batched, reusable, blocked_by })
 }
 
 /// Takes graph and tensors out of the guest's table, within the limits.
@@ -507,7 +527,9 @@ fn take_stage(state: &mut CallState, stage: Stage) -> Result<Outline, Cause> {
     check_bytes(bytes, state.limits().output_bytes_max)?;
     let observe = stage.observe.into_iter().map(Arc::from).collect();
     let (batched, reusable) = (stage.batched, stage.reusable);
-    Ok(Outline { graph, record, known, observe, batched, reusable })
+    check_blocked_by(stage.blocked_by.as_deref(), batched)?;
+    let blocked_by = stage.blocked_by.map(Arc::from);
+    Ok(Outline { graph, record, known, observe, batched, reusable, blocked_by })
 }
 
 fn check_signature(signature: &PluginSignature) -> Result<(), String> {

@@ -92,8 +92,8 @@ impl TracingFormat for Onnx {
     fn trace(&self, files: &[FileInfo], inputs: &[TracedInput]) -> Result<(Trace, Stage)> {
         let model = Rc::new(self.model(files)?);
         let signature = signature::of_model(&model, self.settings.batch)?;
-        let traced = signature::traced(&signature, inputs)?;
-        let (tracer, stage) = tracer::start(&model, traced.open, traced.exact)?;
+        let traced = signature::traced(&model, &signature, (inputs, self.settings.batch))?;
+        let (tracer, stage) = tracer::start(&model, traced)?;
         Ok((Trace(tracer), stage))
     }
 

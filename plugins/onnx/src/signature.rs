@@ -1,8 +1,8 @@
 //! Inputs and outputs of a model as the contract names them.
 
-use crate::proto::{DimProto, Graph, Model, TensorType, ValueInfo, ValueType};
+use crate::proto::{DimProto, Graph, Model, Node, TensorType, ValueInfo, ValueType};
 use crate::tracer::input;
-use crate::value::{Extent, T};
+use crate::value::{Extent, T, shown};
 use aimass_sdk::{DType, Dim, Error, Result, Signature, TensorSpec, TracedInput};
 
 /// The model's signature. With `batch`, axis 0 of the inputs is `batch` where the model leaves it open
@@ -12,12 +12,18 @@ use aimass_sdk::{DType, Dim, Error, Result, Signature, TensorSpec, TracedInput};
 /// `unsupported/onnx-type` for an input or output that is no tensor of the contract's types.
 pub(crate) fn of_model(model: &Model, batch: bool) -> Result<Signature> {
     let graph = &model.graph;
-    let rows = if batch { rows_of(graph) } else { None };
+    let rows = if batch { rows_of(model).ok() } else { None };
     let mut signature = Signature::new();
     for info in inputs(graph) {
         signature.inputs.push(spec(model, info, rows.as_ref())?);
     }
     for info in &graph.outputs {
+        if is_scores(graph, info) {
+            let name = model.names.text(info.name).to_owned();
+            let (dtype, description) = (Some(DType::F32), "scores, one a class".to_owned());
+            signature.outputs.push(TensorSpec { name, dtype, dims: None, description });
+            continue;
+        }
         // What a model says of the shapes of its outputs is often wrong, and nobody depends on it: a
         // trace tells the right ones.
         signature.outputs.push(TensorSpec { dims: None, ..spec(model, info, None)? });
@@ -27,15 +33,20 @@ pub(crate) fn of_model(model: &Model, batch: bool) -> Result<Signature> {
 
 /// The inputs of the first trace: with open rows, if the signature has any, and with known ones.
 pub(crate) struct Traced {
-    pub(crate) open: Option<Vec<(String, T)>>,
+    /// Or why none is left open.
+    pub(crate) open: std::result::Result<Vec<(String, T)>, String>,
     pub(crate) exact: Vec<(String, T)>,
 }
 
-/// Pairs what a call brings with the signature.
+/// Pairs what a call brings with the signature, which was made with `batch`.
 ///
 /// # Errors
 /// `internal/inputs` if the host brings other inputs than the signature's.
-pub(crate) fn traced(signature: &Signature, inputs: &[TracedInput]) -> Result<Traced> {
+pub(crate) fn traced(
+    model: &Model,
+    signature: &Signature,
+    (inputs, batch): (&[TracedInput], bool),
+) -> Result<Traced> {
     let (mut open, mut exact) = (Vec::new(), Vec::new());
     let mut any = false;
     for spec in &signature.inputs {
@@ -53,7 +64,15 @@ pub(crate) fn traced(signature: &Signature, inputs: &[TracedInput]) -> Result<Tr
         open.push((spec.name.clone(), input(&spec.name, found.dtype, rows)));
         exact.push((spec.name.clone(), input(&spec.name, found.dtype, dims)));
     }
-    Ok(Traced { open: any.then_some(open), exact })
+    let open = match (any, batch) {
+        (true, _) => Ok(open),
+        (false, false) => Err("`batch = false` in the configuration".to_owned()),
+        (false, true) => Err(match rows_of(model) {
+            Ok(_) => "rows of texts".to_owned(),
+            Err(why) => why,
+        }),
+    };
+    Ok(Traced { open, exact })
 }
 
 /// Inputs that a call has to bring: those without a default value.
@@ -61,11 +80,22 @@ fn inputs(graph: &Graph) -> impl Iterator<Item = &ValueInfo> {
     graph.inputs.iter().filter(|info| !graph.initializers.contains_key(&info.name))
 }
 
-/// The one dimension that counts rows.
-fn rows_of(graph: &Graph) -> Option<DimProto> {
+/// Whether an output is what a `ZipMap` makes: a list of maps to ONNX, the tensor of scores to us.
+fn is_scores(graph: &Graph, info: &ValueInfo) -> bool {
+    let makes = |node: &std::rc::Rc<Node>| node.outputs.first() == Some(&info.name);
+    let maker = graph.nodes.iter().find(|node| makes(node));
+    maker.is_some_and(|node| node.domain == "ai.onnx.ml" && node.op == "ZipMap")
+}
+
+/// The one dimension that counts rows, or why there is none.
+fn rows_of(model: &Model) -> std::result::Result<DimProto, String> {
+    let graph = &model.graph;
+    let text = |info: &ValueInfo| shown(model.names.text(info.name));
     let mut rows: Option<DimProto> = None;
     for info in inputs(graph) {
-        let ValueType::Tensor(TensorType { dims: Some(dims), .. }) = &info.ty else { return None };
+        let ValueType::Tensor(TensorType { dims: Some(dims), .. }) = &info.ty else {
+            return Err(format!("input `{}`: the model does not say its rank", text(info)));
+        };
         for (axis, dim) in dims.iter().enumerate() {
             match (axis, dim, &rows) {
                 (0, DimProto::Named(_), None) => rows = Some(dim.clone()),
@@ -74,14 +104,28 @@ fn rows_of(graph: &Graph) -> Option<DimProto> {
             }
         }
     }
-    let rows = rows?;
-    let elsewhere = inputs(graph).any(|info| match &info.ty {
+    let Some(rows) = rows else {
+        let first = inputs(graph).next().map(text);
+        return Err(match first {
+            Some(name) => format!("input `{name}`: no first dimension is left open under a name"),
+            None => "no input".to_owned(),
+        });
+    };
+    let DimProto::Named(name) = &rows else { return Ok(rows) };
+    let elsewhere = inputs(graph).find(|info| match &info.ty {
         ValueType::Tensor(TensorType { dims: Some(dims), .. }) => {
-            matches!(&rows, DimProto::Named(_)) && dims.iter().skip(1).any(|dim| *dim == rows)
+            dims.iter().skip(1).any(|dim| *dim == rows)
         }
         _ => false,
     });
-    if elsewhere { None } else { Some(rows) }
+    match elsewhere {
+        None => Ok(rows),
+        Some(info) => Err(format!(
+            "input `{}`: the rows, `{}`, lie along another axis than 0",
+            text(info),
+            shown(name)
+        )),
+    }
 }
 
 fn graph_has_one_input(graph: &Graph) -> bool {

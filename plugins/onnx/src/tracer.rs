@@ -16,6 +16,7 @@ use crate::emit::{Emitter, known};
 use crate::node::{Cx, Inputs};
 use crate::ops;
 use crate::proto::{Attribute, Function, Graph, Model, Name, NameMap, Node, ValueInfo, opset};
+use crate::signature::Traced;
 use crate::value::{Form, R, Stop, T, Value, held_bytes, invalid, shown};
 use aimass_sdk::graph::Graph as HostGraph;
 use aimass_sdk::{DType, Error, NamedTensors, Result, Stage, Tensor};
@@ -32,6 +33,9 @@ const HELD_BYTES_MAX: u64 = 96 << 20;
 /// Observed bytes beyond which a stage is not worth keeping.
 const REUSABLE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of what kept rows from being left open, as the contract bounds them.
+const BLOCKED_BY_BYTES_MAX: usize = 1_024;
+
 /// Tensors that one stage observes at most; a lowering asks again for the others.
 const OBSERVED_MAX: usize = 64;
 
@@ -43,6 +47,8 @@ pub(crate) struct Tracer {
     outputs: Vec<(String, Value)>,
     observed: Vec<T>,
     steps: u64,
+    /// What kept rows from being left open.
+    blocked_by: Option<String>,
 }
 
 /// One graph that is being walked.
@@ -84,6 +90,7 @@ impl Tracer {
             outputs: Vec::new(),
             observed: Vec::new(),
             steps: 0,
+            blocked_by: None,
         }
     }
 
@@ -129,6 +136,10 @@ impl Tracer {
 
     /// Ends the stage so that these tensors can be looked at.
     fn observe(&mut self, tensors: Vec<T>) -> R<Stage> {
+        if self.emitter.batched {
+            let message = "the model takes more than one stage of a trace".to_owned();
+            return Err(Stop::NotBatchable(message));
+        }
         let tensors = &tensors[..tensors.len().min(OBSERVED_MAX)];
         for tensor in tensors {
             self.emitter.unpack(tensor)?;
@@ -140,9 +151,6 @@ impl Tracer {
         let mut names: Vec<String> = Vec::new();
         self.observed.clear();
         for tensor in tensors {
-            if self.emitter.batched && tensor.fixed().is_none() {
-                return Err(Stop::NotBatchable("the content of rows is looked at".to_owned()));
-            }
             if let Form::Named(name) = &*tensor.form.borrow()
                 && !names.contains(name)
             {
@@ -160,7 +168,8 @@ impl Tracer {
         observe: Vec<String>,
     ) -> Stage {
         let Emitter { batched, reusable, .. } = self.emitter;
-        Stage { graph, known, observe, batched, reusable }
+        let blocked_by = self.blocked_by.clone();
+        Stage { graph, known, observe, batched, reusable, blocked_by }
     }
 
     /// The last stage: every output of the model that the values do not hold yet.
@@ -405,19 +414,30 @@ impl Tracer {
         Ok(true)
     }
 
-    /// Adds the node to an error that does not name one yet.
+    /// Adds the node to an error that does not name one yet, and to what stands in the way of open rows.
     fn locate(&self, stop: Stop, node: &Node) -> Stop {
+        let located = |message: &str| {
+            let output = || node.outputs.first().map_or("", |&name| self.model.names.text(name));
+            let name = if node.name.is_empty() { output() } else { &node.name };
+            let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
+            let (name, domain, op) = (shown(name), shown(domain), shown(&node.op));
+            format!("node `{name}` ({domain}.{op}): {message}")
+        };
         match stop {
             Stop::Error(error) if !error.message.starts_with("node ") => {
-                let output =
-                    || node.outputs.first().map_or("", |&name| self.model.names.text(name));
-                let name = if node.name.is_empty() { output() } else { &node.name };
-                let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
-                let (name, domain, op) = (shown(name), shown(domain), shown(&node.op));
-                let message = format!("node `{name}` ({domain}.{op}): {}", error.message);
+                let message = located(&error.message);
                 Stop::Error(Error { message, ..error })
             }
-            other => other,
+            Stop::NotBatchable(what) => Stop::NotBatchable(located(&what)),
+            Stop::Observe(tensors) if self.emitter.batched => {
+                let named = tensors.iter().find_map(|tensor| match &*tensor.form.borrow() {
+                    Form::Named(name) => Some(format!("`{}`", shown(name))),
+                    Form::Bytes { .. } | Form::File { .. } | Form::Node | Form::Strings(_) => None,
+                });
+                let named = named.unwrap_or_else(|| "a computed value".to_owned());
+                Stop::NotBatchable(located(&format!("the content of {named} decides what follows")))
+            }
+            Stop::Error(_) | Stop::Observe(_) => stop,
         }
     }
 }
@@ -437,25 +457,26 @@ pub(crate) fn input(name: &str, dtype: DType, dims: Vec<crate::value::Extent>) -
     crate::value::TensorValue::new(dtype, dims, Form::Named(name.to_owned()))
 }
 
-/// Starts a trace, with rows left open if the signature has any and the model allows it.
+/// Starts a trace, with rows left open if the signature has any and the model allows it. One that knows
+/// its rows says what they were known for.
 ///
 /// # Errors
 /// What keeps the model from being served for these shapes.
-pub(crate) fn start(
-    model: &Rc<Model>,
-    open: Option<Vec<(String, T)>>,
-    exact: Vec<(String, T)>,
-) -> Result<(Tracer, Stage)> {
-    if let Some(open) = open {
-        let mut tracer = Tracer::new(model.clone(), open, true);
-        // Whatever stands in the way of open rows: known ones are tried next and tell their own error.
-        if let Ok(stage) = tracer.run()
-            && stage.observe.is_empty()
-        {
-            return Ok((tracer, stage));
+pub(crate) fn start(model: &Rc<Model>, traced: Traced) -> Result<(Tracer, Stage)> {
+    let blocked_by = match traced.open {
+        Ok(open) => {
+            let mut tracer = Tracer::new(model.clone(), open, true);
+            match tracer.run() {
+                Ok(stage) => return Ok((tracer, stage)),
+                // Known rows are tried next and tell their own error.
+                Err(stop) => error_of(stop).message,
+            }
         }
-    }
-    let mut tracer = Tracer::new(model.clone(), exact, false);
+        Err(blocked_by) => blocked_by,
+    };
+    let mut tracer = Tracer::new(model.clone(), traced.exact, false);
+    let end = blocked_by.floor_char_boundary(BLOCKED_BY_BYTES_MAX);
+    tracer.blocked_by = Some(blocked_by[..end].to_owned());
     match tracer.run() {
         Ok(stage) => Ok((tracer, stage)),
         Err(stop) => Err(error_of(stop)),

@@ -65,6 +65,9 @@ pub struct Stage {
     /// Whether the stage answers later calls of the same shapes and observed content, too; if not,
     /// the host asks again every time.
     pub reusable: bool,
+    /// For people: what keeps the trace from being batched, as the node and what it does across rows; at
+    /// most 1,024 bytes.
+    pub blocked_by: Option<String>,
 }
 
 impl From<Stage> for ContractStage {
@@ -76,6 +79,7 @@ impl From<Stage> for ContractStage {
             observe: stage.observe,
             batched: stage.batched,
             reusable: stage.reusable,
+            blocked_by: stage.blocked_by,
         }
     }
 }

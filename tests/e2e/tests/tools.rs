@@ -38,6 +38,7 @@ fn inspect_shows_steps_memory_and_weights() {
         "step    tokenize: plugin aimass/wordpiece",
         "step    encode: plan main",
         "input   input_ids: i32 [ragged(offsets)]  here [128]",
+        "coalesces over: ragged(offsets)",
         "joined  along ragged(offsets)",
         "linear 384x1536 + bias",
         "ragged-attention",
@@ -62,6 +63,8 @@ fn inspect_draws_and_writes_json() {
     let inspected = json(&printed);
     let steps = list(&inspected, "/plans/0/plan/steps");
     assert_eq!(inspected["model"], "minilm");
+    assert_eq!(inspected["coalesces_over"], "ragged(offsets)");
+    assert!(inspected["blocked_by"].is_null(), "{printed}");
     assert_eq!(inspected.pointer("/plans/0/plan/joined").expect("a field"), "ragged(offsets)");
     let sum: u64 = steps.iter().map(|step| step["flops"].as_u64().expect("a count")).sum();
     assert!(sum > 32 * 2 * 6 * 384 * 384 * 12, "six layers of 12 squares each: {sum}");

@@ -106,6 +106,15 @@ async fn a_loop_is_traced_until_what_it_observes_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stage_says_what_keeps_it_from_serving_every_batch() {
+    let bench = Bench::new();
+    let (plugin, signature) = load(&bench, "double-alone").await;
+    let stage = session(&plugin, &signature).await.trace(&[x(&[1, 2])]).await.expect("a stage");
+    let blocked_by = stage.blocked_by.as_deref();
+    assert!(!stage.batched && blocked_by == Some(&*"x".repeat(1_024)), "{blocked_by:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn strings_are_observed_and_known_and_an_input_is_an_output() {
     let bench = Bench::new();
     let (plugin, signature) = load(&bench, "loud").await;
@@ -195,6 +204,8 @@ async fn every_lie_is_found_and_harms_nobody() {
         ("observe-unknown", "bad-output", "`nope`"),
         ("observe-twice", "bad-output", "`x` twice"),
         ("endless", "bad-output", "at most 50 stages"),
+        ("long-blame", "bad-output", "at most 1024 bytes, got 1025"),
+        ("needless-blame", "bad-output", "expected no `blocked-by`"),
         ("missing-output", "bad-output", "output `y`"),
         ("wrong-dtype", "bad-output", "expected dtype f32, got i64"),
         ("wrong-rank", "bad-output", "`y`: expected [batch, 2], got [2]"),

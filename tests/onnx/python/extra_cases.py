@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 
 import extra_classic
+import extra_contrib
 import extra_control
 import extra_layers
 import extra_spellings
@@ -30,6 +31,7 @@ SCRIPTS = (
     extra_spellings,
     extra_texts,
     extra_classic,
+    extra_contrib,
 )
 
 
@@ -41,7 +43,14 @@ def ask(path, calls):
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [it.name for it in session.get_outputs()]
     for inputs in calls:
-        yield inputs, dict(zip(names, session.run(names, inputs)))
+        yield inputs, dict(zip(names, map(scores, session.run(names, inputs))))
+
+
+def scores(answer):
+    """A list of maps, which is no tensor, as the matrix of its values by sorted key."""
+    if not (isinstance(answer, list) and answer and isinstance(answer[0], dict)):
+        return answer
+    return np.array([[row[key] for key in sorted(row)] for row in answer], np.float32)
 
 
 def export(folder, build, tolerance):

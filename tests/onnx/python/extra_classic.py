@@ -626,3 +626,33 @@ one(
     kernel_params=[0.0, 0.0, 0.0],
     classlabels_ints=[0, 1, 2],
 )
+
+
+# ---- classifiers as converters write them ----
+
+for kind, labels in (("ints", [3, 5, 9]), ("texts", ["a", "b", "c"])):
+
+    def classifier(random, g, kind=kind, labels=labels):
+        x = g.input("x", F32, ["n", 2])
+        own = {"classlabels_ints": labels} if kind == "ints" else {"classlabels_strings": labels}
+        label, chances = g.node(
+            "LinearClassifier",
+            [x],
+            2,
+            domain=ML,
+            coefficients=[0.5, 0.25, -0.5, 0.1, 0.3, -0.3],
+            intercepts=[0.2, 0.0, -0.1],
+            post_transform="SOFTMAX",
+            multi_class=1,
+            **own,
+        )
+        key = "classlabels_int64s" if kind == "ints" else "classlabels_strings"
+        maps = g.node("ZipMap", [chances], domain=ML, **{key: labels})
+        g.output(label, I64 if kind == "ints" else TEXT)
+        keys = TensorProto.INT64 if kind == "ints" else TEXT
+        scores = helper.make_tensor_type_proto(F32, [])
+        maps_of = helper.make_sequence_type_proto(helper.make_map_type_proto(keys, scores))
+        g.outputs.append(helper.make_value_info(maps, maps_of))
+        return [{"x": normal(random, rows, 2)} for rows in (1, 4)]
+
+    case(f"zip_map_of_{kind}", classifier)

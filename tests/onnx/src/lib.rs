@@ -18,4 +18,4 @@ pub use docs::{documented_failures, operators_page};
 pub use prepared::{operators_page_text, prepared};
 pub use report::{Group, Outcome, Report, Verdict};
 pub use runner::{Plan, run, sample};
-pub use site::Site;
+pub use site::{Site, TestModel};

@@ -2,8 +2,8 @@
 
 use crate::{Case, Test};
 use aimass_engine::{
-    DeviceChoice, DeviceStatus, Engine, EngineConfig, EngineError, InferRequest, PackageFolder,
-    Selector,
+    DeviceChoice, DeviceStatus, Engine, EngineConfig, EngineError, InferRequest, ModelStage,
+    OpenModel, PackageFolder, Selector,
 };
 use aimass_tensor::Tensor;
 use aimass_trust::{
@@ -27,10 +27,17 @@ const MANIFEST_FILE: &str = "model.toml";
 /// A running engine that trusts its own key.
 pub struct Site {
     engine: Arc<Engine>,
-    key: SigningKey,
+    key: Arc<SigningKey>,
     plugin: PackageName,
     sequence: AtomicU64,
-    folder: TempDir,
+    folder: Arc<TempDir>,
+}
+
+/// The model of a test, loaded by itself.
+pub struct TestModel {
+    model: OpenModel,
+    /// Port of each of the model's own inputs.
+    ports: BTreeMap<String, String>,
 }
 
 /// A published version of a test's model.
@@ -63,16 +70,10 @@ impl Site {
         let component = std::fs::read(plugin)
             .with_context(|| format!("{}; `cargo xtask plugins` makes it", plugin.display()))?;
         let name = read_manifest(&component)?.name;
-        let folder = tempfile::tempdir()?;
-        let key = SigningKey::generate()?;
+        let folder = Arc::new(tempfile::tempdir()?);
+        let key = Arc::new(SigningKey::generate()?);
         std::fs::write(folder.path().join("trust.toml"), policy(&name, &key))?;
-        let config = EngineConfig {
-            threads: kernel_threads,
-            registry_poll: REGISTRY_POLL,
-            device: device.clone(),
-            ..EngineConfig::new(folder.path())
-        };
-        let engine = Engine::open(config).await?;
+        let engine = engine(folder.path(), kernel_threads, device).await?;
         let now = Timestamp::from_system(SystemTime::now());
         let release = PluginRelease {
             sequence: 1,
@@ -84,6 +85,31 @@ impl Site {
         let signed = sign_plugin(&component, &release, &key)?;
         engine.publish_plugin(signed.wasm, &signed.dsse).await?;
         Ok(Site { engine, key, plugin: name, sequence: AtomicU64::new(1), folder })
+    }
+
+    /// Another engine on the same folder, with another number of threads: it trusts the same key, and the
+    /// plugin is not compiled again.
+    ///
+    /// # Errors
+    /// The engine cannot be opened.
+    pub async fn again(&self, kernel_threads: usize) -> anyhow::Result<Site> {
+        let engine = engine(self.folder.path(), kernel_threads, &DeviceChoice::Cpu).await?;
+        let sequence = AtomicU64::new(self.sequence.load(Ordering::Relaxed));
+        let (key, plugin) = (self.key.clone(), self.plugin.clone());
+        Ok(Site { engine, key, plugin, sequence, folder: self.folder.clone() })
+    }
+
+    /// Loads the model of a test, whose package has a manifest, without publishing it.
+    ///
+    /// # Errors
+    /// What publishing it would refuse.
+    pub async fn open_model(&self, test: &Test) -> anyhow::Result<TestModel> {
+        let (package, statement, _) = self.signed(&test.name, test, None)?;
+        let opened = self.engine.open_package(&test.name, &package, &statement).await;
+        std::fs::remove_dir_all(self.package_folder(&test.name))?;
+        let step = package.manifest.steps.first().context("the manifest has no step")?;
+        let ports = step.inputs.clone().unwrap_or_default();
+        Ok(TestModel { model: opened.map_err(with_log)?, ports })
     }
 
     /// The devices, with what ran there so far.
@@ -98,11 +124,31 @@ impl Site {
         test: &Test,
         case: &Case,
     ) -> anyhow::Result<Published> {
-        let folder = self.folder.path().join("packages").join(serving_name);
+        let (package, statement, ports) = self.signed(serving_name, test, Some(case))?;
+        let published = self.engine.publish_model(serving_name, &package, &statement).await;
+        std::fs::remove_dir_all(self.package_folder(serving_name))?;
+        let version = published.map_err(with_log)?.version;
+        Ok(Published { serving_name: serving_name.to_owned(), version, ports })
+    }
+
+    fn package_folder(&self, serving_name: &str) -> PathBuf {
+        self.folder.path().join("packages").join(serving_name)
+    }
+
+    /// The package of a test with its statement. One without a manifest gets one for the ports of `case`.
+    fn signed(
+        &self,
+        serving_name: &str,
+        test: &Test,
+        case: Option<&Case>,
+    ) -> anyhow::Result<(PackageFolder, Vec<u8>, Ports)> {
+        let folder = self.package_folder(serving_name);
         copy_flat(&test.package, &folder)?;
         let mut ports = Ports::default();
         let manifest = folder.join(MANIFEST_FILE);
-        if !manifest.exists() {
+        if let Some(case) = case
+            && !manifest.exists()
+        {
             let (text, generated) = self.model_toml(case);
             std::fs::write(&manifest, text)?;
             ports = generated;
@@ -118,10 +164,7 @@ impl Site {
             expires: now.plus_days(1),
         };
         let statement = sign_model(&release, &package.digests(), &self.key)?;
-        let published = self.engine.publish_model(serving_name, &package, &statement).await;
-        std::fs::remove_dir_all(&folder)?;
-        let version = published.map_err(with_log)?.version;
-        Ok(Published { serving_name: serving_name.to_owned(), version, ports })
+        Ok((package, statement, ports))
     }
 
     /// Asks a model; waits until the engine has seen it. Outputs have the names of the case.
@@ -185,6 +228,43 @@ impl Site {
         }
         (text, ports)
     }
+}
+
+impl TestModel {
+    /// What the model does with inputs by the names of its ports, stage by stage.
+    ///
+    /// # Errors
+    /// Errors of the plugin and of the plans, and an input that is not there.
+    pub async fn stages(
+        &self,
+        inputs: &[(String, Tensor)],
+        deadline: Instant,
+    ) -> anyhow::Result<Vec<ModelStage>> {
+        let signature = self.model.traced_signature().context("the model is not traced")?;
+        let input = |name: &str| {
+            let port = self.ports.get(name).map_or(name, String::as_str);
+            let found = inputs.iter().find(|(own, _)| own == port);
+            found.map(|(_, x)| x.clone()).with_context(|| format!("the case has no input {port}"))
+        };
+        let inputs = signature.inputs.iter().map(|spec| input(&spec.name));
+        let stages = self.model.stages(inputs.collect::<anyhow::Result<_>>()?, deadline).await;
+        stages.map_err(with_log)
+    }
+}
+
+/// An engine on a folder that holds a policy of trust.
+async fn engine(
+    folder: &Path,
+    threads: usize,
+    device: &DeviceChoice,
+) -> anyhow::Result<Arc<Engine>> {
+    let config = EngineConfig {
+        threads,
+        registry_poll: REGISTRY_POLL,
+        device: device.clone(),
+        ..EngineConfig::new(folder)
+    };
+    Ok(Engine::open(config).await?)
 }
 
 fn other_name(names: &BTreeMap<String, String>, name: &str) -> String {

@@ -39,6 +39,7 @@ const PRODUCTS: &[Product] = &[
         imports: &[
             "case_files.py",
             "extra_classic.py",
+            "extra_contrib.py",
             "extra_control.py",
             "extra_layers.py",
             "extra_spellings.py",

@@ -11,7 +11,7 @@ use super::open::{Address, Opened};
 use super::sample::{Port, Shapes, sample};
 use crate::home::{Home, runtime};
 use aimass_engine::{ModelStage, StepRun};
-use aimass_graph::{DeviceReport, Plan, PlanReport};
+use aimass_graph::{Coalescing, DeviceReport, Plan, PlanReport};
 use aimass_tensor::Tensor;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -69,6 +69,8 @@ pub(super) struct Inspection {
     /// Name of each step of the pipeline, and what it runs.
     pub(super) pipeline: Vec<(Arc<str>, String)>,
     pub(super) traced: bool,
+    /// Along what calls of all that is shown join, or what stands in the way.
+    pub(super) coalescing: Coalescing,
     pub(super) plans: Vec<InspectedPlan>,
 }
 
@@ -92,6 +94,8 @@ pub(super) struct StageFacts {
     pub(super) observe: Vec<Arc<str>>,
     pub(super) batched: bool,
     pub(super) reusable: bool,
+    /// What keeps it from serving any batch.
+    pub(super) blocked_by: Option<Arc<str>>,
 }
 
 impl Inspect {
@@ -131,9 +135,12 @@ async fn inspect(
 ) -> anyhow::Result<Inspection> {
     let metadata = opened.model.metadata();
     let traced = opened.model.traced_signature().is_some();
-    let plans = match traced {
-        true => stages(opened, shapes, deadline).await?,
-        false => plans(opened, shapes)?,
+    let (plans, traced_coalescing) = match traced {
+        true => {
+            let (plans, coalescing) = stages(opened, shapes, deadline).await?;
+            (plans, Some(coalescing))
+        }
+        false => (plans(opened, shapes)?, None),
     };
     let plans: Vec<InspectedPlan> = match only {
         None => plans,
@@ -163,8 +170,23 @@ async fn inspect(
         platform: metadata.platform.to_string(),
         pipeline: pipeline.collect(),
         traced,
+        coalescing: traced_coalescing.unwrap_or_else(|| coalescing(&plans)),
         plans,
     })
+}
+
+/// Along what calls of these plans join: all of them as the first one, or what stands in the way.
+fn coalescing(plans: &[InspectedPlan]) -> Coalescing {
+    let mut all = plans.iter().filter_map(|plan| Some((&plan.title, plan.report.as_ref()?)));
+    let alone = all.clone().find_map(|(title, report)| match &report.coalescing {
+        Coalescing::Alone { blocked_by } => {
+            Some(Coalescing::Alone { blocked_by: format!("{title}: {blocked_by}") })
+        }
+        Coalescing::Batch | Coalescing::Ragged { .. } => None,
+    });
+    let first = || all.next().map(|(_, report)| report.coalescing.clone());
+    let none = || Coalescing::Alone { blocked_by: "there is no plan".to_owned() };
+    alone.or_else(first).unwrap_or_else(none)
 }
 
 /// The plans that the format plugin built, with the shapes that were asked for.
@@ -198,13 +220,13 @@ fn hint(plan: &str, chosen: &[String]) -> String {
     }
 }
 
-/// The stages of a traced model for the shapes that were asked for.
+/// The stages of a traced model for the shapes that were asked for, and along what calls of them join.
 async fn stages(
     opened: &Opened,
     shapes: &Shapes,
     deadline: Instant,
-) -> anyhow::Result<Vec<InspectedPlan>> {
-    let Some(signature) = opened.model.traced_signature() else { return Ok(Vec::new()) };
+) -> anyhow::Result<(Vec<InspectedPlan>, Coalescing)> {
+    let signature = opened.model.traced_signature().context("the model is not traced")?;
     shapes.check_names(signature.inputs.iter().map(|spec| &spec.name))?;
     let metadata = opened.model.metadata();
     let ports = signature.inputs.iter().map(|spec| Port::from(spec).fixed_by(&metadata.inputs));
@@ -213,11 +235,12 @@ async fn stages(
     let tensors: Vec<Tensor> = sample.tensors.into_iter().map(|(_, tensor)| tensor).collect();
     let stages = opened.model.stages(tensors, deadline).await;
     let stages = stages.with_context(|| hint("main", &sample.chosen))?;
+    let coalescing = ModelStage::coalescing(&stages);
     let mut inspected = Vec::with_capacity(stages.len());
     for (index, stage) in stages.into_iter().enumerate() {
         inspected.push(inspected_stage(index, stage, &sample.chosen)?);
     }
-    Ok(inspected)
+    Ok((inspected, coalescing))
 }
 
 fn inspected_stage(
@@ -240,6 +263,7 @@ fn inspected_stage(
             observe: stage.observe,
             batched: stage.batched,
             reusable: stage.reusable,
+            blocked_by: stage.blocked_by,
         }),
     })
 }

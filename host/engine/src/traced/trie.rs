@@ -395,7 +395,8 @@ mod tests {
 
     fn stage() -> Option<(TracedStage, Slots)> {
         let (known, observe) = (Vec::new(), Vec::new());
-        let stage = TracedStage { plan: None, known, observe, batched: false, reusable: true };
+        let (batched, reusable, blocked_by) = (false, true, None);
+        let stage = TracedStage { plan: None, known, observe, batched, reusable, blocked_by };
         Some((stage, Slots::default()))
     }
 

@@ -123,6 +123,7 @@ pub(crate) struct Stage {
     pub(crate) observe: Vec<Arc<str>>,
     pub(crate) batched: bool,
     pub(crate) reusable: bool,
+    pub(crate) blocked_by: Option<Arc<str>>,
 }
 
 /// What a guest wants of the host.
@@ -257,7 +258,7 @@ wire_struct! {
     Processed { outputs, stats }
     CallStats { host_calls, log_bytes, memory_bytes, host_bytes, output_bytes, instructions, wall }
     LoadedGraphs { plans, signature, stats }
-    Stage { graph, known, observe, batched, reusable }
+    Stage { graph, known, observe, batched, reusable, blocked_by }
     RunPlan { plan, inputs, slot, resets }
     ReadFile { file, offset, len }
     InferModel { model, inputs, parameters }

@@ -77,6 +77,8 @@ pub(crate) struct Stage {
     pub(crate) observe: Vec<String>,
     pub(crate) batched: bool,
     pub(crate) reusable: bool,
+    #[component(name = "blocked-by")]
+    pub(crate) blocked_by: Option<String>,
 }
 
 /// A function of a component: its place, and the types that the world gives it.

@@ -13,8 +13,8 @@ use crate::value::{Extent, R, T, Value, invalid, unsupported};
 use aimass_sdk::DType;
 use aimass_sdk::graph::AttentionOptions;
 pub(crate) use flex::Flex;
-pub(super) use mask::Mask;
 pub(super) use mask::as_bias;
+pub(super) use mask::{Mask, Offset};
 
 pub(super) const TABLE: Table = &[("Attention", attention)];
 

@@ -3,6 +3,8 @@
 
 mod attention;
 mod fused;
+mod grouped;
+mod moved;
 mod quantized;
 mod weights;
 
@@ -10,10 +12,13 @@ use super::Table;
 
 /// The families of the domain.
 pub(super) const TABLES: &[Table] = &[
-    attention::TABLE,
-    fused::TABLE,
-    quantized::TABLE,
-    weights::TABLE,
+    // Those of ONNX's own, of which a later table has some with more attributes.
     super::quantize::TABLE,
     super::quantized::TABLE,
+    attention::TABLE,
+    fused::TABLE,
+    grouped::TABLE,
+    moved::TABLE,
+    quantized::TABLE,
+    weights::TABLE,
 ];

@@ -133,7 +133,18 @@ pub(crate) fn lower(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
         }
         Some(lowering) if ranks::apply(domain, op, inputs) => ranks::run(cx, inputs, *lowering),
         Some(lowering) => lowering(cx, inputs),
-        None => Err(unsupported(format!("no such operator in opset {} of this plugin", cx.opset))),
+        None if DOMAINS.iter().any(|(own, _)| *own == domain) => {
+            Err(unsupported(format!("no such operator in opset {} of this plugin", cx.opset)))
+        }
+        None => {
+            let own = DOMAINS.iter().map(|(own, _)| if own.is_empty() { "ai.onnx" } else { own });
+            let own: Vec<&str> = own.collect();
+            Err(unsupported(format!(
+                "the model defines no function of this name, and of this domain the plugin has no \
+                 operators; it has those of {}",
+                own.join(", ")
+            )))
+        }
     }
 }
 
@@ -153,4 +164,29 @@ fn aligned(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Option<Value>>> {
 /// One output.
 pub(crate) fn one(output: crate::value::T) -> R<Vec<Value>> {
     Ok(vec![output.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_other_domains_names_what_there_is_and_nothing_else() {
+        let page = include_str!("../../../../docs/reference/onnx-domains.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let mut named: Vec<(&str, &str)> = Vec::new();
+        for row in rows {
+            let mut words = row.split('`').skip(1).step_by(2);
+            let domain = words.next().expect("a domain");
+            named.extend(words.map(|op| (domain, op)));
+        }
+        named.sort_unstable();
+        let refused = ["CastMap", "DictVectorizer"];
+        let own = lowerings().keys().filter(|(domain, op)| {
+            matches!(*domain, "ai.onnx.ml" | "com.microsoft") && !refused.contains(op)
+        });
+        let mut own: Vec<(&str, &str)> = own.copied().collect();
+        own.sort_unstable();
+        assert_eq!(named, own);
+    }
 }

@@ -165,7 +165,7 @@ fn requantize(cx: &mut Cx<'_>, sums: &T, factor: &T, (zero, default): (Option<&T
     shift_into(cx, &whole, zero, (dtype, range))
 }
 
-fn qlinear_conv(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
+pub(super) fn qlinear_conv(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
     let (x, w) = (inputs.tensor(0)?, inputs.tensor(3)?);
     let (x_zero, w_zero) = (inputs.tensor_opt(2)?, inputs.tensor_opt(5)?);
     let mut sums = conv_integer(cx, (x, x_zero), (w, w_zero))?;

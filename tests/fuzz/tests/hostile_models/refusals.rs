@@ -199,7 +199,7 @@ pub(crate) const REFUSALS: &[(&str, &str, &str)] = &[
     ),
     ("a failing node's name of 1 MB", "onnx-op", "no such operator in opset 17 of this plugin"),
     ("an operator's name of 1 MB", "onnx-op", "no such operator in opset 17 of this plugin"),
-    ("a domain of 1 MB", "onnx-op", "no such operator in opset 17 of this plugin"),
+    ("a domain of 1 MB", "onnx-op", "of this domain the plugin has no operators"),
     ("a missing value's name of 1 MB", "onnx-model", "nodes must come in order"),
     (
         "a constant's name of 1 MB",

@@ -52,6 +52,10 @@ pub(crate) fn trace(program: Program, progress: &Progress) -> Result<Stage> {
             false,
             graph("x", DType::F32, &own, |builder, x| builder.reduce_sum(x, &[0], false)),
         ),
+        Program::LongBlame => Ok(Stage { blocked_by: Some("x".repeat(1_025)), ..observe(&["x"]) }),
+        Program::NeedlessBlame => {
+            Ok(Stage { batched: true, blocked_by: Some("x".to_owned()), ..observe(&["x"]) })
+        }
         Program::KnownBytes => known(40, 1 << 20),
         Program::KnownMany => known(300, 1),
         Program::Loop => forever(),

@@ -55,6 +55,10 @@ pub enum Program {
     WrongDtype,
     /// Leaves `y` without the batch.
     WrongRank,
+    /// Says in 1,025 bytes what keeps its trace from being batched; `double-alone` says it in 1,024.
+    LongBlame,
+    /// Says that its trace serves any batch, and what keeps it from that.
+    NeedlessBlame,
     /// Knows more bytes than a stage may.
     KnownBytes,
     /// Knows 300 tensors.

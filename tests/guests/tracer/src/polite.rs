@@ -40,7 +40,8 @@ pub(crate) fn signature(program: Program) -> Option<Signature> {
 pub(crate) fn trace(program: Program, progress: &Progress) -> Option<Result<Stage>> {
     Some(match program {
         Program::Double | Program::DoubleAny => last(double(progress, true), true),
-        Program::DoubleAlone => last(double(progress, false), false),
+        Program::DoubleAlone => last(double(progress, false), false)
+            .map(|stage| Stage { blocked_by: Some("x".repeat(1_024)), ..stage }),
         Program::Moody => {
             last(double(progress, false), false).map(|stage| Stage { reusable: false, ..stage })
         }

@@ -12,6 +12,11 @@ use std::borrow::Cow;
 /// The whole inspection.
 pub(super) fn of(inspection: &Inspection) -> Value {
     let pipeline = inspection.pipeline.iter();
+    let (coalesces_over, blocked_by) = match &inspection.coalescing {
+        Coalescing::Batch => (Some("batch axis 0".to_owned()), None),
+        Coalescing::Ragged { offsets } => (Some(format!("ragged({offsets})")), None),
+        Coalescing::Alone { blocked_by } => (None, Some(blocked_by)),
+    };
     json!({
         "model": inspection.model,
         "version": inspection.version,
@@ -19,6 +24,8 @@ pub(super) fn of(inspection: &Inspection) -> Value {
         "platform": inspection.platform,
         "pipeline": pipeline.map(|(step, runs)| json!({ "step": step, "runs": runs })).collect::<Vec<_>>(),
         "traced": inspection.traced,
+        "coalesces_over": coalesces_over,
+        "blocked_by": blocked_by,
         "plans": inspection.plans.iter().map(plan).collect::<Vec<_>>(),
     })
 }
@@ -30,6 +37,7 @@ fn plan(plan: &InspectedPlan) -> Value {
             "observe": stage.observe,
             "batched": stage.batched,
             "reusable": stage.reusable,
+            "blocked_by": stage.blocked_by,
         })
     });
     json!({

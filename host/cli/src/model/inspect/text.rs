@@ -25,6 +25,11 @@ fn write(text: &mut String, inspection: &Inspection) -> Result {
     if inspection.traced {
         writeln!(text, "stages  {} for these shapes", inspection.plans.len())?;
     }
+    match &inspection.coalescing {
+        Coalescing::Batch => writeln!(text, "coalesces over: batch axis 0")?,
+        Coalescing::Ragged { offsets } => writeln!(text, "coalesces over: ragged({offsets})")?,
+        Coalescing::Alone { blocked_by } => writeln!(text, "does not coalesce: {blocked_by}")?,
+    }
     for plan in &inspection.plans {
         write_plan(text, plan)?;
     }

@@ -8,7 +8,8 @@ use aimass_sdk::DType;
 
 /// How many valid keys lie before the queries.
 #[derive(Debug, Clone)]
-enum Offset {
+pub(in crate::ops) enum Offset {
+    /// As many in every row.
     Known(i64),
     /// i64 `[batch, 1, 1, 1]`.
     Each(T),
@@ -49,6 +50,12 @@ impl Mask {
     pub(in crate::ops) fn causal(bias: Option<T>, causal: bool, past: u64) -> Mask {
         let right = causal.then_some(0);
         Mask { bias, valid: None, offset: Offset::Known(past as i64), right, left: None }
+    }
+
+    /// A mask that is added; what is later than a query, whose first one has `offset` keys before it; and
+    /// what is more than `left` before it.
+    pub(in crate::ops) fn windowed(bias: Option<T>, offset: Offset, left: Option<i64>) -> Mask {
+        Mask { bias, valid: None, offset, right: Some(0), left }
     }
 
     /// What the node says: its mask, the number of valid keys, `is_causal` and the window.

@@ -28,7 +28,7 @@ struct More<'a> {
     bias: Option<&'a T>,
 }
 
-fn heads_attribute(cx: &Cx<'_>) -> R<u64> {
+pub(super) fn heads_attribute(cx: &Cx<'_>) -> R<u64> {
     match u64::try_from(cx.attr_int("num_heads", 0)?) {
         Ok(heads @ 1..) => Ok(heads),
         _ => Err(invalid("num_heads: expected at least 1")),
@@ -108,6 +108,19 @@ fn attend(
     let bias = mask.whole(cx, heads)?;
     let y = heads.output(cx, &Scoring { bias: bias.as_ref(), ..scoring })?;
     join_heads(cx, &y)
+}
+
+/// What is added to the scores, cut to the keys that there are.
+pub(super) fn bias_of(cx: &mut Cx<'_>, bias: Option<&T>, heads: &Heads) -> R<Option<T>> {
+    let Some(bias) = bias else { return Ok(None) };
+    if bias.rank() != 4 {
+        return Err(invalid(format!("attention_bias: expected rank 4, got {}", bias.rank())));
+    }
+    let keys = heads.k.extent(2)?;
+    match bias.extent(3)? {
+        own if own > keys => cx.slice(bias, 3, (0, keys), 1).map(Some),
+        _ => Ok(Some(bias.clone())),
+    }
 }
 
 /// A mask of keys as numbers to add to `[batch, heads, queries, keys]`.

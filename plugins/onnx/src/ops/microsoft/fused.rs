@@ -34,6 +34,7 @@ pub(super) const TABLE: Table = &[
         one(cx.mul(x.tensor(0)?, &gate)?)
     }),
     ("RotaryEmbedding", rotary_embedding),
+    ("TransposeMatMul", fused_matmul),
     ("SkipLayerNormalization", skip_layer_normalization),
     ("SkipSimplifiedLayerNormalization", skip_simplified_layer_normalization),
 ];

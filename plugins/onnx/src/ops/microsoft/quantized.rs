@@ -1,6 +1,6 @@
 //! Quantized operators: numbers in, numbers out, bytes on the way.
 
-use crate::node::{Cx, Inputs, axis_of};
+use crate::node::{Cx, Inputs, as_tensor, axis_of};
 use crate::ops::quantize::{Grain, dequantize, quantize, quantize_by_range};
 use crate::ops::quantized::{Side, along, matmul_integer};
 use crate::ops::{Table, one};
@@ -14,15 +14,21 @@ pub(super) const TABLE: Table = &[
         let dtype = sides[0].scale.dtype;
         one(product(cx, &sides, x.tensor_opt(6)?, dtype)?)
     }),
+    ("QGemm", qgemm),
     ("QLinearAdd", |cx, x| binary(cx, x, |cx, a, b| cx.add(a, b))),
-    ("QLinearAveragePool", |cx, x| unary(cx, x, crate::ops::pool::average_pooled)),
+    ("QLinearAveragePool", |cx, x| {
+        channels(cx, x, |cx, x| unary(cx, x, crate::ops::pool::average_pooled))
+    }),
     ("QLinearConcat", qlinear_concat),
     ("QLinearGlobalAveragePool", |cx, x| {
-        unary(cx, x, |cx, x| {
-            let axes: Vec<usize> = (2..x.rank()).collect();
-            cx.reduce_mean(x, &axes, true)
+        channels(cx, x, |cx, x| {
+            unary(cx, x, |cx, x| {
+                let axes: Vec<usize> = (2..x.rank()).collect();
+                cx.reduce_mean(x, &axes, true)
+            })
         })
     }),
+    ("QLinearConv", |cx, x| channels(cx, x, crate::ops::quantized::qlinear_conv)),
     ("QLinearLeakyRelu", |cx, x| {
         unary(cx, x, |cx, x| {
             let alpha = cx.attr_float("alpha", 0.01)?;
@@ -38,6 +44,27 @@ pub(super) const TABLE: Table = &[
         })
     }),
 ];
+
+/// An operator on images, with the attribute `channels_last`.
+fn channels(
+    cx: &mut Cx<'_>,
+    inputs: Inputs<'_>,
+    op: impl FnOnce(&mut Cx<'_>, Inputs<'_>) -> R<Vec<Value>>,
+) -> R<Vec<Value>> {
+    if !cx.attr_flag("channels_last")? {
+        return op(cx, inputs);
+    }
+    let x = inputs.tensor(0)?;
+    let last = x.rank().checked_sub(1).filter(|last| *last > 1);
+    let last = last.ok_or_else(|| invalid("expected an image with channels"))?;
+    let first: Vec<usize> = [0, last].into_iter().chain(1..last).collect();
+    let mut all = inputs.0.to_vec();
+    all[0] = Some(cx.transpose(x, &first)?.into());
+    let outputs = op(cx, Inputs(&all))?;
+    let back: Vec<usize> = [0].into_iter().chain(2..=last).chain([1]).collect();
+    let turn = |y: &Value| Ok(cx.transpose(as_tensor(y)?, &back)?.into());
+    outputs.iter().map(turn).collect()
+}
 
 /// Bytes with their scale and zero point.
 struct Quantized<'a> {
@@ -121,6 +148,31 @@ fn product(cx: &mut Cx<'_>, [x, y]: &[Quantized<'_>; 2], bias: Option<&T>, dtype
     match bias {
         Some(bias) => cx.add(&scaled, bias),
         None => Ok(scaled),
+    }
+}
+
+/// `alpha * (a' · b' + c)`, of bytes; `c` in 32 bits. Numbers, unless a scale says how they are bytes again.
+fn qgemm(cx: &mut Cx<'_>, inputs: Inputs<'_>) -> R<Vec<Value>> {
+    let (a, b) = (Quantized::at(inputs, [0, 1, 2])?, Quantized::at(inputs, [3, 4, 5])?);
+    let turned = |cx: &mut Cx<'_>, x: &T, name: &str| match (x.rank(), cx.attr_flag(name)?) {
+        (2, true) => cx.transpose(x, &[1, 0]),
+        (2, false) => Ok(x.clone()),
+        (rank, _) => Err(invalid(format!("expected a matrix, got rank {rank}"))),
+    };
+    let (left, right) = (turned(cx, a.x, "transA")?, turned(cx, b.x, "transB")?);
+    let mut sums = matmul_integer(cx, (&left, a.zero), (&right, b.zero))?;
+    if let Some(more) = inputs.tensor_opt(6)? {
+        sums = cx.add(&sums, more)?;
+    }
+    let sums = cx.cast(&sums, DType::F32)?;
+    let (a_scale, b_scale) = (along(cx, a.scale, Side::Rows)?, along(cx, b.scale, Side::Columns)?);
+    let factor = cx.mul(&a_scale, &b_scale)?;
+    let alpha = cx.attr_float("alpha", 1.0)?;
+    let factor = cx.mul_number(&factor, alpha.into())?;
+    let y = cx.mul(&sums, &factor)?;
+    match inputs.tensor_opt(7)? {
+        Some(_) => again(cx, &y, (inputs, 7, 8), a.x.dtype),
+        None => one(y),
     }
 }
 
