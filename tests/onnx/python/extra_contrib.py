@@ -346,7 +346,7 @@ for last in (0, 1):
                 bytes_of(random, *shape),
                 scale(0.05),
                 np.asarray(np.uint8(40)),
-                scale(0.04),
+                scale(0.043),
                 np.asarray(np.uint8(30)),
             ],
             weights=(1, 2, 3, 4),
