@@ -51,6 +51,8 @@ pub(crate) struct Emitter {
     pub(crate) model_file: String,
     /// Whether axis 0 of the inputs that the signature says is `batch`.
     pub(crate) batched: bool,
+    /// The first of these inputs.
+    pub(crate) rows: Option<T>,
     /// Whether all that was observed so far was small and no text.
     pub(crate) reusable: bool,
 }
@@ -74,6 +76,7 @@ impl Emitter {
             constants: Constants::default(),
             model_file: model_file.to_owned(),
             batched,
+            rows: None,
             reusable: true,
         }
     }
@@ -273,6 +276,9 @@ impl Emitter {
     ) -> R<Vec<T>> {
         const MOVES: [&str; 8] =
             ["reshape", "transpose", "slice", "gather", "concat", "broadcast", "reverse", "select"];
+        if let ("cast", [x]) = (name, inputs) {
+            return self.cast_marked(x, attributes);
+        }
         if !MOVES.contains(&name) {
             return Err(Stop::NotBatchable(format!("{name} of the number of rows")));
         }
@@ -308,6 +314,31 @@ impl Emitter {
             *batch = Some(Rc::new(flags));
         }
         Ok(vec![output])
+    }
+
+    /// A cast to other whole numbers: what stands for the number of rows still does.
+    fn cast_marked(&mut self, x: &T, attributes: &[(&str, Parameter)]) -> R<Vec<T>> {
+        let Form::Bytes { bytes, batch } = x.form.borrow().clone() else {
+            return Err(Error::internal("no-marks", "a tensor without known elements").into());
+        };
+        let value = Tensor::create(x.dtype, &x.shape()?, &bytes)?;
+        let output = known(&host::run_one("cast", &[&value], attributes)?)?;
+        if !matches!(output.dtype, DType::I32 | DType::I64) {
+            let message = format!("cast of the number of rows to {}", output.dtype.name());
+            return Err(Stop::NotBatchable(message));
+        }
+        if let Form::Bytes { batch: marks, .. } = &mut *output.form.borrow_mut() {
+            *marks = batch;
+        }
+        Ok(vec![output])
+    }
+
+    /// Declares an input with rows, so that values of as many rows can be made of constants.
+    pub(crate) fn declare_rows(&mut self) -> R<()> {
+        match self.rows.clone() {
+            Some(input) => self.place(&input).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// A known tensor in the host's memory.

@@ -17,7 +17,7 @@ use crate::node::{Cx, Inputs};
 use crate::ops;
 use crate::proto::{Attribute, Function, Graph, Model, Name, NameMap, Node, ValueInfo, opset};
 use crate::signature::Traced;
-use crate::value::{Form, R, Stop, T, Value, held_bytes, invalid, shown};
+use crate::value::{Extent, Form, R, Stop, T, Value, held_bytes, invalid, shown};
 use aimass_sdk::graph::Graph as HostGraph;
 use aimass_sdk::{DType, Error, NamedTensors, Result, Stage, Tensor};
 use control::{Bound, Kind};
@@ -70,6 +70,8 @@ impl Tracer {
     /// Starts at the first node, with these inputs.
     pub(crate) fn new(model: Rc<Model>, inputs: Vec<(String, T)>, batched: bool) -> Tracer {
         let opset = opset(&model.opsets).unwrap_or_default();
+        let has_rows = |input: &&T| input.dims.first() == Some(&Extent::Batch);
+        let rows = inputs.iter().map(|(_, input)| input).find(has_rows).cloned();
         let value = |(name, input): (String, T)| Some((model.names.get(&name)?, input.into()));
         let scope = inputs.into_iter().filter_map(value).collect();
         let root = Frame {
@@ -82,7 +84,8 @@ impl Tracer {
             kind: Kind::Root,
             absent: Vec::new(),
         };
-        let emitter = Emitter::new(batched, &model.file, &unused_prefix(&model));
+        let mut emitter = Emitter::new(batched, &model.file, &unused_prefix(&model));
+        emitter.rows = rows;
         Tracer {
             model,
             emitter,

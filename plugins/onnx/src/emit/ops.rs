@@ -197,6 +197,9 @@ impl Emitter {
         if x.dims == dims {
             return Ok(x.clone());
         }
+        if dims.contains(&Extent::Batch) {
+            self.declare_rows()?;
+        }
         let attributes = fixed(dims).map(|dims| [("dims", dims)]);
         let attributes = attributes.as_ref().map(|attributes| &attributes[..]);
         self.one("broadcast", &[x], attributes, |b, v| b.broadcast(v[0], &contract(dims)))
