@@ -49,17 +49,15 @@ pub(crate) struct Emitter {
     pub(crate) constants: Constants,
     /// The file that the model was read from.
     pub(crate) model_file: String,
-    /// Whether axis 0 of the inputs that the signature says is `batch`.
-    pub(crate) batched: bool,
-    /// The first of these inputs.
-    pub(crate) rows: Option<T>,
+    /// The first input whose axis 0 is `batch`, if any number of rows is served.
+    rows: Option<T>,
     /// Whether all that was observed so far was small and no text.
     pub(crate) reusable: bool,
 }
 
 impl Emitter {
     /// For the model in this file; `prefix` starts no name of its inputs and outputs.
-    pub(crate) fn new(batched: bool, model_file: &str, prefix: &str) -> Emitter {
+    pub(crate) fn new(rows: Option<T>, model_file: &str, prefix: &str) -> Emitter {
         Emitter {
             builder: None,
             stage: 0,
@@ -75,10 +73,14 @@ impl Emitter {
             files: HashMap::new(),
             constants: Constants::default(),
             model_file: model_file.to_owned(),
-            batched,
-            rows: None,
+            rows,
             reusable: true,
         }
+    }
+
+    /// Whether the graph serves any number of rows.
+    pub(crate) fn is_batched(&self) -> bool {
+        self.rows.is_some()
     }
 
     /// Starts a lowering; the first run for a node, or another one after its content was observed.

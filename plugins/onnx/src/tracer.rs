@@ -67,8 +67,8 @@ struct Frame {
 }
 
 impl Tracer {
-    /// Starts at the first node, with these inputs.
-    pub(crate) fn new(model: Rc<Model>, inputs: Vec<(String, T)>, batched: bool) -> Tracer {
+    /// Starts at the first node, with these inputs; it serves any number of rows if one of them has.
+    pub(crate) fn new(model: Rc<Model>, inputs: Vec<(String, T)>) -> Tracer {
         let opset = opset(&model.opsets).unwrap_or_default();
         let has_rows = |input: &&T| input.dims.first() == Some(&Extent::Batch);
         let rows = inputs.iter().map(|(_, input)| input).find(has_rows).cloned();
@@ -84,8 +84,7 @@ impl Tracer {
             kind: Kind::Root,
             absent: Vec::new(),
         };
-        let mut emitter = Emitter::new(batched, &model.file, &unused_prefix(&model));
-        emitter.rows = rows;
+        let emitter = Emitter::new(rows, &model.file, &unused_prefix(&model));
         Tracer {
             model,
             emitter,
@@ -139,7 +138,7 @@ impl Tracer {
 
     /// Ends the stage so that these tensors can be looked at.
     fn observe(&mut self, tensors: Vec<T>) -> R<Stage> {
-        if self.emitter.batched {
+        if self.emitter.is_batched() {
             let message = "the model takes more than one stage of a trace".to_owned();
             return Err(Stop::NotBatchable(message));
         }
@@ -170,7 +169,7 @@ impl Tracer {
         known: Vec<(String, Tensor)>,
         observe: Vec<String>,
     ) -> Stage {
-        let Emitter { batched, reusable, .. } = self.emitter;
+        let (batched, reusable) = (self.emitter.is_batched(), self.emitter.reusable);
         let blocked_by = self.blocked_by.clone();
         Stage { graph, known, observe, batched, reusable, blocked_by }
     }
@@ -432,7 +431,7 @@ impl Tracer {
                 Stop::Error(Error { message, ..error })
             }
             Stop::NotBatchable(what) => Stop::NotBatchable(located(&what)),
-            Stop::Observe(tensors) if self.emitter.batched => {
+            Stop::Observe(tensors) if self.emitter.is_batched() => {
                 let named = tensors.iter().find_map(|tensor| match &*tensor.form.borrow() {
                     Form::Named(name) => Some(format!("`{}`", shown(name))),
                     Form::Bytes { .. } | Form::File { .. } | Form::Node | Form::Strings(_) => None,
@@ -468,7 +467,7 @@ pub(crate) fn input(name: &str, dtype: DType, dims: Vec<crate::value::Extent>) -
 pub(crate) fn start(model: &Rc<Model>, traced: Traced) -> Result<(Tracer, Stage)> {
     let blocked_by = match traced.open {
         Ok(open) => {
-            let mut tracer = Tracer::new(model.clone(), open, true);
+            let mut tracer = Tracer::new(model.clone(), open);
             match tracer.run() {
                 Ok(stage) => return Ok((tracer, stage)),
                 // Known rows are tried next and tell their own error.
@@ -477,7 +476,7 @@ pub(crate) fn start(model: &Rc<Model>, traced: Traced) -> Result<(Tracer, Stage)
         }
         Err(blocked_by) => blocked_by,
     };
-    let mut tracer = Tracer::new(model.clone(), traced.exact, false);
+    let mut tracer = Tracer::new(model.clone(), traced.exact);
     let end = blocked_by.floor_char_boundary(BLOCKED_BY_BYTES_MAX);
     tracer.blocked_by = Some(blocked_by[..end].to_owned());
     match tracer.run() {

@@ -3,15 +3,13 @@
 use aimass_dispatch::{DispatchConfig, Dispatcher, PlanCall, SystemClock};
 use aimass_engine::{DeviceChoice, ModelStage};
 use aimass_graph::{Coalescing, CompileOptions, Dim, GraphBuilder, GraphLimits, Plan, compile};
-use aimass_onnx_tests::{Case, Site, Suite, Test, TestModel, prepared, sample};
+use aimass_onnx_tests::{Case, Site, Suite, Test, TestModel, prepared};
 use aimass_tensor::{DType, Shape, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Models of a run that is not of all.
-const SAMPLE: usize = 3;
 /// Kernel threads that each model runs on; more than most test machines have cores, since what counts is
 /// how rows are cut.
 const THREADS: [usize; 3] = [1, 2, 4];
@@ -29,7 +27,7 @@ const HEAD: &str = "\
 # Models that coalesce
 
 Calls of a model *coalesce* where one launch answers several of them with the same bits as each alone. A model that does
-not is served call by call. Written by `AIMASS_ALL=1 AIMASS_BLESS=1 cargo test -p aimass-onnx-tests --test coalescing`
+not is served call by call. Written by `AIMASS_BLESS=1 cargo test --workspace --test coalescing`
 from the real models of `tests/onnx/packages`; the test fails when a model changes sides. Each that coalesces is asked
 row by row, then in random groups of calls by several tenants beside another plan, on 1, 2 and 4 threads, and every bit
 is compared. `aimass model inspect` says the same of any model.
@@ -241,11 +239,7 @@ async fn grouped(plan: &Arc<Plan>, alone: &Alone, random: &mut Random) -> usize 
     together
 }
 
-fn all() -> bool {
-    std::env::var("AIMASS_ALL").is_ok_and(|all| all == "1")
-}
-
-/// The models that are tried, and the seed that chose them and their groups.
+/// The models, and the seed of their groups.
 fn chosen() -> (Vec<Test>, u64) {
     let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("packages");
     let suite = Suite::read(&prepared("AIMASS_ONNX_CASES").join("models")).expect("the models");
@@ -254,9 +248,8 @@ fn chosen() -> (Vec<Test>, u64) {
     let seed = seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     });
-    let count = if all() { tests.len() } else { SAMPLE };
-    println!("{count} of {} models; again with AIMASS_SEED={seed}", tests.len());
-    (sample(tests, count, seed), seed)
+    println!("{} models; again with AIMASS_SEED={seed}", tests.len());
+    (tests, seed)
 }
 
 /// Holds what was found against the page, or writes the page.
@@ -265,7 +258,7 @@ fn hold(found: &BTreeMap<String, String>) {
     let rows: Vec<String> = rows.collect();
     let path: PathBuf =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/coalescing.md");
-    if all() && std::env::var("AIMASS_BLESS").is_ok_and(|bless| bless == "1") {
+    if std::env::var("AIMASS_BLESS").is_ok_and(|bless| bless == "1") {
         std::fs::write(&path, format!("{HEAD}{}", rows.concat())).expect("the page is written");
         return;
     }
@@ -274,7 +267,7 @@ fn hold(found: &BTreeMap<String, String>) {
     let known = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| model"));
     let known = known.count();
     assert!(
-        missing.is_empty() && (!all() || known == rows.len()),
+        missing.is_empty() && known == rows.len(),
         "{} has {known} models, and lacks these rows:\n{missing:?}",
         path.display()
     );

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use aimass_trust::{Bundle, bundle_bytes};
+use aimass_trust::{
+    Bundle, MEMBER_PROOF, MEMBER_REVOCATIONS, MEMBER_STATEMENT, MEMBER_WASM, bundle_bytes,
+};
 
 use super::mutate_part;
 use crate::Random;
@@ -11,26 +13,26 @@ const BLOCK: usize = 512;
 /// Where the octal digits of a header's checksum lie.
 const CHECKSUM: std::ops::Range<usize> = 148..154;
 
-/// Names that a bundle may have.
+/// Names that a bundle may have, and one that it may not.
 const NAMES: [&str; 10] = [
-    "plugin.wasm",
-    "release.dsse.json",
+    MEMBER_WASM,
+    MEMBER_STATEMENT,
+    MEMBER_PROOF,
+    MEMBER_REVOCATIONS,
     "publisher.json",
-    "proof",
     "snapshot.json",
     "targets.json",
     "timestamp.json",
-    "revocations.json",
     "root.0000000003.json",
     "other",
 ];
 
 pub(super) fn mutate(depth: usize, bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) -> bool {
-    let Some(mut members) = members(bytes) else { return false };
+    let Some(mut members) = read(bytes) else { return false };
     if random.below(4) == 0 {
         return change_header(bytes, random);
     }
-    let others = members_or_none(other);
+    let others = read(other).unwrap_or_default();
     for _ in 0..=random.below(2) {
         change(depth, &mut members, &others, random);
     }
@@ -41,16 +43,12 @@ pub(super) fn mutate(depth: usize, bytes: &mut Vec<u8>, other: &[u8], random: &m
     true
 }
 
-fn members(bytes: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
+fn read(bytes: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
     let bundle = Bundle::parse(bytes).ok()?;
     let members = bundle.members().filter(|(name, _)| *name != "sha256sums");
     let owned =
         |(name, _): (&str, usize)| (name.to_owned(), bundle.get(name).unwrap_or_default().to_vec());
     Some(members.map(owned).collect())
-}
-
-fn members_or_none(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
-    members(bytes).unwrap_or_default()
 }
 
 fn change(

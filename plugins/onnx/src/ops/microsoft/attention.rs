@@ -94,13 +94,17 @@ fn attend(
         (mask, bias) => mask.or(bias.cloned()),
     };
     let causal = cx.attr_flag("unidirectional")?;
+    scored(cx, heads, &Mask::causal(bias, causal, past), 0.0)
+}
+
+/// The output `[batch, tokens, heads * size]` under this mask, with the attribute `scale`.
+pub(super) fn scored(cx: &mut Cx<'_>, heads: &Heads, mask: &Mask, softcap: f32) -> R<T> {
     let size = heads.q.extent(3)? as f64;
     let scale = match cx.attr_float("scale", 0.0)? {
         0.0 => 1.0 / size.sqrt(),
         scale => scale.into(),
     };
-    let mask = Mask::causal(bias, causal, past);
-    let scoring = Scoring { scale, softcap: 0.0, bias: None, precision: None };
+    let scoring = Scoring { scale, softcap, bias: None, precision: None };
     if heads.is_native(&scoring) {
         let (bias, causal) = mask.native(cx, heads)?;
         return heads.native(cx, &Scoring { bias: bias.as_ref(), ..scoring }, causal);

@@ -1,10 +1,10 @@
 //! Attention of decoders over a cache (`com.microsoft` `GroupQueryAttention`).
 
-use super::attention::{bias_of, heads_attribute};
+use super::attention::{bias_of, heads_attribute, scored};
 use crate::content::scalar;
 use crate::node::{Cx, Inputs};
 use crate::ops::Table;
-use crate::ops::attention::{Heads, Mask, Offset, Scoring, join_heads, split_heads};
+use crate::ops::attention::{Heads, Mask, Offset, split_heads};
 use crate::ops::rotary::{Angles, rotate};
 use crate::value::{Extent, R, T, Value, invalid, unsupported};
 use aimass_sdk::DType;
@@ -164,18 +164,6 @@ fn attended(cx: &mut Cx<'_>, heads: &Heads, cache: &Cache, bias: Option<&T>) -> 
     let bias = bias_of(cx, bias, heads)?;
     let window = cx.attr_int("local_window_size", -1)?;
     let mask = Mask::windowed(bias, offset, (window > 0).then_some(window - 1));
-    let size = heads.q.extent(3)? as f64;
-    let scale = match cx.attr_float("scale", 0.0)? {
-        0.0 => 1.0 / size.sqrt(),
-        scale => scale.into(),
-    };
     let softcap = cx.attr_float("softcap", 0.0)?;
-    let scoring = Scoring { scale, softcap, bias: None, precision: None };
-    if heads.is_native(&scoring) {
-        let (bias, causal) = mask.native(cx, heads)?;
-        return heads.native(cx, &Scoring { bias: bias.as_ref(), ..scoring }, causal);
-    }
-    let bias = mask.whole(cx, heads)?;
-    let y = heads.output(cx, &Scoring { bias: bias.as_ref(), ..scoring })?;
-    join_heads(cx, &y)
+    scored(cx, heads, &mask, softcap)
 }
