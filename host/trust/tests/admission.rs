@@ -7,7 +7,7 @@ use aimass_trust::publishing::log_writer::StoredTiles;
 use aimass_trust::{
     Admission, Admitted, Bundle, Capabilities, Capability, Current, Manifest, MarketBounds,
     MarketPolicy, MarketState, MetadataSource, Purpose, Refusal, RefusalCode, ReleaseFiles,
-    Revocation, Revocations, Revoked, Tier, Timestamp, Update,
+    Revocation, Revocations, Revoked, Tier, Timestamp,
 };
 use market::{Chain, Memory, NOW, Scene, at, keys, log_in, role, root, root_content};
 use serde_json::{Value, json};
@@ -168,8 +168,7 @@ fn admit_within(
     }));
     let (bytes, host) = scene.stage();
     let name = "acme/resize-norm".parse().expect("a name");
-    let admission =
-        Admission { name: &name, last_sequence: None, running, approved: false, admitted_at: None };
+    let admission = Admission { running, ..market::admission(&name) };
     let admitted = host.policy.verify_bundle(&host.state, &bytes, &admission, host.wall);
     admitted.map(|(admitted, _)| admitted).map_err(|refusal| refusal.code)
 }
@@ -215,26 +214,14 @@ fn files_beside_one_another_are_admitted_as_their_bundle_is_and_reviews_are_coun
     let member = |name| bundle.get(name).expect("a member");
     let (dsse, proof) = (member("release.dsse.json"), member("release.tlog-proof"));
     let mut source = Bundle::parse(&bytes).expect("a bundle");
-    let asked = Update {
-        publishers: &["acme"],
-        revocations: member("revocations.json"),
-        cosigned: None,
-        purpose: Purpose::Admission,
-        wall: at(NOW),
-    };
+    let asked = market::asked(member("revocations.json"), Purpose::Admission, at(NOW));
     let (now, _) = host.policy.update(&host.state, &mut source, &asked).expect("current");
     let reviewers: Vec<_> = keys().reviewers[..2].iter().map(|key| key.public()).collect();
     let (mut signed, needed) = now.reviews(dsse).expect("an envelope");
     signed.sort_by_key(|key| reviewers.iter().position(|one| one == key));
     assert_eq!((signed, needed), (reviewers, 2));
     let name = "acme/resize-norm".parse().expect("a name");
-    let admission = Admission {
-        name: &name,
-        last_sequence: None,
-        running: None,
-        approved: false,
-        admitted_at: None,
-    };
+    let admission = market::admission(&name);
     let verify = |wasm: &[u8]| {
         let files = ReleaseFiles { wasm: wasm.to_vec(), dsse, proof };
         host.policy.verify_release(&now, files, &admission)
@@ -255,13 +242,7 @@ fn current(chain: &mut Chain, wall: u64, purpose: Purpose) -> Result<Current, Re
     let files = chain.files();
     let bytes = aimass_trust::bundle_bytes(&files).expect("a bundle");
     let mut bundle = Bundle::parse(&bytes).expect("a bundle");
-    let asked = Update {
-        publishers: &["acme"],
-        revocations: &files["revocations.json"],
-        cosigned: None,
-        purpose,
-        wall: at(wall),
-    };
+    let asked = market::asked(&files["revocations.json"], purpose, at(wall));
     let scene = Scene::new();
     let updated = scene.policy.update(&scene.state, &mut bundle, &asked);
     updated.map(|(current, _)| current).map_err(|refusal| refusal.code)
@@ -344,13 +325,8 @@ impl MetadataSource for Noting<'_> {
 fn a_mirror_is_asked_for_the_versions_that_the_files_above_name() {
     let (bytes, host) = Scene::new().stage();
     let bundle = Bundle::parse(&bytes).expect("a bundle");
-    let asked = Update {
-        publishers: &["acme"],
-        revocations: bundle.get("revocations.json").expect("a list"),
-        cosigned: None,
-        purpose: Purpose::Admission,
-        wall: at(NOW),
-    };
+    let asked =
+        market::asked(bundle.get("revocations.json").expect("a list"), Purpose::Admission, at(NOW));
     let mut mirror = Noting(Bundle::parse(&bytes).expect("a bundle"), Vec::new());
     host.policy.update(&host.state, &mut mirror, &asked).expect("current");
     let paths =
@@ -515,25 +491,17 @@ fn a_submission_needs_neither_review_nor_log_but_everything_else() {
         let proofless = host.verify(&bytes).expect_err("not reviewed").code;
         let (wasm, dsse) = (bundle.get("plugin.wasm"), bundle.get("release.dsse.json"));
         let mut source = Bundle::parse(&bytes).expect("a bundle");
-        let asked = Update {
-            publishers: &["acme"],
-            revocations: bundle.get("revocations.json").expect("a list"),
-            cosigned: None,
-            purpose: Purpose::Admission,
-            wall: at(NOW),
-        };
+        let asked = market::asked(
+            bundle.get("revocations.json").expect("a list"),
+            Purpose::Admission,
+            at(NOW),
+        );
         let (now, _) = host.policy.update(&host.state, &mut source, &asked).expect("current");
         assert_eq!(now.reviews(dsse.expect("a statement")).expect("an envelope"), (vec![], 2));
         let releases = now.releases(&name).expect("listed");
         assert_eq!((releases.len(), releases[0].sequence), (1, 17));
         assert_eq!(now.packages("acme").expect("listed"), std::slice::from_ref(&name));
-        let admission = Admission {
-            name: &name,
-            last_sequence: None,
-            running: None,
-            approved: false,
-            admitted_at: None,
-        };
+        let admission = market::admission(&name);
         let (wasm, dsse) = (wasm.expect("a component"), dsse.expect("a statement"));
         let checked = host.policy.verify_submission(&now, wasm, dsse, &admission);
         (proofless, checked.map_err(|refusal| refusal.code).err())

@@ -12,9 +12,8 @@ use aimass_trust::publishing::repository::{Changes, OnlineKeys, ReleaseEvidence,
 use aimass_trust::publishing::storage::Storage;
 use aimass_trust::publishing::witness::{Cosigner, Witness};
 use aimass_trust::{
-    Admission, Admitted, LogPolicy, MarketState, Refusal, RefusalCode, Revocation, Revocations,
-    Revoked, SignedPlugin, Timestamp, TrustError, add_signature, embed_manifest, entry_of,
-    sign_plugin,
+    Admitted, LogPolicy, MarketState, Refusal, RefusalCode, Revocation, Revocations, Revoked,
+    SignedPlugin, Timestamp, TrustError, add_signature, embed_manifest, entry_of, sign_plugin,
 };
 use market::{
     Memory, NOW, ORIGIN, Scene, at, keys, log_key, log_policy, root_content, targets_content,
@@ -164,13 +163,7 @@ fn client(
     let name = "acme/resize-norm".parse().expect("a name");
     let bundle = make_bundle(storage, &name, &version.parse().expect("a version"), 1);
     let bundle = bundle.map_err(|_| None)?;
-    let admission = Admission {
-        name: &name,
-        last_sequence: None,
-        running: None,
-        approved: false,
-        admitted_at: None,
-    };
+    let admission = market::admission(&name);
     Scene::new().policy.verify_bundle(state, &bundle, &admission, at(NOW)).map_err(Some)
 }
 

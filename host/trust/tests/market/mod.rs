@@ -15,9 +15,9 @@ use aimass_trust::publishing::storage::Storage;
 use aimass_trust::publishing::witness::{Cosigner, Witness};
 use aimass_trust::{
     Admission, Admitted, Capability, Checkpoint, LogPolicy, Manifest, MarketBounds, MarketPolicy,
-    MarketState, NameRules, NoteKey, NoteKeyKind, PluginRelease, Refusal, Revocations,
-    SignedPlugin, SigningKey, Timestamp, VerifiedPackage, add_signature, bundle_bytes,
-    embed_manifest, entry_of, sign_plugin,
+    MarketState, NameRules, NoteKey, NoteKeyKind, PackageName, PluginRelease, Purpose, Refusal,
+    Revocations, SignedPlugin, SigningKey, Timestamp, Update, VerifiedPackage, add_signature,
+    bundle_bytes, embed_manifest, entry_of, sign_plugin,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -364,6 +364,16 @@ pub(crate) fn component() -> Vec<u8> {
     let text =
         "(component (import \"aimass:plugin/tensor@0.1.0\" (instance)) (core module (memory 1)))";
     wat::parse_str(text).expect("a component")
+}
+
+/// An update with acme's targets and without a note.
+pub(crate) fn asked(revocations: &[u8], purpose: Purpose, wall: SystemTime) -> Update<'_> {
+    Update { publishers: &["acme"], revocations, cosigned: None, purpose, wall }
+}
+
+/// The first admission of a package.
+pub(crate) fn admission(name: &PackageName) -> Admission<'_> {
+    Admission { name, last_sequence: None, running: None, approved: false, admitted_at: None }
 }
 
 /// Changes one stage of a scene.
