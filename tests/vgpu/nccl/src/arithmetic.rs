@@ -21,17 +21,24 @@ trait Number: Copy {
     fn finish(self, ranks: usize) -> Self;
 }
 
+macro_rules! little_endian {
+    ($ty:ty) => {
+        const BYTES: usize = size_of::<$ty>();
+
+        fn read(bytes: &[u8]) -> Self {
+            Self::from_le_bytes(bytes.try_into().unwrap_or_default())
+        }
+        fn write(self, to: &mut Vec<u8>) {
+            to.extend(self.to_le_bytes());
+        }
+    };
+}
+
 macro_rules! integers {
     ($($ty:ty),*) => {$(
         impl Number for $ty {
-            const BYTES: usize = size_of::<$ty>();
+            little_endian!($ty);
 
-            fn read(bytes: &[u8]) -> Self {
-                Self::from_le_bytes(bytes.try_into().unwrap_or_default())
-            }
-            fn write(self, to: &mut Vec<u8>) {
-                to.extend(self.to_le_bytes());
-            }
             fn add(self, other: Self) -> Self {
                 self.wrapping_add(other)
             }
@@ -60,14 +67,8 @@ integers!(i8, u8, i32, u32, i64, u64);
 macro_rules! floats {
     ($($ty:ty, $wide:ty, $from:expr, $to:expr;)*) => {$(
         impl Number for $ty {
-            const BYTES: usize = size_of::<$ty>();
+            little_endian!($ty);
 
-            fn read(bytes: &[u8]) -> Self {
-                Self::from_le_bytes(bytes.try_into().unwrap_or_default())
-            }
-            fn write(self, to: &mut Vec<u8>) {
-                to.extend(self.to_le_bytes());
-            }
             fn add(self, other: Self) -> Self {
                 $from($to(self) + $to(other))
             }

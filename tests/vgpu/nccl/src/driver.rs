@@ -1,54 +1,12 @@
-//! The virtual driver, found among the process's global symbols. It is locked while callbacks run, so
+//! What the library asks of the virtual driver, which is locked while callbacks run, so
 //! that nothing of this library may be locked while one of these functions is called.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::time::Duration;
 
+pub(crate) use aimass_vgpu_interface::{Access, Callback};
+
 use crate::status::{Failure, Status};
-
-/// Memory of the device while a callback runs; the layout is the driver's.
-#[repr(C)]
-pub(crate) struct Access {
-    context: *mut c_void,
-    read: extern "C" fn(*mut c_void, u64, *mut u8, usize) -> c_int,
-    write: extern "C" fn(*mut c_void, u64, *const u8, usize) -> c_int,
-}
-
-impl Access {
-    /// Copies `bytes` bytes at `address`.
-    ///
-    /// # Errors
-    /// The driver's result if they are not all inside of one allocation, or were not all written.
-    pub(crate) fn read(&self, address: u64, bytes: usize) -> Result<Vec<u8>, c_int> {
-        let mut content = vec![0; bytes];
-        match (self.read)(self.context, address, content.as_mut_ptr(), bytes) {
-            0 => Ok(content),
-            code => Err(code),
-        }
-    }
-
-    /// Writes `content` at `address`.
-    ///
-    /// # Errors
-    /// As [`Access::read`].
-    pub(crate) fn write(&self, address: u64, content: &[u8]) -> Result<(), c_int> {
-        match (self.write)(self.context, address, content.as_ptr(), content.len()) {
-            0 => Ok(()),
-            code => Err(code),
-        }
-    }
-}
-
-/// Work in a stream; the layout is the driver's.
-#[repr(C)]
-pub(crate) struct Callback {
-    /// Gives a driver result.
-    pub(crate) run: extern "C" fn(*mut c_void, *const Access) -> c_int,
-    /// Frees `data`.
-    pub(crate) drop: extern "C" fn(*mut c_void),
-    /// Passed to both.
-    pub(crate) data: *mut c_void,
-}
 
 /// Work that holds its stream up; the layout is the driver's.
 #[repr(C)]
@@ -62,9 +20,7 @@ pub(crate) struct Gate {
 }
 
 fn symbol(name: &CStr) -> Result<*mut c_void, Failure> {
-    // SAFETY: looking a name up among the process's symbols changes nothing.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    if found.is_null() { Err(cuda("there is no virtual driver")) } else { Ok(found) }
+    aimass_vgpu_interface::symbol(name).ok_or_else(|| cuda("there is no virtual driver"))
 }
 
 fn cuda(text: &str) -> Failure {
