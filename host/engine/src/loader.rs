@@ -127,6 +127,19 @@ impl Loader {
         policy: &TrustPolicy,
     ) -> Result<LoadedModel, EngineError> {
         let (files, verified) = source.verify(policy)?;
+        self.load_verified(source, (files, &verified), policy).await
+    }
+
+    /// Builds one version of which [`VersionSource::verify`] has taken the files.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub(crate) async fn load_verified(
+        &self,
+        source: VersionSource,
+        (files, verified): (PackageFiles, &VerifiedModel),
+        policy: &TrustPolicy,
+    ) -> Result<LoadedModel, EngineError> {
         let files = Arc::new(files);
         let manifest = read_manifest(&files)?;
         check_name(&manifest, &verified.name().to_string(), &verified.version().to_string())?;
@@ -157,7 +170,7 @@ impl Loader {
             None => "aimass_pipeline".to_owned(),
         };
         Ok(LoadedModel {
-            release: Arc::new(source.facts(&verified)),
+            release: Arc::new(source.facts(verified)),
             name: source.name,
             version: source.version,
             publisher: Arc::from(verified.publisher()),

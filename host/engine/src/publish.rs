@@ -13,11 +13,12 @@ use crate::streaming::stream_items;
 use crate::trail::admission_detail;
 use crate::{Engine, EngineError, Family, InferRequest, InferResponse, ReleaseFacts, Selector};
 use aimass_registry::{
-    InitialState, ModelRelease, PluginRecord, PluginRelease, Sha256Digest, StagedModel,
+    InitialState, ModelRelease, PluginRecord, PluginRelease, Sha256Digest, SignedRelease,
+    StagedModel,
 };
 use aimass_sandbox::BoxFuture;
 use aimass_tensor::Tensor;
-use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest, adds_signatures};
+use aimass_trust::{CHUNK_BYTES, ChunkList, FileDigest, VerifiedModel, adds_signatures};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -61,6 +62,7 @@ pub(crate) struct Candidate {
     model_toml: String,
     locks: BTreeMap<String, Sha256Digest>,
     admitted: SystemTime,
+    verified: VerifiedModel,
     pub(crate) model: LoadedModel,
 }
 
@@ -180,7 +182,9 @@ impl Engine {
         adds_signatures(&kept, dsse).map_err(|refusal| of_refusal(&refusal))
     }
 
-    /// Verifies a signed model package, runs its fixtures and publishes it under a serving name.
+    /// Verifies a signed model package, runs its fixtures and publishes it under a serving name. A
+    /// release before the newest that was published of its `publisher/name` is refused
+    /// (`AMT-ROLLBACK`), unless it was published before itself.
     ///
     /// # Errors
     /// The refusal, or the fixture that failed; the registry is unchanged.
@@ -209,7 +213,7 @@ impl Engine {
                 return Err(inner.counted(error));
             }
         };
-        let Candidate { staged, model_toml, locks, admitted, model } = candidate;
+        let Candidate { staged, model_toml, locks, admitted, verified, model } = candidate;
         let fixtures = model.fixtures.len();
         let report = if fixtures == 0 { "none".to_owned() } else { format!("{fixtures} passed") };
         let facts = ReleaseFacts { fixtures: Some(report.clone()), ..(*model.release).clone() };
@@ -218,6 +222,7 @@ impl Engine {
         let release = ModelRelease {
             model_toml: &model_toml,
             statement,
+            signed: signed_release(&verified),
             locks,
             state: InitialState::Ready,
             fixture_report: Some(&report),
@@ -234,6 +239,9 @@ impl Engine {
     ) -> Result<Candidate, EngineError> {
         check_calls(self.registry(), serving_name, &package.manifest)?;
         let candidate = self.load_candidate(serving_name, package, statement).await?;
+        let last = self.registry().last_model_sequence(&signed_release(&candidate.verified));
+        let last = last.map_err(|error| of_registry(&error))?;
+        candidate.verified.check_sequence(last).map_err(|refusal| of_refusal(&refusal))?;
         self.run_fixtures(&candidate.model).await?;
         Ok(candidate)
     }
@@ -258,7 +266,7 @@ impl Engine {
             .map_err(|error| io_error(dir, &error))?;
         let mut files = staged_files(&staged)?;
         files.insert(MANIFEST_FILE.to_owned(), Arc::new(model_toml.as_bytes().to_vec()));
-        let source = VersionSource {
+        let mut source = VersionSource {
             name: Arc::from(serving_name),
             version: 0,
             admitted,
@@ -267,8 +275,10 @@ impl Engine {
             locks: locks.clone(),
             fixture_report: None,
         };
-        let model = inner.loader.load(source, &read_policy(&inner.config)?).await?;
-        Ok(Candidate { staged, model_toml, locks, admitted, model })
+        let policy = read_policy(&inner.config)?;
+        let (files, verified) = source.verify(&policy)?;
+        let model = inner.loader.load_verified(source, (files, &verified), &policy).await?;
+        Ok(Candidate { staged, model_toml, locks, admitted, verified, model })
     }
 
     fn lock_plugins(
@@ -376,6 +386,14 @@ impl Engine {
         last.extend(answer.outputs);
         answer.outputs = last.into_iter().collect();
         Ok(answer)
+    }
+}
+
+fn signed_release(verified: &VerifiedModel) -> SignedRelease<'_> {
+    SignedRelease {
+        name: verified.name().as_str(),
+        sequence: verified.sequence(),
+        digest: *verified.digest(),
     }
 }
 

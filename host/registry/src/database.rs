@@ -18,11 +18,14 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "models, labels and plugins",
-    sql: include_str!("schema_1.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "models, labels and plugins", sql: include_str!("schema_1.sql") },
+    Migration {
+        version: 2,
+        name: "order of signed model releases",
+        sql: include_str!("schema_2.sql"),
+    },
+];
 
 /// Opens the connection that writes; creates or migrates the catalog first.
 pub(crate) fn open_writer(dir: &Path, busy_wait: Duration) -> Result<Connection, RegistryError> {

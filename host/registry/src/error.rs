@@ -160,12 +160,12 @@ pub enum RegistryError {
         /// Digest in hex that was offered.
         got: String,
     },
-    /// A signed release older than what was admitted before (`AMT-BIND`).
+    /// A signed release older than what was admitted before (`AMT-ROLLBACK`).
     #[error(
-        "AMT-BIND: plugin `{name}` has sequence {got}, expected more than {highest}, the highest admitted; sign the release with a higher sequence"
+        "AMT-ROLLBACK: a release of `{name}` has sequence {got}, expected more than {highest}, the highest admitted; sign the release with a higher sequence, or move a label to return to an older version"
     )]
     SequenceTooOld {
-        /// Name of the plugin.
+        /// `publisher/name` of the plugin or model.
         name: String,
         /// Sequence of the offered release.
         got: u64,
@@ -311,7 +311,7 @@ mod tests {
     fn a_message_says_expected_got_and_remedy() {
         let error = RegistryError::SequenceTooOld { name: "acme/x".into(), got: 3, highest: 7 };
         let text = error.to_string();
-        assert!(text.starts_with("AMT-BIND"), "{text}");
+        assert!(text.starts_with("AMT-ROLLBACK"), "{text}");
         for part in ["acme/x", "sequence 3", "more than 7", "higher sequence"] {
             assert!(text.contains(part), "`{text}` lacks `{part}`");
         }

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::{InitialState, Limits, ModelRelease, PluginRelease, Registry, RegistryError};
+use crate::{
+    InitialState, Limits, ModelRelease, PluginRelease, Registry, RegistryError, SignedRelease,
+};
 
 /// A registry whose folder goes with it.
 pub(crate) struct Fixture {
@@ -57,6 +59,7 @@ pub(crate) fn release(state: InitialState) -> ModelRelease<'static> {
     ModelRelease {
         model_toml: "name = 1",
         statement: b"{}",
+        signed: SignedRelease { name: "acme/minilm", sequence: 1, digest: [1; 32] },
         locks: BTreeMap::new(),
         state,
         fixture_report: None,

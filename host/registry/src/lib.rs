@@ -36,6 +36,7 @@ mod packed_files;
 mod plugins;
 mod record;
 mod registry;
+mod releases;
 mod rows;
 mod selector;
 mod staging;
@@ -58,5 +59,6 @@ pub use record::{
     VersionRecord, VersionState, digest_hex,
 };
 pub use registry::Registry;
+pub use releases::SignedRelease;
 pub use selector::{Selector, parse_reference};
 pub use sweep::SweepReport;

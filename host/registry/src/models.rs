@@ -18,6 +18,7 @@ use crate::model_version::{FILES, MODEL_TOML, STATEMENT, version_dir};
 use crate::names::{check_file_name, check_model_name, check_step};
 use crate::record::{FileRecord, Sha256Digest, VersionRecord, VersionState, digest_hex};
 use crate::registry::{Inner, Registry, unix_ms};
+use crate::releases::{SignedRelease, check_order, record_release};
 use crate::rows::{self, signed};
 use crate::staging::Staging;
 
@@ -39,6 +40,8 @@ pub struct ModelRelease<'a> {
     pub model_toml: &'a str,
     /// The signed statement (DSSE JSON), already verified by the caller.
     pub statement: &'a [u8],
+    /// What the statement says of the release.
+    pub signed: SignedRelease<'a>,
     /// Plugin digest that each step is locked to; every plugin must be in the registry.
     pub locks: BTreeMap<String, Sha256Digest>,
     /// State that the version begins with.
@@ -69,6 +72,7 @@ impl Registry {
     /// let release = ModelRelease {
     ///     model_toml: "",
     ///     statement: b"{}",
+    ///     signed: SignedRelease { name: "acme/minilm", sequence: 1, digest: [1; 32] },
     ///     locks: Default::default(),
     ///     state: InitialState::Ready,
     ///     fixture_report: Some("none"),
@@ -263,7 +267,8 @@ impl StagedModel {
     ///
     /// # Errors
     /// [`RegistryError::PluginNotFound`] for a lock on a plugin that is not in the registry,
-    /// [`RegistryError::InvalidName`] for a step id, [`RegistryError::LimitExceeded`],
+    /// [`RegistryError::SequenceTooOld`] (`AMT-ROLLBACK`) for a release before the newest that was
+    /// admitted, [`RegistryError::InvalidName`] for a step id, [`RegistryError::LimitExceeded`],
     /// [`RegistryError::Busy`], [`RegistryError::Io`], [`RegistryError::Database`].
     pub fn commit(self, release: ModelRelease<'_>, now: SystemTime) -> Result<u64, RegistryError> {
         check_release(&release, &self.inner.limits)?;
@@ -271,6 +276,7 @@ impl StagedModel {
         self.staging.sync()?;
         let committed = self.inner.write("publish a model", |tx| {
             check_locks(tx, &release.locks)?;
+            check_order(tx, &release.signed)?;
             let version = next_version(tx, &self.name, &self.inner.limits)?;
             self.staging.install(&version_dir(&self.inner.dir, &self.name, version))?;
             self.insert(tx, version, &digest, &release, unix_ms(now))
@@ -335,6 +341,7 @@ impl StagedModel {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             (name, number, state, digest, signed(self.bytes)?, now_ms, report),
         )?;
+        record_release(tx, &release.signed)?;
         let mut file_row =
             tx.prepare_cached("INSERT INTO model_file VALUES (?1, ?2, ?3, ?4, ?5)")?;
         for file in self.files.values() {
@@ -709,10 +716,8 @@ mod tests {
             staged.add_bytes(name, bytes).unwrap();
             let release = ModelRelease {
                 model_toml: toml,
-                statement: b"{}",
                 locks: locks.iter().map(|step| ((*step).to_owned(), upper.digest)).collect(),
-                state: InitialState::Ready,
-                fixture_report: None,
+                ..release(InitialState::Ready)
             };
             staged.commit(release, at(1)).unwrap();
             newest(&fixture).record().digest

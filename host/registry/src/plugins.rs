@@ -64,7 +64,7 @@ impl Registry {
     /// an old signed release does not come back.
     ///
     /// # Errors
-    /// [`RegistryError::SequenceTooOld`] (`AMT-BIND`), [`RegistryError::PluginConflict`] for other
+    /// [`RegistryError::SequenceTooOld`] (`AMT-ROLLBACK`), [`RegistryError::PluginConflict`] for other
     /// bytes under a version that exists, [`RegistryError::DigestMismatch`],
     /// [`RegistryError::InvalidName`], [`RegistryError::LimitExceeded`], [`RegistryError::Busy`],
     /// [`RegistryError::Io`], [`RegistryError::Database`].
@@ -440,7 +440,7 @@ mod tests {
         let refused = |sequence| {
             let error =
                 registry.publish_plugin(plugin(b"old", "1.0.0", sequence), at(1)).unwrap_err();
-            assert!(error.to_string().starts_with("AMT-BIND"), "{error}");
+            assert!(error.to_string().starts_with("AMT-ROLLBACK"), "{error}");
         };
         refused(6);
         refused(7);

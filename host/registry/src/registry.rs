@@ -247,8 +247,21 @@ mod tests {
         let sql = Connection::open(fixture.dir.path().join("registry.sqlite")).unwrap();
         sql.execute("INSERT INTO migration VALUES (99, 'from the future')", []).unwrap();
         let error = Registry::open(fixture.dir.path(), Limits::default()).err().unwrap();
-        let expected = matches!(error, RegistryError::SchemaTooNew { found: 99, supported: 1, .. });
+        let expected = matches!(error, RegistryError::SchemaTooNew { found: 99, supported: 2, .. });
         assert!(expected, "{error}");
+    }
+
+    #[test]
+    fn a_catalog_of_the_first_schema_keeps_what_it_has() {
+        let fixture = Fixture::new();
+        fixture.ready(2);
+        let sql = Connection::open(fixture.dir.path().join("registry.sqlite")).unwrap();
+        let back = "DROP TABLE model_release; DELETE FROM migration WHERE version = 2";
+        sql.execute_batch(back).unwrap();
+        let registry = Registry::open(fixture.dir.path(), Limits::default()).unwrap();
+        assert_eq!(registry.models().unwrap()[0].versions.len(), 2);
+        let version = crate::fixture::publish(&registry, "minilm", InitialState::Ready);
+        assert_eq!(version.unwrap(), 3);
     }
 
     #[test]

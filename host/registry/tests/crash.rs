@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aimass_registry::{
     FailPoint, FailPoints, InitialState, Limits, ModelRelease, NoFailPoints, PluginRelease,
-    Registry, RegistryError, Selector, VersionState,
+    Registry, RegistryError, Selector, SignedRelease, VersionState,
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -63,6 +63,7 @@ fn publish(registry: &Registry, id: u64, state: InitialState) -> Result<u64, Reg
     let release = ModelRelease {
         model_toml: &model_toml,
         statement: b"{}",
+        signed: SignedRelease { name: "acme/minilm", sequence: 1, digest: [1; 32] },
         locks,
         state,
         fixture_report: None,

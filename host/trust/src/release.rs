@@ -50,8 +50,8 @@ use crate::verify::VerifiedPackage;
 /// The files of a release.
 #[derive(Clone, Debug)]
 pub struct ReleaseFiles<'a> {
-    /// The component; taken, so that what is checked is what gets compiled.
-    pub wasm: Vec<u8>,
+    /// The component; shared with what is admitted, so that what is checked is what gets compiled.
+    pub wasm: Arc<[u8]>,
     /// The statement with the signatures of publisher and reviewers.
     pub dsse: &'a [u8],
     /// The proof of being logged.
@@ -106,7 +106,7 @@ impl MarketPolicy {
     ) -> Result<(Admitted, MarketState), Refusal> {
         let mut bundle = Bundle::parse(bundle)?;
         let files = ReleaseFiles {
-            wasm: bundle.need(MEMBER_WASM)?.to_vec(),
+            wasm: bundle.need(MEMBER_WASM)?.into(),
             dsse: bundle.need(MEMBER_STATEMENT)?,
             proof: bundle.need(MEMBER_PROOF)?,
         };
@@ -189,7 +189,7 @@ impl MarketPolicy {
         if let Some(running) = admission.running.filter(|_| !admission.approved) {
             check_growth(running, admitted.package.manifest())?;
         }
-        let package = VerifiedPackage { limits, component: wasm.into(), ..admitted.package };
+        let package = VerifiedPackage { limits, component: wasm, ..admitted.package };
         Ok(Admitted { package, ..admitted })
     }
 
@@ -297,13 +297,13 @@ impl Current {
     /// `AMT-FORMAT` if `dsse` is no envelope, `AMT-SIG` for a reviewer's signature that does not hold.
     pub fn reviews(&self, dsse: &[u8]) -> Result<(Vec<PublicKey>, u64), Refusal> {
         let envelope = Envelope::parse(dsse)?;
-        let (reviewers, needed) = self.trusted.reviewers()?;
+        let reviewers = self.trusted.reviewers()?;
         let mut signed = Vec::new();
-        for key in reviewers.into_iter().filter(|key| envelope.names(*key)) {
-            envelope.check(key)?;
-            signed.push(key);
+        for key in reviewers.keys.iter().filter(|key| envelope.names(**key)) {
+            envelope.check(*key)?;
+            signed.push(*key);
         }
-        Ok((signed, needed))
+        Ok((signed, reviewers.required))
     }
 }
 
@@ -432,11 +432,11 @@ fn reviewers_that_count(
     publisher: &Publisher,
     index: u64,
 ) -> Result<(Vec<PublicKey>, u64), Refusal> {
-    let (mut reviewers, required) = current.trusted.reviewers()?;
-    reviewers.retain(|key| {
+    let reviewers = current.trusted.reviewers()?;
+    let counts = |key: &PublicKey| {
         !publisher.keys.contains(key) && !current.revocations.key_is_revoked(*key, index)
-    });
-    Ok((reviewers, required))
+    };
+    Ok((reviewers.keys.iter().copied().filter(counts).collect(), reviewers.required))
 }
 
 /// A threshold of 0 in the metadata would be a marketplace without reviews: AMT-1 has none.

@@ -48,6 +48,7 @@ pub struct VerifiedModel {
     version: Version,
     files: BTreeMap<String, FileDigest>,
     sequence: u64,
+    digest: [u8; 32],
     expires: Timestamp,
     local: bool,
     signer: PublicKey,
@@ -142,6 +143,7 @@ impl TrustPolicy {
             version: statement.predicate.version,
             files: files.clone(),
             sequence: statement.predicate.sequence,
+            digest: Sha256::digest(&envelope.payload).into(),
             expires: statement.predicate.expires,
             local: publisher.loopback_only,
             signer: key,
@@ -358,6 +360,19 @@ impl VerifiedModel {
     /// Keys of the policy's reviewers that signed, each once.
     pub fn reviewers(&self) -> &[PublicKey] {
         &self.reviewers
+    }
+
+    /// SHA-256 of what was signed: the statement's payload, whoever signed it.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// Checks, at admission, that the release is newer than `last_seen` of the same name.
+    ///
+    /// # Errors
+    /// `AMT-ROLLBACK` if it is not.
+    pub fn check_sequence(&self, last_seen: Option<u64>) -> Result<(), Refusal> {
+        check_sequence(&self.name, self.sequence, last_seen)
     }
 
     /// Every file of the package with its digest.

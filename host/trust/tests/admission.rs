@@ -223,7 +223,7 @@ fn files_beside_one_another_are_admitted_as_their_bundle_is_and_reviews_are_coun
     let name = "acme/resize-norm".parse().expect("a name");
     let admission = market::admission(&name);
     let verify = |wasm: &[u8]| {
-        let files = ReleaseFiles { wasm: wasm.to_vec(), dsse, proof };
+        let files = ReleaseFiles { wasm: wasm.into(), dsse, proof };
         host.policy.verify_release(&now, files, &admission)
     };
     let admitted = verify(member("plugin.wasm")).expect("admitted");

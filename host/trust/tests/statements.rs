@@ -123,6 +123,9 @@ fn a_model_release_is_about_exactly_its_files() {
     assert_eq!((model.publisher(), model.signer()), ("acme", acme.key.public()));
     assert_eq!((model.sequence(), model.expires()), (3, model_release().expires));
     assert!(model.reviewers().is_empty() && !model.local());
+    assert!(model.check_sequence(None).is_ok() && model.check_sequence(Some(2)).is_ok());
+    let older = model.check_sequence(Some(3)).expect_err("not newer");
+    assert_eq!(older.code, RefusalCode::Rollback);
     let code = |result: Result<_, aimass_trust::Refusal>| {
         result.map(|_: aimass_trust::VerifiedModel| ()).expect_err("refused").code
     };
@@ -163,6 +166,10 @@ fn a_model_says_who_reviewed_it_and_whether_its_key_is_for_local_use() {
     let reviewed = add_signature(&alone, &reviewer).expect("reviewed");
     let model = policy.verify_model(&reviewed, &files, None, now()).expect("accepted");
     assert_eq!((model.reviewers(), model.local()), (&[reviewer.public()][..], true));
+    let unreviewed = text.split("[review]").next().unwrap_or_default();
+    let policy = TrustPolicy::parse(unreviewed).expect("a policy").for_listener(true);
+    let same = policy.verify_model(&alone, &files, None, now()).expect("accepted");
+    assert_eq!(same.digest(), model.digest(), "a review adds a signature to what was signed");
 }
 
 #[test]

@@ -76,6 +76,15 @@ impl Site {
         std::fs::copy(&source, &target).expect("a built component");
         target
     }
+
+    /// A copy of a model package of the demo that can be signed or changed.
+    pub fn package(&self, name: &str) -> PathBuf {
+        let target = self.folder().join(format!("{name}-package"));
+        let source = repository().join("tests/xtask/packages").join(name);
+        let copied = Command::new("cp").arg("-r").arg(&source).arg(&target).status();
+        assert!(copied.expect("cp").success(), "copying {}", source.display());
+        target
+    }
 }
 
 impl Default for Site {

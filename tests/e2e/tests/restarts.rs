@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use aimass_e2e::{Site, repository};
+use aimass_e2e::Site;
 
 const CLIENTS: usize = 4;
 const BODY: &str =
@@ -178,20 +178,12 @@ fn rolling_restarts_lose_no_request() {
     assert!(answered >= least());
 }
 
-fn identity_package(site: &Site) -> PathBuf {
-    let target = site.folder().join("identity-package");
-    let source = repository().join("tests/xtask/packages/identity");
-    let copied = Command::new("cp").arg("-r").arg(source).arg(&target).status();
-    assert!(copied.expect("cp").success());
-    target
-}
-
 #[test]
 fn hot_swaps_of_a_plugin_and_its_model_lose_no_request() {
     let site = Site::new();
     let server = site.serve(&["--no-grpc"]);
     let address = server.url().trim_start_matches("http://").parse().expect("an address");
-    let package = identity_package(&site).display().to_string();
+    let package = site.package("identity").display().to_string();
     let swaps = times(4, 200);
     let path = "/v2/models/identity/infer";
     let answered = under_load(address, &server.api_key, path, || {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aimass_e2e::{Site, repository};
+use aimass_e2e::Site;
 use serde_json::Value;
 
 const MODEL: &str = "aimass/identity-model@1.0.0";
@@ -20,12 +20,7 @@ struct Desk {
 impl Desk {
     fn new() -> Desk {
         let site = Site::new();
-        let folder = site.folder().join("identity");
-        std::fs::create_dir(&folder).expect("a folder");
-        let source = repository().join("tests/xtask/packages/identity");
-        for entry in source.read_dir().expect("a package").flatten() {
-            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("a copy");
-        }
+        let folder = site.package("identity");
         let reviewers = ["r1.key", "r2.key"].map(|file| {
             let made = site.succeed(&["key", "new", "signing", file, "--json"]);
             json(&made)["public_key"].as_str().expect("a key").to_owned()

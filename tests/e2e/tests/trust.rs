@@ -176,6 +176,35 @@ fn a_plugin_that_asks_for_more_than_the_policy_grants_is_refused() {
 }
 
 #[test]
+fn an_older_release_of_a_model_does_not_come_back_as_a_new_version() {
+    let site = Site::new();
+    let package = site.package("identity");
+    let (folder, statement) = (text(&package), package.join("model.dsse.json"));
+    let sign = || {
+        site.succeed(&["model", "sign", &folder]);
+        std::fs::read(&statement).expect("a statement")
+    };
+    let offer = |statement_bytes: &[u8]| {
+        std::fs::write(&statement, statement_bytes).expect("a statement");
+        ["model", "add", folder.as_str(), "--name", "identity"]
+    };
+    let (never_published, first, second) = (sign(), sign(), sign());
+    site.succeed(&offer(&first));
+    site.succeed(&offer(&second));
+    let (exit, error) = site.refuse(&offer(&never_published));
+    assert!(exit == 22 && error.contains("AMT-ROLLBACK"), "{exit} {error}");
+    assert!(error.contains("move the label"), "{error}");
+    let audit = site.succeed(&["trust", "audit", "--last", "3", "--json"]);
+    assert!(audit.contains("AMT-ROLLBACK"), "{audit}");
+    // Under another serving name it is as old.
+    let elsewhere = ["model", "add", folder.as_str(), "--name", "elsewhere"];
+    assert!(site.refuse(&elsewhere).1.contains("AMT-ROLLBACK"));
+    // What was admitted once may be published again.
+    let printed = site.succeed(&offer(&first));
+    assert!(printed.contains("published identity version 4"), "{printed}");
+}
+
+#[test]
 fn one_signature_is_checked_by_the_strict_rule() {
     let site = Site::new();
     // RFC 8032, 7.1, test 2.

@@ -125,7 +125,7 @@ impl MarketHost {
             approved: *approved,
             admitted_at: None,
         };
-        let files = ReleaseFiles { wasm, dsse: &dsse, proof: &proof };
+        let files = ReleaseFiles { wasm: wasm.into(), dsse: &dsse, proof: &proof };
         let admitted = policy.verify_release(&refreshed.current, files, &admission)?;
         Ok(Evidence { admitted, dsse, proof, approved: *approved })
     }
@@ -208,23 +208,20 @@ impl MarketHost {
         let policy = self.policy_for(trust, market, &name)?;
         let (root, _) = self.first_trust(market)?;
         let before = self.state(market, &root)?;
-        let member = |bundle: &Bundle<'_>, name: &str| {
-            bundle.get(name).map(<[u8]>::to_vec).unwrap_or_default()
-        };
-        let (wasm, dsse) = (member(&bundle, MEMBER_WASM), member(&bundle, MEMBER_STATEMENT));
-        let proof = member(&bundle, MEMBER_PROOF);
-        let revocations = member(&bundle, MEMBER_REVOCATIONS);
-        let note = std::str::from_utf8(&proof).ok().and_then(|text| text.split_once("\n\n"));
+        let member = |name: &str| bundle.get(name).unwrap_or_default();
+        let (wasm, dsse) = (member(MEMBER_WASM), member(MEMBER_STATEMENT));
+        let (proof, revocations) = (member(MEMBER_PROOF), member(MEMBER_REVOCATIONS));
+        let note = std::str::from_utf8(proof).ok().and_then(|text| text.split_once("\n\n"));
         let asked = Update {
             publishers: &[name.publisher()],
-            revocations: &revocations,
+            revocations,
             cosigned: note.map(|(_, note)| note),
             purpose: Purpose::OfflineAdmission,
             wall: now,
         };
         let mut recorded = Recorded { bundle: &mut bundle, files: BTreeMap::new() };
         let (current, state) = policy.update(&before, &mut recorded, &asked)?;
-        let recorded = recorded.files;
+        let mut recorded = recorded.files;
         let admission = Admission {
             name: &name,
             last_sequence: standing.last_sequence,
@@ -232,12 +229,12 @@ impl MarketHost {
             approved,
             admitted_at: None,
         };
-        let files = ReleaseFiles { wasm, dsse: &dsse, proof: &proof };
+        let files = ReleaseFiles { wasm: wasm.into(), dsse, proof };
         let admitted = policy.verify_release(&current, files, &admission)?;
-        let mut recorded = recorded;
-        let digest: [u8; 32] = Sha256::digest(&revocations).into();
-        recorded.insert(target_path("revocations.json", &digest), revocations);
+        let digest: [u8; 32] = Sha256::digest(revocations).into();
+        recorded.insert(target_path("revocations.json", &digest), revocations.to_vec());
         let kept = (state.timestamp != before.timestamp).then_some((state, recorded));
+        let (dsse, proof) = (dsse.to_vec(), proof.to_vec());
         Ok((Evidence { admitted, dsse, proof, approved }, kept))
     }
 
@@ -351,7 +348,7 @@ impl MarketHost {
             approved: true,
             admitted_at: Some(record.admitted_at),
         };
-        let files = ReleaseFiles { wasm: wasm.to_vec(), dsse, proof: record.proof.as_bytes() };
+        let files = ReleaseFiles { wasm: wasm.into(), dsse, proof: record.proof.as_bytes() };
         Ok(policy.verify_release(current, files, &admission)?)
     }
 

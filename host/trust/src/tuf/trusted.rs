@@ -43,8 +43,19 @@ pub(crate) struct Trusted {
     timestamp: Option<TimestampFile>,
     snapshot: Option<Snapshot>,
     targets: Option<Targets>,
+    reviewers: Option<Reviewers>,
     publishers: BTreeMap<String, Listed>,
     stale: bool,
+}
+
+/// The role `review` of the targets in use. Its keys are read once, when the targets are taken: the
+/// strict rule for a key costs more than the whole rest of a reload.
+#[derive(Clone, Debug)]
+pub(crate) struct Reviewers {
+    /// The keys, each once.
+    pub(crate) keys: Vec<PublicKey>,
+    /// How many of them must have signed.
+    pub(crate) required: u64,
 }
 
 /// A publisher's targets, and its keys as the delegation has them now.
@@ -69,6 +80,7 @@ impl Trusted {
             timestamp: None,
             snapshot: None,
             targets: None,
+            reviewers: None,
             publishers: BTreeMap::new(),
             stale: false,
         })
@@ -187,6 +199,10 @@ impl Trusted {
             let expected = "only the marketplace's own files among the top-level targets";
             return Err(Refusal::new(RefusalCode::Name, expected, got, FETCH_AGAIN));
         }
+        self.reviewers = new.delegations.as_ref().and_then(|all| {
+            let role = &all.roles.iter().find(|one| one.name == REVIEW)?.role;
+            Some(Reviewers { keys: role.public_keys(&all.keys), required: role.threshold })
+        });
         self.targets = Some(new);
         self.publishers.clear();
         Ok(())
@@ -252,13 +268,8 @@ impl Trusted {
     }
 
     /// The keys that review releases, and how many must.
-    pub(crate) fn reviewers(&self) -> Result<(Vec<PublicKey>, u64), Refusal> {
-        let delegations = self.targets()?.delegations.as_ref();
-        let review = delegations.and_then(|all| {
-            let role = all.roles.iter().find(|one| one.name == REVIEW)?;
-            Some((role.role.public_keys(&all.keys), role.role.threshold))
-        });
-        review.ok_or_else(|| malformed("targets.json", "no role `review`"))
+    pub(crate) fn reviewers(&self) -> Result<&Reviewers, Refusal> {
+        self.reviewers.as_ref().ok_or_else(|| malformed("targets.json", "no role `review`"))
     }
 
     /// Names that are protected.
