@@ -21,7 +21,7 @@ mod rows;
 mod strides;
 mod widen;
 
-pub(crate) use draft::{Draft, ImageInst, ImageKind, Inst, LinearInst};
+pub(crate) use draft::{DenseForm, Draft, ImageInst, ImageKind, Inst, LinearInst};
 pub(crate) use memory::{Memory, Place, Use, plan as plan_memory};
 
 use crate::device::{Gpu, Program};

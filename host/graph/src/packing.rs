@@ -3,7 +3,7 @@
 use crate::PlanError;
 use crate::weight::WeightRef;
 use aimass_cpu::cast::{bf16_to_f32, f16_to_f32};
-use aimass_cpu::conv::{pack_filters, pack_spread};
+use aimass_cpu::conv::{pack_filters, pack_spread, pack_tiles, tile_rows};
 use aimass_cpu::matmul::{Int8Weights, PackedInt8, PackedMatrix};
 use aimass_tensor::{Buffer, DType, Tensor};
 use sha2::{Digest, Sha256};
@@ -121,8 +121,19 @@ impl Matrix {
 pub(crate) enum MatrixSource {
     /// Matrices side by side.
     Parts(Vec<Part>),
-    /// Filters of a convolution of images, or (`spread`) of a transposed one.
-    Filters { weight: Constant, channels: usize, filters: usize, taps: usize, spread: bool },
+    /// Filters of a convolution of images.
+    Filters { weight: Constant, channels: usize, filters: usize, taps: usize, form: FilterForm },
+}
+
+/// What filters are packed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FilterForm {
+    /// Windows as rows of a product.
+    Windows,
+    /// Tiles of outputs.
+    Tiles,
+    /// A transposed convolution.
+    Spread,
 }
 
 impl MatrixSource {
@@ -179,9 +190,9 @@ impl MatrixSource {
                     }
                 }
             }
-            MatrixSource::Filters { weight, channels, filters, taps, spread } => {
+            MatrixSource::Filters { weight, channels, filters, taps, form } => {
                 hash.update(weight.digest());
-                hash.update(format!("filters {channels} {filters} {taps} {spread}"));
+                hash.update(format!("filters {channels} {filters} {taps} {form:?}"));
             }
         }
         hash.finalize().into()
@@ -191,9 +202,10 @@ impl MatrixSource {
     fn extents(&self) -> (usize, usize) {
         match self {
             MatrixSource::Parts(parts) => (parts[0].k, parts.iter().map(|part| part.n).sum()),
-            MatrixSource::Filters { channels, filters, taps, spread, .. } => match spread {
-                true => (*channels, filters * taps),
-                false => (channels * taps, *filters),
+            MatrixSource::Filters { channels, filters, taps, form, .. } => match form {
+                FilterForm::Windows => (channels * taps, *filters),
+                FilterForm::Tiles => (tile_rows(*channels, *taps), *filters),
+                FilterForm::Spread => (*channels, filters * taps),
             },
         }
     }
@@ -205,12 +217,13 @@ impl MatrixSource {
                 parts.iter().for_each(|part| part.weight.release());
                 Ok(packed)
             }
-            MatrixSource::Filters { weight, channels, filters, taps, spread } => {
+            MatrixSource::Filters { weight, channels, filters, taps, form } => {
                 let tensor = weight.load()?;
                 let weights = as_f32(&tensor)?;
-                let packed = match spread {
-                    true => pack_spread(&weights, *channels, *filters, *taps),
-                    false => pack_filters(&weights, *filters, *channels, *taps),
+                let packed = match form {
+                    FilterForm::Windows => pack_filters(&weights, *filters, *channels, *taps),
+                    FilterForm::Tiles => pack_tiles(&weights, *filters, *channels, *taps),
+                    FilterForm::Spread => pack_spread(&weights, *channels, *filters, *taps),
                 };
                 weight.release();
                 Ok(packed)

@@ -4,8 +4,8 @@
 
 use aimass_cpu::activation::{Activation, Finish, Parametric};
 use aimass_cpu::conv::{
-    Axis, ImageDims, conv_depthwise, conv_packed, conv_spread, pack_depthwise, pack_filters,
-    pack_spread,
+    Axis, ImageDims, conv_depthwise, conv_packed, conv_spread, conv_tiled, pack_depthwise,
+    pack_filters, pack_spread, pack_tiles,
 };
 use aimass_cpu::matmul::{Epilogue, PackedMatrix, matmul_packed};
 use aimass_cpu::pool::{KernelPool, Team};
@@ -19,11 +19,15 @@ enum Kind {
     Dense,
     Depthwise,
     Spread,
+    /// Dense, of one line.
+    Line,
+    /// The same by tiles of outputs.
+    Tiled,
 }
-use Kind::{Dense, Depthwise, Pointwise, Spread};
+use Kind::{Dense, Depthwise, Line, Pointwise, Spread, Tiled};
 
-/// Kind, extent of the square input, channels, filters, window, stride.
-const LAYERS: [(Kind, usize, usize, usize, usize, usize); 33] = [
+/// Kind, extent of the square input, or of the line, channels, filters, window, stride.
+const LAYERS: [(Kind, usize, usize, usize, usize, usize); 39] = [
     (Dense, 640, 3, 16, 3, 2),
     (Depthwise, 320, 16, 16, 3, 1),
     (Pointwise, 320, 16, 32, 1, 1),
@@ -57,6 +61,12 @@ const LAYERS: [(Kind, usize, usize, usize, usize, usize); 33] = [
     (Dense, 7, 512, 512, 3, 1),
     (Pointwise, 7, 512, 2048, 1, 1),
     (Dense, 56, 256, 512, 1, 2),
+    (Line, 512, 256, 512, 5, 1),
+    (Tiled, 512, 256, 512, 5, 1),
+    (Line, 512, 384, 384, 3, 1),
+    (Tiled, 512, 384, 384, 3, 1),
+    (Line, 64, 256, 512, 5, 1),
+    (Tiled, 64, 256, 512, 5, 1),
 ];
 
 fn main() {
@@ -80,6 +90,8 @@ fn main() {
             Dense => "dense",
             Depthwise => "depthwise",
             Spread => "spread",
+            Line => "line",
+            Tiled => "tiled",
         };
         println!(
             "{name:9} {extent:3} x {extent:3} x {channels:3} -> {filters:4}, {kernel} x {kernel} / \
@@ -106,16 +118,18 @@ fn run(
     if kind == Spread {
         (axis.input, axis.output) = (extent * kernel, extent);
     }
-    let dims = ImageDims { batch: 1, rows: axis, columns: axis, channels, filters };
-    let x = &*numbers(extent * extent * channels);
-    let taps = kernel * kernel;
+    let rows = if matches!(kind, Line | Tiled) { Axis::ONE } else { axis };
+    let dims = ImageDims { batch: 1, rows, columns: axis, channels, filters };
+    // A transposed convolution reads what another one writes.
+    let x = &*numbers(if kind == Spread { extent * extent * channels } else { dims.inputs() });
+    let taps = dims.taps();
     let bias = &*numbers(filters);
     let finish =
         Finish { activation: Activation::With(Parametric::HardSwish), ..Finish::default() };
     let epilogue = Epilogue { bias: Some(bias), finish, residual: None };
     let y = numbers(match kind {
         Spread => dims.pixels() * taps * filters,
-        Pointwise | Dense | Depthwise => dims.outputs(),
+        Pointwise | Dense | Depthwise | Line | Tiled => dims.outputs(),
     });
     let work = 2.0 * (dims.pixels() * taps * filters) as f64;
     match kind {
@@ -127,9 +141,14 @@ fn run(
             };
             (best(run), work * channels as f64)
         }
-        Dense => {
+        Dense | Line => {
             let w = pack_filters(numbers(filters * channels * taps), filters, channels, taps);
             let run = || conv_packed(team, &dims, x, &w, y, &epilogue);
+            (best(run), work * channels as f64)
+        }
+        Tiled => {
+            let w = pack_tiles(numbers(filters * channels * taps), filters, channels, taps);
+            let run = || conv_tiled(team, &dims, x, &w, y, &epilogue);
             (best(run), work * channels as f64)
         }
         Depthwise => {

@@ -5,7 +5,7 @@
 //! and goes on over channels, then over the window in row-major order.
 //!
 //! The fast kernels work on images in f32 with channels last, `[batch, rows, columns, channels]`. There
-//! the sum goes over the window in row-major order, then over channels.
+//! the sum goes over the window in row-major order, then over channels, or by tiles of four outputs.
 
 mod dense;
 mod depthwise;
@@ -17,6 +17,7 @@ mod pooling;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod tiled;
 
 pub use dense::{conv_packed, conv_planes, pack_filters, reads_planes};
 pub use depthwise::{conv_depthwise, pack_depthwise};
@@ -25,6 +26,7 @@ pub use image_pool::{ImagePool, image_pool};
 pub use plain::{ConvDims, Float, conv, conv_transpose};
 pub use pooling::{PoolDims, average_pool, max_pool};
 pub use spread::{conv_spread, pack_spread};
+pub use tiled::{conv_tiled, pack_tiles, takes_tiles, tile_rows};
 
 use crate::pool::Team;
 use std::ops::Range;

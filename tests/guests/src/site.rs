@@ -167,7 +167,7 @@ impl Site {
         std::fs::create_dir(&folder).expect("a new folder");
         std::fs::write(folder.join("model.toml"), toml).expect("it is written");
         let package = PackageFolder::read(&folder)?;
-        let statement = self.statement(&package);
+        let statement = self.statement(&package, count);
         let published = self.engine.publish_model(name, &package, &statement).await?;
         let is_served = || {
             let selector = Selector::Version(published.version);
@@ -179,12 +179,12 @@ impl Site {
         Ok(published.version)
     }
 
-    fn statement(&self, package: &PackageFolder) -> Vec<u8> {
+    fn statement(&self, package: &PackageFolder, sequence: u64) -> Vec<u8> {
         let now = Timestamp::from_system(SystemTime::now() - Duration::from_secs(60));
         let release = ModelRelease {
             name: "acme/guest".parse().unwrap_or_else(|error| panic!("{error}")),
             version: "1.0.0".parse().unwrap_or_else(|error| panic!("{error}")),
-            sequence: 1,
+            sequence,
             not_before: now,
             expires: now.plus_days(1),
         };

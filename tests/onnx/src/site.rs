@@ -29,7 +29,7 @@ pub struct Site {
     engine: Arc<Engine>,
     key: Arc<SigningKey>,
     plugin: PackageName,
-    sequence: AtomicU64,
+    sequence: Arc<AtomicU64>,
     folder: Arc<TempDir>,
 }
 
@@ -84,7 +84,7 @@ impl Site {
         };
         let signed = sign_plugin(&component, &release, &key)?;
         engine.publish_plugin(signed.wasm, &signed.dsse).await?;
-        Ok(Site { engine, key, plugin: name, sequence: AtomicU64::new(1), folder })
+        Ok(Site { engine, key, plugin: name, sequence: Arc::new(AtomicU64::new(1)), folder })
     }
 
     /// Another engine on the same folder, with another number of threads: it trusts the same key, and the
@@ -94,8 +94,8 @@ impl Site {
     /// The engine cannot be opened.
     pub async fn again(&self, kernel_threads: usize) -> anyhow::Result<Site> {
         let engine = engine(self.folder.path(), kernel_threads, &DeviceChoice::Cpu).await?;
-        let sequence = AtomicU64::new(self.sequence.load(Ordering::Relaxed));
         let (key, plugin) = (self.key.clone(), self.plugin.clone());
+        let sequence = self.sequence.clone();
         Ok(Site { engine, key, plugin, sequence, folder: self.folder.clone() })
     }
 
@@ -145,11 +145,12 @@ impl Site {
         let folder = self.package_folder(serving_name);
         copy_flat(&test.package, &folder)?;
         let mut ports = Ports::default();
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let manifest = folder.join(MANIFEST_FILE);
         if let Some(case) = case
             && !manifest.exists()
         {
-            let (text, generated) = self.model_toml(case);
+            let (text, generated) = self.model_toml(case, sequence);
             std::fs::write(&manifest, text)?;
             ports = generated;
         }
@@ -159,7 +160,7 @@ impl Site {
         let release = ModelRelease {
             name: section.name.parse()?,
             version: section.version.parse()?,
-            sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
+            sequence,
             not_before: now,
             expires: now.plus_days(1),
         };
@@ -201,10 +202,11 @@ impl Site {
         Ok(self.engine.registry().remove(&model.serving_name, model.version)?)
     }
 
-    /// A manifest for a model that has none. Names of ONNX values may be anything, those of ports not.
-    fn model_toml(&self, case: &Case) -> (String, Ports) {
+    /// A manifest for a model that has none. Names of ONNX values may be anything, those of ports not. The
+    /// model's name is its own: releases of one name are published in their order, and tests in any.
+    fn model_toml(&self, case: &Case, sequence: u64) -> (String, Ports) {
         let mut text = format!(
-            "[model]\nname = \"{}/onnx-test\"\nversion = \"1.0.0\"\n\n[format]\nplugin = \"{}\"\n",
+            "[model]\nname = \"{}/onnx-test-{sequence}\"\nversion = \"1.0.0\"\n\n[format]\nplugin = \"{}\"\n",
             self.plugin.publisher(),
             self.plugin
         );

@@ -36,9 +36,8 @@ pub(crate) struct LinearInst {
 /// What an operation on images computes.
 #[derive(Debug, Clone)]
 pub(crate) enum ImageKind {
-    /// A convolution in one group; weights `[filters, channels, rows, columns]`. With `planes`, `x` has
-    /// its channels in front.
-    Dense { weight: Constant, channels: usize, filters: usize, planes: bool },
+    /// A convolution in one group; weights `[filters, channels, rows, columns]`.
+    Dense { weight: Constant, channels: usize, filters: usize, form: DenseForm },
     /// One filter a channel; `w` is a constant `[rows columns, channels]`.
     Depthwise { w: ValueId },
     /// A transposed convolution whose windows lie side by side; weights `[channels, filters, rows,
@@ -46,6 +45,17 @@ pub(crate) enum ImageKind {
     Spread { weight: Constant, channels: usize, filters: usize },
     /// The largest element or the mean of windows.
     Pool(ImagePool),
+}
+
+/// How a convolution in one group is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DenseForm {
+    /// Windows are rows of a product.
+    Windows,
+    /// The same; `x` has its channels in front.
+    Planes,
+    /// By tiles of outputs ([`aimass_cpu::conv::conv_tiled`]).
+    Tiles,
 }
 
 /// `out = finish(kind(x) + bias, residual)` on `[rows, height, width, channels]` in f32.

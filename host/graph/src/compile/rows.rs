@@ -1,9 +1,9 @@
 //! Row segments: maximal chains of ops that work row by row, to be run block by block in cache.
 
-use super::{Draft, ImageInst, ImageKind, Inst, LinearInst};
+use super::{DenseForm, Draft, ImageInst, ImageKind, Inst, LinearInst};
 use crate::graph::ValueId;
 use crate::op::RowForm;
-use crate::packing::MatrixSource;
+use crate::packing::{FilterForm, MatrixSource};
 use crate::step::{
     BUFFERS_MAX, ImageStep, OUTS_MAX, OpStep, Operand, RowKind, RowSegment, RowSource, RowStep,
     Step,
@@ -112,17 +112,21 @@ impl Cutter<'_> {
     fn image(&mut self, image: &ImageInst) {
         let taps = image.kernel[0] * image.kernel[1];
         let source = match &image.kind {
-            ImageKind::Dense { weight, channels, filters, .. } => {
-                Some((weight, *channels, *filters, false))
+            ImageKind::Dense { weight, channels, filters, form } => {
+                let form = match form {
+                    DenseForm::Windows | DenseForm::Planes => FilterForm::Windows,
+                    DenseForm::Tiles => FilterForm::Tiles,
+                };
+                Some((weight, *channels, *filters, form))
             }
             ImageKind::Spread { weight, channels, filters } => {
-                Some((weight, *channels, *filters, true))
+                Some((weight, *channels, *filters, FilterForm::Spread))
             }
             ImageKind::Depthwise { .. } | ImageKind::Pool(_) => None,
         };
-        let matrix = source.map(|(weight, channels, filters, spread)| {
+        let matrix = source.map(|(weight, channels, filters, form)| {
             let weight = weight.clone();
-            self.matrices.push(MatrixSource::Filters { weight, channels, filters, taps, spread });
+            self.matrices.push(MatrixSource::Filters { weight, channels, filters, taps, form });
             self.matrices.len() - 1
         });
         self.steps.push(Step::Image(ImageStep { inst: image.clone(), matrix }));

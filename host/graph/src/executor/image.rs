@@ -2,12 +2,12 @@
 
 use super::Frame;
 use crate::RunError;
-use crate::compile::{ImageInst, ImageKind};
+use crate::compile::{DenseForm, ImageInst, ImageKind};
 use crate::graph::ValueId;
 use crate::packing::Matrix;
 use crate::step::ImageStep;
 use aimass_cpu::conv::{
-    Axis, ImageDims, conv_depthwise, conv_packed, conv_planes, conv_spread, image_pool,
+    Axis, ImageDims, conv_depthwise, conv_packed, conv_planes, conv_spread, conv_tiled, image_pool,
     reads_planes,
 };
 use aimass_cpu::matmul::{Epilogue, PackedMatrix};
@@ -52,10 +52,13 @@ impl Frame<'_> {
         };
         let dims = image_dims(inst, shape(inst.x), shape(inst.out));
         match &inst.kind {
-            ImageKind::Dense { planes: false, .. } => {
+            ImageKind::Dense { form: DenseForm::Windows, .. } => {
                 conv_packed(team, &dims, x, matrix()?, y, &epilogue);
             }
-            ImageKind::Dense { planes: true, .. } => {
+            ImageKind::Dense { form: DenseForm::Tiles, .. } => {
+                conv_tiled(team, &dims, x, matrix()?, y, &epilogue);
+            }
+            ImageKind::Dense { form: DenseForm::Planes, .. } => {
                 let [batch, channels, height, width] = shape(inst.x)[..] else {
                     return Err(DEFECT);
                 };

@@ -116,3 +116,68 @@ impl IntoDim for u64 {
         Dim::Fixed(self)
     }
 }
+
+/// Windows of five with so many channels and filters go by tiles of outputs, in images of one column, in lines
+/// of images and where the axis is the only one.
+#[test]
+fn long_filters_give_the_same_by_tiles_alone_and_together() {
+    let mut random = Random(11);
+    let (channels, filters, taps) = (160, 336, 5);
+    let w = random.numbers(filters * channels * taps);
+    let of = |extents: &[u64], kernel: &[u64], pads: [u64; 2]| -> (Window, Vec<u64>) {
+        let padded: Vec<u64> = kernel.iter().map(|&k| if k > 1 { 1 } else { 0 }).collect();
+        let by = |pad: u64| padded.iter().map(|&one| one * pad).collect::<Vec<_>>();
+        let window = Window {
+            strides: vec![1; extents.len()],
+            pads_before: by(pads[0]),
+            pads_after: by(pads[1]),
+            dilations: vec![1; extents.len()],
+        };
+        (window, [&[filters as u64, channels as u64], kernel].concat())
+    };
+    let cases: [(&[u64], &[u64]); 4] =
+        [(&[21], &[5]), (&[3, 14], &[1, 5]), (&[10, 1], &[5, 1]), (&[9, 2], &[5, 1])];
+    for (extents, kernel) in cases {
+        let (window, shape) = of(extents, kernel, [2, 1]);
+        let mut b = builder();
+        let fixed = extents.iter().map(|&extent| Dim::Fixed(extent));
+        let dims: Vec<Dim> =
+            [Dim::Batch, Dim::Fixed(channels as u64)].into_iter().chain(fixed).collect();
+        let x = b.input("x", DType::F32, &dims).unwrap();
+        let filter = weight(&mut b, &shape, &w);
+        let y = b.conv(ConvValues { x, w: filter, bias: None }, window.clone(), 1).unwrap();
+        let y = b.relu(y).unwrap();
+        b.output("y", y).unwrap();
+        let plan = plan(b);
+        assert_eq!(*plan.coalescing(), Coalescing::Batch);
+        let by_tiles = extents != [9, 2];
+        let rows = if by_tiles { taps + 3 } else { taps };
+        let packed = (rows * channels * filters * 4) as u64;
+        assert_eq!(plan.weights_bytes(), packed, "{extents:?}");
+        let item = channels * extents.iter().product::<u64>() as usize;
+        let x = random.numbers(3 * item);
+        let sized = |batch: usize| -> Vec<usize> {
+            let extents = extents.iter().map(|&extent| extent as usize);
+            [batch, channels].into_iter().chain(extents).collect()
+        };
+        let together = plan.run(&[f32s(&sized(3), &x)], None).unwrap();
+        let list = |name: &str, values: &[u64]| {
+            let values = values.iter().map(|&value| value as i64).collect();
+            (name.to_owned(), aimass_graph::Attribute::Ints(values))
+        };
+        let attributes =
+            [list("pads-before", &window.pads_before), list("pads-after", &window.pads_after)];
+        let filter_extents: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
+        let plain =
+            run_op("conv", &[f32s(&sized(3), &x), f32s(&filter_extents, &w)], &attributes).unwrap();
+        let plain: Vec<f64> =
+            plain[0].as_slice::<f32>().unwrap().iter().map(|y| f64::from(y.max(0.0))).collect();
+        let got = together[0].as_slice::<f32>().unwrap();
+        near(got, &plain, 1e-4);
+        for (i, x) in x.chunks(item).enumerate() {
+            let alone = plan.run(&[f32s(&sized(1), x)], None).unwrap();
+            let alone = alone[0].as_slice::<f32>().unwrap();
+            assert_eq!(alone, &got[i * alone.len()..][..alone.len()], "item {i}");
+        }
+    }
+}

@@ -56,14 +56,24 @@ fn finished(finish: &Finish, sums: &[f32], residual: &[f32]) -> Vec<f32> {
 }
 
 /// Runs at every level with one and three threads: all bits equal, and near what is expected.
-fn check(what: &ImageDims, expected: &[f32], mut run: impl FnMut(Team<'_>, &mut [f32])) {
+fn check(what: &ImageDims, expected: &[f32], run: impl FnMut(Team<'_>, &mut [f32])) {
+    check_within(what, expected, 1.0, run);
+}
+
+/// As [`check`], for sums of the size of `typical`.
+fn check_within(
+    what: &ImageDims,
+    expected: &[f32],
+    typical: f32,
+    mut run: impl FnMut(Team<'_>, &mut [f32]),
+) {
     let mut first: Option<Vec<u32>> = None;
     for_each_level(|level| {
         for team in [Team::alone(), POOL.team(3)] {
             let mut y = vec![7f32; expected.len()];
             run(team, &mut y);
             for (i, (got, want)) in y.iter().zip(expected).enumerate() {
-                let near = (got - want).abs() <= 2e-5 * want.abs().max(1.0);
+                let near = (got - want).abs() <= 2e-5 * want.abs().max(typical);
                 assert!(near, "{what:?} {level:?}: element {i}: {got}, expected {want}");
             }
             let bits: Vec<u32> = y.iter().map(|y| y.to_bits()).collect();
@@ -79,6 +89,65 @@ fn reference(dims: &ImageDims, groups: usize, x: &[f32], w: &[f32], bias: &[f32]
     let mut y = vec![0f32; dims.outputs()];
     conv(Team::alone(), &plain(dims, groups), &planes, w, Some(bias), &mut y);
     swapped(&y, dims.filters, pixels)
+}
+
+#[test]
+fn tiles_give_the_plain_convolution() {
+    let one = axis(1, 1, 1, 1, 0);
+    for dims in [
+        image(1, 32, 64, one, axis(40, 5, 1, 1, 2)),
+        image(2, 37, 70, one, axis(23, 3, 1, 1, 1)),
+        image(3, 16, 16, one, axis(9, 4, 1, 1, 0)),
+        image(1, 5, 3, one, axis(5, 5, 1, 1, 0)),
+        image(2, 3, 33, axis(3, 1, 2, 1, 1), axis(2, 3, 1, 1, 4)),
+        image(1, 1, 1, one, axis(3, 3, 1, 1, 0)),
+        image(3, 33, 17, axis(21, 5, 1, 1, 2), one),
+        image(1, 100, 130, one, axis(300, 5, 1, 1, 4)),
+    ] {
+        let x = numbers(dims.inputs(), 1);
+        let w = numbers(dims.filters * dims.channels * dims.taps(), 2);
+        let (bias, more) = (numbers(dims.filters, 3), numbers(dims.outputs(), 4));
+        let packed = pack_tiles(&w, dims.filters, dims.channels, dims.taps());
+        // What sums of so many products of numbers in [-1, 1] have in the mean.
+        let typical = ((dims.channels * dims.taps()) as f32).sqrt() / 3.0;
+        let typical = typical.max(1.0);
+        let sums = reference(&dims, 1, &x, &w, &bias);
+        for finish in [FINISH, LATER] {
+            let expected = finished(&finish, &sums, &more);
+            let residual = Some(Rows::dense(&more, dims.filters));
+            let epilogue = Epilogue { bias: Some(&bias), finish, residual };
+            check_within(&dims, &expected, typical, |team, y| {
+                conv_tiled(team, &dims, &x, &packed, y, &epilogue);
+            });
+        }
+        let zero = vec![0f32; dims.filters];
+        let expected = reference(&dims, 1, &x, &w, &zero);
+        let plain = Epilogue::default();
+        check_within(&dims, &expected, typical, |team, y| {
+            conv_tiled(team, &dims, &x, &packed, y, &plain);
+        });
+    }
+}
+
+/// Rows of a line are the same alone, beside others, and at the end of a longer batch.
+#[test]
+fn tiles_of_an_item_do_not_depend_on_the_batch() {
+    let one = axis(1, 1, 1, 1, 0);
+    let dims = image(7, 32, 64, one, axis(50, 5, 1, 1, 0));
+    let x = numbers(dims.inputs(), 5);
+    let packed = pack_tiles(&numbers(32 * 64 * 5, 6), 64, 32, 5);
+    let run = |batch: usize, x: &[f32], team: Team<'_>| {
+        let dims = ImageDims { batch, ..dims };
+        let mut y = vec![0f32; dims.outputs()];
+        conv_tiled(team, &dims, x, &packed, &mut y, &Epilogue::default());
+        y.iter().map(|y| y.to_bits()).collect::<Vec<_>>()
+    };
+    let all = run(7, &x, POOL.team(3));
+    let (item, out) = (x.len() / 7, all.len() / 7);
+    for i in 0..7 {
+        let alone = run(1, &x[i * item..][..item], Team::alone());
+        assert_eq!(alone, all[i * out..][..out], "item {i}");
+    }
 }
 
 #[test]

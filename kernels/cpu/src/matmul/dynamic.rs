@@ -86,7 +86,7 @@ fn one(dims: MatmulDims, a: &Operand, b: &Operand, columns: Range<usize>, mut c:
         } else {
             Rows::new(a.data, m, k, if m > 1 && k > 0 { a.row_stride } else { k })
         };
-        let view = Panels { ptr: packed.as_ptr(), k, n: columns.len() };
+        let view = Panels { ptr: packed.as_ptr(), k, n: columns.len(), panel_steps: k };
         // SAFETY: `packed` has the panels, `c` the columns, and both are this thread's alone.
         unsafe { product(left, view, 0..panels, c.raw(), &Epilogue::default()) };
     });

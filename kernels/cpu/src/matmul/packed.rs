@@ -185,7 +185,7 @@ impl Block<'_> {
 
     fn tile(&self, row: usize, columns: &Range<usize>, depth: &Depth) -> Tile {
         let (a, c) = (self.a, self.c);
-        let k = self.b.k;
+        let steps = self.b.panel_steps;
         Tile {
             k: depth.len,
             segments: 1,
@@ -193,9 +193,9 @@ impl Block<'_> {
             last: columns.len() - (columns.len() - 1) / PANEL * PANEL,
             a: a.as_ptr().wrapping_add(row * a.stride() + depth.start),
             a_row: a.stride(),
-            b: self.b.ptr.wrapping_add(columns.start * k + depth.start * PANEL),
+            b: self.b.ptr.wrapping_add(columns.start * steps + depth.start * PANEL),
             b_row: PANEL,
-            b_panel: k * PANEL,
+            b_panel: steps * PANEL,
             c: c.ptr.wrapping_add(row * c.stride + self.own(columns).start),
             c_row: c.stride,
             accumulate: !depth.first,

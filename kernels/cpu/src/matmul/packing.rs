@@ -5,6 +5,7 @@ use crate::level::{Level, level};
 use crate::microkernel::PANEL;
 use crate::view::{numbers, numbers_mut};
 use aimass_tensor::{Buffer, BufferMut};
+use std::ops::Range;
 
 /// A `[k, n]` matrix in panels of 16 columns, `[ceil(n / 16)][k][16]`, the last padded with zeros.
 ///
@@ -108,7 +109,8 @@ impl PackedMatrix {
     }
 
     pub(crate) fn view(&self) -> Panels {
-        Panels { ptr: self.panels.as_slice().as_ptr().cast(), k: self.k, n: self.n }
+        let ptr = self.panels.as_slice().as_ptr().cast();
+        Panels { ptr, k: self.k, n: self.n, panel_steps: self.k }
     }
 
     fn filled(k: usize, n: usize, fill: &mut dyn FnMut(usize, usize, &mut [f32])) -> PackedMatrix {
@@ -130,6 +132,17 @@ pub(crate) struct Panels {
     pub(crate) ptr: *const f32,
     pub(crate) k: usize,
     pub(crate) n: usize,
+    /// Steps from one panel to the next: `k`, unless these are some steps of a longer matrix.
+    pub(crate) panel_steps: usize,
+}
+
+impl Panels {
+    /// These steps of `k` only.
+    pub(crate) fn steps(self, steps: Range<usize>) -> Panels {
+        assert!(steps.start <= steps.end && steps.end <= self.k, "steps {steps:?}");
+        let ptr = self.ptr.wrapping_add(steps.start * PANEL);
+        Panels { ptr, k: steps.len(), ..self }
+    }
 }
 
 // SAFETY: addresses of a matrix that nobody writes while a product reads it.

@@ -1,7 +1,7 @@
 //! What each op becomes when the channels of its images are last.
 
 use super::{FRONT, LAST, Pass, moved};
-use crate::compile::draft::{ImageInst, ImageKind};
+use crate::compile::draft::{DenseForm, ImageInst, ImageKind};
 use crate::compile::{Inst, LinearInst};
 use crate::graph::ValueId;
 use crate::op::{
@@ -10,7 +10,7 @@ use crate::op::{
 };
 use crate::packing::{Constant, Part};
 use crate::{Dim, PlanError};
-use aimass_cpu::conv::{ImagePool, pack_depthwise};
+use aimass_cpu::conv::{ImagePool, pack_depthwise, takes_tiles};
 use aimass_tensor::Tensor;
 
 impl Pass<'_> {
@@ -206,6 +206,20 @@ impl Pass<'_> {
         <[usize; 4]>::try_from(extents).ok().filter(|extents| !extents.contains(&0))
     }
 
+    /// Whether windows go along lines, or down the only column of `x`, and tiles are worth while.
+    fn goes_by_tiles(&self, window: &Window, x: ValueId, weights: [usize; 4]) -> bool {
+        let [filters, channels, height, width] = weights;
+        let dense = |axis: usize| (window.strides[axis], window.dilations[axis]) == (1, 1);
+        let one_column = self.draft.spec(x).dims[2].fixed() == Some(1)
+            && dense(1)
+            && (window.pads_before[1], window.pads_after[1]) == (0, 0);
+        match (height, width) {
+            (1, taps) => dense(1) && takes_tiles(taps, channels, filters),
+            (taps, 1) => one_column && dense(0) && takes_tiles(taps, channels, filters),
+            (_, _) => false,
+        }
+    }
+
     fn conv(&mut self, conv: &Conv, inputs: &[ValueId], out: ValueId) -> Result<bool, PlanError> {
         let Some([filters, own, height, width]) = self.weights(inputs) else { return Ok(false) };
         let groups = conv.groups as usize;
@@ -228,7 +242,22 @@ impl Pass<'_> {
             let kernel = [height, width];
             let kind = match depthwise {
                 true => ImageKind::Depthwise { w: self.depthwise(&weight, filters, kernel)? },
-                false => ImageKind::Dense { weight, channels: own, filters, planes },
+                false => {
+                    let form = match planes {
+                        true => DenseForm::Planes,
+                        false
+                            if self.goes_by_tiles(
+                                &conv.window,
+                                x,
+                                [filters, own, height, width],
+                            ) =>
+                        {
+                            DenseForm::Tiles
+                        }
+                        false => DenseForm::Windows,
+                    };
+                    ImageKind::Dense { weight, channels: own, filters, form }
+                }
             };
             let inst = ImageInst::new(kind, conv.window.clone(), kernel, [x, twin]);
             Inst::Image(ImageInst { bias, ..inst })

@@ -2,7 +2,7 @@
 
 use super::product::finish;
 use super::{Node, Site, extent, float_form};
-use crate::compile::{ImageInst, ImageKind};
+use crate::compile::{DenseForm, ImageInst, ImageKind};
 use crate::device::call::{DeviceCall, Lowered};
 use crate::device::constants::{ConstantError, on_device};
 use crate::op::{Conv, ConvTranspose, Pool, PoolKind, Window};
@@ -72,9 +72,10 @@ pub(super) fn image(site: &Site<'_>, inst: &ImageInst) -> Result<Option<Lowered>
     let Some(windows) = Windows::new(&inst.window, inst.kernel.to_vec()) else { return Ok(None) };
     let taps = inst.kernel[0] * inst.kernel[1];
     let (weights, groups, transposed, planes) = match &inst.kind {
-        ImageKind::Dense { weight, channels, filters, planes } => {
+        ImageKind::Dense { weight, channels, filters, form } => {
             let moved = |from: &[u8]| channels_behind(from, *filters, *channels, taps);
-            (weights(site, weight, "channels last", moved)?, false, false, *planes)
+            let planes = *form == DenseForm::Planes;
+            (weights(site, weight, "channels last", moved)?, false, false, planes)
         }
         ImageKind::Depthwise { w } => {
             let constant = site.draft.constant(site.draft.root(*w))?;
