@@ -8,6 +8,10 @@ use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An API key for clients; it is shown once and stored hashed.
+///
+/// Example: `aimass key new api --tenant acme --role invoker --expires 90d`
+///
+/// Next: clients send `Authorization: Bearer am_…`; `aimass key list api` lists it.
 #[derive(Args)]
 pub(crate) struct NewApi {
     /// Who is charged
@@ -30,7 +34,11 @@ pub(crate) struct NewApi {
     json: bool,
 }
 
-/// Every API key of this data folder, without the keys themselves.
+/// API keys of clients, without the keys themselves.
+///
+/// Example: `aimass key list api`
+///
+/// Next: `aimass key rotate api ID`, or `aimass key revoke api ID`.
 #[derive(Args)]
 pub(crate) struct ListApi {
     /// Print JSON
@@ -38,7 +46,11 @@ pub(crate) struct ListApi {
     json: bool,
 }
 
-/// A new key in the place of an old one: same tenant, roles, models and lifetime.
+/// A new API key in the place of an old one: same tenant, roles, models and lifetime.
+///
+/// Example: `aimass key rotate api ID --grace 1h`
+///
+/// Next: give the new key to the client before the old one ends.
 #[derive(Args)]
 pub(crate) struct RotateApi {
     /// The 8 characters after `am_` of the old key
@@ -51,7 +63,13 @@ pub(crate) struct RotateApi {
     json: bool,
 }
 
-/// Ends an API key now.
+/// An API key, now.
+///
+/// A running server refuses it from then on.
+///
+/// Example: `aimass key revoke api ID`
+///
+/// Next: `aimass key list api`
 #[derive(Args)]
 pub(crate) struct RevokeApi {
     /// The 8 characters after `am_`

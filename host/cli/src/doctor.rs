@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::process::Command;
 
-/// Say whether this machine holds the sandbox's walls: children of the server are jailed and try to get
-/// out, and what they met is listed. Exit status 1 if a wall that must stand does not.
+/// Say whether this machine holds the sandbox's walls.
+///
+/// Children of the server are jailed and try to get out, and what they met is listed. Exit status 1 if a wall that must stand does not.
 #[derive(Args)]
 pub(crate) struct Doctor {
     /// Print one JSON object

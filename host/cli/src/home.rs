@@ -105,6 +105,13 @@ impl Home {
 
     /// The signing key in `path`; asks for the passphrase if it is sealed.
     pub(crate) fn load_key(&self, path: &Path) -> anyhow::Result<SigningKey> {
+        if !path.exists() {
+            bail!(
+                "{}: expected a key file, got no such file. Remedy: name one that is there; `aimass key new signing \
+                 FILE` makes one",
+                path.display()
+            );
+        }
         Ok(SigningKey::load_with(path, || self.passphrases.ask(path))?)
     }
 

@@ -13,7 +13,7 @@ const PRINTED_MAX: usize = 8;
 
 /// Ask a model of the registry once, without a server.
 ///
-/// `aimass infer minilm --input text='["a cat", "a dog"]'`
+/// Example: `aimass infer minilm --input text='["a cat", "a dog"]'`
 #[derive(Args)]
 pub(crate) struct Infer {
     /// `name`, `name@label` or `name@version`

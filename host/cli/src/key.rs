@@ -7,13 +7,13 @@ use crate::api_key;
 use crate::home::Home;
 use crate::report::Report;
 use aimass_trust::{Capability, PublicKey, SigningKey};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Make, rotate and export signing keys; make API keys.
+/// Make, rotate and export signing keys; make, list, rotate and revoke API keys.
 #[derive(Subcommand)]
 pub(crate) enum Key {
     /// Make a key: `aimass key new publisher acme`, `aimass key new signing root-1.key`
@@ -28,34 +28,34 @@ pub(crate) enum Key {
     /// End a key: `aimass key revoke api ID`
     #[command(subcommand)]
     Revoke(Revoke),
-    /// Show a key's public half in every form, or write a sealed copy
     Export(export::Export),
 }
 
 #[derive(Subcommand)]
 pub(crate) enum List {
-    /// API keys of clients, without the keys themselves
     Api(api_key::ListApi),
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Rotate {
-    /// A new API key in the place of an old one: same tenant, roles, models and lifetime
     Api(api_key::RotateApi),
-    /// A new signing key in the place of a publisher's old one, which is kept
     Publisher(rotate::Rotate),
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Revoke {
-    /// An API key, now
     Api(api_key::RevokeApi),
 }
 
 #[derive(Subcommand)]
 pub(crate) enum New {
-    /// A signing key for a publisher. This host then trusts it for `NAME/*`, while it listens on
-    /// loopback only
+    /// A signing key for a publisher
+    ///
+    /// This host then trusts it for `NAME/*`, while it listens on loopback only.
+    ///
+    /// Example: `aimass key new publisher acme`
+    ///
+    /// Next: `aimass plugin new acme/hello`
     Publisher {
         /// Publisher's name: 2 to 40 of a-z, 0-9 and `-`
         name: String,
@@ -78,7 +78,11 @@ pub(crate) enum New {
     /// A signing key for a ceremony: of a root, of targets, of a reviewer. Nothing trusts it yet
     ///
     /// Each key holder makes one on a machine of its own, keeps the file, and gives away what
-    /// `aimass key export FILE` prints. Example: `aimass key new signing root-1.key`
+    /// `aimass key export FILE` prints.
+    ///
+    /// Example: `aimass key new signing root-1.key`
+    ///
+    /// Next: `aimass key export root-1.key`, and `aimass market init` with every holder's public key.
     Signing {
         /// Where the key goes
         file: PathBuf,
@@ -89,7 +93,6 @@ pub(crate) enum New {
         #[arg(long)]
         json: bool,
     },
-    /// An API key for clients; it is shown once and stored hashed
     Api(api_key::NewApi),
 }
 
@@ -137,6 +140,16 @@ pub(crate) fn new_key(
     Ok(key)
 }
 
+/// Refuses what cannot be the first half of a package name.
+pub(crate) fn publisher_name(name: &str) -> anyhow::Result<()> {
+    ensure!(
+        aimass_trust::PackageName::of(name, "any").is_ok(),
+        "publisher name: expected 2 to 40 of a-z, 0-9 and `-`, got `{}`. Remedy: choose another, such as `acme`",
+        name.escape_debug()
+    );
+    Ok(())
+}
+
 /// Makes a key file and, if `trust` says on which listeners, an entry in the trust policy.
 fn new_publisher(
     home: &Home,
@@ -145,8 +158,7 @@ fn new_publisher(
     trust: Option<bool>,
     mut report: Report,
 ) -> anyhow::Result<()> {
-    // The name is checked as the first half of a package name.
-    aimass_trust::PackageName::of(name, "any")?;
+    publisher_name(name)?;
     if trust.is_some() {
         refuse_known(home, name)?;
     }

@@ -60,36 +60,25 @@ enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the registry's models over HTTP and gRPC (OIP v2 and OpenAI-compatible)
     Serve(Box<serve::Serve>),
-    /// Make, test, sign and publish plugins
     #[command(subcommand, after_help = plugin::LOOP)]
     Plugin(plugin::Plugin),
-    /// Publish models, move labels, roll back
     #[command(subcommand)]
     Model(model::Model),
-    /// Make, rotate and export signing keys; make, list, rotate and revoke API keys
     #[command(subcommand)]
     Key(key::Key),
-    /// Say whom this host trusts, and see what it decided
     #[command(subcommand)]
     Trust(trust::Trust),
-    /// Run a marketplace: ceremony, delegations, reviews, releases, revocations
     #[command(subcommand)]
     Market(market::Market),
     /// List, try and report the GPUs of this machine
     #[command(subcommand)]
     Device(device::Device),
-    /// Ask a model of the registry once, without a server
     Infer(infer::Infer),
-    /// Ask a model many times: a file of requests becomes a file of answers
     #[command(subcommand)]
     Batch(batch::Batch),
-    /// Show what a running server does, in the terminal
     Top(top::Top),
-    /// Show what tenants used, by day and model
     Usage(usage::Usage),
-    /// Say whether this machine holds the sandbox's walls
     Doctor(doctor::Doctor),
     /// What children of a server are started as
     #[command(flatten)]
@@ -109,7 +98,7 @@ fn main() -> ExitCode {
     match run(arguments, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", text_of(&error));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -135,6 +124,21 @@ fn run(arguments: Arguments, logging: Logging) -> anyhow::Result<()> {
     }
 }
 
+/// The error and its causes, each once: many name their cause in their own text.
+fn text_of(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut text, cause| {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            return cause;
+        }
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        text
+    })
+}
+
 /// A refusal of the trust policy exits with its own code (20 to 33), anything else with 1.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let of_refusal = error.downcast_ref::<aimass_trust::Refusal>().map(|refusal| refusal.code);
@@ -147,4 +151,19 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         market.refusal().map(|refusal| refusal.code)
     };
     of_refusal.or_else(of_market).or_else(of_engine).map_or(1, aimass_trust::RefusalCode::exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let named = anyhow::Error::new(missing()).context("a.key: entity not found");
+        assert_eq!(text_of(&named), "a.key: entity not found");
+        let bare = Err::<(), _>(missing()).context("a.key").expect_err("an error");
+        assert_eq!(text_of(&bare), "a.key: entity not found");
+    }
 }

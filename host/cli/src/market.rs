@@ -10,48 +10,35 @@ mod revoke;
 mod rotate;
 mod serve;
 mod show;
+mod signers;
 
 use crate::home::Home;
-use aimass_market::desk::{Desk, DeskKeys, sign_draft};
+use aimass_market::desk::{Desk, DeskKeys, DraftStatus, sign_draft};
 use aimass_trust::{PublicKey, SigningKey};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
-/// Run a marketplace.
+/// Run a marketplace: ceremony, delegations, reviews, releases, revocations.
 ///
 /// The usual way: `init`, every key holder `sign`s, `publish`; `delegate` to publishers; then again and
 /// again `review`, `publish`, and `revoke` where it must be. `serve` shows it on this machine, any server
 /// of static files can serve its folder `public`, and `push` brings it to an OCI registry. `docs/recipes/marketplace.md` walks through it.
 #[derive(Subcommand)]
 pub(crate) enum Market {
-    /// Begin a marketplace: its folder, online keys, and drafts for the root ceremony
     Init(ceremony::Init),
-    /// Sign a draft with one key, wherever that key is
     Sign(ceremony::Sign),
-    /// Show what waits: drafts, submissions, and when metadata ends
     Status(show::Status),
-    /// Let a publisher publish, change its keys and bounds, or let it go
     Delegate(delegate::Delegate),
-    /// Draft a root with other keys, thresholds or protected names
     Rotate(rotate::Rotate),
-    /// List submissions, look at one, accept or reject it
     Review(review::Review),
-    /// Publish what is signed and reviewed
     Publish(publish::Publish),
-    /// Push what the marketplace shows to OCI registries
     Push(push::Push),
-    /// Revoke a file, a key, a publisher or versions
     Revoke(revoke::Revoke),
-    /// Sign a new timestamp, so that clients keep believing what they see
     Refresh(publish::Refresh),
-    /// Check the log from its first entry, and show it
     Log(show::Log),
-    /// Show publishers, reviewers, releases and the fingerprint
     Show(show::Show),
-    /// Write a release with its whole chain to one file, for hosts without a network
     Bundle(publish::BundleFile),
-    /// Serve the marketplace with a page for people
     Serve(serve::Serve),
 }
 
@@ -117,7 +104,13 @@ pub(crate) fn public_key(text: &str) -> anyhow::Result<PublicKey> {
     if text.starts_with("ed25519:") {
         return Ok(text.parse()?);
     }
-    Ok(PublicKey::of_key_file(Path::new(text))?)
+    let path = Path::new(text);
+    ensure!(
+        path.exists(),
+        "expected `ed25519:…` or a key file, got `{text}`, and there is no such file. Remedy: `aimass key new \
+         signing FILE` makes a key, `aimass key export FILE` prints its public half"
+    );
+    Ok(PublicKey::of_key_file(path)?)
 }
 
 fn public_keys(texts: &[String]) -> anyhow::Result<Vec<PublicKey>> {
@@ -144,30 +137,42 @@ fn finish(
 ) -> anyhow::Result<()> {
     let keys: Vec<SigningKey> =
         with.sign_with.iter().map(|path| home.load_key(path)).collect::<Result<_, _>>()?;
+    let mut unused: Vec<PublicKey> = keys.iter().map(SigningKey::public).collect();
     for draft in desk.drafts()? {
-        for key in keys.iter().filter(|key| draft.keys.contains(&key.public())) {
+        let wanted = signers::wanted(desk, &draft)?;
+        for key in keys.iter().filter(|key| wanted.contains(&key.public())) {
             sign_draft(&draft.file, key)?;
+            unused.retain(|one| *one != key.public());
         }
+    }
+    for key in unused {
+        report.line("not used", format!("{key}: no draft's role lists it"));
     }
     if with.publish {
         let keys = online_keys(home, desk)?;
         let published = desk.publish(&keys, std::time::SystemTime::now())?;
         publish::report(&published, report)?;
-        return push::push_all(desk, &[], report);
+        push::push_all(desk, &[], report)?;
     }
-    let dir = desk.dir().display();
-    let mut complete = true;
-    for draft in desk.drafts()? {
-        show::draft(&draft, report);
-        if !draft.complete() {
-            complete = false;
-            report.next(format!("aimass market sign {} --key KEYFILE", draft.file.display()));
-        }
+    let drafts = desk.drafts()?;
+    if !with.publish {
+        drafts.iter().for_each(|draft| show::draft(draft, report));
     }
-    if complete {
-        report.next(format!("aimass market publish --dir {dir}"));
+    next_of_drafts(desk, &drafts, report);
+    if drafts.is_empty() {
+        report.next(format!("aimass market show --dir {}", desk.dir().display()));
     }
     Ok(())
+}
+
+/// What comes next for drafts that wait: signatures, or being published when all have them.
+fn next_of_drafts(desk: &Desk, drafts: &[DraftStatus], report: &mut crate::report::Report) {
+    for draft in drafts.iter().filter(|draft| !draft.complete()) {
+        report.next(format!("aimass market sign {} --key KEYFILE", draft.file.display()));
+    }
+    if !drafts.is_empty() && drafts.iter().all(DraftStatus::complete) {
+        report.next(format!("aimass market publish --dir {}", desk.dir().display()));
+    }
 }
 
 /// The time that a verb works by.

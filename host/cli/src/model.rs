@@ -26,17 +26,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Subcommand)]
 pub(crate) enum Model {
     New(new::New),
-    /// Sign a package folder, so that reviewers can sign it too
     Sign(sign::Sign),
-    /// Look at a signed package folder as a reviewer, and sign it
     Review(review::Review),
-    /// Sign a package folder, check its fixtures and publish it as the next version
     Add(Add),
     /// List models, versions and labels
+    ///
+    /// Example: `aimass model list`
     List,
-    /// Show how versions came to serve: verified, tested, reviewed, released
     Show(show::Show),
     /// Point a label at a version: `aimass model label minilm stable 3`
+    ///
+    /// A running server follows within a second. What the label pointed at is remembered.
+    ///
+    /// Example: `aimass model label minilm stable 3`
+    ///
+    /// Next: `aimass model rollback minilm stable` takes it back.
     Label {
         /// Serving name
         model: String,
@@ -46,6 +50,8 @@ pub(crate) enum Model {
         version: u64,
     },
     /// Point a label back at the version that it had before
+    ///
+    /// Example: `aimass model rollback minilm stable`
     Rollback {
         /// Serving name
         model: String,
@@ -54,6 +60,8 @@ pub(crate) enum Model {
         label: String,
     },
     /// Remove a version that no label points to
+    ///
+    /// Example: `aimass model remove minilm 2`
     Remove {
         /// Serving name
         model: String,
@@ -70,6 +78,10 @@ pub(crate) enum Model {
 /// The folder holds `model.toml`, the model's files and `*.fixture.json`, and no folders. The version is
 /// visible only after the signature, every plugin and every fixture held; a running server follows
 /// within a second.
+///
+/// Example: `aimass model add ./greeter`
+///
+/// Next: `aimass model label greeter stable 1`
 #[derive(Args)]
 pub(crate) struct Add {
     /// Package folder
@@ -81,7 +93,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Days until the statement expires
-    #[arg(long, default_value_t = 365)]
+    #[arg(long, default_value_t = 365, value_parser = crate::plugin::days)]
     days: u64,
 }
 

@@ -24,7 +24,7 @@ use crate::home::Home;
 use clap::Subcommand;
 
 pub(crate) use review::{Reviewing, review_statement};
-pub(crate) use sign::write_whole;
+pub(crate) use sign::{days, write_whole};
 
 /// What `aimass plugin --help` ends with.
 pub(crate) const LOOP: &str = "\
@@ -41,39 +41,22 @@ An operator's way: verify, install, list, update.";
 /// Make, test, sign and publish plugins; install those of others.
 #[derive(Subcommand)]
 pub(crate) enum Plugin {
-    /// Start a project: `aimass plugin new acme/hello`
     New(new::New),
-    /// Build a project to a component
     Build(build::Build),
-    /// Run a plugin's fixtures in the real sandbox
     Test(test::Test),
-    /// Measure calls in the sandbox beside the same code built natively
     Bench(bench::Bench),
-    /// Put plugin.toml and the sources in their usual form
     Fmt(fmt::Fmt),
-    /// Build, test and publish on every save; a running server reloads
     Watch(watch::Watch),
-    /// Sign a built component
     Sign(sign::Sign),
-    /// Look at a signed plugin as a reviewer, and sign it
     Review(review::Review),
-    /// Check a signed plugin or a bundle; nothing is installed
     Verify(verify::Verify),
-    /// Show what a plugin is and what it asks for
     Inspect(inspect::Inspect),
-    /// Admit a signed plugin to this host's registry
     Publish(publish::Publish),
-    /// Submit a signed plugin to a marketplace
     Submit(submit::Submit),
-    /// Install a plugin from a marketplace or a bundle
     Install(install::Install),
-    /// Bring installed plugins to their newest allowed version
     Update(install::Update),
-    /// List installed plugins, and updates that wait
     List(list::List),
-    /// Keep a plugin as it is, or let its updates go on
     Hold(list::Hold),
-    /// Install an update that asks for more than the installed release
     Approve(install::Approve),
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);
 const READY_ASKED_EVERY: Duration = Duration::from_millis(5);
 
-/// Serve the registry's models over HTTP and gRPC.
+/// Serve the registry's models over HTTP and gRPC (OIP v2 and OpenAI-compatible).
 ///
 /// Three listeners: HTTP/1.1 (OIP v2 and the OpenAI API; HTTP/2 too where TLS agrees on it), gRPC (OIP v2, as Triton's
 /// and KServe's clients speak it), and the admin API for operators. With `[gateway.tls]` in the file of

@@ -6,25 +6,28 @@ mod policy;
 mod show;
 
 use crate::home::Home;
+use crate::report::Report;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 
 /// Say whom this host trusts, and see what it decided.
 #[derive(Subcommand)]
 pub(crate) enum Trust {
-    /// Follow a marketplace: compare its fingerprint, and say what it may bring
     Add(add::Add),
-    /// Show publishers and marketplaces that this host trusts, and how fresh it is
     Show(show::Show),
-    /// Check trust.toml, and explain what holds for a package
     Policy(policy::Policy),
-    /// Check the audit log from its first line, and show its end
     Audit(audit::AuditLog),
-    /// Check one Ed25519 signature by the strict rule; exit code 0 only if it is accepted
     CheckSignature(CheckSignature),
 }
 
-/// The parts of a signature, each in lower-case hexadecimal.
+/// Check one Ed25519 signature by the strict rule; exit code 0 only if it is accepted.
+///
+/// The parts are given in lower-case hexadecimal. Refused are keys and signatures that are not
+/// canonical, and keys that are not of prime order.
+///
+/// Example: `aimass trust check-signature --public-key HEX --message HEX --signature HEX`
+///
+/// Next: `aimass plugin verify` checks a whole plugin.
 #[derive(Args)]
 pub(crate) struct CheckSignature {
     /// Public key, 32 bytes
@@ -36,6 +39,9 @@ pub(crate) struct CheckSignature {
     /// Signature, 64 bytes
     #[arg(long, value_name = "HEX", allow_hyphen_values = true)]
     signature: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Trust {
@@ -53,13 +59,22 @@ impl Trust {
 
 impl CheckSignature {
     fn run(&self) -> anyhow::Result<()> {
-        if !aimass_trust::check_signature(&self.public_key, &self.message, &self.signature) {
+        let accepted =
+            aimass_trust::check_signature(&self.public_key, &self.message, &self.signature);
+        if self.json {
+            let mut report = Report::new(true);
+            report.field("accepted", accepted);
+            report.print();
+        }
+        if !accepted {
             bail!(
                 "refused: expected the signature of this message by a canonical key of prime order, \
                  all in lower-case hexadecimal, got another"
             );
         }
-        println!("accepted");
+        if !self.json {
+            println!("accepted");
+        }
         Ok(())
     }
 }
@@ -77,6 +92,7 @@ mod tests {
             signature: "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
                         085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
                 .to_owned(),
+            json: false,
         };
         assert!(check("72").run().is_ok());
         for wrong in ["", "7", "73"] {

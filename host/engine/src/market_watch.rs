@@ -38,6 +38,8 @@ struct Told {
     stale: BTreeSet<String>,
     /// That this machine's clock is behind.
     behind: BTreeSet<String>,
+    /// The code by which it was not refreshed.
+    away: BTreeMap<String, String>,
 }
 
 /// Whether something is to be told of `market`: it holds, and did not when this was asked last.
@@ -48,6 +50,16 @@ fn newly(told: &mut BTreeSet<String>, market: &str, holds: bool) -> bool {
             told.remove(market);
             false
         }
+    }
+}
+
+/// Tells that a marketplace was not refreshed, aloud once until the code changes.
+fn tell_away(told: &mut Told, market: &str, error: &EngineError) {
+    let code = error.code().to_owned();
+    if told.away.insert(market.to_owned(), code).as_deref() == Some(error.code()) {
+        tracing::debug!(market, %error, "a marketplace was not refreshed again");
+    } else {
+        tracing::warn!(market, %error, "a marketplace was not refreshed");
     }
 }
 
@@ -115,10 +127,13 @@ impl Inner {
                 Ok(refreshed) => refreshed.changed,
                 Err(error) => {
                     let error = self.counted(of_market(error));
-                    tracing::warn!(market = %market.name, %error, "a marketplace was not refreshed");
+                    tell_away(told, &market.name, &error);
                     false
                 }
             };
+            if refreshed.is_ok() {
+                told.away.remove(&market.name);
+            }
             let fresh = matches!(self.loader.markets.stale(market, now), Ok(false));
             if newly(&mut told.stale, &market.name, !fresh) {
                 self.tell_stale(&market.name, now);

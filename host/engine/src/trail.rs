@@ -73,13 +73,18 @@ impl Inner {
         if error.family() != Family::PackageRefused {
             return Ok(());
         }
-        let message = error.message();
-        let detail = match message.starts_with(error.code()) {
-            true => message.to_owned(),
-            false => format!("{}: {message}", error.code()),
-        };
+        let detail = refusal_detail(error);
         let noted = self.loader.markets.note(Event::Refused, (DIRECT, subject), &detail, now);
         noted.map_err(|error| of_market(&error))
+    }
+}
+
+/// What the audit log says of a refusal: its code first.
+pub(crate) fn refusal_detail(error: &EngineError) -> String {
+    let message = error.message();
+    match message.starts_with(error.code()) {
+        true => message.to_owned(),
+        false => format!("{}: {message}", error.code()),
     }
 }
 

@@ -1,10 +1,40 @@
 //! Files of this machine: read up to a limit, replaced whole.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 use crate::MarketError;
+
+thread_local! {
+    static WRITES_LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// For tests: after so many more files that this thread writes or removes, each further one fails and leaves what a
+/// process that is killed there leaves. `None` ends that.
+#[doc(hidden)]
+pub fn kill_after(writes: Option<u64>) {
+    WRITES_LEFT.set(writes);
+}
+
+/// Counts a write.
+///
+/// # Errors
+/// As if the disk had failed, once [`kill_after`] says so.
+pub(crate) fn alive(path: &Path) -> Result<(), MarketError> {
+    match WRITES_LEFT.get() {
+        None => Ok(()),
+        Some(0) => {
+            let killed = std::io::Error::other("killed by a test");
+            Err(MarketError::file(path)(killed))
+        }
+        Some(left) => {
+            WRITES_LEFT.set(Some(left - 1));
+            Ok(())
+        }
+    }
+}
 
 /// The file at `path`, or `None`.
 pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, MarketError> {
@@ -37,16 +67,22 @@ pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Option<String>,
 
 /// Replaces the file at `path` at once, durably; folders on the way are made.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), MarketError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     let place = || {
         fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
+        if WRITES_LEFT.get() == Some(0) {
+            file.keep()?;
+            return Ok(());
+        }
         file.persist(path).map_err(|error| error.error)?;
         File::open(folder)?.sync_all()
     };
-    place().map_err(MarketError::file(path))
+    place().map_err(MarketError::file(path))?;
+    alive(path)
 }
 
 /// Names of the files in a folder, sorted; none if there is no folder.
@@ -67,6 +103,7 @@ pub(crate) fn names(folder: &Path, most: usize) -> Result<Vec<String>, MarketErr
 
 /// Removes a file that may be gone already.
 pub(crate) fn remove(path: &Path) -> Result<(), MarketError> {
+    alive(path)?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(MarketError::file(path)(error)),
         Ok(()) | Err(_) => Ok(()),

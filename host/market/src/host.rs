@@ -20,7 +20,10 @@ pub use admission::{Asked, Evidence, Standing, bundle_manifest};
 pub use records::{AdmittedRecord, HeldUpdate};
 pub use refresh::Refreshed;
 
+use std::collections::BTreeMap;
+use std::mem::Discriminant;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use aimass_trust::{LogPolicy, MarketState, Subscription, market_fingerprint};
@@ -40,7 +43,12 @@ pub struct MarketHost {
     dir: PathBuf,
     limits: FetchLimits,
     audit: Audit,
+    /// How each location of a marketplace failed the last look at it, and is not recorded again.
+    failing: Mutex<BTreeMap<(String, String), Failure>>,
 }
+
+/// What kind of failure one is; its words may tell of the moment.
+type Failure = (&'static str, Discriminant<MarketError>);
 
 /// What an operator is shown before a marketplace is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +86,7 @@ impl MarketHost {
     /// The marketplaces in `data_dir`.
     pub fn open(data_dir: &Path, limits: FetchLimits) -> MarketHost {
         let audit = Audit::new(&data_dir.join("audit"));
-        MarketHost { dir: data_dir.join("markets"), limits, audit }
+        MarketHost { dir: data_dir.join("markets"), limits, audit, failing: Mutex::default() }
     }
 
     /// The audit log.

@@ -21,3 +21,5 @@ pub mod oci;
 pub mod submit;
 
 pub use error::MarketError;
+#[doc(hidden)]
+pub use files::kill_after;

@@ -3,8 +3,8 @@
 mod bazaar;
 
 use aimass_market::desk::{Desk, PUSH_MAX};
-use aimass_market::host::Standing;
-use aimass_market::host::audit::Event;
+use aimass_market::host::audit::{AuditLine, Event};
+use aimass_market::host::{HeldUpdate, Standing};
 use aimass_market::mirror::FetchLimits;
 use aimass_trust::publishing::bundles::make_bundle;
 use aimass_trust::publishing::storage::Folder;
@@ -73,6 +73,21 @@ fn an_update_that_asks_for_more_is_held_until_it_is_approved() {
 }
 
 #[test]
+fn holding_a_package_and_letting_it_go_on_are_recorded_once() {
+    let bazaar = Bazaar::open();
+    let (_, host) = bazaar.host(FetchLimits::default());
+    let (reason, since) = ("held by the operator".to_owned(), Timestamp::from_unix(NOW));
+    let held = HeldUpdate { version: String::new(), reason, since };
+    for update in [Some(held.clone()), Some(held), None, None] {
+        host.set_held("bazaar", &name(), update).expect("written");
+    }
+    let lines = host.audit().verify().expect("whole");
+    let of = |line: &AuditLine| (line.event, line.subject.clone());
+    let expected = [Event::Held, Event::Unheld].map(|event| (event, name().to_string()));
+    assert_eq!(lines.iter().skip(1).map(of).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn submissions_are_turned_down_with_their_code() {
     let bazaar = Bazaar::open();
     let greedy = Limits { wall_ms_max: Some(9999), ..Limits::default() };
@@ -137,6 +152,10 @@ fn a_bundle_is_admitted_without_a_network_and_grows_stale_before_it_ends() {
         at(NOW),
     );
     assert_eq!(cut.expect_err("cut").code(), RefusalCode::Format.as_str());
+    let lines = host.audit().verify().expect("whole");
+    let last = lines.last().expect("recorded");
+    assert_eq!((last.event, last.code.as_deref()), (Event::Refused, Some("AMT-FORMAT")));
+    assert_eq!((&*last.market, &*last.subject), ("bazaar", ""), "of what it is cannot be read");
 }
 
 #[test]

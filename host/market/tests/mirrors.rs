@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aimass_market::host::Standing;
 use aimass_market::mirror::FetchLimits;
+use aimass_trust::PackageName;
 use bazaar::{Bazaar, NOW, at, install, name, plugin};
 
 /// What a mirror does with a request for `path`.
@@ -149,6 +150,42 @@ fn a_log_that_is_withheld_or_rewritten_is_noticed_by_whoever_saw_it() {
     std::fs::write(&tile, bytes).expect("rewritten");
     let error = host.refresh(market, Some(&name()), at(NOW + 3)).expect_err("rewritten");
     assert_eq!(error.code(), "AMT-EQUIVOCATION");
+}
+
+#[test]
+fn how_a_mirror_fails_is_recorded_once_until_it_changes() {
+    let bazaar = Bazaar::open();
+    bazaar.release(&plugin(&bazaar, "1.0.0", 1), NOW);
+    let (_, host) = bazaar.host(limits());
+    let mirror = bazaar.folder.path().join("mirror");
+    let policy = bazaar.policy(&[&mirror.display().to_string()], "");
+    let market = &policy.subscriptions()[0];
+    // The codes of the lines that a look at the marketplace leaves.
+    let look = |wanted: Option<&PackageName>| {
+        let before = host.audit().verify().expect("whole").len();
+        drop(host.refresh(market, wanted, at(NOW + 1)));
+        let lines = host.audit().verify().expect("whole").split_off(before);
+        lines.into_iter().map(|line| line.code.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let checkpoint = bazaar.desk.public_dir().join("log/checkpoint");
+    let kept = std::fs::read(&checkpoint).expect("a checkpoint");
+    let nothing: [String; 0] = [];
+    assert_eq!(look(None), ["AMT-MIX"], "away");
+    assert_eq!(look(None), nothing, "away still");
+    assert_eq!(look(Some(&name())), ["AMT-MIX"], "of what somebody waits for");
+    std::os::unix::fs::symlink(bazaar.desk.public_dir(), &mirror).expect("there again");
+    assert_eq!(look(None), [""], "refreshed");
+    for _ in 0..2 {
+        std::fs::remove_file(&checkpoint).expect("removed");
+        assert_eq!(look(None), ["AMT-LOG"], "withheld");
+        assert_eq!(look(None), nothing, "withheld still");
+        std::fs::write(&checkpoint, &kept).expect("restored");
+        assert_eq!(look(None), nothing, "as it was");
+    }
+    std::fs::remove_file(&checkpoint).expect("removed");
+    assert_eq!(look(None), ["AMT-LOG"], "withheld");
+    std::fs::remove_file(&mirror).expect("away");
+    assert_eq!(look(None), ["AMT-MIX"], "fails otherwise");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Every attack starts from a release that is admitted ([`market::Scene`]) and bends one thing.
 //! Rows are in the order of the threat model in `docs/security/trust-format.md`.
 
-mod market;
+pub(crate) mod market;
 
 use aimass_trust::publishing::drafts::sign_metadata;
 use aimass_trust::{
@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use RefusalCode as Code;
 
 /// Attacks of one row: name, expected code, what is bent.
-type Attack = (&'static str, Code, fn(&mut Scene));
+pub(crate) type Attack = (&'static str, Code, fn(&mut Scene));
 
-const ROWS: &[(&str, &[Attack])] = &[
+pub(crate) const ROWS: &[(&str, &[Attack])] = &[
     ("arbitrary software", ARBITRARY_SOFTWARE),
     ("rollback", ROLLBACK),
     ("indefinite freeze", FREEZE),

@@ -126,6 +126,10 @@ fn a_model_release_is_about_exactly_its_files() {
     assert!(model.check_sequence(None).is_ok() && model.check_sequence(Some(2)).is_ok());
     let older = model.check_sequence(Some(3)).expect_err("not newer");
     assert_eq!(older.code, RefusalCode::Rollback);
+    let newer = ModelRelease { sequence: 4, ..model_release() };
+    let newer = sign_model(&newer, &files, &acme.key).expect("signed");
+    let newer = check(&newer, &files, None).expect("accepted");
+    assert_ne!(newer.digest(), model.digest(), "another release of the same files");
     let code = |result: Result<_, aimass_trust::Refusal>| {
         result.map(|_: aimass_trust::VerifiedModel| ()).expect_err("refused").code
     };

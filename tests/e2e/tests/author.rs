@@ -140,28 +140,49 @@ fn errors_name_the_remedy() {
     assert!(error.contains("minilm"), "the error lists what is served: {error}");
 }
 
+/// Commands below `command`, as its help lists them.
+fn listed(help: &str) -> Vec<String> {
+    let (_, list) = help.split_once("\nCommands:\n").unwrap_or_default();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
+    names.filter(|name| name != "help").collect()
+}
+
+/// Adds every command below `command` that does something, with its help.
+fn walk(site: &Site, command: &[String], found: &mut Vec<(String, String)>) {
+    let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+    arguments.push("--help");
+    let help = site.succeed(&arguments);
+    let below = listed(&help);
+    for name in &below {
+        walk(site, &[command, std::slice::from_ref(name)].concat(), found);
+    }
+    if below.is_empty() {
+        found.push((command.join(" "), help));
+    }
+}
+
 #[test]
 fn every_command_explains_itself() {
     let site = Site::new();
-    let commands: [&[&str]; 12] = [
-        &["serve"],
-        &["plugin"],
-        &["plugin", "new"],
-        &["plugin", "build"],
-        &["plugin", "test"],
-        &["plugin", "bench"],
-        &["plugin", "inspect"],
-        &["plugin", "fmt"],
-        &["plugin", "watch"],
-        &["model", "add"],
-        &["key", "new", "publisher"],
-        &["infer"],
-    ];
-    for command in commands {
-        let mut arguments = command.to_vec();
-        arguments.push("--help");
-        let help = site.succeed(&arguments);
-        assert!(help.len() > 200, "{command:?} says only {help}");
+    let mut found = Vec::new();
+    for room in ["key", "market", "model", "plugin", "trust"] {
+        walk(&site, &[room.to_owned()], &mut found);
+    }
+    assert!(found.len() >= 54, "{:?}", found.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    for (command, help) in &found {
+        let (about, _) = help.split_once("Usage:").expect("a usage");
+        assert!(about.contains("Example"), "{command} gives no example:\n{help}");
+        let of_model = command.starts_with("model");
+        assert!(
+            of_model || about.contains("Next:"),
+            "{command} does not say what is next:\n{help}"
+        );
+    }
+    for command in ["serve", "infer", "top", "usage", "doctor", "batch"] {
+        let help = site.succeed(&[command, "--help"]);
+        let (about, _) = help.split_once("Usage:").expect("a usage");
+        assert!(about.trim().contains("\n\n"), "{command} says only {about}");
     }
 }
 

@@ -237,6 +237,60 @@ fn a_running_server_ends_a_revoked_plugin_within_a_minute() {
     assert!(audit.contains("stopped") && audit.contains("compiled files removed"), "{audit}");
 }
 
+#[test]
+fn what_would_change_nothing_is_refused_with_what_is_there() {
+    let walk = Walk::new();
+    let script = script();
+    let (ceremony, _) = script.split_once("# 2.").expect("step 2");
+    walk.succeed(ceremony);
+    let market = |rest: &str| format!("aimass --data marketplace market {rest} --dir market");
+    for (rest, exit, wanted) in [
+        ("rotate --role root --remove reviewer.key", 1, "--remove: expected a key of the role"),
+        ("rotate --role root --add root-1.key", 1, "--add: expected a key that the role does not"),
+        ("rotate --role root", 1, "--role: expected a change"),
+        ("rotate --role root --threshold 4", 1, "--threshold: expected 1 to 3"),
+        ("rotate --add reviewer.key", 2, "--role"),
+        ("delegate acme --key reviewer.key", 1, "which is a reviewer's"),
+    ] {
+        walk.refuse(&market(rest), exit, wanted);
+    }
+    // Both the keys of before and those from now on sign a root.
+    let rotate = "rotate --role root --add reviewer.key --remove root-1.key";
+    let sign = "--sign-with root-1.key --sign-with root-2.key";
+    let drafted = walk.succeed(&market(&format!("{rotate} {sign}")));
+    assert!(drafted.contains("1 of 2 signatures\n"), "{drafted}");
+    let again = walk.succeed(&market("rotate --role root --threshold 3"));
+    assert!(again.contains("2 signatures of the draft of root"), "{again}");
+    walk.succeed("aimass --data marketplace key new signing other.key");
+    let sign = "aimass --data marketplace market sign";
+    let other = format!("{sign} market/drafts/root.json --key other.key");
+    walk.refuse(&other, 1, "whose signature would count nothing");
+    let copied = walk.succeed(&format!(
+        "cp market/drafts/root.json copy.json; {sign} copy.json --key root-2.key"
+    ));
+    assert!(copied.contains("signed ") && copied.contains("not checked"), "{copied}");
+}
+
+#[test]
+fn a_marketplace_that_is_followed_already_is_not_changed_in_silence() {
+    let walk = Walk::new();
+    let script = script();
+    let (ceremony, _) = script.split_once("# 2.").expect("step 2");
+    walk.succeed(ceremony);
+    let add = "seen=$(aimass --data marketplace market show --dir market | sed -n 's/^fingerprint *//p')\n\
+               aimass --data operator trust add shop market --fingerprint $seen --allow 'acme/*'";
+    assert!(walk.succeed(add).contains("may import"), "it may import nothing, and is told so");
+    let again = walk.succeed(add);
+    assert!(again.contains("nothing was changed"), "{again}");
+    walk.refuse(
+        &format!("{add} --capability tensor"),
+        1,
+        "followed already, and nothing was changed",
+    );
+    let audit = walk.succeed("aimass --data operator trust audit");
+    assert_eq!(audit.matches(" trusted ").count(), 1, "{audit}");
+}
+
 /// Answers every request by `answer`, which may take as long as it likes.
 fn mirror(answer: impl Fn(&str, &mut dyn Write) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

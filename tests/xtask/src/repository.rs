@@ -9,6 +9,10 @@ use serde::Deserialize;
 
 use crate::run;
 
+/// What a build from nothing and its tests write, and what the tests of a built one do.
+const BUILD_BYTES: u64 = 16_000_000_000;
+const TESTS_BYTES: u64 = 2_000_000_000;
+
 /// The folder of the workspace's `Cargo.toml`. Asked at run time where Cargo says it: clones that
 /// share one output folder of Cargo share this program too.
 pub(crate) fn root() -> &'static Path {
@@ -38,6 +42,31 @@ pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
     let text = run::output(&mut metadata)?;
     let metadata: Metadata = serde_json::from_str(&text).context("output of cargo metadata")?;
     Ok(metadata.target_directory)
+}
+
+/// Refuses to begin on a disk that is too full for what a build from nothing, or a built one's tests,
+/// write: it would end much later, in the words of whichever program met it.
+///
+/// # Errors
+/// What is free, what is needed, and where.
+pub(crate) fn check_space() -> anyhow::Result<()> {
+    let target = target_dir()?;
+    let built = target.join("debug/aimass").exists();
+    let there = target.ancestors().find(|folder| folder.exists()).unwrap_or(root());
+    let mut df = Command::new("df");
+    let listed = run::output(df.args(["--output=avail", "-B1"]).arg(there));
+    // Where `df` is another one than Debian's, it stays unknown.
+    let free = listed.ok().and_then(|text| text.lines().last()?.trim().parse::<u64>().ok());
+    let needed = if built { TESTS_BYTES } else { BUILD_BYTES };
+    match free {
+        Some(free) if free < needed => anyhow::bail!(
+            "expected {:.0} GB of free disk space for {}, got {:.1} GB; free some, or point CARGO_TARGET_DIR elsewhere",
+            needed as f64 / 1e9,
+            target.display(),
+            free as f64 / 1e9
+        ),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Builds the `aimass` binary and returns its path.

@@ -78,6 +78,7 @@ impl Report {
 /// Runs all checks, or with `names` only the tests whose names contain one of them. `all` adds
 /// the tests marked as slow.
 pub(crate) fn test(all: bool, names: &[String]) -> anyhow::Result<()> {
+    repository::check_space()?;
     let mut report = Report::default();
     if names.is_empty() {
         report.step("format", || cargo(&["fmt", "--all", "--check"]));

@@ -4,12 +4,17 @@ use crate::home::Home;
 use crate::report::Report;
 use aimass_trust::publishing::drafts::key_id;
 use aimass_trust::{NoteKey, NoteKeyKind, PublicKey};
+use anyhow::ensure;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
-/// Show a key's public half in every form that other tools read, or write a sealed copy of the key.
+/// Show a key's public half in every form, or write a sealed copy.
 ///
-/// The public half needs no passphrase. Example: `aimass key export acme`
+/// The public half needs no passphrase; its forms are those that other tools read.
+///
+/// Examples: `aimass key export acme`, `aimass key export root-1.key --backup /safe/root-1.key`
+///
+/// Next: give the public key to a marketplace: `aimass market delegate NAME --key ed25519:…`
 #[derive(Args)]
 pub(crate) struct Export {
     /// Publisher's name, or a key file
@@ -28,7 +33,14 @@ pub(crate) struct Export {
 impl Export {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
         let named = home.signing_key(&self.key);
-        let path = if named.exists() { named } else { PathBuf::from(&self.key) };
+        let publisher = named.exists();
+        let path = if publisher { named } else { PathBuf::from(&self.key) };
+        ensure!(
+            path.exists(),
+            "{}: expected a publisher's name or a key file, got none. Remedy: `aimass key new publisher NAME` or \
+             `aimass key new signing FILE` makes a key; --data names the folder that has the publishers'",
+            self.key
+        );
         let public = PublicKey::of_key_file(&path)?;
         let mut report = Report::new(self.json);
         report.line("public key", public.to_string());
@@ -45,6 +57,10 @@ impl Export {
         if let Some(backup) = &self.backup {
             copy(home, &path, backup, &mut report)?;
         }
+        report.next(match publisher {
+            true => format!("the marketplace: aimass market delegate {} --key {public}", self.key),
+            false => format!("the marketplace: aimass market init --root {public} …"),
+        });
         report.print();
         Ok(())
     }

@@ -11,7 +11,11 @@ use std::path::PathBuf;
 ///
 /// This host trusts both from then on. Marketplaces learn of the new key by `aimass market delegate`,
 /// and forget the old one by `aimass market revoke --key`, from a place in the log on, so that what it
-/// signed before stays good. Example: `aimass key rotate publisher acme`
+/// signed before stays good.
+///
+/// Example: `aimass key rotate publisher acme`
+///
+/// Next: `aimass market delegate acme --key OLD --key NEW` where marketplaces list it.
 #[derive(Args)]
 pub(crate) struct Rotate {
     /// Publisher's name
@@ -26,7 +30,7 @@ pub(crate) struct Rotate {
 
 impl Rotate {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
-        aimass_trust::PackageName::of(&self.name, "any")?;
+        super::publisher_name(&self.name)?;
         let path = home.signing_key(&self.name);
         if !path.exists() {
             bail!(

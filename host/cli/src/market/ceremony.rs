@@ -1,5 +1,6 @@
 //! `aimass market init` and `sign`: the root ceremony.
 
+use super::signers::{check_signer, check_threshold};
 use super::{SignWith, finish, now, public_keys};
 use crate::home::Home;
 use crate::report::Report;
@@ -8,17 +9,18 @@ use aimass_trust::publishing::drafts::RoleKeys;
 use aimass_trust::{NameRules, PublicKey};
 use anyhow::ensure;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Begin a marketplace.
+/// Begin a marketplace: its folder, online keys, and drafts for the root ceremony.
 ///
 /// Makes its folder, four online keys (snapshot, timestamp, log, witness), and drafts of the first root
 /// and targets. Root, targets and review keys are made elsewhere, each by its holder, with `aimass key
-/// new signing`; here only their public halves are named. Each key holder then runs `aimass market sign`.
+/// new signing`; here only their public halves are named.
 ///
-/// Example, with a root of 2 keys out of 3:
-///   aimass market init --name market.example.org --root a.key --root b.key --root c.key
-///     --root-threshold 2 --targets a.key --targets b.key --targets-threshold 2 --reviewer r.key
+/// Example: `aimass market init --name market.example.org --root a.key --root b.key --root c.key
+/// --root-threshold 2 --targets a.key --targets b.key --targets-threshold 2 --reviewer r.key`
+///
+/// Next: each key holder runs `aimass market sign` for both drafts, then `aimass market publish`.
 #[derive(Args)]
 pub(crate) struct Init {
     #[command(flatten)]
@@ -60,10 +62,14 @@ pub(crate) struct Init {
     with: SignWith,
 }
 
-/// Sign a draft with one key.
+/// Sign a draft with one key, wherever that key is.
 ///
 /// The file can be copied to where the key is, signed there, and copied back. Look at it first: it is
-/// JSON. Example: `aimass market sign market/drafts/root.json --key root-1.key`
+/// JSON. A key that the draft's role does not list is refused, since its signature would count nothing.
+///
+/// Example: `aimass market sign market/drafts/root.json --key root-1.key`
+///
+/// Next: `aimass market status` says what is missing, `aimass market publish` when nothing is.
 #[derive(Args)]
 pub(crate) struct Sign {
     /// Draft, which gets one more signature
@@ -87,17 +93,21 @@ impl Init {
             review: role(&self.reviewer, self.reviews)?,
             rules: NameRules { protected: self.protect, permitted: Vec::new() },
         };
-        for (role, keys) in
-            [("root", &roles.root), ("targets", &roles.targets), ("review", &roles.review)]
-        {
-            let (threshold, count) = (keys.threshold, keys.keys.len());
-            ensure!(
-                (1..=count as u64).contains(&threshold),
-                "{role}: expected a threshold of 1 to {count}, the number of its keys, got {threshold}"
-            );
+        let flags = [
+            ("--root-threshold", &roles.root),
+            ("--targets-threshold", &roles.targets),
+            ("--reviews", &roles.review),
+        ];
+        for (flag, keys) in flags {
+            check_threshold(flag, keys.threshold, keys.keys.len())?;
         }
         let dir = &self.at.dir;
-        ensure!(!dir.join("market.toml").exists(), "{} is a marketplace already", dir.display());
+        ensure!(
+            !dir.join("market.toml").exists(),
+            "{dir}: expected a new folder, got a marketplace. Remedy: look at it with `aimass market status \
+             --dir {dir}`, change it with `delegate` and `rotate`, or name another folder with --dir",
+            dir = dir.display()
+        );
         let mut report = Report::new(self.at.json);
         let online = make_online_keys(home, dir, self.plain, &mut report)?;
         let title = self.title.unwrap_or_else(|| self.name.clone());
@@ -115,7 +125,7 @@ impl Init {
 /// The online keys, those of an interrupted call kept.
 fn make_online_keys(
     home: &Home,
-    dir: &std::path::Path,
+    dir: &Path,
     plain: bool,
     report: &mut Report,
 ) -> anyhow::Result<[PublicKey; 4]> {
@@ -140,19 +150,35 @@ fn make_online_keys(
     public.try_into().map_err(|_| anyhow::anyhow!("a marketplace has four online keys"))
 }
 
+/// The marketplace whose `drafts` the file lies in.
+fn market_dir(file: &Path) -> Option<&Path> {
+    file.parent()?.parent().filter(|dir| dir.join("market.toml").exists())
+}
+
 impl Sign {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
         let key = home.load_key(&self.key)?;
-        let (kind, version) = sign_draft(&self.file, &key)?;
+        let listed = check_signer(&self.file, &key.public())?;
+        // A bare name has no folder to be replaced in.
+        let whole = std::fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
+        let (kind, version) = sign_draft(&whole, &key)?;
         let mut report = Report::new(self.json);
         let file = self.file.display();
         report.line("signed", format!("{file}  {kind} version {version}"));
         report.line("with", key.public().to_string());
+        if listed.is_none() {
+            let why = "whether the key counts: the marketplace's folder is not around the draft";
+            report.line("not checked", why);
+        }
+        report.field("checked", listed.is_some());
         report.field("file", file.to_string());
         report.field("kind", kind);
         report.field("version", version);
         report.field("public_key", key.public().to_string());
-        report.next("aimass market status");
+        report.next(match market_dir(&self.file) {
+            Some(dir) => format!("aimass market status --dir {}", dir.display()),
+            None => "copy the draft back, then: aimass market status".to_owned(),
+        });
         report.print();
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! `aimass market delegate`: who may publish.
 
+use super::signers::{check_threshold, collected, report_dropped};
 use super::{At, SignWith, finish, now, public_keys};
 use crate::home::Home;
+use crate::key::publisher_name;
 use crate::report::Report;
 use aimass_market::desk;
 use aimass_trust::publishing::drafts::RoleKeys;
@@ -12,9 +14,12 @@ use clap::Args;
 /// Let a publisher publish, change its keys and bounds, or let it go.
 ///
 /// Drafts the marketplace's targets; their key holders sign, then `aimass market publish`. Without
-/// --capability its packages may ask for nothing.
+/// --capability its packages may ask for nothing. A reviewer's key is refused: whoever publishes does not
+/// review.
 ///
 /// Example: `aimass market delegate acme --key ed25519:… --capability tensor --capability log`
+///
+/// Next: `aimass market sign market/drafts/targets.json --key FILE`, then `aimass market publish`.
 #[derive(Args)]
 pub(crate) struct Delegate {
     #[command(flatten)]
@@ -48,6 +53,7 @@ impl Delegate {
         let desk = self.at.open()?;
         let _lock = desk.lock()?;
         let mut report = Report::new(self.at.json);
+        let dropped = collected(&desk, "targets")?;
         report.field("publisher", self.publisher.clone());
         if self.remove {
             desk.draft_removal(&self.publisher, now()?)?;
@@ -58,12 +64,26 @@ impl Delegate {
                 limits: limits(&self.limit)?,
                 models: self.model,
             };
+            publisher_name(&self.publisher)?;
             let keys = RoleKeys { keys: public_keys(&self.key)?, threshold: self.threshold };
+            check_threshold("--threshold", keys.threshold, keys.keys.len())?;
+            let reviewers = desk.targets()?.review.keys;
+            if let Some(key) = keys.keys.iter().find(|key| reviewers.contains(key)) {
+                bail!(
+                    "--key: expected a key of the publisher, got {key}, which is a reviewer's: nobody reviews \
+                     their own release. Remedy: the publisher makes one with `aimass key new publisher {}`",
+                    self.publisher
+                );
+            }
             let name = self.publisher.clone();
             desk.draft_delegation(desk::Delegate { name, keys, bounds }, now()?)?;
             report.line("drafted", format!("targets that delegate {}/* to it", self.publisher));
         }
+        report_dropped(dropped, "targets", &mut report);
         finish(home, &desk, &self.with, &mut report)?;
+        if self.with.publish && !self.remove {
+            report.next(format!("{}: aimass plugin submit FILE --to LOCATION", self.publisher));
+        }
         report.print();
         Ok(())
     }

@@ -17,7 +17,11 @@ use std::time::{Duration, SystemTime};
 ///
 /// Drafts whose key holders have signed, then every submission with enough reviews: it is logged,
 /// cosigned and listed. Everything is checked as a client would before it becomes visible. Repeating it
-/// after an error goes on. Example: `aimass market publish --dir market`
+/// after an error goes on.
+///
+/// Example: `aimass market publish --dir market`
+///
+/// Next: after the ceremony `aimass market delegate`; from then on `aimass market review`.
 #[derive(Args)]
 pub(crate) struct Publish {
     #[command(flatten)]
@@ -30,7 +34,11 @@ pub(crate) struct Publish {
 /// Sign a new timestamp, so that clients keep believing what they see.
 ///
 /// Timestamps are valid for 24 hours: run it every few hours, or let `aimass market serve --refresh` do
-/// it. Example: `aimass market refresh --every 6h`
+/// it.
+///
+/// Example: `aimass market refresh --every 6h`
+///
+/// Next: `aimass market status` says until when everything is valid.
 #[derive(Args)]
 pub(crate) struct Refresh {
     #[command(flatten)]
@@ -45,7 +53,12 @@ pub(crate) struct Refresh {
 
 /// Write a release with its whole chain to one file, for hosts without a network.
 ///
+/// The file holds the component, its statement, metadata, and its proof of the log. Hosts check it as
+/// they would a mirror.
+///
 /// Example: `aimass market bundle acme/hello@0.1.0 --out hello.ampkg`
+///
+/// Next: on the host `aimass plugin verify --offline hello.ampkg`, then `aimass plugin install hello.ampkg`.
 #[derive(Args)]
 pub(crate) struct BundleFile {
     #[command(flatten)]
@@ -72,9 +85,15 @@ impl Publish {
             let text: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
             if published.root == Some(1) {
                 report.line("fingerprint", format!("{text}  (show it where operators trust it)"));
-                report.next("aimass market delegate PUBLISHER --key KEY");
+                report.next(format!(
+                    "aimass market delegate PUBLISHER --key KEY --dir {}",
+                    self.at.dir.display()
+                ));
             }
             report.field("fingerprint", text);
+        }
+        if published.root != Some(1) {
+            report.next(format!("aimass market status --dir {}", self.at.dir.display()));
         }
         push_all(&desk, &self.push, &mut report)?;
         report.print();
@@ -139,6 +158,9 @@ impl Refresh {
         report.line("refreshed", format!("{}: valid for 24 hours", desk.config().name));
         report.field("refreshed", desk.config().name.clone());
         push_all(desk, &self.push, &mut report)?;
+        if self.every.is_none() {
+            report.next(format!("aimass market status --dir {}", self.at.dir.display()));
+        }
         report.print();
         Ok(())
     }
@@ -146,9 +168,10 @@ impl Refresh {
 
 /// `6h` or `6`: 1 to 20 hours, below the 24 of a timestamp.
 pub(super) fn hours(text: &str) -> anyhow::Result<Duration> {
-    let number: u64 =
-        text.trim_end_matches('h').parse().with_context(|| format!("hours: {text}"))?;
-    anyhow::ensure!((1..=20).contains(&number), "expected 1 to 20 hours, got {text}");
+    let number: Option<u64> = text.strip_suffix('h').unwrap_or(text).parse().ok();
+    let number = number.filter(|number| (1..=20).contains(number)).with_context(|| {
+        format!("hours: expected 1 to 20, since a timestamp is valid for 24, got `{text}`. Remedy: give `6h`")
+    })?;
     Ok(Duration::from_secs(number * 3_600))
 }
 
@@ -178,4 +201,20 @@ pub(crate) fn release(
     let (name, version) =
         parts.with_context(|| format!("expected publisher/name@version, got {text}"))?;
     Ok((name.parse()?, version.parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_stay_below_the_validity_of_a_timestamp() {
+        for good in ["1", "6h", "20h"] {
+            assert!(hours(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "h", "0h", "21h", "6hh", "6m", "-1"] {
+            let error = hours(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("expected 1 to 20") && error.contains("Remedy"), "{error}");
+        }
+    }
 }

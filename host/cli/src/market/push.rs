@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 /// what lies where.
 ///
 /// Example: `aimass market push oci://ghcr.io/acme/market`
+///
+/// Next: operators run `aimass trust add NAME LOCATION`.
 #[derive(Args)]
 pub(crate) struct Push {
     #[command(flatten)]

@@ -15,6 +15,8 @@ use std::time::SystemTime;
 /// What the component does is for the reviewer to find out, and then to sign.
 ///
 /// Examples: `aimass market review`, `aimass market review acme/hello@0.1.0 --accept --key r.key`
+///
+/// Next: `aimass market publish` when a submission has its reviews.
 #[derive(Args)]
 pub(crate) struct Review {
     #[command(flatten)]
@@ -47,6 +49,7 @@ impl Review {
                 let release = desk.reject(release, reason)?;
                 report.line("rejected", release.clone());
                 report.field("rejected", release);
+                report.next(format!("aimass market review --dir {dir}"));
             }
             (Some(release), None, Some(key)) if self.accept => {
                 let keys = online_keys(home, &desk)?;
@@ -60,7 +63,10 @@ impl Review {
                 report.field("accepted", reviewed.release);
                 report.field("reviews", signed);
                 report.field("reviews_needed", needed);
-                report.next(format!("aimass market publish --dir {dir}"));
+                report.next(match signed < needed {
+                    true => format!("another reviewer: aimass market review {release} --dir {dir} --accept --key FILE"),
+                    false => format!("aimass market publish --dir {dir}"),
+                });
             }
             (Some(release), None, _) => {
                 let submission = desk.submission(release)?;
@@ -96,6 +102,11 @@ fn list(desk: &Desk, report: &mut Report) -> anyhow::Result<()> {
     if inbox.is_empty() {
         report.line("inbox", "empty");
     }
+    let dir = desk.dir().display();
+    report.next(match inbox.first() {
+        Some(first) => format!("aimass market review {} --dir {dir}", first.release),
+        None => format!("aimass market status --dir {dir}"),
+    });
     let all = inbox.iter().map(|one| {
         json!({ "release": one.release, "bytes": one.bytes, "capabilities": one.capabilities,
                 "reviews": one.reviewed })

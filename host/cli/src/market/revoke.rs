@@ -1,5 +1,6 @@
 //! `aimass market revoke`: what must not run anymore.
 
+use super::signers::{collected, report_dropped};
 use super::{At, SignWith, finish, now, public_key};
 use crate::home::Home;
 use crate::report::Report;
@@ -13,6 +14,8 @@ use clap::Args;
 /// --publish that is one command. Hosts stop what it names within a minute of seeing it.
 ///
 /// Example: `aimass market revoke --versions acme/hello --to 1.4.1 --reason "reads beyond its tensor"`
+///
+/// Next: `aimass market sign market/drafts/targets.json --key FILE`, then `aimass market publish`.
 #[derive(Args)]
 #[group(id = "what", required = true, multiple = false, args = ["file", "key", "publisher", "versions"])]
 pub(crate) struct Revoke {
@@ -69,10 +72,12 @@ impl Revoke {
             (None, None, None, None) => bail!("say what to revoke"),
         };
         let at = now()?;
+        let dropped = collected(&desk, "targets")?;
         desk.draft_revocation(Revocation { what, reason: self.reason, at }, at)?;
         let mut report = Report::new(self.at.json);
         report.line("drafted", format!("the revocation of {words}"));
         report.field("revoked", words);
+        report_dropped(dropped, "targets", &mut report);
         finish(home, &desk, &self.with, &mut report)?;
         report.print();
         Ok(())

@@ -35,6 +35,8 @@ const SUBMISSION_TIME_MAX: Duration = Duration::from_secs(120);
 /// and no accounts: on a network put a proxy before it.
 ///
 /// Example: `aimass market serve --listen 127.0.0.1:8080 --refresh 6h`
+///
+/// Next: publishers run `aimass plugin submit FILE --to ADDRESS`, operators `aimass trust add NAME ADDRESS`.
 #[derive(Args)]
 pub(crate) struct Serve {
     #[command(flatten)]

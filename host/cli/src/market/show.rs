@@ -1,12 +1,18 @@
 //! `aimass market status`, `log` and `show`: a marketplace as its operator sees it.
 
-use super::At;
+use super::{At, next_of_drafts};
 use crate::report::Report;
 use aimass_market::desk::{Desk, DraftStatus};
 use clap::Args;
 use serde_json::json;
 
 /// Show what waits: drafts, submissions, and when metadata ends.
+///
+/// Each draft stands with the signatures that it has and needs. Nothing is changed.
+///
+/// Example: `aimass market status --dir market`
+///
+/// Next: the commands that it ends with: `aimass market sign`, `publish` or `review`.
 #[derive(Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -15,8 +21,11 @@ pub(crate) struct Status {
 
 /// Check the log from its first entry, and show it.
 ///
-/// The tree is computed again from the entries and compared with the signed checkpoint. Example:
-/// `aimass market log --dir market`
+/// The tree is computed again from the entries and compared with the signed checkpoint.
+///
+/// Example: `aimass market log --dir market`
+///
+/// Next: `aimass market show` has what the entries became.
 #[derive(Args)]
 pub(crate) struct Log {
     #[command(flatten)]
@@ -24,6 +33,13 @@ pub(crate) struct Log {
 }
 
 /// Show publishers, reviewers, releases, revocations and the fingerprint.
+///
+/// Drafted targets count as if they were published. The fingerprint is what operators compare before
+/// they trust the marketplace: publish it elsewhere, too.
+///
+/// Example: `aimass market show --dir market`
+///
+/// Next: operators run `aimass trust add NAME LOCATION --fingerprint HEX`.
 #[derive(Args)]
 pub(crate) struct Show {
     #[command(flatten)]
@@ -52,9 +68,7 @@ impl Status {
         report.line("marketplace", desk.config().name.clone());
         let drafts = desk.drafts()?;
         drafts.iter().for_each(|one| draft(one, &mut report));
-        for one in drafts.iter().filter(|one| !one.complete()) {
-            report.next(format!("aimass market sign {} --key KEYFILE", one.file.display()));
-        }
+        next_of_drafts(&desk, &drafts, &mut report);
         let inbox = desk.inbox()?;
         report.line("inbox", format!("{} submissions", inbox.len()));
         report.field("inbox", inbox.iter().map(|one| one.release.clone()).collect::<Vec<_>>());

@@ -2,7 +2,7 @@
 
 use super::sign_now;
 use crate::home::Home;
-use crate::plugin::write_whole;
+use crate::plugin::{days, write_whole};
 use crate::report::Report;
 use aimass_engine::{PackageFolder, STATEMENT_FILE};
 use aimass_trust::read_model;
@@ -25,7 +25,7 @@ pub(crate) struct Sign {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Days until the release expires
-    #[arg(long, default_value_t = 365)]
+    #[arg(long, default_value_t = 365, value_parser = days)]
     days: u64,
     /// Print JSON
     #[arg(long)]

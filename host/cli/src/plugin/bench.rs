@@ -26,6 +26,8 @@ const WARM_UP: u32 = 20;
 /// `model` without plans; how long a format loads is what `aimass plugin test` tells.
 ///
 /// Examples: `aimass plugin bench`, `aimass plugin bench --runs 1000 --case "two rows"`
+///
+/// Next: `aimass plugin build`, then `aimass plugin sign FILE`.
 #[derive(Args)]
 pub(crate) struct Bench {
     #[command(flatten)]

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 /// `language` of plugin.toml says how. Rust needs the target wasm32-unknown-unknown: rustup's or Debian's is
 /// found. The compilers of Python, JavaScript, C and Zig are fetched from PyPI and npm into the user's
 /// cache by the first build; later builds need no network.
+///
+/// Example: `aimass plugin build hello`
+///
+/// Next: `aimass plugin test hello`, then `aimass plugin sign FILE`.
 #[derive(Args)]
 pub(crate) struct Build {
     /// Project folder, with plugin.toml

@@ -29,11 +29,13 @@ const LIMITS: [&str; 7] = [
 /// Bytes that a `plugin.toml` may have to be formatted.
 const TOML_BYTES_MAX: usize = 1 << 20;
 
-/// Format a project: keys of plugin.toml in their usual order, Rust sources by `cargo fmt` if it is there.
+/// Put plugin.toml and the sources in their usual form.
 ///
-/// Comments stay with the key below them. Nothing is written that would mean something else.
+/// Keys of plugin.toml come in their one order, Rust sources go through `cargo fmt` if it is there. Comments stay with the key below them. Nothing is written that would mean something else.
 ///
 /// Examples: `aimass plugin fmt`, `aimass plugin fmt --check`
+///
+/// Next: `aimass plugin test`
 #[derive(Args)]
 pub(crate) struct Fmt {
     /// Project folder

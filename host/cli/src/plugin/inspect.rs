@@ -4,11 +4,10 @@ mod allowed;
 
 use super::publish::hex;
 use super::quantity;
-use super::sign::statement_path;
+use super::sign::{read_component, statement_path};
 use crate::home::Home;
 use aimass_sandbox::{AdmissionLimits, Inspection, World, check_component};
 use aimass_trust::{Capabilities, Manifest, VerifiedPackage};
-use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -21,6 +20,8 @@ use std::time::SystemTime;
 /// is wrong.
 ///
 /// Examples: `aimass plugin inspect hello.wasm`, `aimass plugin inspect --json hello.wasm`
+///
+/// Next: `aimass plugin sign hello.wasm`, or of what others signed `aimass plugin verify hello.wasm`.
 #[derive(Args)]
 pub(crate) struct Inspect {
     /// Component, signed or not
@@ -45,7 +46,7 @@ struct Findings {
 
 impl Inspect {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
-        let bytes = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
+        let bytes = read_component(&self.file)?;
         let findings = Findings::of(bytes, &self.file, home);
         match self.json {
             true => println!("{}", findings.json()),

@@ -5,19 +5,21 @@ use crate::market::{hex, release};
 use crate::report::Report;
 use aimass_engine::{Engine, EngineError, Installed};
 use aimass_trust::{PackageName, Version};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Install a plugin from a marketplace that this host follows, or from a bundle.
+/// Install a plugin from a marketplace or a bundle.
 ///
-/// Everything is checked: metadata, signatures, reviews, the log with its witnesses, revocations, and
+/// The marketplace is one that this host follows (`aimass trust add`). Everything is checked: metadata, signatures, reviews, the log with its witnesses, revocations, and
 /// what the plugin asks for. Nothing of it runs before all of that holds.
 ///
 /// Examples: `aimass plugin install acme/hello`, `aimass plugin install hello.ampkg`
+///
+/// Next: `aimass plugin list`, and a model.toml that names it.
 #[derive(Args)]
 pub(crate) struct Install {
     /// `publisher/name`, `publisher/name@version`, or a file `.ampkg`
@@ -30,7 +32,11 @@ pub(crate) struct Install {
 /// Bring installed plugins to their newest allowed version.
 ///
 /// Updates that ask for more than the installed release are held, and shown. Models stay locked to the
-/// release that they were published with. Example: `aimass plugin update`
+/// release that they were published with.
+///
+/// Example: `aimass plugin update`
+///
+/// Next: `aimass plugin approve NAME@VERSION` for an update that is held.
 #[derive(Args)]
 pub(crate) struct Update {
     /// Only this package: `publisher/name`
@@ -42,7 +48,12 @@ pub(crate) struct Update {
 
 /// Install an update that asks for more than the installed release.
 ///
+/// What it asks for beyond that is in `aimass plugin list`. trust.toml must allow it, too: approving adds
+/// nothing to what the marketplace may bring.
+///
 /// Example: `aimass plugin approve acme/hello@2.0.0`
+///
+/// Next: `aimass plugin list`
 #[derive(Args)]
 pub(crate) struct Approve {
     /// `publisher/name@version`, or a file `.ampkg`
@@ -61,6 +72,7 @@ impl Install {
             None => {
                 report.line("installed", format!("{} already: nothing newer is listed", self.what));
                 report.field("installed", serde_json::Value::Null);
+                report.next("aimass plugin list");
             }
         }
         report.print();
@@ -71,7 +83,7 @@ impl Install {
 impl Approve {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
         let mut report = Report::new(self.json);
-        if !is_bundle(&self.what) {
+        if !is_bundle(&self.what)? {
             release(&self.what)?;
         }
         let installed = with_engine(home, |engine| install(engine, &self.what, true))?;
@@ -137,13 +149,20 @@ fn installed_names(
     Ok(names.into_iter().filter(|(name, _)| only.is_none_or(|only| only == name)).collect())
 }
 
-fn is_bundle(what: &str) -> bool {
-    what.ends_with(".ampkg") && Path::new(what).exists()
+/// Whether a bundle is named, which is there then.
+fn is_bundle(what: &str) -> anyhow::Result<bool> {
+    let bundle = what.ends_with(".ampkg");
+    ensure!(
+        !bundle || Path::new(what).exists(),
+        "{what}: expected a bundle, got no such file. Remedy: `aimass market bundle NAME@VERSION --out FILE` \
+         writes one; without a file, name the package as publisher/name"
+    );
+    Ok(bundle)
 }
 
 fn install(engine: &Engine, what: &str, approved: bool) -> anyhow::Result<Option<Installed>> {
     let now = SystemTime::now();
-    if is_bundle(what) {
+    if is_bundle(what)? {
         let bytes = read_bundle(what)?;
         return Ok(Some(engine.install_bundle(&bytes, approved, now)?));
     }

@@ -10,7 +10,13 @@ use clap::Args;
 use serde_json::json;
 use std::time::SystemTime;
 
-/// List installed plugins: where each came from, whether it may be loaded now, and updates that wait.
+/// List installed plugins, and updates that wait.
+///
+/// Each stands with where it came from and whether it may be loaded now, by trust.toml as it is.
+///
+/// Example: `aimass plugin list`
+///
+/// Next: `aimass plugin update`, or `aimass plugin approve NAME@VERSION` for what is held.
 #[derive(Args)]
 pub(crate) struct List {
     /// Print JSON
@@ -18,9 +24,13 @@ pub(crate) struct List {
     json: bool,
 }
 
-/// Keep a plugin as it is: it is not updated until it is released again.
+/// Keep a plugin as it is, or let its updates go on.
 ///
-/// A revocation stops it all the same. Example: `aimass plugin hold acme/hello`
+/// It is not updated until it is let go with --release. A revocation stops it all the same.
+///
+/// Examples: `aimass plugin hold acme/hello`, `aimass plugin hold acme/hello --release`
+///
+/// Next: `aimass plugin list`
 #[derive(Args)]
 pub(crate) struct Hold {
     /// `publisher/name`
@@ -59,6 +69,14 @@ impl List {
             report.line(&release, format!("{from}  {state}"));
             all.push(json!({ "release": release, "sha256": hex(&record.digest), "from": from,
                              "good": code.is_none(), "code": code, "state": state }));
+        }
+        if all.is_empty() {
+            report.line("plugins", "none");
+            report.next("aimass plugin publish FILE");
+            report.next(match policy.subscriptions().is_empty() {
+                true => "aimass trust add NAME https://MARKETPLACE",
+                false => "aimass plugin install PUBLISHER/NAME",
+            });
         }
         report.field("plugins", all);
         let mut waiting = Vec::new();

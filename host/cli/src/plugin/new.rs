@@ -11,9 +11,14 @@ mod embedded {
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 }
 
-/// Start a project.
+/// Start a project: `aimass plugin new acme/hello`.
+///
+/// The folder has the source of a small plugin that works, unit tests, fixtures, and the SDK, so that it
+/// builds wherever this program runs.
 ///
 /// Example: `aimass plugin new acme/hello --language python`
+///
+/// Next: `aimass plugin test hello`
 #[derive(Args)]
 pub(crate) struct New {
     /// `publisher/name`: a-z, 0-9 and `-`

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 /// same statement. `required` under `[review]` in trust.toml says how many a host wants.
 ///
 /// Examples: `aimass plugin review hello.wasm`, `aimass plugin review hello.wasm --accept --key r.key`
+///
+/// Next: `aimass plugin publish hello.wasm`
 #[derive(Args)]
 pub(crate) struct Review {
     /// Signed component, with its statement beside it

@@ -1,13 +1,13 @@
 //! `aimass plugin submit`: a signed plugin on its way into a marketplace.
 
-use super::sign::statement_path;
+use super::sign::{read_component, statement_path};
 use crate::home::Home;
 use crate::report::Report;
 use aimass_market::desk::Desk;
 use aimass_market::mirror::{self, FetchLimits};
 use aimass_market::submit::prepare_submission;
 use aimass_trust::{SigningKey, Timestamp};
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -19,6 +19,8 @@ use std::time::SystemTime;
 /// for a review.
 ///
 /// Example: `aimass plugin submit acme-hello-0.1.0.wasm --to https://market.example.org`
+///
+/// Next: the marketplace's people run `aimass market review` and `aimass market publish`.
 #[derive(Args)]
 pub(crate) struct Submit {
     /// Signed component; its statement lies beside it
@@ -42,7 +44,10 @@ pub(crate) struct Submit {
 
 impl Submit {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
-        let wasm = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
+        if let Some(to) = &self.to {
+            check_target(to)?;
+        }
+        let wasm = read_component(&self.file)?;
         let statement = statement_path(&self.file);
         let dsse = std::fs::read(&statement)
             .with_context(|| format!("{}: `aimass plugin sign` writes it", statement.display()))?;
@@ -82,4 +87,34 @@ impl Submit {
         report.print();
         Ok(())
     }
+}
+
+/// Refuses what is neither an address nor a marketplace's folder.
+fn check_target(to: &str) -> anyhow::Result<()> {
+    if to.starts_with("https://") || to.starts_with("http://") {
+        return Ok(());
+    }
+    let expected = "expected the address of `aimass market serve` (https://… or http://…) or the folder of \
+                    `aimass market init`";
+    if to.contains("://") {
+        bail!(
+            "--to: {expected}, got {to}, which takes no submissions. Remedy: ask the marketplace's people for \
+             its address, or write a file for them with --mirror {to} --out FILE"
+        );
+    }
+    let dir = Path::new(to);
+    let is_market = |dir: &Path| dir.join("market.toml").exists();
+    if let Some(whole) = std::fs::canonicalize(dir).ok().filter(|whole| !is_market(whole))
+        && let Some(market) = whole.parent().filter(|parent| is_market(parent))
+    {
+        bail!(
+            "--to: {expected}, got {to}, a folder inside of one. Remedy: --to {}",
+            market.display()
+        );
+    }
+    ensure!(
+        is_market(dir),
+        "--to: {expected}, got {to}, which has no market.toml. Remedy: name the folder that has it"
+    );
+    Ok(())
 }

@@ -17,6 +17,8 @@ use report::Report;
 /// output bytes, the limits above them.
 ///
 /// Examples: `aimass plugin test`, `aimass plugin test --bless`, `aimass plugin test --json`
+///
+/// Next: `aimass plugin bench`, or `aimass plugin build` and `sign`.
 #[derive(Args)]
 pub(crate) struct Test {
     #[command(flatten)]

@@ -11,12 +11,13 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Check a signed plugin against this host's trust policy, or a bundle against the marketplaces that it
-/// follows; nothing is installed.
+/// Check a signed plugin or a bundle; nothing is installed.
 ///
-/// Exit codes 20 to 33 name the step that failed, as docs/security/trust-format.md lists them.
+/// A plugin is judged by this host's trust policy, a bundle by the marketplaces that it follows. Exit codes 20 to 33 name the step that failed, as docs/security/trust-format.md lists them.
 ///
 /// Examples: `aimass plugin verify hello.wasm`, `aimass plugin verify --offline hello.ampkg`
+///
+/// Next: `aimass plugin publish hello.wasm`, or `aimass plugin install hello.ampkg`.
 #[derive(Args)]
 pub(crate) struct Verify {
     /// Signed component, with its statement beside it; or a bundle with --offline
@@ -59,6 +60,8 @@ impl Verify {
         report.line("sha256", hex(package.digest()));
         report.field("release", release);
         report.field("sha256", hex(package.digest()));
+        let verb = if self.offline { "install" } else { "publish" };
+        report.next(format!("aimass plugin {verb} {}", self.file.display()));
         report.print();
         Ok(())
     }

@@ -30,7 +30,7 @@ const RELEASE_DAYS: u64 = 30;
 /// while the last one is being loaded.
 const ROUNDS_KEPT: usize = 2;
 
-/// Build, test, sign and publish a project whenever a file is saved; a running server reloads.
+/// Build, test and publish on every save; a running server reloads.
 ///
 /// Each round publishes a version of its own (`0.1.1-dev.TIME` for `0.1.0`), signed by your key, and then
 /// every model folder named with --model, locked to it; a server on the same data folder takes
@@ -38,6 +38,8 @@ const ROUNDS_KEPT: usize = 2;
 /// keeps serving. Versions of earlier rounds are removed.
 ///
 /// Examples: `aimass plugin watch`, `aimass plugin watch . --model ../my-model`
+///
+/// Next: `aimass infer MODEL` asks what was published last.
 #[derive(Args)]
 pub(crate) struct Watch {
     /// Project folder

@@ -6,8 +6,11 @@ use clap::Args;
 
 /// Check the audit log from its first line, and show its end.
 ///
-/// Each line is chained to the one before it by hash, and the end is signed by this host. Example:
-/// `aimass trust audit --last 50`
+/// Each line is chained to the one before it by hash, and the end is signed by this host.
+///
+/// Example: `aimass trust audit --last 50`
+///
+/// Next: `aimass trust show` has what holds now.
 #[derive(Args)]
 pub(crate) struct AuditLog {
     /// Lines to show

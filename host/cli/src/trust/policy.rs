@@ -7,7 +7,11 @@ use clap::Args;
 
 /// Check trust.toml, and explain what holds for a package.
 ///
-/// The file is read again for every load: an edit counts at once. Example: `aimass trust policy acme/hello`
+/// The file is read again for every load: an edit counts at once.
+///
+/// Example: `aimass trust policy acme/hello`
+///
+/// Next: `aimass plugin install acme/hello`, or an edit of trust.toml in the data folder.
 #[derive(Args)]
 pub(crate) struct Policy {
     /// Package to explain: `publisher/name`

@@ -7,6 +7,13 @@ use serde_json::json;
 use std::time::SystemTime;
 
 /// Show publishers and marketplaces that this host trusts, and how fresh it is.
+///
+/// Of each marketplace: where it is read from, until when its metadata counts, what was admitted, and
+/// what it may bring.
+///
+/// Example: `aimass trust show`
+///
+/// Next: `aimass trust policy PUBLISHER/NAME` explains what holds for one package.
 #[derive(Args)]
 pub(crate) struct Show {
     /// Print JSON
@@ -59,6 +66,8 @@ impl Show {
         report.field("markets", all);
         if policy.subscriptions().is_empty() {
             report.next("aimass trust add NAME https://MARKETPLACE");
+        } else {
+            report.next("aimass plugin list");
         }
         report.print();
         Ok(())

@@ -19,6 +19,8 @@ struct ReadyWire {
     /// What is missing, one sentence each.
     reasons: Vec<String>,
     in_flight: usize,
+    /// How fresh what the host knows of its marketplaces is: `local`, `fresh` or `stale`.
+    trust: &'static str,
     issuers: Vec<IssuerStatus>,
 }
 
@@ -94,6 +96,7 @@ fn state(gateway: &Gateway) -> ReadyWire {
         draining,
         reasons,
         in_flight: gateway.admission.in_flight(),
+        trust: gateway.engine.trust_state().as_str(),
         issuers: gateway.admission.identity().issuers(Instant::now()),
     }
 }

@@ -6,7 +6,7 @@ use crate::admission::Admitted;
 use crate::failure::{Failure, OipFailure, json, json_answer};
 use crate::identity::access::Read;
 use crate::router::{Recognized, Shared};
-use aimass_engine::Family;
+use aimass_engine::{Family, TrustState};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
@@ -30,6 +30,9 @@ struct Ready {
     /// Devices that were lost: models answer, on the CPU.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lost_devices: Vec<String>,
+    /// `stale`, when metadata of a marketplace has expired: models answer, for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +61,9 @@ pub(crate) async fn ready(State(gateway): Shared, asker: Recognized) -> Response
     let lost =
         gateway.engine.devices().into_iter().filter(|device| !device.works && asker.may_read());
     let lost_devices = lost.map(|device| device.device).collect();
-    with_status(ready, json(&Ready { ready, reasons, lost_devices }))
+    let trust = gateway.engine.trust_state();
+    let trust = (trust == TrustState::Stale && asker.may_read()).then_some(trust.as_str());
+    with_status(ready, json(&Ready { ready, reasons, lost_devices, trust }))
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`: 200, 400 if it cannot answer now, 404.

@@ -117,6 +117,24 @@ async fn operators_see_reasons_tenants_routes_and_metrics() {
 }
 
 #[tokio::test]
+async fn health_says_that_marketplaces_are_stale_to_those_who_may_read() {
+    let (server, _, operator) = setup().await;
+    let admin_says = async || {
+        admin(&server, &operator, "GET", "ready", &Value::Null).await.json()["trust"].clone()
+    };
+    let health = async |headers: &str| {
+        server.connect().await.send("GET", "/v2/health/ready", headers, b"").await.json()
+    };
+    assert_eq!(admin_says().await, "fresh");
+    assert_eq!(server.get("/v2/health/ready").await.json(), json!({"ready": true}));
+    server.engine.stale.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(admin_says().await, "stale");
+    let stale = json!({"ready": true, "trust": "stale"});
+    assert_eq!(server.get("/v2/health/ready").await.json(), stale, "and still ready");
+    assert_eq!(health("").await, json!({"ready": true}), "not to strangers");
+}
+
+#[tokio::test]
 async fn a_drain_can_be_taken_back_or_end_the_server() {
     let (server, _, operator) = setup().await;
     let post = async |path| admin(&server, &operator, "POST", path, &Value::Null).await.status;

@@ -4,7 +4,7 @@ use crate::serving::{Answer, Done, LogLevel, Observation, Serving};
 use aimass_engine::{
     EngineError, Family, InferRequest, InferResponse, ItemSender, ModelMetadata, ModelStatistics,
     Readiness, ReleaseFacts, Selector, Serviceability, StreamItem, TensorMetadata, Timed,
-    UnreadyReason, Usage, VersionStatus,
+    TrustState, UnreadyReason, Usage, VersionStatus,
 };
 use aimass_tensor::{DType, Tensor};
 use std::collections::BTreeSet;
@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub(super) struct FakeEngine {
     pub(super) unready: AtomicBool,
+    pub(super) stale: AtomicBool,
     /// Set while `slow` runs.
     pub(super) started: Notify,
     pub(super) release: Notify,
@@ -110,6 +111,13 @@ impl Serving for FakeEngine {
             in_general: "a model is loading",
         };
         Readiness { ready, reasons: if ready { Vec::new() } else { vec![slow] } }
+    }
+
+    fn trust_state(&self) -> TrustState {
+        match self.stale.load(Ordering::Relaxed) {
+            true => TrustState::Stale,
+            false => TrustState::Fresh,
+        }
     }
 
     fn metrics_text(&self) -> String {

@@ -144,7 +144,8 @@ impl MarketHost {
         now: SystemTime,
     ) -> Result<Option<Evidence>, MarketError> {
         let newer = |one: &Listed| standing.last_sequence.is_none_or(|last| one.sequence > last);
-        let all = self.releases(refreshed, name)?;
+        let all = self.releases(refreshed, name);
+        let all = self.account(market, name, name.as_str(), all, now)?;
         let mut first = None;
         for release in all.iter().filter(|one| newer(one)).take(CANDIDATES_MAX) {
             let asked = Asked { name, release, standing, approved: false };
@@ -159,7 +160,8 @@ impl MarketHost {
     /// Checks a bundle without a network, all steps, and keeps its metadata.
     ///
     /// # Errors
-    /// As [`MarketHost::admit`]. Metadata is kept only if the release is admitted.
+    /// As [`MarketHost::admit`]. Metadata is kept only if the release is admitted. A refusal of a bundle
+    /// that cannot be read is recorded about no package.
     pub fn admit_bundle(
         &self,
         trust: &TrustPolicy,
@@ -168,7 +170,13 @@ impl MarketHost {
         (standing, approved): (&Standing, bool),
         now: SystemTime,
     ) -> Result<Evidence, MarketError> {
-        let manifest = bundle_manifest(bytes)?;
+        let manifest = match bundle_manifest(bytes) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                self.decide(Event::Refused, &market.name, "", &error.to_string(), now)?;
+                return Err(error);
+            }
+        };
         let subject = format!("{}@{}", manifest.name, manifest.version);
         let judged = self.judge_bundle(trust, market, bytes, (standing, approved), now);
         let judged = judged.and_then(|(evidence, kept)| {
@@ -208,9 +216,15 @@ impl MarketHost {
         let policy = self.policy_for(trust, market, &name)?;
         let (root, _) = self.first_trust(market)?;
         let before = self.state(market, &root)?;
-        let member = |name: &str| bundle.get(name).unwrap_or_default();
-        let (wasm, dsse) = (member(MEMBER_WASM), member(MEMBER_STATEMENT));
-        let (proof, revocations) = (member(MEMBER_PROOF), member(MEMBER_REVOCATIONS));
+        let member = |name: &str| {
+            bundle.get(name).ok_or_else(|| {
+                let remedy = "make the bundle again from the marketplace";
+                let expected = format!("a bundle with `{name}`");
+                Refusal::new(RefusalCode::Format, expected, "one without", remedy)
+            })
+        };
+        let (wasm, dsse) = (member(MEMBER_WASM)?, member(MEMBER_STATEMENT)?);
+        let (proof, revocations) = (member(MEMBER_PROOF)?, member(MEMBER_REVOCATIONS)?);
         let note = std::str::from_utf8(proof).ok().and_then(|text| text.split_once("\n\n"));
         let asked = Update {
             publishers: &[name.publisher()],
@@ -300,7 +314,7 @@ impl MarketHost {
         state.saw(evidence.admitted.checkpoint());
         self.keep_state(&market.name, &state)?;
         self.keep_record(&market.name, &record)?;
-        self.set_held(&market.name, &record.name, None)?;
+        self.replace_held(&market.name, &record.name, None)?;
         let subject = format!("{}@{}", record.name, record.version);
         let event = if evidence.approved { Event::Approved } else { Event::Admitted };
         let detail = format!("sha256 {}, log index {}", record.sha256, record.log_index);
@@ -353,16 +367,16 @@ impl MarketHost {
     }
 
     /// Records what came of an admission.
-    fn account(
+    fn account<T>(
         &self,
         market: &Subscription,
         name: &PackageName,
         subject: &str,
-        judged: Result<Evidence, MarketError>,
+        judged: Result<T, MarketError>,
         now: SystemTime,
-    ) -> Result<Evidence, MarketError> {
+    ) -> Result<T, MarketError> {
         let error = match judged {
-            Ok(evidence) => return Ok(evidence),
+            Ok(judged) => return Ok(judged),
             Err(error) => error,
         };
         let growth = error.refusal().is_some_and(Refusal::waits_for_approval);
@@ -378,7 +392,7 @@ impl MarketHost {
                 return Err(error);
             }
             if known.get(name).is_none_or(|held| !held.version.is_empty()) {
-                self.set_held(&market.name, name, Some(update))?;
+                self.replace_held(&market.name, name, Some(update))?;
             }
         }
         self.decide(event, &market.name, subject, &error.to_string(), now)?;

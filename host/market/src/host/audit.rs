@@ -7,8 +7,10 @@
 //! audit/log.<seq>.jsonl  earlier lines, after 64 MiB; the chain goes on
 //! ```
 //! `hash` is SHA-256 of `"AMT-1 audit"` and the line without it. Lines that were removed, changed or put
-//! in between break the chain; a shorter file is told by the checkpoint. Whoever owns the machine can
-//! write another history: keep copies of checkpoints elsewhere to notice that.
+//! in between break the chain, which goes from line 1 through every file; a shorter log is told by the
+//! checkpoint, which is there as soon as the key is. A log that does not end as this host signed is never
+//! gone on with. Whoever owns the machine can write another history: keep copies of checkpoints elsewhere
+//! to notice that.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -39,8 +41,10 @@ pub enum Event {
     Admitted,
     /// A release, or metadata, was refused.
     Refused,
-    /// An update waits, since it asks for more.
+    /// An update waits, since it asks for more, or whatever it asks for since the operator says so.
     Held,
+    /// The operator lets the updates of a package go on.
+    Unheld,
     /// The operator approved that a release asks for more.
     Approved,
     /// A release that had been admitted must not run anymore.
@@ -96,12 +100,17 @@ pub struct AuditLine {
 #[derive(Debug)]
 pub struct Audit {
     dir: PathBuf,
+    /// A file is put away before it gets longer.
+    file_bytes_max: u64,
 }
+
+/// The end of a log: the number of lines, and the hash of the last one.
+type End = (u64, String);
 
 impl Audit {
     /// The log in `dir`, which is made with the first line.
     pub fn new(dir: &Path) -> Audit {
-        Audit { dir: dir.to_owned() }
+        Audit { dir: dir.to_owned(), file_bytes_max: FILE_BYTES_MAX }
     }
 
     /// Appends a decision and signs the new end; durable when it returns.
@@ -109,13 +118,14 @@ impl Audit {
     /// # Errors
     /// [`MarketError::File`]; [`MarketError::Wrong`] if the log is damaged, which is left as it is.
     pub fn record(&self, decision: &Decision<'_>, now: SystemTime) -> Result<(), MarketError> {
-        std::fs::create_dir_all(&self.dir).map_err(MarketError::file(&self.dir))?;
-        let lock = self.dir.join("lock");
-        let guard = File::create(&lock).map_err(MarketError::file(&lock))?;
-        guard.lock().map_err(MarketError::file(&lock))?;
-        let key = self.key()?;
+        let _guard = self.lock()?;
+        let key = self.begin()?;
         let last = self.last()?;
-        let (seq, prev) = last.map_or((0, "0".repeat(64)), |line| (line.seq, line.hash));
+        if let (Some(line), false) = (&last, self.ends_as_signed(last.as_ref())?) {
+            // A process was killed before it signed this line: one more would be one too many.
+            self.sign(&key, line.seq, &line.hash)?;
+        }
+        let (seq, prev) = last.map_or_else(nothing, |line| (line.seq, line.hash));
         let mut line = AuditLine {
             seq: seq + 1,
             at: Timestamp::from_system(now),
@@ -134,65 +144,103 @@ impl Audit {
         self.sign(&key, line.seq, &line.hash)
     }
 
-    /// Every line of the present file, after the chain and the signed checkpoint were checked. One line
-    /// may follow the signed end: a process was killed between the two, and the next line signs both.
+    /// Every line from the first on, after the chain and the signed checkpoint were checked. One line may
+    /// follow the signed end: a process was killed between the two, and the next line signs both.
     ///
     /// # Errors
-    /// [`MarketError::Wrong`] naming the first line that breaks the chain.
+    /// [`MarketError::Wrong`] naming the first line that breaks the chain, or what is missing.
     pub fn verify(&self) -> Result<Vec<AuditLine>, MarketError> {
-        let path = self.file();
         let lock = self.dir.join("lock");
         let guard = File::open(&lock).ok();
         if let Some(guard) = &guard {
             guard.lock_shared().map_err(MarketError::file(&lock))?;
         }
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(MarketError::file(&path)(error)),
-        };
         let mut lines: Vec<AuditLine> = Vec::new();
-        for text in BufReader::new(file).lines() {
-            let text = text.map_err(MarketError::file(&path))?;
-            let line = read_line(&text)?;
-            let follows = lines.last().is_none_or(|before| {
-                before.hash == line.prev && before.seq.checked_add(1) == Some(line.seq)
-            });
-            if line.seq == 0 || !follows || files::hex(&hash_of(&line)?) != line.hash {
-                return Err(damaged(&format!("line {}", line.seq), "another one"));
-            }
-            lines.push(line);
+        for (_, path) in self.put_away()? {
+            read_chained(&path, &mut lines)?;
         }
-        let signed = self.checkpoint()?.map(|one| (one.size, files::hex(&one.root)));
-        let signed = signed.unwrap_or_else(|| (0, "0".repeat(64)));
-        let known = |line: &AuditLine| {
-            signed == (line.seq, line.hash.clone()) || signed == (line.seq - 1, line.prev.clone())
-        };
-        match lines.last().map_or(signed.0 == 0, known) {
-            true => Ok(lines),
-            false => Err(damaged("the end that this host signed", "another end")),
-        }
+        read_chained(&self.file(), &mut lines)?;
+        self.ends_as_signed(lines.last())?;
+        Ok(lines)
     }
 
     /// The key that signs the end of the log, as C2SP writes it: `name+id+key`.
     ///
     /// # Errors
-    /// [`MarketError::File`].
+    /// [`MarketError::File`]; [`MarketError::Wrong`] if there are lines and no key.
     pub fn verifier_key(&self) -> Result<String, MarketError> {
-        Ok(note_key(&self.key()?)?.to_string())
+        let key = match self.key()? {
+            Some(key) => key,
+            None => {
+                let _guard = self.lock()?;
+                self.begin()?
+            }
+        };
+        Ok(note_key(&key)?.to_string())
     }
 
     fn file(&self) -> PathBuf {
         self.dir.join("log.jsonl")
     }
 
-    /// The signed end of the log.
-    fn checkpoint(&self) -> Result<Option<Checkpoint>, MarketError> {
-        let Some(text) = files::read_text(&self.dir.join("checkpoint"), PROOF_BYTES_MAX)? else {
-            return Ok(None);
+    /// Keeps other writers away until it is dropped.
+    fn lock(&self) -> Result<File, MarketError> {
+        std::fs::create_dir_all(&self.dir).map_err(MarketError::file(&self.dir))?;
+        let lock = self.dir.join("lock");
+        let guard = File::create(&lock).map_err(MarketError::file(&lock))?;
+        guard.lock().map_err(MarketError::file(&lock))?;
+        Ok(guard)
+    }
+
+    /// Files of earlier lines in their order, each with the number of its last line.
+    fn put_away(&self) -> Result<Vec<(u64, PathBuf)>, MarketError> {
+        let number = |name: &String| {
+            let number = name.strip_prefix("log.")?.strip_suffix(".jsonl")?.parse().ok()?;
+            Some((number, self.dir.join(name)))
         };
-        let policy = format!("log {}\nquorum none\n", self.verifier_key()?);
-        Ok(Some(LogPolicy::parse(&policy)?.check(&text)?.checkpoint))
+        let names = files::names(&self.dir, usize::MAX)?;
+        let mut all: Vec<(u64, PathBuf)> = names.iter().filter_map(number).collect();
+        all.sort();
+        Ok(all)
+    }
+
+    /// Whether `last` is the end that this host signed, and not the line after it.
+    ///
+    /// # Errors
+    /// [`MarketError::Wrong`] for any other end.
+    fn ends_as_signed(&self, last: Option<&AuditLine>) -> Result<bool, MarketError> {
+        let signed = self.signed()?;
+        let (is_end, is_next) = match (last, &signed) {
+            (None, None) => (true, false),
+            (None, Some(end)) => (end.0 == 0, false),
+            (Some(_), None) => (false, false),
+            (Some(line), Some((size, hash))) => (
+                (*size, hash) == (line.seq, &line.hash),
+                (size.checked_add(1), hash) == (Some(line.seq), &line.prev),
+            ),
+        };
+        let text = |seq: Option<u64>| seq.map_or("no end".to_owned(), |seq| format!("line {seq}"));
+        match is_end || is_next {
+            true => Ok(is_end),
+            false => Err(damaged(
+                &format!("the end that this host signed, {}", text(signed.map(|end| end.0))),
+                &format!("another end, {}", text(last.map(|line| line.seq))),
+            )),
+        }
+    }
+
+    /// The signed end of the log; nothing if it was never begun.
+    fn signed(&self) -> Result<Option<End>, MarketError> {
+        let text = files::read_text(&self.dir.join("checkpoint"), PROOF_BYTES_MAX)?;
+        let (key, text) = match (self.key()?, text) {
+            (Some(key), Some(text)) => (key, text),
+            (Some(_), None) => return Err(damaged("the end that this host signed", "none")),
+            // A process may have been killed between the two.
+            (None, Some(_) | None) => return Ok(None),
+        };
+        let policy = format!("log {}\nquorum none\n", note_key(&key)?);
+        let end = LogPolicy::parse(&policy)?.check(&text)?.checkpoint;
+        Ok(Some((end.size, files::hex(&end.root))))
     }
 
     fn sign(&self, key: &SigningKey, seq: u64, hash: &str) -> Result<(), MarketError> {
@@ -208,12 +256,25 @@ impl Audit {
         files::write(&self.dir.join("checkpoint"), name.sign(&checkpoint, key)?.as_bytes())
     }
 
-    fn key(&self) -> Result<SigningKey, MarketError> {
+    fn key(&self) -> Result<Option<SigningKey>, MarketError> {
         let path = self.dir.join("host.key");
-        if !path.exists() {
-            SigningKey::generate()?.create_file(&path)?;
+        Ok(path.exists().then(|| SigningKey::load(&path)).transpose()?)
+    }
+
+    /// The key of this host; where there is none, it is made with the end of an empty log. The end comes
+    /// first, so that a key without one tells that somebody removed it.
+    fn begin(&self) -> Result<SigningKey, MarketError> {
+        if let Some(key) = self.key()? {
+            return Ok(key);
         }
-        Ok(SigningKey::load(&path)?)
+        if self.file().exists() || !self.put_away()?.is_empty() {
+            return Err(damaged("the key of this host", "none"));
+        }
+        let key = SigningKey::generate()?;
+        let (seq, hash) = nothing();
+        self.sign(&key, seq, &hash)?;
+        key.create_file(&self.dir.join("host.key"))?;
+        Ok(key)
     }
 
     /// The last whole line. A line that a crash cut is taken off: it was never acknowledged.
@@ -222,35 +283,32 @@ impl Audit {
         let Some(tail) = tail_of(&path).map_err(MarketError::file(&path))? else {
             return self.carried();
         };
-        let whole = tail.rfind('\n').map_or("", |end| &tail[..end]);
-        if whole.len() + 1 < tail.len() {
-            let cut = (tail.len() - whole.len() - usize::from(!whole.is_empty())) as u64;
+        let whole = whole_lines(&tail);
+        if whole.len() < tail.len() {
+            let cut = (tail.len() - whole.len()) as u64;
             let file =
                 OpenOptions::new().write(true).open(&path).map_err(MarketError::file(&path))?;
             let length = file.metadata().map_err(MarketError::file(&path))?.len();
             file.set_len(length - cut).map_err(MarketError::file(&path))?;
         }
-        match whole.rsplit('\n').next().filter(|line| !line.is_empty()) {
-            Some(line) => Ok(Some(read_line(line)?)),
+        match last_line(whole)? {
+            Some(line) => Ok(Some(line)),
             None => self.carried(),
         }
     }
 
     /// Where a new file goes on after the one before it was put away.
     fn carried(&self) -> Result<Option<AuditLine>, MarketError> {
-        let Some(end) = self.checkpoint()? else { return Ok(None) };
-        let path = self.dir.join(format!("log.{}.jsonl", end.size));
+        let Some((_, path)) = self.put_away()?.pop() else { return Ok(None) };
         let tail = tail_of(&path).map_err(MarketError::file(&path))?.unwrap_or_default();
-        match tail.trim_end().rsplit('\n').next().map(read_line) {
-            Some(Ok(line)) if line.seq == end.size => Ok(Some(line)),
-            Some(_) | None => Err(damaged("the lines that this host signed", "none")),
-        }
+        last_line(whole_lines(&tail))
     }
 
     fn append(&self, text: &[u8], seq: u64) -> Result<(), MarketError> {
+        files::alive(&self.file())?;
         let path = self.file();
         let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        if length + text.len() as u64 > FILE_BYTES_MAX {
+        if length > 0 && length + text.len() as u64 > self.file_bytes_max {
             let put_away = self.dir.join(format!("log.{}.jsonl", seq - 1));
             std::fs::rename(&path, put_away).map_err(MarketError::file(&path))?;
         }
@@ -261,7 +319,7 @@ impl Audit {
 }
 
 /// The last 32 KiB of a file, which hold a whole line; `None` if there is no file.
-fn tail_of(path: &Path) -> std::io::Result<Option<String>> {
+fn tail_of(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -271,7 +329,47 @@ fn tail_of(path: &Path) -> std::io::Result<Option<String>> {
     file.seek(SeekFrom::Start(length.saturating_sub(2 * LINE_BYTES_MAX as u64)))?;
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut bytes)?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(Some(bytes))
+}
+
+/// What ends with a line break.
+fn whole_lines(tail: &[u8]) -> &[u8] {
+    let end = tail.iter().rposition(|byte| *byte == b'\n');
+    &tail[..end.map_or(0, |at| at + 1)]
+}
+
+fn last_line(whole: &[u8]) -> Result<Option<AuditLine>, MarketError> {
+    let line = whole.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
+    let line = line.filter(|line| !line.is_empty());
+    line.map(|line| read_line(&String::from_utf8_lossy(line))).transpose()
+}
+
+/// Adds the lines of a file, which may not be there, to those before them.
+fn read_chained(path: &Path, lines: &mut Vec<AuditLine>) -> Result<(), MarketError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(MarketError::file(path)(error)),
+    };
+    for text in BufReader::new(file).lines() {
+        let line = read_line(&text.map_err(MarketError::file(path))?)?;
+        let (seq, hash) =
+            lines.last().map_or_else(nothing, |before| (before.seq, before.hash.clone()));
+        if seq.checked_add(1) != Some(line.seq) {
+            let expected = format!("line {} after line {seq}", seq.saturating_add(1));
+            return Err(damaged(&expected, &format!("line {}", line.seq)));
+        }
+        if line.prev != hash || files::hex(&hash_of(&line)?) != line.hash {
+            return Err(damaged(&format!("line {}", line.seq), "another one"));
+        }
+        lines.push(line);
+    }
+    Ok(())
+}
+
+/// Where the first line begins.
+fn nothing() -> End {
+    (0, "0".repeat(64))
 }
 
 fn note_key(key: &SigningKey) -> Result<NoteKey, MarketError> {
@@ -293,7 +391,8 @@ fn read_line(text: &str) -> Result<AuditLine, MarketError> {
 }
 
 fn damaged(expected: &str, got: &str) -> MarketError {
-    let remedy = "compare with a copy: somebody changed the log, or the disk did";
+    let remedy = "compare with a copy: somebody changed the log, or the disk did. To begin another one, \
+                  put the folder `audit` away";
     MarketError::wrong("audit log", expected, got, remedy)
 }
 
@@ -301,15 +400,18 @@ fn damaged(expected: &str, got: &str) -> MarketError {
 mod tests {
     use super::*;
 
-    fn decide(audit: &Audit, subject: &str) {
-        let decision = Decision {
+    fn decision(subject: &str) -> Decision<'_> {
+        Decision {
             event: Event::Refused,
             market: "shop",
             subject,
             code: Some("AMT-SIG"),
             detail: "a signature does not hold\n",
-        };
-        audit.record(&decision, std::time::UNIX_EPOCH).expect("recorded");
+        }
+    }
+
+    fn decide(audit: &Audit, subject: &str) {
+        audit.record(&decision(subject), std::time::UNIX_EPOCH).expect("recorded");
     }
 
     #[test]
@@ -354,6 +456,7 @@ mod tests {
         assert_eq!(audit.verify().expect("whole").len(), 3);
         std::fs::write(&path, &first).expect("two lines behind");
         assert!(audit.verify().is_err());
+        audit.record(&decision("d/dd@1.0.0"), std::time::UNIX_EPOCH).expect_err("as it is");
     }
 
     #[test]
@@ -362,11 +465,99 @@ mod tests {
         let audit = Audit::new(folder.path());
         decide(&audit, "a/aa@1.0.0");
         let good = std::fs::read_to_string(audit.file()).expect("there");
-        for cut in ["{", "{\"seq\":2,\"at\":"] {
-            std::fs::write(audit.file(), format!("{good}{cut}")).expect("written");
+        let signed = std::fs::read(folder.path().join("checkpoint")).expect("signed");
+        for cut in [&b"{"[..], b"{\"seq\":2,\"at\":", b"{\"detail\":\"\xe2\x82"] {
+            let bytes = [good.as_bytes(), cut].concat();
+            std::fs::write(audit.file(), bytes).expect("written");
+            std::fs::write(folder.path().join("checkpoint"), &signed).expect("written");
             decide(&audit, "b/bb@1.0.0");
-            assert_eq!(audit.verify().expect("whole").len(), 2, "{cut}");
-            std::fs::write(audit.file(), &good).expect("written");
+            assert_eq!(audit.verify().expect("whole").len(), 2, "{cut:?}");
         }
+    }
+
+    #[test]
+    fn a_log_that_does_not_begin_or_end_as_signed_is_found_and_not_gone_on_with() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let audit = Audit::new(folder.path());
+        for subject in ["a/aa@1.0.0", "b/bb@1.0.0", "c/cc@1.0.0"] {
+            decide(&audit, subject);
+        }
+        let good = std::fs::read_to_string(audit.file()).expect("there");
+        let rows: Vec<&str> = good.lines().collect();
+        std::fs::write(audit.file(), format!("{}\n{}\n", rows[1], rows[2])).expect("written");
+        let error = audit.verify().expect_err("without its first line").to_string();
+        assert!(error.contains("expected line 1 after line 0, got line 2"), "{error}");
+        std::fs::write(audit.file(), format!("{}\n{}\n", rows[0], rows[1])).expect("written");
+        audit.record(&decision("d/dd@1.0.0"), std::time::UNIX_EPOCH).expect_err("signs no gap");
+        std::fs::write(audit.file(), &good).expect("written");
+        assert_eq!(audit.verify().expect("whole").len(), 3);
+
+        for gone in [&["log.jsonl", "checkpoint"][..], &["checkpoint"], &["host.key"]] {
+            let paths = gone.iter().map(|name| folder.path().join(name));
+            let read = |path: PathBuf| (path.clone(), std::fs::read(path).expect("there"));
+            let kept: Vec<(PathBuf, Vec<u8>)> = paths.map(read).collect();
+            for (path, _) in &kept {
+                std::fs::remove_file(path).expect("removed");
+            }
+            audit.verify().expect_err("something is missing");
+            let error = audit.record(&decision("d/dd@1.0.0"), std::time::UNIX_EPOCH);
+            error.expect_err("nothing is signed over it");
+            for (path, bytes) in kept {
+                std::fs::write(&path, bytes).expect("written");
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+                std::fs::set_permissions(&path, mode).expect("set");
+            }
+            assert_eq!(audit.verify().expect("whole").len(), 3, "{gone:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_asked_for_before_the_first_line_is_that_of_an_empty_log() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let audit = Audit::new(&folder.path().join("audit"));
+        let key = audit.verifier_key().expect("made");
+        assert_eq!(audit.verify().expect("empty"), []);
+        decide(&audit, "a/aa@1.0.0");
+        assert_eq!(audit.verify().expect("whole").len(), 1);
+        assert_eq!(audit.verifier_key().expect("read"), key);
+    }
+
+    #[test]
+    fn files_that_were_put_away_belong_to_the_chain() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut audit = Audit::new(folder.path());
+        decide(&audit, "a/aa@1.0.0");
+        let line = std::fs::metadata(audit.file()).expect("there").len();
+        let parts = |audit: &Audit| -> Vec<u64> {
+            audit.put_away().expect("read").into_iter().map(|(number, _)| number).collect()
+        };
+        // Two lines fill a file to its last byte; one byte less holds one line.
+        audit.file_bytes_max = 2 * line;
+        decide(&audit, "b/bb@1.0.0");
+        assert!(parts(&audit).is_empty());
+        decide(&audit, "c/cc@1.0.0");
+        assert_eq!(parts(&audit), [2]);
+        audit.file_bytes_max = 2 * line - 1;
+        for count in 4..=12 {
+            decide(&audit, "d/dd@1.0.0");
+            assert_eq!(audit.verify().expect("whole").len(), count);
+        }
+        assert_eq!(parts(&audit), [2, 3, 4, 5, 6, 7, 8, 9, 10, 11], "by number");
+
+        // Killed after the last file was put away, and before the line that it was put away for.
+        let twelfth = folder.path().join("log.12.jsonl");
+        std::fs::rename(audit.file(), &twelfth).expect("put away");
+        assert_eq!(audit.verify().expect("whole").len(), 12);
+        decide(&audit, "e/ee@1.0.0");
+        assert_eq!(audit.verify().expect("whole").len(), 13);
+
+        for gone in ["log.2.jsonl", "log.7.jsonl", "log.12.jsonl"] {
+            let (path, aside) = (folder.path().join(gone), folder.path().join("aside"));
+            std::fs::rename(&path, &aside).expect("moved");
+            let error = audit.verify().expect_err(gone).to_string();
+            assert!(error.contains("after line"), "{error}");
+            std::fs::rename(&aside, &path).expect("moved");
+        }
+        assert_eq!(audit.verify().expect("whole").len(), 13);
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use aimass_trust::{PackageName, Timestamp, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::MarketHost;
+use super::audit::Event;
 use crate::{MarketError, files};
 
 const RECORD_BYTES_MAX: usize = 1 << 20;
@@ -82,7 +84,8 @@ impl MarketHost {
         Ok(self.record(self.folder(market).join("held.json"))?.unwrap_or_default())
     }
 
-    /// Holds a package's update, or with `None` lets it go on.
+    /// The operator holds a package's update, or with `None` lets it go on. The audit log says so if it
+    /// changes anything.
     ///
     /// # Errors
     /// As [`MarketHost::admitted`].
@@ -92,6 +95,23 @@ impl MarketHost {
         name: &PackageName,
         update: Option<HeldUpdate>,
     ) -> Result<(), MarketError> {
+        let (event, detail) = match &update {
+            Some(update) => (Event::Held, update.reason.clone()),
+            None => (Event::Unheld, "updates go on".to_owned()),
+        };
+        match self.replace_held(market, name, update)? {
+            true => self.decide(event, market, name.as_str(), &detail, SystemTime::now()),
+            false => Ok(()),
+        }
+    }
+
+    /// Replaces what is held of a package; whether that changed anything.
+    pub(super) fn replace_held(
+        &self,
+        market: &str,
+        name: &PackageName,
+        update: Option<HeldUpdate>,
+    ) -> Result<bool, MarketError> {
         let mut held = self.held(market)?;
         let before = held.clone();
         match update {
@@ -99,8 +119,8 @@ impl MarketHost {
             None => held.remove(name),
         };
         match held == before {
-            true => Ok(()),
-            false => self.keep(self.folder(market).join("held.json"), &held),
+            true => Ok(false),
+            false => self.keep(self.folder(market).join("held.json"), &held).map(|()| true),
         }
     }
 

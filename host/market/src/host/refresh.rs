@@ -1,7 +1,9 @@
 //! Bringing a marketplace up to date, from the first of its mirrors that holds.
 
 use std::collections::BTreeSet;
+use std::mem::discriminant;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use aimass_trust::publishing::drafts::read_targets;
@@ -41,7 +43,8 @@ impl MarketHost {
     /// the first location that holds.
     ///
     /// # Errors
-    /// What the last location did, or why it was refused, which the audit log has too.
+    /// What the last location did, or why it was refused, which the audit log has too: where nothing is
+    /// `wanted`, once until it changes.
     pub fn refresh(
         &self,
         market: &Subscription,
@@ -52,6 +55,7 @@ impl MarketHost {
         for location in &market.locations {
             match self.refresh_from(market, location, wanted, now) {
                 Ok(refreshed) => {
+                    self.fails_anew(market, location, None);
                     if refreshed.changed {
                         let entries = refreshed.log_size;
                         let detail = format!("{location}: log of {entries} entries");
@@ -61,8 +65,15 @@ impl MarketHost {
                 }
                 Err(error) => {
                     let subject = wanted.map_or("", |name| name.as_str());
-                    let detail = error.to_string();
-                    self.decide(Event::Refused, &market.name, subject, &detail, now)?;
+                    if self.fails_anew(market, location, Some(&error)) || wanted.is_some() {
+                        let detail = error.to_string();
+                        let noted =
+                            self.decide(Event::Refused, &market.name, subject, &detail, now);
+                        noted.inspect_err(|_| {
+                            // Then the next look says it.
+                            self.fails_anew(market, location, None);
+                        })?;
+                    }
                     last = Some(error);
                 }
             }
@@ -71,6 +82,23 @@ impl MarketHost {
             let remedy = "name a location in trust.toml";
             MarketError::wrong(&market.name, "a location", "none", remedy)
         }))
+    }
+
+    /// Remembers how a location fails, or that it does not; whether it failed otherwise before.
+    fn fails_anew(
+        &self,
+        market: &Subscription,
+        location: &str,
+        error: Option<&MarketError>,
+    ) -> bool {
+        let place = (market.name.clone(), location.to_owned());
+        let failure = error.map(|error| (error.code(), discriminant(error)));
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match failure {
+            Some(failure) => failing.insert(place, failure),
+            None => failing.remove(&place),
+        };
+        before != failure
     }
 
     fn refresh_from(
