@@ -1,10 +1,13 @@
 //! What a publisher signs: in-toto statements about one plugin or one model release.
 
+use std::str::FromStr;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::dsse::{HexDigest, STATEMENT_BYTES_MAX};
 use crate::grants::{Capabilities, Limits};
+use crate::hex;
 use crate::json::{self, Floats};
 use crate::names::{NameError, PackageName, Version, World};
 use crate::refusal::{GET_AGAIN, Refusal, RefusalCode, excerpt};
@@ -93,6 +96,22 @@ pub struct Dependency {
     pub name: PackageName,
     /// SHA-256 of the component file.
     pub sha256: HexDigest,
+}
+
+/// `publisher/name=SHA256`, the digest in 64 lower-case hexadecimal digits.
+impl FromStr for Dependency {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError {
+            kind: "dependency",
+            expected: "publisher/name=SHA256 of the component file, as `aimass plugin list --json` tells it",
+            got: excerpt(text),
+        };
+        let (name, sha256) = text.split_once('=').ok_or_else(wrong)?;
+        let sha256 = hex::decode(sha256).map(HexDigest).ok_or_else(wrong)?;
+        Ok(Dependency { name: name.parse()?, sha256 })
+    }
 }
 
 /// What a review found.

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use acme::{Acme, code, component, manifest, now, release, verify};
 use aimass_trust::{
-    ChunkList, Manifest, ModelRelease, RefusalCode, SignedPlugin, Timestamp, TrustPolicy,
-    add_signature, embed_manifest, sign_component, sign_model, sign_plugin, sign_statement,
+    ChunkList, Dependency, Manifest, ModelRelease, RefusalCode, SignedPlugin, Timestamp,
+    TrustPolicy, add_signature, embed_manifest, sign_component, sign_model, sign_plugin,
+    sign_statement,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -91,6 +92,19 @@ fn the_same_publishers_other_release_is_another_digest() {
     );
     let mixed = SignedPlugin { wasm: old.wasm, dsse: new.dsse };
     assert_eq!(code(verify(&acme.policy(), &mixed)), RefusalCode::Digest);
+}
+
+#[test]
+fn dependencies_are_named_with_the_digest_of_their_file() {
+    let digest = "0a".repeat(32);
+    let text = format!("acme/tokens={digest}");
+    let dependency: Dependency = text.parse().expect("a dependency");
+    assert_eq!((dependency.name.as_str(), dependency.sha256.0), ("acme/tokens", [10; 32]));
+    for wrong in ["acme/tokens", "acme/tokens=", &format!("tokens={digest}"), &text.to_uppercase()]
+    {
+        let error = wrong.parse::<Dependency>().expect_err(wrong).to_string();
+        assert!(error.contains("expected"), "{error}");
+    }
 }
 
 fn model_release() -> ModelRelease {

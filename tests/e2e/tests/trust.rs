@@ -176,6 +176,22 @@ fn a_plugin_that_asks_for_more_than_the_policy_grants_is_refused() {
 }
 
 #[test]
+fn a_release_may_name_what_it_depends_on() {
+    let site = Site::new();
+    let component = text(&site.component("identity"));
+    let sign = |dependency: &str| {
+        ["plugin", "sign", &component, "--depends-on", dependency].map(str::to_owned)
+    };
+    let run = |arguments: [String; 5]| site.run(&arguments.each_ref().map(String::as_str));
+    let wrong = run(sign("wordpiece"));
+    let error = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!wrong.status.success() && error.contains("publisher/name=SHA256"), "{error}");
+    let good = run(sign(&format!("aimass/wordpiece={}", "0a".repeat(32))));
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    site.succeed(&["plugin", "verify", &component]);
+}
+
+#[test]
 fn an_older_release_of_a_model_does_not_come_back_as_a_new_version() {
     let site = Site::new();
     let package = site.package("identity");

@@ -2,7 +2,7 @@
 
 use crate::home::Home;
 use crate::report::Report;
-use aimass_trust::{PluginRelease, Timestamp};
+use aimass_trust::{Dependency, PluginRelease, Timestamp};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,10 @@ pub(crate) struct Sign {
     /// Days until the release expires
     #[arg(long, default_value_t = 365, value_parser = days)]
     days: u64,
+    /// Plugin that this one depends on, as publisher/name=SHA256 of its file; repeat for more. A release
+    /// ends when one of them is revoked
+    #[arg(long, value_name = "NAME=SHA256")]
+    depends_on: Vec<Dependency>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -36,7 +40,8 @@ impl Sign {
         let component = read_component(&self.file)?;
         let manifest = aimass_trust::read_manifest(&component)?;
         let key = home.load_signing_key(self.key.as_deref(), manifest.name.publisher())?;
-        let signed = aimass_trust::sign_plugin(&component, &release(self.days)?, &key)?;
+        let release = PluginRelease { dependencies: self.depends_on, ..release(self.days)? };
+        let signed = aimass_trust::sign_plugin(&component, &release, &key)?;
         let statement = statement_path(&self.file);
         write_whole(&self.file, &signed.wasm)?;
         write_whole(&statement, &signed.dsse)?;

@@ -39,6 +39,9 @@ impl Show {
             let state = match known.map(|current| current.stale()) {
                 Ok(false) => "fresh".to_owned(),
                 Ok(true) => "stale: its metadata has expired".to_owned(),
+                Err(_) if markets.expires(&market.name).is_none() => {
+                    "not asked yet: the first installation fetches its metadata".to_owned()
+                }
                 Err(error) => format!("unknown: {error}"),
             };
             let admitted = markets.admitted(&market.name)?.len();
