@@ -67,6 +67,9 @@ pub struct DeskConfig {
     /// hourly refresh and its push.
     #[serde(default = "lock_seconds_max", skip_serializing_if = "is_lock_seconds_max")]
     pub lock_seconds_max: u32,
+    /// Submissions that wait in the inbox at once, each of at most 72 MiB.
+    #[serde(default = "inbox_max", skip_serializing_if = "is_inbox_max")]
+    pub inbox_max: usize,
 }
 
 impl DeskConfig {
@@ -77,6 +80,7 @@ impl DeskConfig {
             title: title.into(),
             push: Vec::new(),
             lock_seconds_max: lock_seconds_max(),
+            inbox_max: inbox_max(),
         }
     }
 }
@@ -87,6 +91,14 @@ fn lock_seconds_max() -> u32 {
 
 fn is_lock_seconds_max(seconds: &u32) -> bool {
     *seconds == lock_seconds_max()
+}
+
+fn inbox_max() -> usize {
+    256
+}
+
+fn is_inbox_max(count: &usize) -> bool {
+    *count == inbox_max()
 }
 
 /// A marketplace's folder.

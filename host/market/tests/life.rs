@@ -197,6 +197,25 @@ fn a_publisher_that_was_dropped_ends_alone() {
 }
 
 #[test]
+fn an_inbox_holds_as_many_submissions_as_market_toml_says() {
+    let bazaar = Bazaar::open();
+    let config = bazaar.desk.dir().join("market.toml");
+    let text = std::fs::read_to_string(&config).expect("a marketplace");
+    std::fs::write(&config, format!("inbox_max = 2\n{text}")).expect("written");
+    let desk = Desk::open(bazaar.desk.dir()).expect("opened");
+    let submission = |version: &str, sequence| {
+        bazaar.submission(&plugin(&bazaar, version, sequence), NOW).expect("prepared")
+    };
+    let second = submission("1.1.0", 2);
+    desk.submit(&submission("1.0.0", 1)).expect("the first");
+    desk.submit(&second).expect("as many as may be");
+    let error = desk.submit(&submission("1.2.0", 3)).expect_err("one more").to_string();
+    assert!(error.contains("at most 2 submissions") && error.contains("inbox_max"), "{error}");
+    desk.submit(&second).expect("instead of itself");
+    assert_eq!(desk.inbox().expect("read").len(), 2);
+}
+
+#[test]
 fn one_command_at_a_time_changes_a_marketplace_and_the_next_waits_for_it() {
     let bazaar = Bazaar::open();
     let dir = bazaar.desk.dir().to_owned();

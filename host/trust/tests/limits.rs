@@ -7,8 +7,8 @@ use std::fmt::Debug;
 
 use acme::{Acme, manifest, now};
 use aimass_trust::{
-    Bundle, ChunkList, LogPolicy, ModelRelease, NoteKey, NoteKeyKind, Refusal, Revocations,
-    SigningKey, Timestamp, TrustPolicy, add_signature, embed_manifest, sign_model,
+    Bundle, Checkpoint, ChunkList, LogPolicy, ModelRelease, NoteKey, NoteKeyKind, Refusal,
+    Revocations, SigningKey, Timestamp, TrustPolicy, add_signature, embed_manifest, sign_model,
 };
 
 fn key() -> SigningKey {
@@ -68,6 +68,28 @@ fn log_policies() {
         let policy = format!("log {}\nquorum none\n", logs[0]);
         let comment = "#".repeat(bytes - policy.len());
         LogPolicy::parse(&format!("{policy}{comment}"))
+    });
+}
+
+#[test]
+fn notes() {
+    let secret = key();
+    let origin = "example.com/log".to_owned();
+    let log = NoteKey::new(&origin, NoteKeyKind::Log, secret.public()).expect("a name");
+    let policy = LogPolicy::parse(&format!("log {log}\nquorum none\n")).expect("a policy");
+    let checkpoint = Checkpoint { origin, size: 1, root: [1; 32] };
+    let signed = log.sign(&checkpoint, &secret).expect("signed");
+    // Lines of strangers are not looked at, but they are read.
+    let stranger = |at: usize| {
+        let secret = key();
+        let name = format!("example.com/stranger{at}");
+        let key = NoteKey::new(&name, NoteKeyKind::Log, secret.public()).expect("a name");
+        let note = key.sign(&checkpoint, &secret).expect("signed");
+        note.lines().last().map(|line| format!("{line}\n")).unwrap_or_default()
+    };
+    let lines: Vec<String> = (0..64).map(stranger).collect();
+    edge(64, "more than 64 signatures", |count| {
+        policy.check(&format!("{signed}{}", lines[..count - 1].concat()))
     });
 }
 

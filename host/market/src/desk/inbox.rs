@@ -20,8 +20,6 @@ use super::overlay::Overlay;
 use super::{Desk, DeskKeys};
 use crate::{MarketError, files};
 
-/// Submissions that wait at once.
-const INBOX_MAX: usize = 256;
 const MEMBER_PUBLISHER: &str = "publisher.json";
 const ENDING: &str = ".ampkg";
 
@@ -129,16 +127,19 @@ impl Desk {
     ///
     /// # Errors
     /// [`MarketError::Refused`] for a bad form, [`MarketError::Wrong`] for a publisher whom the
-    /// marketplace does not know, or while 256 submissions wait.
+    /// marketplace does not know, or while as many wait as [`super::DeskConfig::inbox_max`] says.
     pub fn submit(&self, bytes: &[u8]) -> Result<SubmissionSummary, MarketError> {
         let submission = Submission::parse(bytes)?;
         let publisher = submission.manifest.name.publisher();
         self.publisher_keys(publisher)?;
         let waiting = self.inbox_names()?;
-        if waiting.len() >= INBOX_MAX && !waiting.contains(&submission.id()) {
-            let remedy = "try again when the marketplace has reviewed some";
+        let most = self.config().inbox_max;
+        if waiting.len() >= most && !waiting.contains(&submission.id()) {
+            let remedy =
+                "try again when the marketplace has reviewed some; `inbox_max` in its market.toml";
+            let expected = format!("at most {most} submissions");
             let got = format!("{} that wait", waiting.len());
-            return Err(MarketError::wrong("the inbox", "fewer than 256 submissions", got, remedy));
+            return Err(MarketError::wrong("the inbox", expected, got, remedy));
         }
         files::write(&self.inbox_file(&submission.id()), bytes)?;
         Ok(summary(&submission))
@@ -252,7 +253,7 @@ impl Desk {
     }
 
     pub(super) fn inbox_names(&self) -> Result<Vec<String>, MarketError> {
-        let names = files::names(&self.dir.join("inbox"), INBOX_MAX * 2)?;
+        let names = files::names(&self.dir.join("inbox"), usize::MAX)?;
         Ok(names.iter().filter_map(|name| name.strip_suffix(ENDING)).map(str::to_owned).collect())
     }
 

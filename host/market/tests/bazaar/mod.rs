@@ -116,16 +116,18 @@ impl Bazaar {
 
     /// A submission of `plugin`, in the inbox.
     pub(crate) fn submit(&self, plugin: &SignedPlugin, now: u64) -> Result<String, MarketError> {
+        Ok(self.desk.submit(&self.submission(plugin, now)?)?.id)
+    }
+
+    /// A submission of `plugin`, as its publisher sends it.
+    pub(crate) fn submission(
+        &self,
+        plugin: &SignedPlugin,
+        now: u64,
+    ) -> Result<Vec<u8>, MarketError> {
         let mut mirror = mirror::open(&self.location(), FetchLimits::default()).expect("a mirror");
         let now = Timestamp::from_unix(now);
-        let bytes = prepare_submission(
-            &mut *mirror,
-            &plugin.wasm,
-            &plugin.dsse,
-            &[&self.people.acme],
-            now,
-        )?;
-        Ok(self.desk.submit(&bytes)?.id)
+        prepare_submission(&mut *mirror, &plugin.wasm, &plugin.dsse, &[&self.people.acme], now)
     }
 
     /// Submits, reviews and publishes.
