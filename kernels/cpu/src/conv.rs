@@ -84,6 +84,33 @@ impl Axis {
 /// Operations below which waking another thread costs more than it brings.
 const PARALLEL_WORK_MIN: usize = 64 * 1024;
 
+/// How the rows and panels of a convolution's product are shared out to tasks.
+pub(crate) struct Shares {
+    /// Tasks beside each other on the same rows, each with filters of its own.
+    pub(crate) splits: usize,
+    /// Rows of a task.
+    pub(crate) block: usize,
+    /// Panels of a task.
+    pub(crate) panels: usize,
+}
+
+impl Shares {
+    /// For `rows` (at least one), `fit` of which a task takes at most; below `rows_min` a thread the filters are split.
+    pub(crate) fn of(
+        rows: usize,
+        fit: usize,
+        rows_min: usize,
+        threads: usize,
+        panels: usize,
+    ) -> Shares {
+        let (splits, blocks) = match rows < threads * rows_min && threads > 1 {
+            true => (threads.min(panels), rows.div_ceil(fit)),
+            false => (1, rows.div_ceil(fit).next_multiple_of(threads)),
+        };
+        Shares { splits, block: rows.div_ceil(blocks), panels: panels.div_ceil(splits) }
+    }
+}
+
 /// The team, or the calling thread alone for little work.
 pub(crate) fn worth(team: Team<'_>, work: usize) -> Team<'_> {
     if work < PARALLEL_WORK_MIN { Team::alone() } else { team }

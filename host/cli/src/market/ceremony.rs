@@ -159,9 +159,7 @@ impl Sign {
     pub(crate) fn run(self, home: &Home) -> anyhow::Result<()> {
         let key = home.load_key(&self.key)?;
         let listed = check_signer(&self.file, &key.public())?;
-        // A bare name has no folder to be replaced in.
-        let whole = std::fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
-        let (kind, version) = sign_draft(&whole, &key)?;
+        let (kind, version) = sign_draft(&self.file, &key)?;
         let mut report = Report::new(self.json);
         let file = self.file.display();
         report.line("signed", format!("{file}  {kind} version {version}"));

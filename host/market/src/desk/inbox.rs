@@ -253,7 +253,9 @@ impl Desk {
     }
 
     pub(super) fn inbox_names(&self) -> Result<Vec<String>, MarketError> {
-        let names = files::names(&self.dir.join("inbox"), usize::MAX)?;
+        // Beside them lie what a kill left, and nothing else.
+        let most = self.config().inbox_max.saturating_mul(2);
+        let names = files::names(&self.dir.join("inbox"), most)?;
         Ok(names.iter().filter_map(|name| name.strip_suffix(ENDING)).map(str::to_owned).collect())
     }
 

@@ -1,7 +1,7 @@
 //! Convolution of images as a product: windows gathered block by block, filters packed once.
 #![expect(unsafe_code, reason = "tasks write disjoint parts of the result")]
 
-use super::{ImageDims, direct, worth};
+use super::{ImageDims, Shares, direct, worth};
 use crate::matmul::{Epilogue, PackedMatrix, product};
 use crate::microkernel::PANEL;
 use crate::pool::Team;
@@ -69,14 +69,9 @@ pub fn conv_packed(
     if direct::fits(dims) {
         return direct::conv_direct(team, dims, (x, false), w, y, epilogue);
     }
-    let threads = team.threads();
     let fit = (WINDOW_FLOATS / w.k().max(1)).clamp(BLOCK_PIXELS.start, BLOCK_PIXELS.end);
-    let (splits, blocks) = match pixels < threads * SPLIT_PIXELS_MIN && threads > 1 {
-        true => (threads.min(w.panels()), pixels.div_ceil(fit)),
-        false => (1, pixels.div_ceil(fit).next_multiple_of(threads)),
-    };
-    let block = pixels.div_ceil(blocks);
-    let panels = w.panels().div_ceil(splits);
+    let Shares { splits, block, panels } =
+        Shares::of(pixels, fit, SPLIT_PIXELS_MIN, team.threads(), w.panels());
     let all = RowsMut::dense(y, dims.filters).raw();
     let row = w.k().next_multiple_of(PANEL);
     team.run(splits * pixels.div_ceil(block), &|task| {

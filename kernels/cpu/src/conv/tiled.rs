@@ -5,10 +5,10 @@
 //! For `n = taps + 3` points a_0 to a_(n-2) and one at infinity, a tile of four outputs of `n` inputs d
 //! is `y = A ((G g) * (B d))`. The filters G g are made once, when they are packed; B d and A cost little
 //! beside the product of `[tiles, channels]` with `[channels, filters]` at each point. Rounding grows
-//! with the points: a sum is off by some ten times what it is off by without them.
+//! with the points.
 #![expect(unsafe_code, reason = "tasks write disjoint parts of the result")]
 
-use super::{Axis, ImageDims, worth};
+use super::{Axis, ImageDims, Shares, worth};
 use crate::activation::finish_rows;
 use crate::level::leveled;
 use crate::matmul::{Epilogue, PackedMatrix, product};
@@ -111,14 +111,9 @@ pub fn conv_tiled(
     let line = dims.columns.output.div_ceil(OUTPUTS);
     let tiles = dims.batch * dims.rows.output * line;
     let team = worth(team, y.len().saturating_mul(w.k()));
-    let threads = team.threads();
     let fit = (TASK_FLOATS / w.k().max(1)).clamp(12, 192);
-    let (splits, blocks) = match tiles < threads * SPLIT_TILES_MIN && threads > 1 {
-        true => (threads.min(w.panels()), tiles.div_ceil(fit)),
-        false => (1, tiles.div_ceil(fit).next_multiple_of(threads)),
-    };
-    let block = tiles.div_ceil(blocks);
-    let panels = w.panels().div_ceil(splits);
+    let Shares { splits, block, panels } =
+        Shares::of(tiles, fit, SPLIT_TILES_MIN, team.threads(), w.panels());
     let y = RowsMut::dense(y, dims.filters).raw();
     let job = Job { dims, points, line, x, w, epilogue, y };
     team.run(splits * tiles.div_ceil(block), &|task| {
