@@ -7,18 +7,18 @@ use serde_json::Value;
 /// An ONNX model of half a megabyte whose input is `[batch, 3, 48, 192]`.
 const ONNX: &str = "ocr-cls";
 
-/// A package folder of the ONNX model, not published.
-fn onnx_package(site: &Site) -> String {
-    let folder = site.folder().join(ONNX);
+/// A package folder of an ONNX model, not published.
+fn onnx_package(site: &Site, model: &str) -> String {
+    let folder = site.folder().join(model);
     std::fs::create_dir(&folder).expect("a folder");
-    let manifest = repository().join("tests/onnx/packages").join(ONNX).join("model.toml");
+    let manifest = repository().join("tests/onnx/packages").join(model).join("model.toml");
     std::fs::copy(&manifest, folder.join("model.toml")).expect("a manifest");
-    std::fs::copy(onnx_file(), folder.join("model.onnx")).expect("a model");
+    std::fs::copy(onnx_file(model), folder.join("model.onnx")).expect("a model");
     folder.display().to_string()
 }
 
-fn onnx_file() -> std::path::PathBuf {
-    prepared("AIMASS_ONNX_CASES").join("models").join(ONNX).join("package/model.onnx")
+fn onnx_file(model: &str) -> std::path::PathBuf {
+    prepared("AIMASS_ONNX_CASES").join("models").join(model).join("package/model.onnx")
 }
 
 fn json(text: &str) -> Value {
@@ -79,7 +79,7 @@ fn inspect_draws_and_writes_json() {
 #[test]
 fn a_package_that_is_not_published_is_traced_for_the_shapes_asked_for() {
     let site = Site::new();
-    let package = onnx_package(&site);
+    let package = onnx_package(&site, ONNX);
     let arguments = ["model", "inspect", &package, "--json", "--shape", "x=3x3x48x192"];
     let inspected = json(&site.succeed(&arguments));
     assert_eq!((&inspected["traced"], &inspected["version"]), (&Value::Bool(true), &0.into()));
@@ -90,11 +90,25 @@ fn a_package_that_is_not_published_is_traced_for_the_shapes_asked_for() {
     let text = site.succeed(&["model", "inspect", &package]);
     assert!(text.contains("not published") && text.contains("batch = 1"), "{text}");
     assert!(
-        text.contains("stage 1") && text.contains("kept") && text.contains("joined  no: "),
+        text.contains("stage 1") && text.contains("kept") && text.contains("joined  along axis 0"),
         "{text}"
     );
     let listed = site.succeed(&["model", "list"]);
     assert!(!listed.contains(ONNX), "inspecting published nothing: {listed}");
+}
+
+#[test]
+fn a_model_whose_calls_are_not_joined_says_what_stands_in_the_way() {
+    let site = Site::new();
+    let package = onnx_package(&site, "plcmos");
+    let arguments = ["model", "inspect", &package, "--shape", "degraded_audio=1x1x64x257"];
+    let text = site.succeed(&arguments);
+    assert!(text.contains("\njoined  no: "), "{text}");
+    let inspected = json(&site.succeed(&[&arguments[..], &["--json"]].concat()));
+    assert!(inspected["coalesces_over"].is_null(), "{inspected}");
+    let reason = inspected["blocked_by"].as_str().expect("a reason");
+    assert!(reason.contains("node `"), "{reason}");
+    assert!(text.contains(&format!("\ndoes not coalesce: {reason}\n")), "{text}");
 }
 
 #[test]
@@ -111,7 +125,7 @@ fn a_model_file_becomes_a_package_that_is_published_and_answers() {
         error.contains("aimass/onnx does not know them") && error.contains("by hand"),
         "{error}"
     );
-    std::fs::copy(onnx_file(), folder.join("model.onnx")).expect("a model");
+    std::fs::copy(onnx_file(ONNX), folder.join("model.onnx")).expect("a model");
     let (_, error) = site.refuse(&["model", "new", &package, "--format", "aimass/identity"]);
     assert!(error.contains("reads no files"), "{error}");
     let text = site.succeed(&["model", "new", &package, "--license", "Apache-2.0"]);
@@ -166,11 +180,11 @@ fn profile_says_where_the_time_goes() {
 #[test]
 fn an_onnx_model_is_profiled_and_compared_with_onnx_runtime() {
     let site = Site::new();
-    let package = onnx_package(&site);
+    let package = onnx_package(&site, ONNX);
     site.succeed(&["model", "add", "--name", ONNX, &package]);
     let profiled = json(&site.succeed(&["model", "profile", ONNX, "--runs", "2", "--json"]));
     assert_eq!(profiled.pointer("/plans/0/title").expect("a field"), "stage 1");
-    let onnx = onnx_file().display().to_string();
+    let onnx = onnx_file(ONNX).display().to_string();
     let python = prepared("AIMASS_PYTHON").display().to_string();
     let compare = |more: &[&str]| {
         let arguments = ["model", "compare", ONNX, "--onnx", &onnx, "--runs", "2"];
@@ -211,7 +225,7 @@ fn errors_say_what_there_is() {
     assert!(error.contains("plan main"), "{error}");
     let (_, error) = site.refuse(&["model", "compare", "minilm", "--onnx", "nowhere.onnx"]);
     assert!(error.contains("nowhere.onnx"), "{error}");
-    let onnx = onnx_file().display().to_string();
+    let onnx = onnx_file(ONNX).display().to_string();
     let python = prepared("AIMASS_PYTHON").display().to_string();
     let arguments = ["model", "compare", "minilm", "--onnx", &onnx, "--python", &python];
     let text = ["--input", "text=\"a cat\""];
