@@ -235,6 +235,10 @@ fn a_running_server_ends_a_revoked_plugin_within_a_minute() {
     assert!(metrics.contains(r#"aimass_trust_refusals_total{code="AMT-REVOKED"}"#), "{metrics}");
     let audit = walk.succeed("aimass --data operator trust audit");
     assert!(audit.contains("stopped") && audit.contains("compiled files removed"), "{audit}");
+    let shown = walk.succeed("aimass market show --dir market");
+    let revoked = shown.lines().find(|line| line.starts_with("revoked")).expect("a line");
+    assert!(revoked.contains("every version of acme/hello  20"), "{revoked}");
+    assert!(revoked.ends_with(": bad"), "{revoked}");
 }
 
 #[test]

@@ -54,23 +54,16 @@ impl Revoke {
         let desk = self.at.open()?;
         let _lock = desk.lock()?;
         ensure!(self.reason.len() <= 1000, "--reason: expected at most 1,000 bytes");
-        let (what, words) = match (self.file, self.key, self.publisher, self.versions) {
-            (Some(file), ..) => (Revoked::File(digest(&file)?), format!("file {file}")),
+        let what = match (self.file, self.key, self.publisher, self.versions) {
+            (Some(file), ..) => Revoked::File(digest(&file)?),
             (_, Some(key), ..) => {
-                let key = public_key(&key)?;
-                let from_log_index = self.from_log_index;
-                (Revoked::Key { key, from_log_index }, format!("key {key}"))
+                Revoked::Key { key: public_key(&key)?, from_log_index: self.from_log_index }
             }
-            (_, _, Some(name), _) => {
-                let words = format!("publisher {name}");
-                (Revoked::Publisher(name), words)
-            }
-            (_, _, _, Some(name)) => {
-                let words = format!("versions of {name}");
-                (Revoked::Versions { name, from: self.from, to: self.to }, words)
-            }
+            (_, _, Some(name), _) => Revoked::Publisher(name),
+            (_, _, _, Some(name)) => Revoked::Versions { name, from: self.from, to: self.to },
             (None, None, None, None) => bail!("say what to revoke"),
         };
+        let words = in_words(&what);
         let at = now()?;
         let dropped = collected(&desk, "targets")?;
         desk.draft_revocation(Revocation { what, reason: self.reason, at }, at)?;
@@ -84,6 +77,27 @@ impl Revoke {
     }
 }
 
+/// What is revoked, for a reader.
+pub(super) fn in_words(what: &Revoked) -> String {
+    match what {
+        Revoked::File(sha256) => {
+            let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("file {hex}")
+        }
+        Revoked::Key { key, from_log_index: None } => format!("key {key}"),
+        Revoked::Key { key, from_log_index: Some(index) } => {
+            format!("key {key}, from log index {index} on")
+        }
+        Revoked::Publisher(name) => format!("publisher {name}"),
+        Revoked::Versions { name, from, to } => match (from, to) {
+            (None, None) => format!("every version of {name}"),
+            (Some(from), None) => format!("versions of {name} from {from} on"),
+            (None, Some(to)) => format!("versions of {name} up to {to}"),
+            (Some(from), Some(to)) => format!("versions of {name} from {from} to {to}"),
+        },
+    }
+}
+
 fn digest(text: &str) -> anyhow::Result<[u8; 32]> {
     let parse = || {
         let pairs = (0..64).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok());
@@ -91,4 +105,30 @@ fn digest(text: &str) -> anyhow::Result<[u8; 32]> {
         bytes?.try_into().ok()
     };
     parse().with_context(|| format!("--file: expected 64 hexadecimal digits, got {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_revoked_is_told_in_words() {
+        let name: PackageName = "acme/hello".parse().expect("a name");
+        let version = |text: &str| text.parse().ok();
+        let versions =
+            |from: Option<Version>, to| Revoked::Versions { name: name.clone(), from, to };
+        for (what, words) in [
+            (Revoked::File([0xa5; 32]), format!("file {}", "a5".repeat(32))),
+            (Revoked::Publisher("acme".into()), "publisher acme".into()),
+            (versions(None, None), "every version of acme/hello".into()),
+            (versions(version("1.0.0"), None), "versions of acme/hello from 1.0.0 on".into()),
+            (versions(None, version("1.4.1")), "versions of acme/hello up to 1.4.1".into()),
+            (
+                versions(version("1.0.0"), version("1.4.1")),
+                "versions of acme/hello from 1.0.0 to 1.4.1".into(),
+            ),
+        ] {
+            assert_eq!(in_words(&what), words);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `aimass market status`, `log` and `show`: a marketplace as its operator sees it.
 
+use super::revoke::in_words;
 use super::{At, next_of_drafts};
 use crate::report::Report;
 use aimass_market::desk::{Desk, DraftStatus};
@@ -179,11 +180,12 @@ impl Show {
         });
         report.field("releases", releases.collect::<Vec<_>>());
         let revoked = desk.revoked()?;
-        let revoked: serde_json::Value = serde_json::from_slice(&revoked.to_json()?)?;
-        for entry in revoked["entries"].as_array().into_iter().flatten() {
-            report.line("revoked", entry.to_string());
+        for entry in revoked.entries() {
+            let what = in_words(&entry.what);
+            report.line("revoked", format!("{what}  {}: {}", entry.at, entry.reason));
         }
-        report.field("revoked", revoked["entries"].clone());
+        let listed: serde_json::Value = serde_json::from_slice(&revoked.to_json()?)?;
+        report.field("revoked", listed["entries"].clone());
         report.print();
         Ok(())
     }
