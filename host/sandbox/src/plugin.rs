@@ -349,23 +349,32 @@ impl Plugin {
         Ok((graphs, signature, stats))
     }
 
-    async fn describe(&self) -> Result<PluginSignature, PluginError> {
+    async fn describe(&self) -> Result<PluginSignature, SandboxError> {
         const FUNCTION: &str = "describe";
         let wall_max = self.package.limits.init_wall_max;
         let mut instance = self.system_instance(FUNCTION, wall_max).await?;
         let Some(exports) = self.exports() else {
-            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)));
+            return Err(self.failed(FUNCTION, self.no_such_function(FUNCTION)).into());
         };
         let typed = exports.check(&mut instance.store, &instance.instance);
-        typed.map_err(|error| {
-            self.failed(FUNCTION, Cause::Trap { message: format!("{error:#}") })
-        })?;
+        typed.map_err(|error| self.of_another_contract(&error))?;
         let Exports::Process { describe, .. } = exports else {
             return Ok(PluginSignature::default());
         };
         let (signature,): Described = self.run(FUNCTION, &mut instance, describe, ()).await?;
-        signature_in(signature)
-            .map_err(|message| self.failed(FUNCTION, Cause::BadOutput { message }))
+        let signature = signature_in(signature);
+        Ok(signature.map_err(|message| self.failed(FUNCTION, Cause::BadOutput { message }))?)
+    }
+
+    /// The refusal of a component whose functions have other types than its world here.
+    fn of_another_contract(&self, difference: &wasmtime::Error) -> SandboxError {
+        let world = self.package.world.as_str();
+        let message = format!(
+            "its functions have other types than the world {world} of this server's contract \
+             ({difference:#}): build it again with this release's SDK and sign it, or run the release \
+             that it was built for"
+        );
+        SandboxError::Refused { plugin: self.package.name.clone(), code: "export", message }
     }
 
     /// An instance on the server's own behalf.

@@ -68,6 +68,22 @@ async fn code_that_compiles_for_ever_is_refused_one_beyond_each_bound() {
 }
 
 #[tokio::test]
+async fn functions_of_another_contract_are_told_as_that() {
+    let bench = Bench::new();
+    let lifted = "(func $f (canon lift (core func $i \"f\")))";
+    let exports = ["init", "describe", "process"]
+        .map(|name| format!("(export \"{name}\" (func $f))"))
+        .join(" ");
+    let module = "(core module $m (func (export \"f\")))";
+    let inside = format!("{module} (core instance $i (instantiate $m)) {lifted} {exports}");
+    let (code, message) = refusal(&bench, &inside).await;
+    assert_eq!(code, "export", "{message}");
+    assert!(message.contains("the world processor of this server's contract"), "{message}");
+    assert!(message.contains("build it again"), "{message}");
+    bench.still_works().await;
+}
+
+#[tokio::test]
 async fn types_that_double_at_every_step_are_refused() {
     let bench = Bench::new();
     let mut types = "(type $t0 (tuple u8 u8))".to_owned();
