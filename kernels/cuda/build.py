@@ -235,14 +235,14 @@ def write(path, content, check):
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--only", type=int, nargs="*", metavar="NN", help="architectures to build")
-    options.add_argument("--check", type=int, nargs="*", metavar="NN", help="architectures to compare")
+    options.add_argument("--check", type=int, nargs="*", metavar="NN", help="architectures to compare; none named: all")
     options.add_argument("--fetch", action="store_true", help="install the compiler and nothing else")
     arguments = options.parse_args()
     if arguments.fetch:
         nvrtc()
         return
     check = arguments.check is not None
-    chosen = (arguments.check or arguments.only) if (check or arguments.only is not None) else ARCHITECTURES
+    chosen = (arguments.check or ARCHITECTURES) if check else ARCHITECTURES if arguments.only is None else arguments.only
     library, include = nvrtc()
     text = unit()
     table = kernels()

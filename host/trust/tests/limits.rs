@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use acme::{Acme, manifest, now};
+use aimass_trust::publishing::drafts::{RoleKeys, RootContent, draft_root, sign_metadata};
 use aimass_trust::{
-    Bundle, Checkpoint, ChunkList, LogPolicy, ModelRelease, NoteKey, NoteKeyKind, Refusal,
-    Revocations, SigningKey, Timestamp, TrustPolicy, add_signature, embed_manifest, sign_model,
+    Bundle, Checkpoint, ChunkList, LogPolicy, MarketState, ModelRelease, NameRules, NoteKey,
+    NoteKeyKind, Refusal, Revocations, SigningKey, Timestamp, TrustPolicy, add_signature,
+    embed_manifest, sign_model,
 };
 
 fn key() -> SigningKey {
@@ -69,6 +71,45 @@ fn log_policies() {
         let comment = "#".repeat(bytes - policy.len());
         LogPolicy::parse(&format!("{policy}{comment}"))
     });
+}
+
+/// A root whose own role has so many keys, of which the first signs.
+fn root_of(keys: &[SigningKey]) -> Vec<u8> {
+    let role = |keys: &[SigningKey]| RoleKeys {
+        keys: keys.iter().map(SigningKey::public).collect(),
+        threshold: 1,
+    };
+    let online = || role(&keys[..1]);
+    let content = RootContent {
+        root: role(keys),
+        targets: online(),
+        snapshot: online(),
+        timestamp: online(),
+        rules: NameRules { protected: Vec::new(), permitted: Vec::new() },
+    };
+    let root = draft_root(&content, 1, Timestamp::from_unix(1)).expect("drafted");
+    sign_metadata(&root, &[&keys[0]]).expect("signed")
+}
+
+#[test]
+fn keys_of_a_role() {
+    let keys: Vec<SigningKey> = (0..65).map(|_| key()).collect();
+    edge(64, "at most 64 keys", |count| MarketState::of_root(&root_of(&keys[..count])));
+}
+
+#[test]
+fn checkpoints_that_wait_for_the_log() {
+    let mut state = MarketState::of_root(&root_of(&[key()])).expect("a state");
+    let mut kept = Vec::new();
+    for size in 1..=17 {
+        let checkpoint = Checkpoint { origin: "example.com/log".into(), size, root: [7; 32] };
+        state.saw(&checkpoint);
+        state.saw(&checkpoint);
+        let text = state.to_bytes().expect("json");
+        kept.push(String::from_utf8(text).expect("text").matches("example.com/log").count());
+    }
+    assert_eq!(kept[..16], (1..=16).collect::<Vec<_>>()[..], "each once");
+    assert_eq!(kept[16], 16, "the first are kept");
 }
 
 #[test]
