@@ -13,12 +13,21 @@ use std::path::PathBuf;
 #[derive(Subcommand)]
 pub(crate) enum Batch {
     /// Leave a job for the server
+    ///
+    /// Example: `aimass batch submit --model minilm questions.jsonl answers.jsonl`, where a line of the first file is
+    /// `{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":["a cat"]}]}`
     Submit(Submit),
     /// Show one job
+    ///
+    /// Example: `aimass batch status JOB`
     Status(Named),
     /// Stop a job; what it has answered stays
+    ///
+    /// Example: `aimass batch cancel JOB`
     Cancel(Named),
     /// Show all jobs, oldest first
+    ///
+    /// Example: `aimass batch list`
     List(List),
 }
 

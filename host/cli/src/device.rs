@@ -11,10 +11,16 @@ use std::sync::Arc;
 #[derive(Subcommand)]
 pub(crate) enum Device {
     /// List the GPUs, or say why there is none
+    ///
+    /// Example: `aimass device list`
     List,
     /// Compare every kernel with the CPU on small inputs, as `serve` does before it uses a GPU
+    ///
+    /// Examples: `aimass device selftest`, `aimass device selftest --gpu 1 --deterministic`
     Selftest(Chosen),
     /// Run the self-test and write what it saw to one file, to attach to a bug report
+    ///
+    /// Example: `aimass device report --output report.json`
     Report(Report),
 }
 

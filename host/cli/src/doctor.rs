@@ -11,6 +11,8 @@ use std::process::Command;
 /// Say whether this machine holds the sandbox's walls.
 ///
 /// Children of the server are jailed and try to get out, and what they met is listed. Exit status 1 if a wall that must stand does not.
+///
+/// Examples: `aimass doctor`, `aimass doctor --json`
 #[derive(Args)]
 pub(crate) struct Doctor {
     /// Print one JSON object

@@ -157,6 +157,25 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 mod tests {
     use super::*;
     use anyhow::Context;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_verb_teaches_by_an_example() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut waiting = vec![(String::from("aimass"), &command)];
+        let mut without = Vec::new();
+        while let Some((name, command)) = waiting.pop() {
+            let verbs = command.get_subcommands().filter(|one| one.get_name() != "help");
+            waiting.extend(verbs.map(|one| (format!("{name} {}", one.get_name()), one)));
+            let about = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+            let teaches = about.contains("Example") && about.contains("aimass ");
+            if !command.has_subcommands() && !command.is_hide_set() && !teaches {
+                without.push(name);
+            }
+        }
+        assert!(without.is_empty(), "no example: {without:?}");
+    }
 
     #[test]
     fn a_cause_is_told_once() {

@@ -42,6 +42,8 @@ const READY_ASKED_EVERY: Duration = Duration::from_millis(5);
 /// New versions and moved labels are followed while it runs. Ctrl-C or SIGTERM drains: requests in
 /// flight are answered, new ones are not taken; a second one ends it at once. Sockets that are handed
 /// over by systemd (LISTEN_FDS: HTTP, then gRPC) are used instead of --listen.
+///
+/// Examples: `aimass serve`, `aimass serve --listen 0.0.0.0:8000 --config aimass.toml`
 #[derive(Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one

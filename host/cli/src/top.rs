@@ -19,6 +19,8 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 /// Show what a running server does: requests, latencies, queue, batches, by model and tenant.
 ///
 /// Reads `/metrics` of the server twice and shows the difference, again and again until Ctrl-C.
+///
+/// Examples: `aimass top --key KEY`, `aimass top --key KEY --once --json`
 #[derive(Args)]
 pub(crate) struct Top {
     /// Address of the server

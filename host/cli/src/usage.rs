@@ -9,6 +9,8 @@ use std::path::PathBuf;
 /// Show what tenants used, by day and model.
 ///
 /// Reads the usage journal of the data folder, also while a server writes it. Days are UTC.
+///
+/// Examples: `aimass usage`, `aimass usage --tenant acme --since 2026-01-31 --json`
 #[derive(Args)]
 pub(crate) struct Usage {
     /// Only of this tenant
