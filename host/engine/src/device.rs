@@ -61,7 +61,7 @@ impl fmt::Display for DeviceChoice {
 }
 
 /// A device, or why there is none, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceStatus {
     /// `cpu`, or `cuda:` and the number.
     pub device: String,
@@ -170,16 +170,9 @@ impl Devices {
             let reasons = (!self.absent.is_empty()).then(|| self.absent.join("; "));
             all.push(DeviceStatus {
                 device: "cpu".into(),
-                name: String::new(),
                 works: true,
                 reason: reasons,
-                memory_bytes: 0,
-                memory_bytes_max: 0,
-                runs: 0,
-                split: 0,
-                fallbacks: 0,
-                fusion: String::new(),
-                fusions_refused: 0,
+                ..DeviceStatus::default()
             });
         }
         all

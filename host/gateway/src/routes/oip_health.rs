@@ -30,6 +30,9 @@ struct Ready {
     /// Devices that were lost: models answer, on the CPU.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lost_devices: Vec<String>,
+    /// Why no model runs on a GPU, where none was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_only: Option<String>,
     /// `stale`, when metadata of a marketplace has expired: models answer, for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     trust: Option<&'static str>,
@@ -58,12 +61,14 @@ pub(crate) async fn ready(State(gateway): Shared, asker: Recognized) -> Response
         }
     }
     let ready = reasons.is_empty();
-    let lost =
-        gateway.engine.devices().into_iter().filter(|device| !device.works && asker.may_read());
-    let lost_devices = lost.map(|device| device.device).collect();
+    let devices = if asker.may_read() { gateway.engine.devices() } else { Vec::new() };
+    let (working, lost): (Vec<_>, Vec<_>) = devices.into_iter().partition(|device| device.works);
+    let lost_devices = lost.into_iter().map(|device| device.device).collect();
+    let cpu_only = working.into_iter().find(|device| device.device == "cpu");
+    let cpu_only = cpu_only.and_then(|device| device.reason).map(short);
     let trust = gateway.engine.trust_state();
     let trust = (trust == TrustState::Stale && asker.may_read()).then_some(trust.as_str());
-    with_status(ready, json(&Ready { ready, reasons, lost_devices, trust }))
+    with_status(ready, json(&Ready { ready, reasons, lost_devices, cpu_only, trust }))
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`: 200, 400 if it cannot answer now, 404.

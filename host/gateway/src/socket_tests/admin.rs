@@ -3,6 +3,7 @@
 use super::{Reply, Server};
 use crate::identity::Role;
 use crate::{GatewayConfig, append_api_key, generate_api_key};
+use aimass_engine::DeviceStatus;
 use serde_json::{Value, json};
 
 /// A server, and headers of a super-user and of an operator.
@@ -132,6 +133,35 @@ async fn health_says_that_marketplaces_are_stale_to_those_who_may_read() {
     let stale = json!({"ready": true, "trust": "stale"});
     assert_eq!(server.get("/v2/health/ready").await.json(), stale, "and still ready");
     assert_eq!(health("").await, json!({"ready": true}), "not to strangers");
+}
+
+#[tokio::test]
+async fn health_says_what_became_of_devices_to_those_who_may_read() {
+    let (server, _, _) = setup().await;
+    let device = |device: &str, works, reason: &str| DeviceStatus {
+        device: device.into(),
+        works,
+        reason: Some(reason.into()),
+        ..DeviceStatus::default()
+    };
+    let says = async |devices: Vec<DeviceStatus>| {
+        *server.engine.devices.lock().unwrap() = devices;
+        let stranger = server.connect().await.send("GET", "/v2/health/ready", "", b"").await;
+        assert_eq!(stranger.json(), json!({"ready": true}), "nothing to strangers");
+        server.get("/v2/health/ready").await.json()
+    };
+    let absent = "no NVIDIA driver: libcuda.so.1 was not found";
+    let cpu_only = json!({"ready": true, "cpu_only": absent});
+    assert_eq!(says(vec![device("cpu", true, absent)]).await, cpu_only);
+    let gpus = vec![
+        device("cuda:0", true, "an error that was survived"),
+        device("cuda:1", false, "fell off"),
+    ];
+    let lost = json!({"ready": true, "lost_devices": ["cuda:1"]});
+    assert_eq!(says(gpus).await, lost);
+    let both = vec![device("cuda:0", false, "fell off"), device("cpu", true, "cuda:1: too old")];
+    let lost = json!({"ready": true, "lost_devices": ["cuda:0"], "cpu_only": "cuda:1: too old"});
+    assert_eq!(says(both).await, lost);
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use crate::serving::{Answer, Done, LogLevel, Observation, Serving};
 use aimass_engine::{
-    EngineError, Family, InferRequest, InferResponse, ItemSender, ModelMetadata, ModelStatistics,
-    Readiness, ReleaseFacts, Selector, Serviceability, StreamItem, TensorMetadata, Timed,
-    TrustState, UnreadyReason, Usage, VersionStatus,
+    DeviceStatus, EngineError, Family, InferRequest, InferResponse, ItemSender, ModelMetadata,
+    ModelStatistics, Readiness, ReleaseFacts, Selector, Serviceability, StreamItem, TensorMetadata,
+    Timed, TrustState, UnreadyReason, Usage, VersionStatus,
 };
 use aimass_tensor::{DType, Tensor};
 use std::collections::BTreeSet;
@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 pub(super) struct FakeEngine {
     pub(super) unready: AtomicBool,
     pub(super) stale: AtomicBool,
+    pub(super) devices: Mutex<Vec<DeviceStatus>>,
     /// Set while `slow` runs.
     pub(super) started: Notify,
     pub(super) release: Notify,
@@ -111,6 +112,10 @@ impl Serving for FakeEngine {
             in_general: "a model is loading",
         };
         Readiness { ready, reasons: if ready { Vec::new() } else { vec![slow] } }
+    }
+
+    fn devices(&self) -> Vec<DeviceStatus> {
+        self.devices.lock().unwrap().clone()
     }
 
     fn trust_state(&self) -> TrustState {
