@@ -1,7 +1,7 @@
 //! `aimass market revoke`: what must not run anymore.
 
 use super::signers::{collected, report_dropped};
-use super::{At, SignWith, finish, now, public_key};
+use super::{At, SignWith, finish, hex, now, public_key};
 use crate::home::Home;
 use crate::report::Report;
 use aimass_trust::{PackageName, Revocation, Revoked, Version};
@@ -80,10 +80,7 @@ impl Revoke {
 /// What is revoked, for a reader.
 pub(super) fn in_words(what: &Revoked) -> String {
     match what {
-        Revoked::File(sha256) => {
-            let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("file {hex}")
-        }
+        Revoked::File(sha256) => format!("file {}", hex(sha256)),
         Revoked::Key { key, from_log_index: None } => format!("key {key}"),
         Revoked::Key { key, from_log_index: Some(index) } => {
             format!("key {key}, from log index {index} on")
