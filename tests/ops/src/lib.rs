@@ -1,47 +1,42 @@
-//! One suite of op cases, run on every backend through one-node graphs: on the CPU, and with
-//! `AIMASS_DEVICE=virtual` on the virtual GPU, with `cuda:0` on the one of this machine.
+//! One suite of op cases, run on every backend through one-node graphs: [`run`] does it on a GPU, for
+//! `aimass device report`. The tests of this crate do it on the CPU, with `AIMASS_DEVICE=virtual` on the
+//! virtual GPU, with `cuda:0` on the one of this machine.
 //!
 //! Each op of `wit/graph.wit` has an entry in the table of its family; a test reads the contract
-//! and finds the ops that have none. References are naive loops in f64, written here.
+//! and finds the ops that have none. References are naive loops in f64, written here. A case is a test: it
+//! fails by a panic, which [`run`] catches.
 
-#[cfg(test)]
+#![allow(clippy::unwrap_used, reason = "a case fails by panics")]
+
 mod backend;
-#[cfg(test)]
 mod casts;
-#[cfg(test)]
 mod convolutions;
-#[cfg(test)]
 mod elementwise;
-#[cfg(test)]
 mod indexed;
-#[cfg(test)]
 mod layers;
-#[cfg(test)]
 mod moves;
-#[cfg(test)]
 mod narrow;
-#[cfg(test)]
+mod panics;
 mod products;
-#[cfg(test)]
 mod quantized;
-#[cfg(test)]
 mod recurrent;
-#[cfg(test)]
 mod reductions;
-#[cfg(test)]
 mod reference;
-#[cfg(test)]
 mod sequences;
-#[cfg(test)]
 mod shapes;
-#[cfg(test)]
 mod signals;
+mod suite;
+#[cfg(test)]
+mod test_device;
+
+pub use suite::{CaseOutcome, SuiteOutcome, run};
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::run_op;
+    use crate::backend::{Scope, run_op};
     use crate::reference::Case;
+    use crate::suite::FAMILIES;
     use std::collections::BTreeSet;
 
     /// Methods of the builder that are no ops.
@@ -58,23 +53,6 @@ mod tests {
         "finish",
     ];
 
-    fn tables() -> Vec<&'static [Case]> {
-        vec![
-            casts::CASES,
-            convolutions::CASES,
-            elementwise::CASES,
-            indexed::CASES,
-            layers::CASES,
-            products::CASES,
-            quantized::CASES,
-            recurrent::CASES,
-            reductions::CASES,
-            sequences::CASES,
-            shapes::CASES,
-            signals::CASES,
-        ]
-    }
-
     #[test]
     fn every_op_of_the_contract_has_cases_or_is_refused_by_name() {
         let wit = include_str!("../../../wit/graph.wit");
@@ -87,7 +65,8 @@ mod tests {
         let names: BTreeSet<&str> = names.collect();
         assert!(names.len() > 120, "the contract was not understood: {names:?}");
         let tested: BTreeSet<&str> =
-            tables().into_iter().flatten().map(|(name, _)| *name).collect();
+            FAMILIES.iter().flat_map(|(_, cases)| *cases).map(|(name, _)| *name).collect();
+        let _scope = Scope::of(test_device::named());
         for name in &names {
             let refused = run_op(name, &[], &[]).is_err_and(|error| error.code() == "op");
             assert!(tested.contains(name) != refused, "{name}: tested or refused, not both");
@@ -98,7 +77,11 @@ mod tests {
     fn run(cases: &[Case]) {
         for (name, case) in cases {
             println!("{name}");
+            let scope = Scope::of(test_device::named());
             case();
+            for form in scope.end().on_cpu {
+                println!("on the CPU: {form}");
+            }
         }
     }
 
@@ -125,6 +108,11 @@ mod tests {
     #[test]
     fn layers_of_networks() {
         run(layers::CASES);
+    }
+
+    #[test]
+    fn elements_of_every_dtype_move_alike() {
+        run(moves::CASES);
     }
 
     #[test]

@@ -1,9 +1,24 @@
 //! Ops that move elements do so for elements of every dtype: as they move numbers of 64 bits.
 
 use crate::backend::run_op;
-use crate::reference::{Array, float, int, ints, text};
+use crate::reference::{Array, Case, float, int, ints, text};
 use aimass_graph::Attribute;
 use aimass_tensor::{DType, Shape, Tensor};
+
+pub(crate) const CASES: &[Case] = &[
+    ("reshape", reshape),
+    ("transpose", transpose),
+    ("broadcast", broadcast),
+    ("slice", slice),
+    ("concat", concat),
+    ("split", split),
+    ("tile", tile),
+    ("reverse", reverse),
+    ("pad", pad),
+    ("gather", gather),
+    ("select", select),
+    ("one-hot", one_hot),
+];
 
 /// Dtypes whose elements are whole bytes.
 pub(crate) const WHOLE: [DType; 17] = [
@@ -70,38 +85,71 @@ fn check(
     }
 }
 
-#[test]
-fn elements_of_every_dtype_move_alike() {
-    let none: [&[Tensor]; 2] = [&[], &[]];
-    let x: &[usize] = &[2, 3, 4];
-    check("reshape", &[x], none, &[ints("dims", &[4, -1])]);
-    check("transpose", &[x], none, &[ints("permutation", &[2, 0, 1])]);
-    check("transpose", &[&[40, 33]], none, &[ints("permutation", &[1, 0])]);
-    check("broadcast", &[&[3, 1]], none, &[ints("dims", &[2, 3, 4])]);
-    check("slice", &[x], none, &[int("axis", 2), int("start", 1), int("end", 4), int("step", 2)]);
-    check("concat", &[x, &[2, 1, 4]], none, &[int("axis", 1)]);
-    check("split", &[x], none, &[int("axis", 2), ints("sizes", &[1, 3])]);
-    check("tile", &[x], none, &[ints("repeats", &[1, 2, 3])]);
-    check("reverse", &[x], none, &[int("axis", 1)]);
-    for mode in ["edge", "reflect"] {
-        let (before, after) = (ints("before", &[1, 2, 0]), ints("after", &[0, 1, 3]));
-        check("pad", &[x], none, &[before, after, text("mode", mode)]);
-    }
-    let indices = Array::new(&[2], [2.0, 0.0]).tensor(DType::I32);
-    check("gather", &[x], [&[], &[indices]], &[int("axis", 1)]);
-    let condition = Array::new(&[3, 1], [1.0, 0.0, 1.0]).tensor(DType::Bool);
-    check("select", &[x, &[1, 1, 4]], [&[condition], &[]], &[]);
+const ALONE: [&[Tensor]; 2] = [&[], &[]];
+const X: &[usize] = &[2, 3, 4];
+
+fn reshape() {
+    check("reshape", &[X], ALONE, &[ints("dims", &[4, -1])]);
 }
 
-#[test]
-fn numbers_of_every_dtype_fill_a_margin_and_mark_an_index() {
-    let one = |dtype: DType| Array::new(&[1], [1.0]).tensor(dtype).bytes().to_vec();
+fn transpose() {
+    check("transpose", &[X], ALONE, &[ints("permutation", &[2, 0, 1])]);
+    check("transpose", &[&[40, 33]], ALONE, &[ints("permutation", &[1, 0])]);
+}
+
+fn broadcast() {
+    check("broadcast", &[&[3, 1]], ALONE, &[ints("dims", &[2, 3, 4])]);
+}
+
+fn slice() {
+    let part = [int("axis", 2), int("start", 1), int("end", 4), int("step", 2)];
+    check("slice", &[X], ALONE, &part);
+}
+
+fn concat() {
+    check("concat", &[X, &[2, 1, 4]], ALONE, &[int("axis", 1)]);
+}
+
+fn split() {
+    check("split", &[X], ALONE, &[int("axis", 2), ints("sizes", &[1, 3])]);
+}
+
+fn tile() {
+    check("tile", &[X], ALONE, &[ints("repeats", &[1, 2, 3])]);
+}
+
+fn reverse() {
+    check("reverse", &[X], ALONE, &[int("axis", 1)]);
+}
+
+/// Margins of elements, and of a number in every dtype.
+fn pad() {
+    for mode in ["edge", "reflect"] {
+        let (before, after) = (ints("before", &[1, 2, 0]), ints("after", &[0, 1, 3]));
+        check("pad", &[X], ALONE, &[before, after, text("mode", mode)]);
+    }
     for dtype in WHOLE {
         let x = numbered(dtype, &[2], 0);
         let pads = [ints("before", &[1]), ints("after", &[2]), float("fill", 1.0)];
         let got = run_op("pad", std::slice::from_ref(&x), &pads).unwrap().remove(0);
         let want = [one(dtype), x.bytes().to_vec(), one(dtype), one(dtype)].concat();
         assert_eq!(got.bytes(), want, "{dtype}");
+    }
+}
+
+fn gather() {
+    let indices = Array::new(&[2], [2.0, 0.0]).tensor(DType::I32);
+    check("gather", &[X], [&[], &[indices]], &[int("axis", 1)]);
+}
+
+fn select() {
+    let condition = Array::new(&[3, 1], [1.0, 0.0, 1.0]).tensor(DType::Bool);
+    check("select", &[X, &[1, 1, 4]], [&[condition], &[]], &[]);
+}
+
+/// A one of every dtype marks an index of any dtype.
+fn one_hot() {
+    for dtype in WHOLE {
         let attributes = [int("depth", 3), text("dtype", dtype.name())];
         let zero = vec![0; dtype.size().unwrap()];
         let want = [&zero, &one(dtype), &zero, &zero, &zero, &zero].map(Clone::clone).concat();
@@ -111,4 +159,8 @@ fn numbers_of_every_dtype_fill_a_margin_and_mark_an_index() {
             assert_eq!(got.bytes(), want, "{dtype} at {index}");
         }
     }
+}
+
+fn one(dtype: DType) -> Vec<u8> {
+    Array::new(&[1], [1.0]).tensor(dtype).bytes().to_vec()
 }

@@ -1,6 +1,6 @@
 //! Arrays of f64 with the naive definition of what ops compute, and the way to run an op.
 
-use crate::backend::run_op;
+use crate::backend::{is_device, run_op};
 use crate::narrow::Format;
 use aimass_graph::Attribute;
 use aimass_tensor::{DType, Element, Shape, Tensor};
@@ -258,10 +258,10 @@ pub(crate) fn check_narrow(
 /// How far a device may be from one rounding of the f32 results, as it has kernels of its own for floats
 /// of 16 bits: tensor cores sum in another order, and take weights of attention rounded.
 fn device_slack(dtype: DType) -> f64 {
-    match (crate::backend::device(), dtype) {
-        (None, _) => 0.0,
-        (Some(_), DType::Bf16) => 2.0 / 128.0,
-        (Some(_), _) => 2.0 / 1024.0,
+    match (is_device(), dtype) {
+        (false, _) => 0.0,
+        (true, DType::Bf16) => 2.0 / 128.0,
+        (true, _) => 2.0 / 1024.0,
     }
 }
 
