@@ -1,6 +1,7 @@
 //! `aimass device`: what GPUs there are, and whether they compute what the CPU computes.
 
 use aimass_engine::{DeviceInfo, Gpu, GpuOptions, SelfTest, SelfTestCase, gpu_count};
+use aimass_op_tests::{CaseOutcome, SuiteOutcome};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -18,7 +19,11 @@ pub(crate) enum Device {
     ///
     /// Examples: `aimass device selftest`, `aimass device selftest --gpu 1 --deterministic`
     Selftest(Chosen),
-    /// Run the self-test and write what it saw to one file, to attach to a bug report
+    /// Run the self-test and the op suite, and write what they saw to one file, to attach to a bug report
+    ///
+    /// The self-test is that of `aimass device selftest`. The op suite is the developers' own: every op of the
+    /// plugin contract, at the edges of what it takes, against plain references on the CPU. It says which forms
+    /// of ops have no kernel for GPUs. Fails if a case of either fails; the file is written all the same.
     ///
     /// Example: `aimass device report --output report.json`
     Report(Report),
@@ -109,7 +114,7 @@ fn self_test(chosen: &Chosen) -> anyhow::Result<()> {
     finished(&outcome)
 }
 
-/// One line a case.
+/// One line a case of the self-test.
 fn show(case: &SelfTestCase) {
     let micros = |seconds: f64| seconds * 1e6;
     match &case.failure {
@@ -123,6 +128,19 @@ fn show(case: &SelfTestCase) {
     }
 }
 
+/// One line a case of the op suite.
+fn show_op(case: &CaseOutcome) {
+    let CaseOutcome { family, op, failure, seconds, device_runs, on_cpu } = case;
+    match failure {
+        None => println!(
+            "ok      {family} {op}  {device_runs} runs on the GPU, {} forms on the CPU, {:.0} ms",
+            on_cpu.len(),
+            seconds * 1e3
+        ),
+        Some(failure) => println!("FAILED  {family} {op}: {failure}"),
+    }
+}
+
 fn finished(outcome: &SelfTest) -> anyhow::Result<()> {
     let SelfTest { cases, failures, seconds } = outcome;
     if !failures.is_empty() {
@@ -132,23 +150,87 @@ fn finished(outcome: &SelfTest) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a report tells of a GPU.
+struct Tried {
+    self_test: SelfTest,
+    self_test_cases: Vec<Value>,
+    op_suite: SuiteOutcome,
+    op_suite_cases: Vec<Value>,
+}
+
+impl Tried {
+    /// Runs both, with a line a case.
+    fn run(gpu: &Arc<Gpu>) -> Tried {
+        let (mut self_test_cases, mut op_suite_cases) = (Vec::new(), Vec::new());
+        let self_test = gpu.self_test_each(|case| {
+            show(case);
+            self_test_cases.push(as_json(case));
+        });
+        let op_suite = aimass_op_tests::run(gpu, |case| {
+            show_op(case);
+            op_suite_cases.push(op_as_json(case));
+        });
+        Tried { self_test, self_test_cases, op_suite, op_suite_cases }
+    }
+
+    /// Says how both went; fails if one did.
+    fn finish(&self) -> anyhow::Result<()> {
+        let outcomes = [finished(&self.self_test), finished_ops(&self.op_suite)];
+        let faults = outcomes.into_iter().filter_map(Result::err);
+        let faults: Vec<String> = faults.map(|fault| fault.to_string()).collect();
+        if !faults.is_empty() {
+            bail!("{}", faults.join("; "));
+        }
+        Ok(())
+    }
+
+    fn counts(&self) -> Value {
+        let SelfTest { cases, failures, seconds } = &self.self_test;
+        json!({ "run": cases, "failed": failures.len(), "seconds": seconds })
+    }
+
+    fn ops(&self) -> Value {
+        let SuiteOutcome { cases, failures, left_out, lost, device_runs, seconds } = &self.op_suite;
+        json!({
+            "run": cases,
+            "failed": failures.len(),
+            "left_out": left_out,
+            "lost": lost,
+            "device_runs": device_runs,
+            "seconds": seconds,
+            "cases": self.op_suite_cases,
+        })
+    }
+}
+
+fn finished_ops(outcome: &SuiteOutcome) -> anyhow::Result<()> {
+    let SuiteOutcome { cases, failures, left_out, lost, device_runs, seconds } = outcome;
+    if let Some(lost) = lost {
+        bail!(
+            "op suite: {} of {cases} cases failed and {left_out} were left out, since {lost}",
+            failures.len()
+        );
+    }
+    if !outcome.holds() {
+        bail!("op suite: {} of {cases} cases failed", failures.len());
+    }
+    println!("op suite: {cases} cases hold, {device_runs} runs on the GPU ({seconds:.1} s)");
+    Ok(())
+}
+
 impl Report {
     fn write(self) -> anyhow::Result<()> {
-        let mut cases = Vec::new();
-        let (device, outcome) = match self.chosen.open() {
+        let (device, tried) = match self.chosen.open() {
             Ok(gpu) => {
                 println!("{}", line(&gpu));
-                let outcome = gpu.self_test_each(|case| {
-                    show(case);
-                    cases.push(as_json(case));
-                });
+                let tried = Tried::run(&gpu);
                 (
                     json!({
                         "info": format!("{:?}", gpu.info()),
                         "state": format!("{:?}", gpu.state()),
                         "products": products(&gpu),
                     }),
-                    Some(outcome),
+                    Some(tried),
                 )
             }
             Err(error) => (json!({ "error": format!("{error:#}") }), None),
@@ -162,16 +244,15 @@ impl Report {
             "options": { "gpu": self.chosen.gpu, "deterministic": self.chosen.deterministic,
                 "fused_kernels_max": self.chosen.fused_kernels_max },
             "device": device,
-            "cases": cases,
+            "self_test": tried.as_ref().map(Tried::counts),
+            "cases": tried.as_ref().map_or(&[][..], |tried| &tried.self_test_cases),
+            "op_suite": tried.as_ref().map(Tried::ops),
         });
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(&self.output, text)
             .with_context(|| format!("cannot write {}", self.output.display()))?;
         println!("wrote {}; nothing in it names models, keys or requests", self.output.display());
-        match outcome {
-            Some(outcome) => finished(&outcome),
-            None => Ok(()),
-        }
+        tried.map_or(Ok(()), |tried| tried.finish())
     }
 }
 
@@ -181,5 +262,16 @@ fn as_json(case: &SelfTestCase) -> Value {
         "failure": case.failure,
         "device_seconds": case.device_seconds,
         "cpu_seconds": case.cpu_seconds,
+    })
+}
+
+fn op_as_json(case: &CaseOutcome) -> Value {
+    json!({
+        "case": case.op,
+        "family": case.family,
+        "failure": case.failure,
+        "seconds": case.seconds,
+        "device_runs": case.device_runs,
+        "on_cpu": case.on_cpu,
     })
 }

@@ -169,6 +169,46 @@ fn json(driven: &Driven, arguments: &[&str]) -> serde_json::Value {
 }
 
 #[test]
+fn a_report_holds_the_self_test_and_the_op_suite() {
+    let driven = Driven::new();
+    let arguments = ["device", "report", "--output", "report.json"];
+    let output = driven.run(&[], &arguments);
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && text.contains("op suite: "), "{text}");
+    let report = std::fs::read(driven.site.folder().join("report.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+    let of = |cases: &serde_json::Value, counts: &serde_json::Value, least: usize| {
+        let cases = cases.as_array().expect("cases").clone();
+        assert!(counts["run"] == cases.len() && counts["failed"] == 0 && cases.len() > least);
+        assert!(cases.iter().all(|case| case["failure"].is_null()), "{cases:?}");
+        cases
+    };
+    of(&report["cases"], &report["self_test"], 1000);
+    let suite = &report["op_suite"];
+    let ops = of(&suite["cases"], suite, 120);
+    assert!(suite["left_out"] == 0 && suite["lost"].is_null(), "{suite}");
+    let op = |name: &str| ops.iter().find(|case| case["case"] == name).expect("an op");
+    let (add, found) = (op("add"), op("non-zero"));
+    assert!(add["family"] == "elementwise" && add["device_runs"].as_u64() > Some(0), "{add}");
+    assert!(found["on_cpu"].as_array().is_some_and(|forms| !forms.is_empty()), "{found}");
+}
+
+#[test]
+fn a_report_of_a_gpu_that_fails_is_written_and_fails() {
+    let driven = Driven::new();
+    let arguments = ["device", "report", "--output", "report.json"];
+    // An address that does not exist.
+    let output = driven.run(&[("VGPU_FAIL", "cuLaunchKernel:40:700")], &arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("were left out, since"), "{error}");
+    let report = std::fs::read(driven.site.folder().join("report.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+    let suite = &report["op_suite"];
+    assert!(report["self_test"]["failed"] == 1 && suite["run"] == 0, "{suite}");
+    assert!(suite["left_out"].as_u64() > Some(120) && suite["lost"].is_string(), "{suite}");
+}
+
+#[test]
 fn inspect_tells_where_each_step_runs() {
     let driven = Driven::new();
     let inspect = ["model", "inspect", "minilm", "--device", "cuda:0"];
