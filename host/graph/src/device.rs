@@ -12,6 +12,7 @@ mod fusion;
 mod gpu;
 mod layout;
 mod lower;
+mod paged;
 mod parts;
 mod program;
 mod replays;

@@ -91,8 +91,8 @@ pub struct AttentionOperands<'m> {
     pub scratch: Slice<'m>,
 }
 
-/// Largest head that the kernels with tiles take.
-pub(crate) const HEAD_MAX: u32 = 256;
+/// Largest head that the kernels with tiles, and those of one query a sequence, take.
+pub const HEAD_MAX: u32 = 256;
 
 impl Columns<'_> {
     /// The address of `rows` rows of `width` elements of `size` bytes.

@@ -16,12 +16,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Puts one launch in the place of each group of elementwise ones. `steps` are those of the draft's
-/// instructions, one each.
-pub(super) fn fused(gpu: &Gpu, draft: &Draft, steps: Vec<DeviceStep>) -> Vec<DeviceStep> {
+/// instructions, one each, or none where others do its work.
+pub(super) fn fused(
+    gpu: &Gpu,
+    draft: &Draft,
+    mut steps: Vec<Option<DeviceStep>>,
+) -> Vec<DeviceStep> {
     if !gpu.fuses() {
-        return steps;
+        return steps.into_iter().flatten().collect();
     }
-    let mut steps: Vec<Option<DeviceStep>> = steps.into_iter().map(Some).collect();
     let fusable = |index: usize| {
         let on_device = matches!(steps[index], Some(DeviceStep::Launch { .. }));
         on_device && inside(draft, &draft.insts[index])

@@ -16,6 +16,7 @@ mod resample;
 mod runs;
 mod widened;
 
+pub(super) use attention::{CachePages, in_pages};
 pub(super) use elementwise::function;
 
 use super::call::Lowered;

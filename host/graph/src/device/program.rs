@@ -5,6 +5,7 @@ use super::constants::{ConstantError, on_device};
 use super::fusion::fused;
 use super::gpu::Gpu;
 use super::lower::{Site, lowered};
+use super::paged::paged;
 use super::replays::Replays;
 use crate::compile::{Draft, Inst, Memory, Place, Use, plan_memory};
 use crate::extents::Extents;
@@ -84,7 +85,10 @@ impl Program {
         draft: &Draft,
         host_bytes_max: u64,
     ) -> Result<Program, String> {
-        let insts = fused(gpu, draft, insts(gpu, draft)?);
+        let insts = insts(gpu, draft)?;
+        let insts = paged(gpu, draft, insts).map_err(|error| error.to_string())?;
+        let mut insts = fused(gpu, draft, insts);
+        let faults = number_faults(&mut insts);
         if !insts.iter().any(|inst| matches!(inst, DeviceStep::Launch { .. })) {
             return Err("no op of the plan has a kernel for the device".into());
         }
@@ -101,10 +105,6 @@ impl Program {
             })
             .collect();
         let memory = plan_memory(draft, &uses);
-        let faults = insts
-            .iter()
-            .filter(|inst| matches!(inst, DeviceStep::Launch { fault: Some(_), .. }))
-            .count();
         let mut placement = Placement::new(draft, &insts, &memory);
         let steps = placement.with_transfers(insts);
         let replayable =
@@ -208,8 +208,9 @@ impl Plan {
 pub struct DeviceReport {
     /// Name of the device.
     pub device: String,
-    /// Ops in order, with where each runs; `fused(a b c)` is one kernel of several. Inputs go to the device before the first step and outputs
-    /// come back after the last.
+    /// Ops in order, with where each runs; `fused(a b c)` is one kernel of several, and
+    /// `attention(paged)` reads keys and values in the pages of a cache. Inputs go to the device before
+    /// the first step and outputs come back after the last.
     pub steps: Vec<(Cow<'static, str>, StepPlace)>,
     /// Sets of extents whose launches are recorded.
     pub recorded: usize,
@@ -247,7 +248,6 @@ pub enum StepPlace {
 
 /// Every instruction as a launch or an op on the CPU.
 fn insts(gpu: &Arc<Gpu>, draft: &Draft) -> Result<Vec<DeviceStep>, String> {
-    let mut faults = 0;
     let mut insts = Vec::with_capacity(draft.insts.len());
     for inst in &draft.insts {
         let inputs = inst.inputs();
@@ -257,10 +257,8 @@ fn insts(gpu: &Arc<Gpu>, draft: &Draft) -> Result<Vec<DeviceStep>, String> {
         let found = found.filter(|lowered| lowered.strided || !inputs.iter().any(is_view));
         insts.push(match (found, inst) {
             (Some(lowered), _) => {
-                let fault = lowered.faults.then_some(faults);
-                faults += usize::from(lowered.faults);
                 let (name, outputs) = (name(inst).into(), inst.outputs().to_vec());
-                DeviceStep::Launch { name, lowered, inputs, outputs, fault }
+                DeviceStep::Launch { name, lowered, inputs, outputs, fault: None }
             }
             (None, Inst::Op { op, inputs, outputs }) => {
                 let (op, inputs, outputs) = (op.clone(), inputs.clone(), outputs.clone());
@@ -275,6 +273,20 @@ fn insts(gpu: &Arc<Gpu>, draft: &Draft) -> Result<Vec<DeviceStep>, String> {
         });
     }
     Ok(insts)
+}
+
+/// Gives every launch that reports bad indices a fault word, and returns how many there are.
+fn number_faults(insts: &mut [DeviceStep]) -> usize {
+    let mut faults = 0;
+    for inst in insts {
+        if let DeviceStep::Launch { lowered, fault, .. } = inst
+            && lowered.faults
+        {
+            *fault = Some(faults);
+            faults += 1;
+        }
+    }
+    faults
 }
 
 fn name(inst: &Inst) -> &'static str {
