@@ -81,7 +81,12 @@ impl Case {
         };
         let (here, there) = (on(None)?, on(Some(gpu.clone()))?);
         match there.device_report() {
-            Some(Ok(_)) => {}
+            Some(Ok(report)) => {
+                let names = |step: &str| report.steps.iter().any(|(name, _)| *name == *step);
+                if let Some(step) = self.step.filter(|step| !names(step)) {
+                    return Err(format!("has no step {step}"));
+                }
+            }
             Some(Err(reason)) => return Err(format!("stays on the CPU: {reason}")),
             None => return Err("was compiled for no device".into()),
         }

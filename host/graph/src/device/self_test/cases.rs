@@ -6,6 +6,7 @@ mod images;
 mod indexed;
 mod layers;
 mod moves;
+mod pages;
 mod products;
 mod quantized;
 mod rows;
@@ -26,6 +27,8 @@ pub(super) struct Case {
     pub(super) inputs: Vec<Tensor>,
     /// In units of the precision of the outputs' dtype.
     pub(super) tolerance: f64,
+    /// A step that the device's report must name.
+    pub(super) step: Option<&'static str>,
 }
 
 /// Floats that kernels compute with.
@@ -43,6 +46,7 @@ pub(super) fn all() -> Vec<Case> {
         quantized::all(),
         images::all(),
         layers::all(),
+        pages::all(),
     ];
     families.into_iter().flatten().collect()
 }
@@ -66,7 +70,7 @@ fn graph(
         builder.output("output", output)?;
         compile(builder.finish()?, options).map_err(|error| RunError::Plan(Box::new(error)))
     });
-    Case { name: name.to_owned(), plan, inputs, tolerance }
+    Case { name: name.to_owned(), plan, inputs, tolerance, step: None }
 }
 
 /// A graph of one op.
@@ -82,7 +86,7 @@ fn op(
     let attributes: Vec<(String, Attribute)> =
         attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let plan: Make = Box::new(move |options| one_node(name, &own, &attributes, options));
-    Case { name: format!("{name}({})", shown.join(", ")), plan, inputs, tolerance }
+    Case { name: format!("{name}({})", shown.join(", ")), plan, inputs, tolerance, step: None }
 }
 
 /// Numbers in -2..2, the same for the same seed.

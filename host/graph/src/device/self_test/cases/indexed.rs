@@ -12,7 +12,7 @@ fn value(dtype: DType, extents: &[usize], seed: u64) -> Tensor {
 }
 
 /// Indices below `limits`, which take turns.
-fn indices(dtype: DType, extents: &[usize], limits: &[usize]) -> Tensor {
+pub(super) fn indices(dtype: DType, extents: &[usize], limits: &[usize]) -> Tensor {
     let n: usize = extents.iter().product();
     let size = dtype.size().expect("whole bytes");
     let number = |i: usize| (i * i * 7 + i * 3) % limits[i % limits.len()];
