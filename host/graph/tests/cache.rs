@@ -208,6 +208,10 @@ fn check(plan: &Plan, extra: Extra, tolerance: f64) {
     }
 }
 
+fn doubles(x: &Tensor) -> Vec<f64> {
+    x.as_slice::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect()
+}
+
 fn near(found: &Tensor, expected: &[f64], tolerance: f64, turn: usize) {
     let found = found.as_slice::<f32>().unwrap();
     assert_eq!(found.len(), expected.len());
@@ -371,9 +375,7 @@ fn sequences_and_pages_of_any_number_are_attended_to_where_they_lie() {
             floats(&cache, 1),
             floats(&cache, 2),
         ];
-        let expected = here.run(&inputs, None).unwrap();
-        let expected: Vec<f64> =
-            expected[0].as_slice::<f32>().unwrap().iter().copied().map(f64::from).collect();
+        let expected = doubles(&here.run(&inputs, None).unwrap()[0]);
         // Launched, recorded and replayed.
         for turn in 0..3 {
             near(&there.run(&inputs, None).unwrap()[0], &expected, EXACT, turn);
@@ -382,4 +384,69 @@ fn sequences_and_pages_of_any_number_are_attended_to_where_they_lie() {
     }
     assert_eq!(launches(&vgpu, [PAGES]), [0]);
     assert_clean(&vgpu, &gpu, runs);
+}
+
+/// Attention of two sequences over pages of eight keys that may not be what the kernel takes.
+#[derive(Clone, Copy)]
+struct Odd {
+    queries: usize,
+    size: usize,
+    /// Pages of the caches of keys and of values.
+    pages: [usize; 2],
+    keys: usize,
+    table: &'static [usize],
+    /// What the table is reshaped to before.
+    by: &'static [usize],
+}
+
+const EVEN: Odd =
+    Odd { queries: 1, size: 16, pages: [9, 9], keys: 24, table: &[2, 3], by: &[2, 3] };
+
+impl Odd {
+    fn plan(&self, device: Option<&Arc<Gpu>>) -> Plan {
+        let mut b = GraphBuilder::new(GraphLimits::default());
+        let q = b.input("q", DType::F32, &dims(&[2, self.queries, 2 * self.size])).unwrap();
+        let table = b.input("table", DType::I64, &dims(self.table)).unwrap();
+        let table = b.reshape(table, &dims(self.by)).unwrap();
+        let [k, v] = self.pages.map(|pages| {
+            let cache = b.constant(floats(&[pages, 8, self.size], pages)).unwrap();
+            let own = b.gather(cache, table, 0).unwrap();
+            b.reshape(own, &dims(&[2, self.keys, self.size])).unwrap()
+        });
+        let options = AttentionOptions { heads: 2, kv_heads: 1, ..OPTIONS };
+        let y = b.attention(AttentionValues { q, k, v }, None, options).unwrap();
+        b.output("y", y).unwrap();
+        compiled(b, device)
+    }
+}
+
+#[test]
+fn what_the_kernel_cannot_read_in_pages_is_gathered() {
+    let (vgpu, gpu) = load();
+    let cases = [
+        (EVEN, true),
+        (Odd { by: &[6], ..EVEN }, true),
+        (Odd { table: &[6], ..EVEN }, true),
+        // The second page is half of each sequence.
+        (Odd { keys: 12, table: &[3], by: &[3], ..EVEN }, false),
+        (Odd { keys: 12, table: &[1, 3], by: &[1, 3], ..EVEN }, false),
+        (Odd { queries: 2, ..EVEN }, false),
+        (Odd { size: 264, ..EVEN }, false),
+        (Odd { pages: [9, 12], ..EVEN }, false),
+    ];
+    for (at, (odd, paged)) in cases.into_iter().enumerate() {
+        let (here, there) = (odd.plan(None), odd.plan(Some(&gpu)));
+        let names = steps(&there);
+        assert_eq!(names.contains(&"attention(paged)".to_owned()), paged, "case {at}: {names:?}");
+        assert_ne!(names.contains(&"gather".to_owned()), paged, "case {at}: {names:?}");
+        let pages: Vec<i64> =
+            (0..odd.table.iter().product()).map(|i: usize| [7, 0, 4, 8, 1, 7][i]).collect();
+        let inputs = [
+            floats(&[2, odd.queries, 2 * odd.size], 1),
+            Tensor::from_slice(odd.table, &pages).unwrap(),
+        ];
+        let expected = doubles(&here.run(&inputs, None).unwrap()[0]);
+        near(&there.run(&inputs, None).unwrap()[0], &expected, EXACT, at);
+    }
+    assert_clean(&vgpu, &gpu, cases.len() as u64);
 }
