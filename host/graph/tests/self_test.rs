@@ -39,7 +39,9 @@ fn entries() -> BTreeSet<String> {
 #[test]
 fn every_entry_of_the_images_is_launched_by_the_self_test() {
     let images = concat!(env!("CARGO_MANIFEST_DIR"), "/../../kernels/cuda/prebuilt");
-    let settings = Settings { ptx: Some(images.into()), mem_mb: 256, ..Settings::default() };
+    let record = std::env::var_os("VGPU_RECORD").map(Into::into);
+    let settings =
+        Settings { ptx: Some(images.into()), mem_mb: 256, record, ..Settings::default() };
     let vgpu = aimass_vgpu::load(&settings).unwrap();
     let holds = |with_cublaslt: bool| {
         // What is made at run time, where there is a compiler for it, is no entry of the images.

@@ -97,6 +97,21 @@ template <class From> float host_toward_zero(From x) {
 inline float __double2float_rz(double x) { return host_toward_zero(x); }
 inline float __ull2float_rz(unsigned long long x) { return host_toward_zero(x); }
 
+// One rounding each: the compiler is told not to merge operations.
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsub_rn(float a, float b) { return a - b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
+inline double __ddiv_rn(double a, double b) { return a / b; }
+// The sum of c and of products of four bytes.
+inline int __dp4a(int a, int b, int c) {
+    unsigned sum = (unsigned)c;
+    for (int i = 0; i < 32; i += 8) sum += (unsigned)((signed char)(a >> i) * (signed char)(b >> i));
+    return (int)sum;
+}
+
 template <class A, class B> std::common_type_t<A, B> min(A a, B b) {
     return a < b ? std::common_type_t<A, B>(a) : std::common_type_t<A, B>(b);
 }

@@ -47,6 +47,8 @@ pub struct Settings {
     pub fail: Vec<(String, u64, i32)>,
     /// `fail_at`: `n:code`; the nth driver call since the last configuration gives the code.
     pub fail_at: Option<(u64, i32)>,
+    /// `record`: folder to which launches are written, those that are alike once.
+    pub record: Option<PathBuf>,
     /// `missing`: symbols that an older driver would not export. Only [`crate::load`] heeds it, at
     /// the process's first load: it opens a copy of the library without those names.
     pub missing: Vec<String>,
@@ -69,6 +71,7 @@ impl Default for Settings {
             wait_ms: 10_000,
             fail: Vec::new(),
             fail_at: None,
+            record: None,
             missing: Vec::new(),
         }
     }
@@ -76,7 +79,7 @@ impl Default for Settings {
 
 const KEYS: &[&str] = &[
     "mem_mb", "sm", "driver", "devices", "pools", "ptx", "seed", "checks", "streams", "count",
-    "steps", "wait_ms", "fail", "fail_at", "missing",
+    "steps", "wait_ms", "fail", "fail_at", "record", "missing",
 ];
 
 impl Settings {
@@ -127,6 +130,7 @@ impl Settings {
                 self.fail = triples.map(triple).collect::<Result<_, _>>()?;
             }
             "fail_at" => self.fail_at = if value.is_empty() { None } else { Some(pair(value)?) },
+            "record" => self.record = (!value.is_empty()).then(|| value.into()),
             "missing" => {
                 let names = value.split(',').filter(|one| !one.is_empty());
                 self.missing = names.map(str::to_owned).collect();
@@ -150,7 +154,10 @@ impl Settings {
         let fail: Vec<String> =
             self.fail.iter().map(|(name, nth, code)| format!("{name}:{nth}:{code}")).collect();
         let fail_at = self.fail_at.map_or(String::new(), |(nth, code)| format!("{nth}:{code}"));
-        let ptx = self.ptx.as_ref().map_or(String::new(), |path| path.display().to_string());
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref().map_or(String::new(), |path| path.display().to_string())
+        };
+        let (ptx, record) = (path(&self.ptx), path(&self.record));
         [
             format!("mem_mb={}\nsm={}\ndriver={}\n", self.mem_mb, self.sm, self.driver),
             format!("devices={}\npools={}\n", self.devices, u8::from(self.pools)),
@@ -158,7 +165,7 @@ impl Settings {
             format!("count={}\nsteps={}\n", u8::from(self.count), self.steps),
             format!("wait_ms={}\n", self.wait_ms),
             format!("fail={}\nfail_at={fail_at}\n", fail.join(",")),
-            format!("missing={}\n", self.missing.join(",")),
+            format!("record={record}\nmissing={}\n", self.missing.join(",")),
         ]
         .concat()
     }
@@ -222,6 +229,7 @@ mod tests {
             wait_ms: 5,
             fail: vec![("cuInit".into(), 2, 999)],
             fail_at: Some((3, 700)),
+            record: Some("c".into()),
             missing: vec!["cuMemAllocAsync".into()],
             ..Settings::default()
         };

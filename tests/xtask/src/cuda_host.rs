@@ -1,13 +1,18 @@
-//! `cargo xtask cuda-host`: the CUDA kernels compiled as C++ for this machine, under sanitizers.
+//! `cargo xtask cuda-host`: the CUDA kernels compiled as C++ for this machine, under sanitizers, on what
+//! tests launch on the virtual GPU.
+
+mod breaks;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
+use serde::Deserialize;
 
 use crate::repository;
-use crate::test::Counts;
+use crate::test::{Counts, stream_and_count};
 
 /// What watches the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -38,101 +43,12 @@ impl Sanitizer {
     }
 }
 
-/// A bug that the lane must find, made in a copy of the sources.
-struct Break {
-    sanitizer: Sanitizer,
-    file: &'static str,
-    text: &'static str,
-    into: &'static str,
-    /// The case that runs it, and what is said.
-    case: &'static str,
-    said: &'static str,
-}
+/// Launches of an entry that run, chosen by the seed, unless all do.
+const LAUNCHES: &str = "2";
 
-/// What ThreadSanitizer says.
-const RACE: &str = "WARNING: ThreadSanitizer: data race";
-
-const BREAKS: [Break; 9] = [
-    Break {
-        sanitizer: Sanitizer::Thread,
-        file: "softmax.cu",
-        text: "threadIdx.x] = own;\n        __syncthreads();",
-        into: "threadIdx.x] = own;",
-        case: "softmax_columns",
-        said: RACE,
-    },
-    Break {
-        sanitizer: Sanitizer::Address,
-        file: "row.cuh",
-        text: "if (column + i < n) store(from[i], row + column + i);",
-        into: "store(from[i], row + column + i);",
-        case: "norm",
-        said: "ERROR: AddressSanitizer: heap-buffer-overflow",
-    },
-    Break {
-        sanitizer: Sanitizer::Thread,
-        file: "strided.cu",
-        text: "        __syncthreads();\n#pragma unroll",
-        into: "        if (line < 4) __syncthreads();\n#pragma unroll",
-        case: "strided",
-        said: "divergence: ",
-    },
-    // Blocks that share a sum store their parts in one place.
-    Break {
-        sanitizer: Sanitizer::Thread,
-        file: "product.cuh",
-        text: "u64 item = (u64)tile.split * s.batch + tile.batch;",
-        into: "u64 item = tile.batch;",
-        case: "matmul",
-        said: RACE,
-    },
-    // Shared memory whose extent the launch says.
-    Break {
-        sanitizer: Sanitizer::Thread,
-        file: "attention_exact.cu",
-        text: "score(scores);\n            __syncthreads();",
-        into: "score(scores);",
-        case: "attention_exact",
-        said: RACE,
-    },
-    Break {
-        sanitizer: Sanitizer::Address,
-        file: "attention_exact.cu",
-        text: "weights = keys + KEYS * PITCH;",
-        into: "weights = keys + KEYS * PITCH + 8;",
-        case: "attention_exact",
-        said: "ERROR: AddressSanitizer: heap-buffer-overflow",
-    },
-    // Tensor cores: a barrier, a copy that is not waited for, and a matrix from the wrong lanes.
-    Break {
-        sanitizer: Sanitizer::Thread,
-        file: "matmul_tensor.cu",
-        text: "copies_wait<STAGES - 2>();\n        __syncthreads();",
-        into: "copies_wait<STAGES - 2>();",
-        case: "matmul_tensor",
-        said: RACE,
-    },
-    Break {
-        sanitizer: Sanitizer::Address,
-        file: "matmul_tensor.cu",
-        text: "copies_wait<STAGES - 2>();",
-        into: "copies_wait<STAGES>();",
-        case: "matmul_tensor",
-        said: "case matmul_tensor: FAILED",
-    },
-    Break {
-        sanitizer: Sanitizer::Address,
-        file: "conv.cu",
-        text: "[lane / 8 % 2 * 8];",
-        into: "[lane / 16 * 8];",
-        case: "conv",
-        said: "case conv: FAILED",
-    },
-];
-
-/// Runs every case under one sanitizer or both, then checks that broken kernels are found: all breaks
-/// with `all`, and 20 seeds of each case, else one break by the clock and one seed. Without a C++
-/// compiler nothing runs, which is said.
+/// Runs every entry under one sanitizer or both on recorded launches, then checks that broken kernels are
+/// found: all launches and breaks with `all`, else some launches and one break, by the clock. Without a
+/// C++ compiler nothing runs, which is said.
 pub(crate) fn cuda_host(sanitizer: Option<Sanitizer>, all: bool) -> anyhow::Result<Counts> {
     let Some(compiler) = compiler() else {
         println!("cuda-host: left out, 0 cases: no C++ compiler (Debian's package is g++)");
@@ -140,57 +56,183 @@ pub(crate) fn cuda_host(sanitizer: Option<Sanitizer>, all: bool) -> anyhow::Resu
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
     let folder = repository::target_dir()?.join("cuda-host");
-    let sources = repository::root().join("kernels/cuda/src");
-    let mut counts = Counts::default();
+    let lane = Lane {
+        compiler,
+        sources: repository::root().join("kernels/cuda/src"),
+        launches: folder.join("launches"),
+        folder,
+    };
+    let mut counts = lane.record()?;
+    let units = units(&lane.sources)?;
     let chosen = [Sanitizer::Thread, Sanitizer::Address];
     for own in chosen.into_iter().filter(|own| sanitizer.is_none_or(|only| only == *own)) {
-        println!("cuda-host: {} sanitizer, {compiler}, seed {clock}", own.name());
-        let binary = build(&compiler, own, &sources, &folder.join(own.name()))?;
-        let mut command = Command::new(&binary);
-        command.args(["--seed", &clock.to_string()]).args(all.then_some("--all"));
+        println!("cuda-host: {} sanitizer, {}, seed {clock}", own.name(), lane.compiler);
+        let binary = lane.build(own, &units)?;
+        let mut command = lane.replay(&binary);
+        command.args(["--seed", &clock.to_string()]);
+        if !all {
+            command.args(["--most", LAUNCHES]);
+        }
         counts = counts.plus(counted(&output(&mut command)?));
-    }
-    for (number, own) in BREAKS.iter().enumerate() {
-        let wanted = sanitizer.is_none_or(|only| only == own.sanitizer);
-        if wanted && (all || number as u64 == clock % BREAKS.len() as u64) {
-            counts = counts.plus(own.is_found(&compiler, &sources, &folder.join("broken"))?);
+        for broken in breaks::chosen(own, (!all).then_some(clock)) {
+            counts = counts.plus(broken.is_found(&lane, &units)?);
         }
     }
     Ok(counts)
 }
 
-impl Break {
-    /// One test: whether the sanitizer says what is expected.
-    fn is_found(&self, compiler: &str, sources: &Path, folder: &Path) -> anyhow::Result<Counts> {
-        let copy = folder.join("src");
-        let _ = std::fs::remove_dir_all(&copy);
-        std::fs::create_dir_all(&copy).context("a folder for broken sources")?;
-        for entry in std::fs::read_dir(sources)? {
-            let path = entry?.path();
-            let Some(name) = path.file_name().filter(|_| is_kernel_source(&path)) else { continue };
-            std::fs::copy(&path, copy.join(name))?;
+/// Where things are.
+#[derive(Clone, Debug)]
+struct Lane {
+    compiler: String,
+    /// Kernels.
+    sources: PathBuf,
+    /// What tests launched.
+    launches: PathBuf,
+    /// For what is made.
+    folder: PathBuf,
+}
+
+/// A file of kernels with its entries, compiled by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unit {
+    /// Without its extension.
+    name: String,
+    /// Names of the entries, and where C++ finds them.
+    entries: Vec<(String, String)>,
+}
+
+/// All files of kernels, by the table that their compiler leaves.
+fn units(sources: &Path) -> anyhow::Result<Vec<Unit>> {
+    #[derive(Deserialize)]
+    struct Table {
+        kernels: Vec<Kernel>,
+    }
+    #[derive(Deserialize)]
+    struct Kernel {
+        name: String,
+        file: String,
+        forms: Vec<String>,
+    }
+    let table = repository::root().join("kernels/cuda/prebuilt/kernels.json");
+    let table: Table = serde_json::from_slice(&std::fs::read(table)?)?;
+    let mut units: Vec<Unit> = Vec::new();
+    for kernel in table.kernels {
+        let text = std::fs::read_to_string(sources.join(&kernel.file))?;
+        let space =
+            text.lines().find_map(|line| line.strip_prefix("namespace ")?.split(' ').next());
+        let space = space.with_context(|| format!("{} has no namespace", kernel.file))?;
+        let name = kernel.file.trim_end_matches(".cu").to_owned();
+        let entry = |form: &String| match (form.as_str(), &kernel.name) {
+            ("", name) => (name.clone(), format!("{space}::{name}")),
+            (form, name) => {
+                let entry = format!("{name}_{form}");
+                let place = format!("{space}::entry_{entry}::{entry}");
+                (entry, place)
+            }
+        };
+        let entries = kernel.forms.iter().map(entry);
+        match units.iter_mut().find(|unit| unit.name == name) {
+            Some(unit) => unit.entries.extend(entries),
+            None => units.push(Unit { name, entries: entries.collect() }),
         }
-        let broken = copy.join(self.file);
-        let text = std::fs::read_to_string(&broken)?;
-        ensure!(
-            text.contains(self.text),
-            "{} has no `{}`: renew the break in cuda_host.rs",
-            self.file,
-            self.text
-        );
-        std::fs::write(&broken, text.replacen(self.text, self.into, 1))?;
-        let binary = build(compiler, self.sanitizer, &copy, folder)?;
-        let said = output(Command::new(&binary).arg(self.case))?;
-        let text = [said.stdout, said.stderr].concat();
-        let found = !said.status.success() && String::from_utf8_lossy(&text).contains(self.said);
-        let word = if found { "ok" } else { "FAILED" };
-        println!("broken {} in {}: {word} ({})", self.case, self.file, self.said.trim());
-        Ok(Counts { passed: found.into(), failed: (!found).into() })
+    }
+    Ok(units)
+}
+
+impl Unit {
+    /// Its source: the kernels, and the entries by name.
+    fn source(&self) -> String {
+        let entries = self.entries.iter();
+        let entries =
+            entries.map(|(name, place)| format!("    {{\"{name}\", host::call<{place}>}},\n"));
+        let entries: String = entries.collect();
+        let name = &self.name;
+        format!(
+            "#include \"replay.h\"\n#include \"{name}.cu\"\n\
+             static const bool known = host::know({{\n{entries}}});\n"
+        )
     }
 }
 
-fn is_kernel_source(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "cu" || extension == "cuh")
+impl Lane {
+    /// Writes down what is launched on the virtual GPU by the self-test, where every entry is, and by drawn
+    /// cases of each launcher.
+    fn record(&self) -> anyhow::Result<Counts> {
+        let _ = std::fs::remove_dir_all(&self.launches);
+        let mut counts = Counts::default();
+        for chosen in [["self_test", "every_entry"], ["kernels", "drawn_cases"]] {
+            let [tests, name] = chosen;
+            let mut test = repository::cargo();
+            test.args(["test", "--workspace", "--test", tests, name]);
+            test.env("VGPU_RECORD", &self.launches);
+            counts = counts.plus(stream_and_count(&mut test)?);
+        }
+        let launches = self.launches.display();
+        ensure!(counts.failed > 0 || self.launches.is_dir(), "no test left launches in {launches}");
+        Ok(counts)
+    }
+
+    fn replay(&self, binary: &Path) -> Command {
+        let mut command = Command::new(binary);
+        command.arg(&self.launches);
+        command
+    }
+
+    /// Compiles everything for a sanitizer.
+    fn build(&self, sanitizer: Sanitizer, units: &[Unit]) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join(sanitizer.name());
+        std::fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+        let host = repository::root().join("kernels/cuda/host");
+        let mut steps = Vec::new();
+        for name in ["replay", "executor"] {
+            steps.push(self.compile(sanitizer, &host.join(name).with_extension("cpp"), &folder));
+        }
+        for unit in units {
+            steps.push(self.unit(sanitizer, unit, &folder)?);
+        }
+        at_once(steps)?;
+        let objects = units.iter().map(|unit| unit.name.as_str()).chain(["replay", "executor"]);
+        let objects = objects.map(|name| folder.join(name).with_extension("o"));
+        self.link(sanitizer, objects, &folder.join("all"))
+    }
+
+    /// Writes a unit's source, and gives what compiles it.
+    fn unit(&self, sanitizer: Sanitizer, unit: &Unit, folder: &Path) -> anyhow::Result<Command> {
+        let source = folder.join(&unit.name).with_extension("cpp");
+        std::fs::write(&source, unit.source()).with_context(|| format!("{}", source.display()))?;
+        Ok(self.compile(sanitizer, &source, folder))
+    }
+
+    /// Compiles one file. The executor speaks to ThreadSanitizer itself and is not watched.
+    fn compile(&self, sanitizer: Sanitizer, source: &Path, folder: &Path) -> Command {
+        let host = repository::root().join("kernels/cuda/host");
+        let (flags, macro_of_executor) = sanitizer.flags();
+        let mut command = Command::new(&self.compiler);
+        command.args(["-std=c++20", "-O1", "-g1", "-ffp-contract=off", "-Wno-unknown-pragmas"]);
+        command.arg("-c").arg("-I").arg(&host);
+        if source.ends_with("executor.cpp") {
+            command.arg(macro_of_executor);
+        } else {
+            command.args(flags).arg("-DHOST_BUILD").arg("-I").arg(&self.sources);
+            command.arg("-include").arg(host.join("shim.h"));
+        }
+        let object = folder.join(source.file_name().unwrap_or_default()).with_extension("o");
+        command.arg(source).arg("-o").arg(object);
+        command
+    }
+
+    fn link(
+        &self,
+        sanitizer: Sanitizer,
+        objects: impl Iterator<Item = PathBuf>,
+        binary: &Path,
+    ) -> anyhow::Result<PathBuf> {
+        let mut link = Command::new(&self.compiler);
+        link.args(sanitizer.flags().0).args(objects).arg("-o").arg(binary);
+        succeed(link)?;
+        Ok(binary.to_owned())
+    }
 }
 
 /// `$CXX`, else `g++` or `clang++`, if it runs.
@@ -203,43 +245,23 @@ fn compiler() -> Option<String> {
     })
 }
 
-/// Compiles the cases with these kernels, the files at once. The executor speaks to ThreadSanitizer itself
-/// and is not watched.
-fn build(
-    compiler: &str,
-    sanitizer: Sanitizer,
-    sources: &Path,
-    folder: &Path,
-) -> anyhow::Result<PathBuf> {
-    std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
-    let host = repository::root().join("kernels/cuda/host");
-    let (flags, macro_of_executor) = sanitizer.flags();
-    let common = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", "-Wno-unknown-pragmas", "-c"];
-    let object = |name: &str| folder.join(name).with_extension("o");
-    let compile = |name: &'static str, watched: bool| {
-        let mut command = Command::new(compiler);
-        command.args(common).arg("-I").arg(&host);
-        if watched {
-            command.args(flags).arg("-DHOST_BUILD").arg("-I").arg(sources);
-            command.arg("-include").arg(host.join("shim.h"));
-        } else {
-            command.arg(macro_of_executor);
+/// Runs steps of a build, as many at a time as there are processors.
+fn at_once(steps: Vec<Command>) -> anyhow::Result<()> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let waiting = Mutex::new(steps);
+    let next = || waiting.lock().ok()?.pop();
+    let work = || -> anyhow::Result<()> {
+        while let Some(step) = next() {
+            succeed(step)?;
         }
-        command.arg(host.join(name)).arg("-o").arg(object(name));
-        command
+        Ok(())
     };
-    let files = [("cases.cpp", true), ("product_cases.cpp", true), ("executor.cpp", false)];
-    let steps = files.map(|(name, watched)| compile(name, watched));
-    let made = std::thread::scope(|scope| {
-        let running = steps.map(|step| scope.spawn(move || succeed(step)));
-        running.into_iter().try_for_each(|own| own.join().unwrap_or_else(|_| bail!("a compiler")))
-    });
-    made?;
-    let binary = folder.join("cases");
-    let mut link = Command::new(compiler);
-    link.args(flags).args(files.map(|(name, _)| object(name))).arg("-o").arg(&binary);
-    succeed(link)?;
-    Ok(binary)
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        running.into_iter().try_for_each(|own| {
+            own.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a compiler's thread ended early")))
+        })
+    })
 }
 
 /// Runs a step of a build.
@@ -260,7 +282,7 @@ fn counted(said: &Output) -> Counts {
     print!("{text}");
     eprint!("{}", String::from_utf8_lossy(&said.stderr));
     let cases = text.lines().filter(|line| line.starts_with("case "));
-    let (good, bad): (Vec<&str>, Vec<&str>) = cases.partition(|line| line.ends_with(": ok"));
+    let (good, bad): (Vec<&str>, Vec<&str>) = cases.partition(|line| line.contains(": ok"));
     let unsaid = bad.is_empty() && (!said.status.success() || good.is_empty());
     Counts { passed: good.len() as u64, failed: bad.len() as u64 + u64::from(unsaid) }
 }
@@ -275,12 +297,30 @@ mod tests {
 
     #[test]
     fn cases_are_counted_and_an_early_end_is_a_failure() {
-        assert_eq!(said("echo 'case a: ok'; echo 'case b: ok'"), Counts { passed: 2, failed: 0 });
+        assert_eq!(
+            said("echo 'case a: ok (launches: 2)'; echo 'case b: ok'"),
+            Counts { passed: 2, failed: 0 }
+        );
         assert_eq!(
             said("echo 'case a: ok'; echo 'case b: FAILED'; exit 1"),
             Counts { passed: 1, failed: 1 }
         );
         assert_eq!(said("echo 'case a: ok'; exit 66"), Counts { passed: 1, failed: 1 });
         assert_eq!(said("exit 0"), Counts { passed: 0, failed: 1 });
+    }
+
+    /// A file that is in no unit would be compiled and watched by nobody.
+    #[test]
+    fn every_file_of_kernels_is_a_unit() {
+        let sources = repository::root().join("kernels/cuda/src");
+        let mut units: Vec<String> =
+            units(&sources).unwrap().into_iter().map(|unit| unit.name).collect();
+        let files = std::fs::read_dir(&sources).unwrap().map(|entry| entry.unwrap().path());
+        let kernels = files.filter(|path| path.extension().is_some_and(|own| own == "cu"));
+        let name = |path: PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+        let mut files: Vec<String> = kernels.map(name).collect();
+        files.sort();
+        units.sort();
+        assert_eq!(units, files);
     }
 }

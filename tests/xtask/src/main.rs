@@ -87,19 +87,20 @@ enum Task {
         /// Run only the tests whose names contain one of these.
         names: Vec<String>,
     },
-    /// Run CUDA kernels as C++ on this machine under sanitizers, beside f64; broken ones must be found.
+    /// Run every CUDA kernel as C++ on this machine under sanitizers; broken ones must be found.
     ///
-    /// A thread of a block is a fiber that ThreadSanitizer knows. Needs g++ or clang++ with its sanitizers;
-    /// without one it says so and does nothing.
+    /// Launches are those of the self-test and of drawn cases, written down by the virtual GPU; what they leave
+    /// must be what they left there. A thread of a block is a fiber that ThreadSanitizer knows. Needs g++ or
+    /// clang++ with its sanitizers; without one it says so and does nothing.
     #[command(
-        after_help = "Examples:\n  cargo xtask cuda-host                        a minute\n  \
+        after_help = "Examples:\n  cargo xtask cuda-host                        three minutes\n  \
                             cargo xtask cuda-host --sanitizer thread --all"
     )]
     CudaHost {
         /// Only this one.
         #[arg(long)]
         sanitizer: Option<cuda_host::Sanitizer>,
-        /// Every broken kernel, and 20 seeds of each case.
+        /// Every broken kernel, and every launch.
         #[arg(long)]
         all: bool,
     },

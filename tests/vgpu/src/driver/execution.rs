@@ -10,7 +10,7 @@ use super::graph::Node;
 use super::launch::KernelCall;
 use super::{Code, Driver, Handle, Outcome, host};
 use crate::exec::device_memory::OutOfBounds;
-use crate::exec::{self, Launch, Trouble};
+use crate::exec::{self, Launch, Touched, Trouble};
 use crate::settings::Streams;
 
 /// Operations that a stream holds before a call runs the oldest, as the hardware's queue is finite.
@@ -276,7 +276,14 @@ impl Driver {
             seed: self.settings.seed,
             steps: self.settings.steps,
         };
-        let counters = exec::run(&launch, &mut self.devices[device].memory);
+        let memory = &mut self.devices[device].memory;
+        let mut touched = self.recording.wants(call, memory).then(Touched::default);
+        let counters = exec::run(&launch, memory, touched.as_mut());
+        if let (Some(touched), Ok(_)) = (touched, &counters)
+            && let Err(problem) = self.recording.keep(call, touched, memory)
+        {
+            self.findings.push(format!("a launch cannot be recorded: {problem}"));
+        }
         match counters {
             Ok(counters) => {
                 let total = self.counters.entry(call.kernel.name.clone()).or_default();

@@ -16,6 +16,7 @@ mod host;
 mod launch;
 mod memory;
 mod module;
+mod recording;
 mod stream;
 
 use std::cell::RefCell;
@@ -68,6 +69,7 @@ struct Driver {
     findings: Vec<String>,
     counters: BTreeMap<String, Counters>,
     random: Random,
+    recording: recording::Recording,
     sequence: u64,
     launches: u64,
     started: Instant,
@@ -94,6 +96,7 @@ impl Driver {
             findings: Vec::new(),
             counters: BTreeMap::new(),
             random,
+            recording: recording::Recording::new(settings.record.clone()),
             sequence: 0,
             launches: 0,
             started: Instant::now(),

@@ -147,6 +147,11 @@ impl DeviceMemory {
         fits.ok_or_else(|| self.describe(address, bytes))
     }
 
+    /// The first address and the length of the allocation at `index`.
+    pub(crate) fn extent(&self, index: usize) -> (u64, u64) {
+        self.allocations.get(index).map_or((0, 0), |one| (one.base, one.data.len() as u64))
+    }
+
     /// The allocation at `index`.
     #[inline(always)]
     pub(crate) fn allocation(&mut self, index: usize) -> Option<&mut Allocation> {

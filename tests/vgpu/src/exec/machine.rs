@@ -2,7 +2,7 @@
 
 use super::device_memory::DeviceMemory;
 use super::shadow::{Cell, Clocks, Touch, Who};
-use super::{Checks, Counters, Launch, Trouble};
+use super::{Checks, Counters, Launch, Touched, Trouble};
 use crate::code::Code;
 use crate::ptx::instruction::Space;
 
@@ -17,6 +17,7 @@ const FILL: u8 = 0xff;
 pub(super) struct Machine<'a> {
     pub(super) launch: &'a Launch<'a>,
     pub(super) memory: &'a mut DeviceMemory,
+    touched: Option<&'a mut Touched>,
     pub(super) shared: Vec<u8>,
     shared_written: Vec<bool>,
     shared_cells: Vec<Cell>,
@@ -47,7 +48,11 @@ impl At {
 
 impl<'a> Machine<'a> {
     /// A machine for the blocks of `launch`.
-    pub(super) fn new(launch: &'a Launch<'a>, memory: &'a mut DeviceMemory) -> Self {
+    pub(super) fn new(
+        launch: &'a Launch<'a>,
+        memory: &'a mut DeviceMemory,
+        touched: Option<&'a mut Touched>,
+    ) -> Self {
         let threads = launch.block.iter().product::<u32>().next_multiple_of(32);
         let kernel = launch.kernel;
         let dynamic = kernel.shared_bytes.next_multiple_of(kernel.dynamic_align) + launch.dynamic;
@@ -58,6 +63,7 @@ impl<'a> Machine<'a> {
         Self {
             launch,
             memory,
+            touched,
             shared: vec![FILL; shared],
             shared_written: vec![false; if checked { shared } else { 0 }],
             shared_cells: vec![Cell::default(); if races { shared } else { 0 }],
@@ -172,6 +178,9 @@ impl<'a> Machine<'a> {
                     return Err(race(at, touch, other, "global memory"));
                 }
             }
+        }
+        if let Some(touched) = &mut self.touched {
+            touched.note(at.address, &one.data[range.clone()], touch.writes);
         }
         Ok(&mut one.data[range])
     }

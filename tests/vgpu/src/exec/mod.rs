@@ -18,6 +18,7 @@ mod schedule;
 mod shadow;
 mod step;
 mod tensor;
+mod touched;
 mod warp;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::code::Code;
 use crate::ptx::instruction::Kernel;
 
 pub(crate) use schedule::run;
+pub(crate) use touched::Touched;
 
 /// What shadow memory looks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use super::device_memory::DeviceMemory;
 use super::machine::Machine;
 use super::step::Pause;
 use super::warp::{Wait, Warp};
-use super::{Counters, Launch, Trouble};
+use super::{Counters, Launch, Touched, Trouble};
 use crate::code::Code;
 use crate::ptx::instruction::Barrier;
 use crate::random::Random;
@@ -22,11 +22,15 @@ enum Policy {
     Subset,
 }
 
-/// Executes a launch: every block, in an order that the seed chooses.
+/// Executes a launch: every block, in an order that the seed chooses. `touched` is told of global memory.
 ///
 /// # Errors
 /// The first failure, which names kernel, block, thread and line.
-pub(crate) fn run(launch: &Launch<'_>, memory: &mut DeviceMemory) -> Result<Counters, Trouble> {
+pub(crate) fn run(
+    launch: &Launch<'_>,
+    memory: &mut DeviceMemory,
+    touched: Option<&mut Touched>,
+) -> Result<Counters, Trouble> {
     let mut random = Random::new(launch.seed.wrapping_mul(0x9e37_79b9).wrapping_add(launch.number));
     let blocks = launch.grid.iter().product::<u32>();
     let mut order: Vec<u32> = (0..blocks).collect();
@@ -36,7 +40,7 @@ pub(crate) fn run(launch: &Launch<'_>, memory: &mut DeviceMemory) -> Result<Coun
     let threads = launch.block.iter().product::<u32>();
     let mut warps: Vec<Warp> =
         (0..threads.div_ceil(32)).map(|index| Warp::new(launch, index)).collect();
-    let mut machine = Machine::new(launch, memory);
+    let mut machine = Machine::new(launch, memory, touched);
     for block in order {
         machine.enter(block);
         let position = machine.block;

@@ -43,6 +43,8 @@ fn softmax(dtype: DType) -> Vec<Case> {
         for n in [64, 2048, 9000] {
             cases.push(op(name, vec![floats(dtype, &[3, n], 2)], &[int("axis", 1)], 16.0));
         }
+        // Columns that several threads share.
+        cases.push(op(name, vec![floats(dtype, &[2, 300, 7], 3)], &[int("axis", 1)], 16.0));
     }
     cases
 }
