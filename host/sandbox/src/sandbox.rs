@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::package::{PackageInfo, PluginSetup, World};
 use crate::plugin::Plugin;
 use crate::state::CallState;
+use crate::worker::messages::Refusal;
 use crate::worker::pool::Workers;
 use crate::worker::remote::{self, NotMade, WorkerPlugin, publisher};
 use aimass_dispatch::Dispatcher;
@@ -291,6 +292,7 @@ impl Sandbox {
     fn not_made(&self, package: &PackageInfo, not_made: NotMade) -> SandboxError {
         let (plugin, limits) = (package.name.clone(), &self.config.compile);
         match not_made {
+            NotMade::Refused(Refusal { code, message }) => self.refused(plugin, code, message),
             NotMade::Failed((Cause::Host { message }, _)) => {
                 SandboxError::Image { plugin, message }
             }

@@ -13,7 +13,7 @@ use crate::plans::TRACED;
 use crate::sandbox::Sandbox;
 use crate::signature::{NamedTensors, PluginSignature};
 use crate::state::CallContext;
-use crate::worker::messages::{self, Job};
+use crate::worker::messages::{self, Job, Refusal};
 use crate::worker::remote::WorkerPlugin;
 use crate::worker::service::Scope;
 use crate::worker::wire::{Wire, tensors_in, tensors_out};
@@ -33,12 +33,19 @@ impl Plugin {
         let described = remote.describe(&sandbox, &package).await;
         let body = Body::Worker(remote);
         let mut plugin = Plugin { sandbox, package, body, signature: Arc::default() };
-        let described = described.and_then(|signature| {
+        let described = described.and_then(|answer| {
             let bad = |message| (Cause::BadOutput { message }, None);
-            signature.checked().map_err(bad)
+            Ok(match answer {
+                Ok(signature) => Ok(signature.checked().map_err(bad)?),
+                Err(refusal) => Err(refusal),
+            })
         });
         match described {
-            Ok(signature) => plugin.signature = Arc::new(signature),
+            Ok(Ok(signature)) => plugin.signature = Arc::new(signature),
+            Ok(Err(Refusal { code, message })) => {
+                let plugin = plugin.package.name.clone();
+                return Err(SandboxError::Refused { plugin, code, message });
+            }
             Err((Cause::Host { message }, _)) => {
                 let plugin = plugin.package.name.clone();
                 return Err(SandboxError::Image { plugin, message });

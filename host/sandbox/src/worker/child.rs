@@ -7,7 +7,8 @@ use super::channel::{Channel, Header, Packet, Place};
 use super::link::{CallLink, RemotePlans, Wires};
 use super::messages::{
     ANSWER, CALL, CANCEL, Counted, DONE, END_SESSION, FORGET, Failed, Job, LOAD, Load,
-    LoadedGraphs, MAKE, Made, Make, Package, Process, Processed, READY, SEGMENT, Start, UNLOAD,
+    LoadedGraphs, MAKE, Made, Make, Package, Process, Processed, READY, Refusal, SEGMENT, Start,
+    UNLOAD,
 };
 use super::wire::{Bytes, Wire, Writer, tensors_in, tensors_out};
 use crate::composition::Composition;
@@ -139,9 +140,7 @@ impl Child {
         let done = match link.open(packet) {
             Ok(message) => match kind {
                 LOAD => match message.only() {
-                    Ok(load) => {
-                        done(link, self.load(load).await.map_err(of_sandbox), self.counted())
-                    }
+                    Ok(load) => done(link, refusable(self.load(load).await), self.counted()),
                     Err(error) => lost(&error),
                 },
                 MAKE => match message.only() {
@@ -169,7 +168,7 @@ impl Child {
         Ok(signature)
     }
 
-    async fn make(self: Arc<Child>, make: Make) -> Result<Made, Failed> {
+    async fn make(self: Arc<Child>, make: Make) -> Result<Result<Made, Refusal>, Failed> {
         let package = info(make.package);
         let (runtime, link) = (Handle::current(), CallLink::current());
         let work = move || {
@@ -180,8 +179,8 @@ impl Child {
             }
         };
         let made = tokio::task::spawn_blocking(work).await;
-        let (code, files_seen) = made.map_err(|error| host(&error))?.map_err(of_sandbox)?;
-        Ok(Made { code: Bytes::of(code), files_seen })
+        let made = made.map_err(|error| host(&error))?;
+        refusable(made.map(|(code, files_seen)| Made { code: Bytes::of(code), files_seen }))
     }
 
     async fn start(&self, link: &CallLink, start: Start) -> Writer {
@@ -290,6 +289,17 @@ fn host(error: &impl ToString) -> Failed {
 
 fn of_plugin(error: PluginError) -> Failed {
     Failed { cause: error.cause, backtrace: error.backtrace.map(|trace| trace.to_string()) }
+}
+
+/// What became of code that was to be loaded: a refusal is an answer of its own.
+fn refusable<T>(loaded: Result<T, SandboxError>) -> Result<Result<T, Refusal>, Failed> {
+    match loaded {
+        Ok(loaded) => Ok(Ok(loaded)),
+        Err(SandboxError::Refused { code, message, .. }) if Refusal::CODES.contains(&code) => {
+            Ok(Err(Refusal { code, message }))
+        }
+        Err(error) => Err(of_sandbox(error)),
+    }
 }
 
 fn of_sandbox(error: SandboxError) -> Failed {

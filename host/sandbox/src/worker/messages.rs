@@ -196,6 +196,18 @@ pub(crate) struct Failed {
     pub(crate) backtrace: Option<String>,
 }
 
+/// Why a worker loads no code of a component: it may not run here.
+pub(crate) struct Refusal {
+    /// One of [`Refusal::CODES`].
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    /// Codes of refusals that are found where the component is linked.
+    pub(crate) const CODES: [&str; 2] = ["import", "export"];
+}
+
 /// Everything about a package that its plugin needs in a worker.
 pub(crate) struct Package {
     name: Arc<str>,
@@ -436,8 +448,26 @@ impl Wire for Refused {
     }
 }
 
-/// Bytes of a text in a [`Cause`] at most; a guest's own error has bounds of the contract.
+impl Wire for Refusal {
+    fn put(&self, to: &mut Writer) {
+        let code = Refusal::CODES.iter().position(|code| *code == self.code).unwrap_or(usize::MAX);
+        (code as u64).put(to);
+        self.message.put(to);
+    }
+
+    fn take(from: &mut Reader) -> Taken<Refusal> {
+        let code = usize::try_from(u64::take(from)?).ok().and_then(|at| Refusal::CODES.get(at));
+        let code = code.ok_or(Malformed { expected: "the code of a refusal" })?;
+        Ok(Refusal { code, message: text(from)? })
+    }
+}
+
+/// Bytes of a text in a [`Cause`] or [`Refusal`] at most; a guest's own error has bounds of the contract.
 const TEXT_BYTES_MAX: usize = 4096;
+
+fn text(from: &mut Reader) -> Taken<String> {
+    Ok(crate::worlds::convert::cut(String::take(from)?, TEXT_BYTES_MAX))
+}
 
 impl Wire for Cause {
     fn put(&self, to: &mut Writer) {
@@ -465,9 +495,6 @@ impl Wire for Cause {
     }
 
     fn take(from: &mut Reader) -> Taken<Cause> {
-        let text = |from: &mut Reader| {
-            Ok(crate::worlds::convert::cut(String::take(from)?, TEXT_BYTES_MAX))
-        };
         Ok(match u8::take(from)? {
             0 => Cause::Trap { message: text(from)? },
             1 => Cause::Deadline,

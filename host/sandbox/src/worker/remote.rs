@@ -2,7 +2,7 @@
 //! meanwhile is in `service`.
 
 use super::messages::{
-    CALL, END_SESSION, Job, LOAD, Load, MAKE, Made, Make, Package, Stage, Start,
+    CALL, END_SESSION, Job, LOAD, Load, MAKE, Made, Make, Package, Refusal, Stage, Start,
 };
 use super::pool::{Owner, Workers};
 use super::process::Worker;
@@ -68,13 +68,15 @@ impl WorkerPlugin {
         &self,
         sandbox: &Sandbox,
         package: &PackageInfo,
-    ) -> Result<PluginSignature, Failure> {
+    ) -> Result<Result<PluginSignature, Refusal>, Failure> {
         let deadline = Instant::now() + package.limits.init_wall_max;
         let worker = self.worker("system".into(), deadline).await?;
-        let signature = self.load(&worker, sandbox, package).await?;
-        let loaded = lock(&worker.plugins).entry(self.number).or_default().clone();
-        let _ = loaded.set(());
-        Ok(signature)
+        let answer = self.load(&worker, sandbox, package).await?;
+        if answer.is_ok() {
+            let loaded = lock(&worker.plugins).entry(self.number).or_default().clone();
+            let _ = loaded.set(());
+        }
+        Ok(answer)
     }
 
     /// Calls a function and answers what it answered.
@@ -104,7 +106,12 @@ impl WorkerPlugin {
         job: Job,
     ) -> Result<T, Failure> {
         let loaded = lock(&worker.plugins).entry(self.number).or_default().clone();
-        let load = || async { self.load(worker, scope.sandbox, scope.package).await.map(drop) };
+        let load = || async {
+            let answer = self.load(worker, scope.sandbox, scope.package).await?;
+            // It was loaded before, in another worker.
+            let refused = |Refusal { message, .. }| alone(Cause::Host { message });
+            answer.map(drop).map_err(refused)
+        };
         loaded.get_or_try_init(load).await?;
         let wall = scope.context.deadline.saturating_duration_since(Instant::now());
         let mut lane = worker.lane(self.workers.config().shared_bytes_max);
@@ -120,7 +127,7 @@ impl WorkerPlugin {
         worker: &Arc<Worker>,
         sandbox: &Sandbox,
         package: &PackageInfo,
-    ) -> Result<PluginSignature, Failure> {
+    ) -> Result<Result<PluginSignature, Refusal>, Failure> {
         let mut lane = worker.lane(self.workers.config().shared_bytes_max);
         let context = CallContext::system(package.limits.init_wall_max);
         let outside = &mut Outside::default();
@@ -203,6 +210,8 @@ impl Drop for WorkerPlugin {
 
 /// Why a worker made no code.
 pub(crate) enum NotMade {
+    /// The component may not run here.
+    Refused(Refusal),
     /// What the worker says, or what became of it.
     Failed(Failure),
     /// It took more processor time than two compilations may, and was killed.
@@ -232,7 +241,10 @@ pub(crate) async fn make(
     let outside = &mut Outside::default();
     let scope = Scope { sandbox, package, context: &context, outside };
     tokio::select! {
-        made = make_in(&worker, workers, scope, component) => made.map_err(slow),
+        made = make_in(&worker, workers, scope, component) => {
+            let Made { code, files_seen } = made.map_err(slow)?.map_err(NotMade::Refused)?;
+            Ok((code.0, files_seen))
+        }
         () = spends(&worker, package.limits.init_wall_max + 2 * workers.compile().cpu_max) => {
             worker.kill("it took too much processor time");
             Err(NotMade::Costly)
@@ -254,15 +266,14 @@ async fn make_in(
     workers: &Workers,
     scope: Scope<'_>,
     component: &[u8],
-) -> Result<(Buffer, bool), Failure> {
+) -> Result<Result<Made, Refusal>, Failure> {
     let mut lane = worker.lane(workers.config().shared_bytes_max);
     let component = Bytes::of(component.to_vec());
     let message = Writer::of(&Make { package: Package::of(scope.package), component });
     let mut service = Service::new(scope, workers.config().grace);
     let sent = in_time(worker, service.until(), lane.send(MAKE, &message)).await?;
     sent.map_err(|error| unsent(worker, &error))?;
-    let Made { code, files_seen } = service.converse(&mut lane).await?;
-    Ok((code.0, files_seen))
+    service.converse(&mut lane).await
 }
 
 /// Why a message could not be sent: the worker is gone, or the host gives no more memory.

@@ -478,6 +478,7 @@ pub(crate) fn tensors_in(tensors: Vec<NamedTensor>) -> NamedTensors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::messages::Refusal;
     use proptest::prelude::*;
 
     fn again<T: Wire>(value: &T) -> T {
@@ -519,6 +520,18 @@ mod tests {
         assert!(bytes(&[2]).only::<bool>().is_err());
         assert!(bytes(&[0, 0]).only::<bool>().is_err(), "one byte too many");
         assert!(bytes(&[]).only::<u8>().is_err());
+    }
+
+    #[test]
+    fn refusals_cross_with_codes_that_the_host_knows() {
+        for code in Refusal::CODES {
+            let refusal = Refusal { code, message: "w".repeat(5000) };
+            let got = again(&refusal);
+            assert_eq!((got.code, got.message.len()), (code, 4096));
+        }
+        let unknown = Writer::of(&(Refusal::CODES.len() as u64, "words".to_owned())).to_vec();
+        let read = Reader::new(Buffer::shared(Arc::new(unknown))).only::<Refusal>();
+        assert!(read.is_err_and(|error| error.to_string().contains("the code of a refusal")));
     }
 
     proptest! {

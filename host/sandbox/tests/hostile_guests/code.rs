@@ -76,11 +76,10 @@ async fn functions_of_another_contract_are_told_as_that() {
         .join(" ");
     let module = "(core module $m (func (export \"f\")))";
     let inside = format!("{module} (core instance $i (instantiate $m)) {lifted} {exports}");
-    let component = wat::parse_str(format!("(component {inside})")).unwrap();
-    let loaded = bench.load_package(&package("processor", &component, "{}")).await;
-    let error = loaded.err().unwrap().to_string();
-    let words = "is refused (export): its functions have other types than the world processor";
-    assert!(error.contains(words) && error.contains("build it again"), "{error}");
+    let (code, message) = refusal(&bench, &inside).await;
+    let words = "its functions have other types than the world processor";
+    assert!(code == "export" && message.contains(words), "{code}: {message}");
+    assert!(message.contains("build it again"), "{message}");
     bench.still_works().await;
 }
 
