@@ -13,6 +13,7 @@ use rustix::net::{
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
@@ -26,28 +27,68 @@ const HEADER_BYTES: usize = 22;
 /// call takes, and what waking a thread costs.
 const SPIN_MAX: Duration = Duration::from_micros(50);
 
-/// Turns in which a packet is looked for before its reader sleeps; none where both sides share one core.
-pub(crate) struct Spin(Instant);
+/// Looks between two of a spin that let other tasks of the thread run: these ask the event loop each time, which
+/// costs more than a look.
+const LOOKS_PER_YIELD: u32 = 8;
+
+/// Time in which a packet is looked for before its reader sleeps; none where both sides share one core.
+pub(crate) struct Spin {
+    until: Instant,
+    turns: u32,
+}
 
 impl Spin {
     /// From now on.
     pub(crate) fn start() -> Spin {
-        static TIME: OnceLock<Duration> = OnceLock::new();
-        let time = TIME.get_or_init(|| {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            if cores > 1 { SPIN_MAX } else { Duration::ZERO }
-        });
-        Spin(Instant::now() + *time)
+        let time = if cores() > 1 { SPIN_MAX } else { Duration::ZERO };
+        Spin { until: Instant::now() + time, turns: 0 }
     }
 
-    /// Lets others run; `false` once it is time to sleep.
-    pub(crate) async fn turn(&self) -> bool {
-        let is_early = Instant::now() < self.0;
-        if is_early {
+    /// Waits a moment; `false` once it is time to sleep.
+    pub(crate) fn turn(&mut self) -> bool {
+        std::hint::spin_loop();
+        self.turns += 1;
+        Instant::now() < self.until
+    }
+
+    /// As [`Spin::turn`], and lets other tasks of the thread run, at first and now and then.
+    pub(crate) async fn turn_with_others(&mut self) -> bool {
+        if self.turns.is_multiple_of(LOOKS_PER_YIELD) {
             tokio::task::yield_now().await;
         }
-        is_early
+        self.turn()
     }
+}
+
+/// The right to hold a thread while one looks for a packet, which half of the cores have at a time: who has none
+/// sleeps at once.
+pub(crate) struct Lookout {
+    taken: &'static AtomicUsize,
+}
+
+impl Lookout {
+    /// The right, if it is to be had.
+    pub(crate) fn take() -> Option<Lookout> {
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        Lookout::one_of(cores() / 2, &TAKEN)
+    }
+
+    fn one_of(max: usize, taken: &'static AtomicUsize) -> Option<Lookout> {
+        let more = |taken: usize| (taken < max).then_some(taken + 1);
+        let is_taken = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        is_taken.then_some(Lookout { taken })
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Where the bytes of a message are.
@@ -283,6 +324,19 @@ mod tests {
         assert!(ours.receive(false).await.unwrap().unwrap().file.is_none());
         drop(ours);
         assert!(theirs.receive(true).await.unwrap().is_none());
+    }
+
+    #[test]
+    fn no_more_threads_are_held_than_may_be() {
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        assert!(Lookout::one_of(0, &TAKEN).is_none(), "both sides share one core");
+        let first = Lookout::one_of(2, &TAKEN).unwrap();
+        let second = Lookout::one_of(2, &TAKEN).unwrap();
+        assert!(Lookout::one_of(2, &TAKEN).is_none());
+        drop(first);
+        let third = Lookout::one_of(2, &TAKEN).unwrap();
+        drop((second, third));
+        assert_eq!(TAKEN.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

@@ -76,13 +76,13 @@ impl Wires {
     /// The operating system's; `InvalidData` for what is no packet.
     pub(crate) async fn receive(&self) -> io::Result<Option<Packet>> {
         loop {
-            let spin = Spin::start();
+            let mut spin = Spin::start();
             loop {
                 match self.channel.try_receive(true) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     received => return received,
                 }
-                if !spin.turn().await {
+                if !spin.turn_with_others().await {
                     break;
                 }
             }

@@ -1,7 +1,7 @@
 //! One worker process, as the host sees it: a socket, calls under way, shared memory, and the right to kill.
 
 use super::cgroup::{Cgroup, Cgroups};
-use super::channel::{Channel, Header, INLINE_BYTES_MAX, Packet, Place, Spin, pair};
+use super::channel::{Channel, Header, INLINE_BYTES_MAX, Lookout, Packet, Place, Spin, pair};
 use super::child::WORKER_COMMAND;
 use super::messages::{CANCEL, FORGET, READY, UNLOAD};
 use super::shared_file::{shared_file, write_message};
@@ -375,14 +375,24 @@ async fn listen(worker: std::sync::Weak<Worker>) {
 impl Lane {
     /// The next packet of this call; none if the worker is gone.
     pub(crate) async fn next(&mut self) -> Option<Packet> {
-        let spin = Spin::start();
+        match self.look() {
+            Ok(packet) => Some(packet),
+            Err(mpsc::error::TryRecvError::Disconnected) => None,
+            Err(mpsc::error::TryRecvError::Empty) => self.packets.recv().await,
+        }
+    }
+
+    /// Looks for the next packet, for some time if not too many do. It holds the thread: a task that yields and has
+    /// nobody to yield to makes tokio wake a second thread each time, which takes the core that the worker
+    /// answers on.
+    fn look(&mut self) -> Result<Packet, mpsc::error::TryRecvError> {
+        let lookout = Lookout::take();
+        let mut spin = Spin::start();
         loop {
             self.worker.look();
             match self.packets.try_recv() {
-                Ok(packet) => return Some(packet),
-                Err(mpsc::error::TryRecvError::Disconnected) => return None,
-                Err(mpsc::error::TryRecvError::Empty) if spin.turn().await => {}
-                Err(mpsc::error::TryRecvError::Empty) => return self.packets.recv().await,
+                Err(mpsc::error::TryRecvError::Empty) if lookout.is_some() && spin.turn() => {}
+                received => return received,
             }
         }
     }
