@@ -76,7 +76,8 @@ impl Lookout {
     fn one_of(max: usize, taken: &'static AtomicUsize) -> Option<Lookout> {
         let more = |taken: usize| (taken < max).then_some(taken + 1);
         let is_taken = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
-        is_taken.then_some(Lookout { taken })
+        // Made only where it is true: whoever drops one gives a right back.
+        is_taken.then(|| Lookout { taken })
     }
 }
 
