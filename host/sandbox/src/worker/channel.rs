@@ -27,36 +27,20 @@ const HEADER_BYTES: usize = 22;
 /// call takes, and what waking a thread costs.
 const SPIN_MAX: Duration = Duration::from_micros(50);
 
-/// Looks between two of a spin that let other tasks of the thread run: these ask the event loop each time, which
-/// costs more than a look.
-const LOOKS_PER_YIELD: u32 = 8;
-
 /// Time in which a packet is looked for before its reader sleeps; none where both sides share one core.
-pub(crate) struct Spin {
-    until: Instant,
-    turns: u32,
-}
+pub(crate) struct Spin(Instant);
 
 impl Spin {
     /// From now on.
     pub(crate) fn start() -> Spin {
         let time = if cores() > 1 { SPIN_MAX } else { Duration::ZERO };
-        Spin { until: Instant::now() + time, turns: 0 }
+        Spin(Instant::now() + time)
     }
 
     /// Waits a moment; `false` once it is time to sleep.
-    pub(crate) fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&self) -> bool {
         std::hint::spin_loop();
-        self.turns += 1;
-        Instant::now() < self.until
-    }
-
-    /// As [`Spin::turn`], and lets other tasks of the thread run, at first and now and then.
-    pub(crate) async fn turn_with_others(&mut self) -> bool {
-        if self.turns.is_multiple_of(LOOKS_PER_YIELD) {
-            tokio::task::yield_now().await;
-        }
-        self.turn()
+        Instant::now() < self.0
     }
 }
 

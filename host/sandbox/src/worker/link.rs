@@ -76,15 +76,17 @@ impl Wires {
     /// The operating system's; `InvalidData` for what is no packet.
     pub(crate) async fn receive(&self) -> io::Result<Option<Packet>> {
         loop {
-            let mut spin = Spin::start();
+            let spin = Spin::start();
             loop {
                 match self.channel.try_receive(true) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     received => return received,
                 }
-                if !spin.turn_with_others().await {
+                if !spin.turn() {
                     break;
                 }
+                // Calls run on this thread as well.
+                tokio::task::yield_now().await;
             }
             tokio::select! {
                 received = self.channel.receive(true) => return received,

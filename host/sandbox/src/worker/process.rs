@@ -21,6 +21,10 @@ use tokio::sync::{Notify, OnceCell, mpsc};
 
 /// Packets of one call that wait to be taken.
 const PACKETS_MAX: usize = 16;
+/// Packets that a call takes before it lets other tasks of the thread run and its deadline be seen: a worker that
+/// always answers in time to be waited for would else hold the thread. At most that wait each, about a tick of the
+/// epoch together.
+const PACKETS_PER_YIELD: u32 = 16;
 /// Smallest segment.
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of free segments that a worker keeps for its next calls.
@@ -92,6 +96,8 @@ pub(crate) struct Lane {
     pub(crate) worker: Arc<Worker>,
     number: u64,
     packets: mpsc::Receiver<Packet>,
+    /// How many were asked for.
+    asked: u32,
     segment: Option<Segment>,
     bytes_max: u64,
     /// Whether the worker has said its last word.
@@ -262,7 +268,7 @@ impl Worker {
         }
         self.users.fetch_add(1, Ordering::Relaxed);
         let worker = self.clone();
-        Lane { worker, number, packets, segment: None, bytes_max, ended: false }
+        Lane { worker, number, packets, asked: 0, segment: None, bytes_max, ended: false }
     }
 
     /// Tells the worker something that belongs to no call; one that does not listen is killed.
@@ -375,7 +381,11 @@ async fn listen(worker: std::sync::Weak<Worker>) {
 impl Lane {
     /// The next packet of this call; none if the worker is gone.
     pub(crate) async fn next(&mut self) -> Option<Packet> {
-        match self.look() {
+        self.asked = self.asked.wrapping_add(1);
+        if self.asked.is_multiple_of(PACKETS_PER_YIELD) {
+            tokio::task::yield_now().await;
+        }
+        match self.look_out() {
             Ok(packet) => Some(packet),
             Err(mpsc::error::TryRecvError::Disconnected) => None,
             Err(mpsc::error::TryRecvError::Empty) => self.packets.recv().await,
@@ -385,9 +395,9 @@ impl Lane {
     /// Looks for the next packet, for some time if not too many do. It holds the thread: a task that yields and has
     /// nobody to yield to makes tokio wake a second thread each time, which takes the core that the worker
     /// answers on.
-    fn look(&mut self) -> Result<Packet, mpsc::error::TryRecvError> {
+    fn look_out(&mut self) -> Result<Packet, mpsc::error::TryRecvError> {
         let lookout = Lookout::take();
-        let mut spin = Spin::start();
+        let spin = Spin::start();
         loop {
             self.worker.look();
             match self.packets.try_recv() {
@@ -498,7 +508,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_segment_of_any_size_is_made_or_refused() {
-        let worker = idle();
+        let (worker, _theirs) = idle();
         let bytes_max = 4 << 20;
         assert_eq!(worker.segment(1, bytes_max).unwrap().bytes(), SEGMENT_BYTES_MIN);
         for asked in [bytes_max, (1 << 63) + 1, u64::MAX] {
@@ -508,9 +518,23 @@ mod tests {
         assert_eq!(worker.segment(2 << 20, bytes_max).unwrap().bytes(), 2 << 20);
     }
 
-    /// A worker that is no worker: a process that waits.
-    fn idle() -> Worker {
-        let (channel, _theirs) = pair().unwrap();
-        Worker::new(channel, Command::new("sleep").arg("60").spawn().unwrap())
+    #[tokio::test]
+    async fn a_worker_that_always_answers_does_not_hold_the_thread() {
+        let (worker, theirs) = idle();
+        let theirs = Channel::new(theirs).unwrap();
+        let mut lane = Arc::new(worker).lane(0);
+        let others = tokio::spawn(async {});
+        for _ in 0..PACKETS_PER_YIELD {
+            let header = Header { kind: 0, call: lane.number, place: Place::Inline, len: 0 };
+            theirs.try_send(header, &[], None).unwrap();
+            assert_eq!(lane.next().await.unwrap().header, header);
+        }
+        assert!(others.is_finished(), "no other task of this thread has run");
+    }
+
+    /// A worker that is no worker: a process that waits, and the socket's other end.
+    fn idle() -> (Worker, OwnedFd) {
+        let (channel, theirs) = pair().unwrap();
+        (Worker::new(channel, Command::new("sleep").arg("60").spawn().unwrap()), theirs)
     }
 }
